@@ -14,7 +14,7 @@ import type { ProblemCode, Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import type { Checked } from "../rows/types.ts";
 import { splitCells } from "../scan/csv.ts";
-import { createRowCheck, decode, type Valid } from "./row-check.ts";
+import { createRowCheck, decode, type Reading, type Valid } from "./row-check.ts";
 import type { ValidateOutcome, ValidateTask } from "./task.ts";
 
 /** Converts a common row without parsing it, and stores its counts in `Plan.counts`; null when it needs the check. */
@@ -42,8 +42,8 @@ export interface Plan {
   /** Collects rows that become conversations after the last record. */
   threads?: Threads;
   finish(report: Report): void;
-  /** The format of another row type that has more good rows than the plan's, once all rows are checked. */
-  rival(good: number): RowFormat | null;
+  /** How to read the file instead, when all rows show that the plan is wrong. @param good its good rows */
+  lesson(good: number): Reading | null;
 }
 
 /** The start of the file. `whole` when that is all of it. */
@@ -150,7 +150,9 @@ function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, prob
       }
       const row = objectOf(columns, cells);
       for (const column of later) if (!isBlank(row[column])) rows.noteIgnored(column, row[column]);
-      return format.convert(row, problems);
+      const checked = format.convert(row, problems);
+      // Cells may hold JSON.
+      return checked && rows.tidied({ ...checked, marked: true });
     },
     finish(into) {
       into.row_type = format.type;
@@ -159,7 +161,7 @@ function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, prob
         ...Object.fromEntries(unused.map((column) => [column, into.rows])),
       };
     },
-    rival: () => null,
+    lesson: () => null,
   };
 }
 
@@ -184,22 +186,29 @@ function jsonShortcuts(
 
 /**
  * Detects the container and the format from the first bytes, and stores them in the report.
- * @param elected the format, when it is known from all rows
+ * @param learned what is known from all rows
  */
 export function planFor(
   task: ValidateTask,
   start: Head,
   report: Report,
   problems: Problems,
-  elected: RowFormat | null,
+  learned: Reading | null,
 ): Decision {
   const container = detectContainer(start.head, task.filename);
   if (typeof container !== "string") return { stop: "failed", ...container };
   report.container = container;
   if (container === "csv") return csvPlan(task, start, report, problems);
-  const format = formatFor(task, firstObjects(start.head, container, start.whole), false, report, problems, elected);
+  const format = formatFor(
+    task,
+    firstObjects(start.head, container, start.whole),
+    false,
+    report,
+    problems,
+    learned?.format ?? null,
+  );
   if (format && "stop" in format) return format;
-  const rows = createRowCheck(format, problems);
+  const rows = createRowCheck(format, problems, learned?.padded);
   const counts = noCounts();
   return {
     container,
@@ -208,7 +217,7 @@ export function planFor(
     counts,
     shortcuts: format ? jsonShortcuts(format, container, counts, rows.noteIgnored) : [],
     check: rows.check,
-    rival: rows.rival,
+    lesson: rows.lesson,
     threads: format?.threads,
     finish(into) {
       into.format = rows.format?.name ?? null;

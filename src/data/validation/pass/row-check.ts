@@ -9,9 +9,17 @@ import type { RowFormat } from "../formats/format.ts";
 import { isMeaningful } from "../mapping/fields.ts";
 import { isBlank } from "../mapping/values.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
+import { createPadding } from "../rows/padding.ts";
 import { createProblems, type Problems } from "../rows/problems.ts";
 import { type Checked, ROW_NAMES } from "../rows/types.ts";
 import { countKeys, findFault, isTooComplex, MAX_DEPTH, MAX_VALUES } from "./json-check.ts";
+
+/** How a file is read, once all of its rows are known. */
+export interface Reading {
+  format: RowFormat | null;
+  /** Null in arguments of tools without a definition is padding. */
+  padded: boolean;
+}
 
 /** Records above this size in bytes are checked for complexity before they are parsed. */
 const LARGE = 1 << 18;
@@ -117,9 +125,11 @@ function parse(text: string, problems: Problems): JsonObject | null {
 
 /**
  * Creates a checker for JSON records.
+ * @param padded null in arguments of tools without a definition is padding
  * @param format the format of the file; when null, the first valid row suggests it
  */
-export function createRowCheck(format: RowFormat | null, problems: Problems) {
+export function createRowCheck(format: RowFormat | null, problems: Problems, padded = false) {
+  const padding = createPadding(padded, problems);
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
   let ignoredNames = 0;
   /** The good rows of other types, by format. */
@@ -143,10 +153,14 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       return format;
     },
     ignored,
-    /** The format that has more good rows than the file's own, if there is one. @param good good rows so far */
-    rival(good: number): RowFormat | null {
+    /**
+     * What all rows showed and the first ones did not: the type of most good rows, and that null is padding.
+     * @param good good rows of this format
+     */
+    lesson(good: number): Reading | null {
       const [best] = [...rivals].sort((a, b) => b[1] - a[1]);
-      return best && best[1] > good ? best[0] : null;
+      const rival = best && best[1] > good ? best[0] : null;
+      return rival || padding.found() ? { format: rival ?? format, padded: padding.found() } : null;
     },
     /** Reports a field that is not part of the format. */
     noteIgnored,
@@ -162,6 +176,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
       return row && checkObject(row);
     },
     checkObject,
+    tidied,
   };
 
   /** The canonical row of a parsed object, or null after reporting an error. */
@@ -188,6 +203,12 @@ export function createRowCheck(format: RowFormat | null, problems: Problems) {
     if (checked && !known) checked.same = false;
     if (checked && isMarked(given)) checked.marked = true;
     if (checked) format ??= by;
+    return checked && tidied(checked);
+  }
+
+  /** Removes from a good row what only pads it. */
+  function tidied(checked: Checked): Checked {
+    padding.clean(checked.row);
     return checked;
   }
 }

@@ -3,7 +3,6 @@
  * memory use does not depend on the file size.
  */
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
-import type { RowFormat } from "../formats/format.ts";
 import { createProblems, failureText, type Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
@@ -12,6 +11,7 @@ import { scanJsonArray } from "../scan/json-array.ts";
 import { type Scanner, scanLines } from "../scan/lines.ts";
 import { type Head, type Plan, planFor } from "./plan.ts";
 import { createRecords } from "./records.ts";
+import type { Reading } from "./row-check.ts";
 import type { ValidateOutcome, ValidateTask } from "./task.ts";
 
 const CHUNK = 1 << 20;
@@ -127,20 +127,20 @@ function settle(
   return { status: "ready", hash: done.hash, error: null, report };
 }
 
-/** Reads the file once. @param elected its format, when it is known from all rows */
+/** Reads the file once, with what is `learned` from all rows when it has been read before. */
 function readOnce(
   task: ValidateTask,
   source: { fd: number; bytes: number },
-  elected: RowFormat | null,
+  learned: Reading | null,
   onProgress: (bytesRead: number) => void,
-): ValidateOutcome | RowFormat {
+): ValidateOutcome | Reading {
   const report = emptyReport(task, source.bytes);
   const problems = createProblems();
   const { bom, ...start } = readHead(source.fd);
   report.encoding.bom = bom;
   problems.at(1);
   if (bom) problems.add("bom");
-  const plan = planFor(task, start, report, problems, elected);
+  const plan = planFor(task, start, report, problems, learned);
   if ("stop" in plan) {
     if (plan.code) problems.add(plan.code, "", "", plan.message);
     report.problems = problems.list();
@@ -150,17 +150,18 @@ function readOnce(
   mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
   const records = createRecords(task, plan, report, problems);
   pass(task, { fd: source.fd, offset: bom ? BOM.length : 0 }, plan, records, onProgress);
-  const rival = elected ? null : plan.rival(report.rows);
-  if (rival) {
+  const lesson = learned ? null : plan.lesson(report.rows);
+  if (lesson) {
     records.writer.drop();
-    return rival;
+    return lesson;
   }
   return settle(task, records, report, problems, () => onProgress(report.bytes));
 }
 
 /**
  * Validates one file and writes its canonical rows into `task.outDir` (train.jsonl, holdout.jsonl and their indexes).
- * The first rows suggest the row type. When all rows show that most have another one, the file is read again as that.
+ * The first rows suggest how to read the file. When all rows show another row type, or that null in tool calls is
+ * padding, the file is read again.
  * @param onProgress called with the bytes read after each MiB
  * @throws only for disk errors; all problems of the data are in the outcome
  */

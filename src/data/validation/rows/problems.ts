@@ -163,6 +163,9 @@ const PROBLEMS = {
   best_and_worst: info("Of several scored answers, the best and the worst became the pair."),
   branch_chosen: info("The conversation has several branches. The one that was shown last was read."),
   threads: info("Rows that refer to each other became conversations."),
+  null_padding: info(
+    "Null was removed from tool definitions and tool calls: the schema does not allow it, or every call has the same keys.",
+  ),
   bad_rows_left_out: info("Bad rows were left out, as requested."),
 } satisfies Record<string, Kind>;
 
