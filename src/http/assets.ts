@@ -25,6 +25,9 @@ import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
 import palette from "../../views/assets/palette.js" with { type: "file" };
 import playground from "../../views/assets/playground.js" with { type: "file" };
+import playgroundCode from "../../views/assets/playground-code.js" with { type: "file" };
+import playgroundState from "../../views/assets/playground-state.js" with { type: "file" };
+import playgroundTraining from "../../views/assets/playground-training.js" with { type: "file" };
 import saveRow from "../../views/assets/save-row.js" with { type: "file" };
 import series from "../../views/assets/series.js" with { type: "file" };
 import stream from "../../views/assets/stream.js" with { type: "file" };
@@ -67,6 +70,9 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       series,
       stream,
       upload,
+      "playground-code": playgroundCode,
+      "playground-state": playgroundState,
+      "playground-training": playgroundTraining,
       "save-row": saveRow,
       "tool-calls": toolCalls,
     }).map(([name, path]) => [`${name}.js`, { type: "text/javascript; charset=utf-8", parts: [path] }]),

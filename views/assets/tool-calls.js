@@ -1,25 +1,31 @@
 // Tool calls in the playground: the definitions that requests get, calls as they stream, and results typed by hand.
 
 /**
- * The tool definitions typed into `field`; undefined when there are none.
- * Reports text that is not valid by the field's own error line. @throws Error when it is not valid
+ * The JSON typed into `field`, as `accept` returns it; undefined when there is none. Reports text that is not valid by
+ * the field's own error line. @throws Error when it is not valid
  */
-export function readTools(field) {
+export function readJson(field, accept) {
   const line = document.getElementById(`${field.id}-problem`);
   line.hidden = true;
   const text = field.value.trim();
   if (!text) return undefined;
   try {
-    const tools = JSON.parse(text);
-    if (!Array.isArray(tools)) throw new Error("expected a list, [{…}, …]");
-    // A bare function definition is accepted too.
-    return tools.map((tool) => (tool?.name && !tool.function ? { type: "function", function: tool } : tool));
+    return accept(JSON.parse(text));
   } catch (error) {
-    line.textContent = `The tools are not a valid JSON list: ${error.message}`;
+    const what = field.name === "tools" ? "The tools are not a valid JSON list" : "The schema is not valid JSON";
+    line.textContent = `${what}: ${error.message}`;
     line.hidden = false;
     throw error;
   }
 }
+
+/** The tool definitions typed into `field`; undefined when there are none. @throws Error when they are not valid */
+export const readTools = (field) =>
+  readJson(field, (tools) => {
+    if (!Array.isArray(tools)) throw new Error("expected a list, [{…}, …]");
+    // A bare function definition is accepted too.
+    return tools.map((tool) => (tool?.name && !tool.function ? { type: "function", function: tool } : tool));
+  });
 
 /** Adds the pieces of a streamed chunk to the calls of an answer. */
 export function addCalls(calls, pieces) {

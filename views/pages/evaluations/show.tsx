@@ -287,11 +287,14 @@ function Row({ row, names, one }: { row: AnswerRowView; names: { base: string; t
 }
 
 export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
+  const { url } = usePage();
   const c = evaluation.comparison;
+  // Rows arrive while it runs; afterwards nothing moves.
+  const live = isFinal(evaluation.status) ? {} : liveOn(url, "evaluations", `job:${evaluation.job_id}`);
   // A failed evaluation without answers has nothing to filter.
   if (evaluation.error && rows.items.length === 0) return <section id="rows" />;
   return (
-    <section id="rows" class="stack">
+    <section id="rows" class="stack" {...live}>
       <Tabs
         label="Rows"
         name="filter"

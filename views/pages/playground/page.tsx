@@ -1,14 +1,17 @@
 /** The playground: sends one message to several models and streams the answers side by side. */
+import type { ComponentChildren } from "preact";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
-import { Empty } from "../../parts/notice.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
 
 interface PlaygroundProps {
   /** Available models. */
   models: string[];
   /** Models of the panes, from the address. */
   chosen: string[];
+  /** Models of the address that do not exist. */
+  gone: string[];
   system: string;
   prompt: string;
   baseUrl: string;
@@ -28,6 +31,10 @@ function Pane({ models, chosen, n }: { models: string[]; chosen: string; n: numb
           ))}
         </select>
         <span class="small muted num" data-numbers role="status" />
+        <button type="button" class="button plain icon-only small" data-remove-pane title="Remove this model">
+          <Icon name="x" />
+          <span class="visually-hidden">Remove this model</span>
+        </button>
       </header>
       <div class="body talk" data-answers aria-live="polite">
         <p class="muted small" data-hint>
@@ -38,29 +45,140 @@ function Pane({ models, chosen, n }: { models: string[]; chosen: string; n: numb
   );
 }
 
-function Settings() {
-  const fields: [string, string, string, string, string][] = [
+/** A folded setting. */
+function Fold({ title, open, children }: { title: string; open?: boolean; children: ComponentChildren }) {
+  return (
+    <details class="more" open={open}>
+      <summary>
+        <Icon name="right" />
+        {title}
+      </summary>
+      <div class="stack tight">{children}</div>
+    </details>
+  );
+}
+
+function JsonField(props: { id: string; name: string; label: string; hint: string; placeholder: string }) {
+  return (
+    <>
+      <Field
+        id={props.id}
+        label={props.label}
+        hint={props.hint}
+        render={(ids) => (
+          <textarea
+            name={props.name}
+            class="mono"
+            rows={6}
+            spellcheck={false}
+            placeholder={props.placeholder}
+            {...ids}
+          />
+        )}
+      />
+      <p class="error-line" role="alert" id={`${props.id}-problem`} hidden />
+    </>
+  );
+}
+
+/** What is sent with every message: the right column. */
+function Settings({ system }: { system: string }) {
+  const numbers: [string, string, string, string, string][] = [
     ["temperature", "Temperature", "0", "0", "2"],
     ["max_tokens", "Max tokens", "256", "1", "8192"],
     ["top_p", "Top p", "1", "0", "1"],
     ["seed", "Seed", "", "0", "2147483647"],
   ];
   return (
-    <details class="more">
-      <summary>
-        <Icon name="right" />
-        Settings
-      </summary>
-      <div class="fields">
-        {fields.map(([name, label, value, min, max]) => (
-          <Field
-            id={`set-${name}`}
-            label={label}
-            render={(ids) => <input type="number" step="any" name={name} value={value} min={min} max={max} {...ids} />}
+    <aside class="panel playground-settings" aria-label="Settings">
+      <div class="body form">
+        <Fold title="System message" open>
+          <textarea name="system" rows={4} aria-label="System message" dir="auto">
+            {system}
+          </textarea>
+          <p class="xs muted" data-system-note hidden />
+        </Fold>
+        <div class="fields pair">
+          {numbers.map(([name, label, value, min, max]) => (
+            <Field
+              id={`set-${name}`}
+              label={label}
+              render={(ids) => (
+                <input type="number" step="any" name={name} value={value} min={min} max={max} {...ids} />
+              )}
+            />
+          ))}
+        </div>
+        <Field
+          id="set-stop"
+          label="Stop sequences"
+          hint="One per line, at most 4"
+          render={(ids) => <textarea name="stop" rows={1} class="mono" spellcheck={false} {...ids} />}
+        />
+        <Fold title="Structured output">
+          <JsonField
+            id="schema"
+            name="schema"
+            label="JSON schema"
+            hint="The answer is JSON that fits it."
+            placeholder={EXAMPLE_SCHEMA}
           />
-        ))}
+        </Fold>
+        <Fold title="Tools">
+          <JsonField
+            id="tools"
+            name="tools"
+            label="Tool definitions"
+            hint="A JSON list, as in the tools of a request. The answer may then call them; type the results below it."
+            placeholder={EXAMPLE_TOOLS}
+          />
+        </Fold>
+        <label class="check">
+          <input type="checkbox" data-enter checked />
+          <span>
+            Enter sends <span class="xs muted">(Shift Enter: new line)</span>
+          </span>
+        </label>
+        <Code />
       </div>
-    </details>
+    </aside>
+  );
+}
+
+function Composer({ prompt }: { prompt: string }) {
+  return (
+    <div class="panel composer">
+      <label class="visually-hidden" for="prompt">
+        Message
+      </label>
+      <textarea
+        id="prompt"
+        name="prompt"
+        rows={2}
+        required
+        dir="auto"
+        placeholder="Message, sent to every model above"
+        class="grow"
+      >
+        {prompt}
+      </textarea>
+      <div class="row">
+        <button type="button" class="button" data-try-row hidden>
+          Try a validation row
+        </button>
+        <span class="grow" />
+        <button type="button" class="button" data-stop hidden>
+          <Icon name="stop" />
+          Stop
+        </button>
+        <button type="submit" class="button primary">
+          Send
+        </button>
+      </div>
+      <noscript>
+        <p class="muted">The playground needs JavaScript. Without it, use the API.</p>
+      </noscript>
+    </div>
   );
 }
 
@@ -152,6 +270,8 @@ function SaveRow({ datasets }: Pick<PlaygroundProps, "datasets">) {
   );
 }
 
+const EXAMPLE_SCHEMA = `{"type": "object", "properties": {"label": {"type": "string"}},
+  "required": ["label"]}`;
 const EXAMPLE_TOOLS = `[{"type": "function", "function": {"name": "get_weather",
   "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]`;
 
@@ -184,78 +304,32 @@ export function PlaygroundPage(props: PlaygroundProps) {
             <Icon name="plus" />
             Add model
           </button>
+          <button type="button" class="button" data-share title="Copy a link to this conversation and its settings">
+            <Icon name="copy" />
+            Copy link
+          </button>
           <button type="button" class="button" data-clear>
             Clear
           </button>
         </>
       }
     >
-      <form id="playground" class="stack" data-playground data-base-url={props.baseUrl}>
-        <div class="panes" data-panes>
-          {props.chosen.map((chosen, n) => (
-            <Pane models={props.models} chosen={chosen} n={n} />
-          ))}
-        </div>
-        <div class="panel">
-          <div class="body form">
-            <details class="more" open={Boolean(props.system)}>
-              <summary>
-                <Icon name="right" />
-                System message
-              </summary>
-              <textarea name="system" rows={3} aria-label="System message" dir="auto">
-                {props.system}
-              </textarea>
-            </details>
-            <details class="more">
-              <summary>
-                <Icon name="right" />
-                Tools
-              </summary>
-              <Field
-                id="tools"
-                label="Tool definitions"
-                hint="A JSON list, as in the tools of a request. The answer may then call them; type the results below it."
-                render={(ids) => (
-                  <textarea
-                    name="tools"
-                    class="mono"
-                    rows={6}
-                    spellcheck={false}
-                    placeholder={EXAMPLE_TOOLS}
-                    {...ids}
-                  />
-                )}
-              />
-              <p class="error-line" role="alert" id="tools-problem" hidden />
-            </details>
-            <Field
-              id="prompt"
-              label="Message"
-              render={(ids) => (
-                <textarea name="prompt" rows={3} required dir="auto" placeholder="Sent to every model above" {...ids}>
-                  {props.prompt}
-                </textarea>
-              )}
-            />
-            <div class="row between">
-              <Settings />
-              <div class="row">
-                <button type="button" class="button" data-stop hidden>
-                  <Icon name="stop" />
-                  Stop
-                </button>
-                <button type="submit" class="button primary">
-                  Send <kbd>Ctrl ↵</kbd>
-                </button>
-              </div>
-            </div>
-            <Code />
-            <noscript>
-              <p class="muted">The playground needs JavaScript. Without it, use the API.</p>
-            </noscript>
+      <form id="playground" class="playground" data-playground data-base-url={props.baseUrl}>
+        <div class="playground-main">
+          <div class="panes" data-panes>
+            {props.chosen.map((chosen, n) => (
+              <Pane models={props.models} chosen={chosen} n={n} />
+            ))}
           </div>
+          {props.gone.length ? (
+            <Notice kind="warn" title="Not shown">
+              {props.gone.join(", ")} {props.gone.length === 1 ? "does not exist" : "do not exist"} any more, or{" "}
+              {props.gone.length === 1 ? "is" : "are"} not yours.
+            </Notice>
+          ) : null}
+          <Composer prompt={props.prompt} />
         </div>
+        <Settings system={props.system} />
       </form>
       <SaveRow datasets={props.datasets} />
     </Layout>
