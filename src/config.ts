@@ -120,6 +120,8 @@ const ConfigSchema = v.strictObject({
   serve_slots: v.optional(integer(0, 64), 2),
   /** Largest upload in bytes (default 8 GiB). */
   max_upload_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 8 * 1024 ** 3),
+  /** Largest text that a packed file or a table may become when it is unpacked, in bytes (default 64 GiB). */
+  max_unpacked_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 64 * 1024 ** 3),
   /** Largest single line of a dataset in bytes (default 16 MiB). */
   max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
   /**

@@ -15,6 +15,7 @@ import {
   ReportView,
   RowList,
   RowsQuery,
+  readingGiven,
   rowListView,
   TokensQuery,
   TokensView,
@@ -47,7 +48,7 @@ const JSON_TYPE = { "content-type": "application/json;charset=utf-8" };
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
 
 const CREATE_HELP =
-  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]`; or the raw bytes with `?filename=`.';
+  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]`, `encoding`, `part`, `repair_text`; or the raw bytes with `?filename=`.';
 const ADD_ROW_HELP =
   "A row of OpenAI chat JSONL, for versions with chat rows only. The new version has the rows of the newest version, this row at the end, and the same settings. The old version does not change.";
 
@@ -68,6 +69,7 @@ const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions 
   seed: given.seed,
   skipBad: given.skip_bad,
   removeDuplicates: given.remove_duplicates,
+  reading: readingGiven(given),
 });
 
 /** Reads a JSON body. The route parses bodies itself, because it also accepts files. */

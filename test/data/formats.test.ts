@@ -1,5 +1,7 @@
 /** Every accepted format over HTTP, and CSV whose columns have to be mapped: all become the one chat form. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { resolveTrainingData } from "../../src/data/datasets/training-data.ts";
 import type { AppError } from "../../src/errors.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -186,6 +188,22 @@ describe("every format becomes canonical chat rows", () => {
       expect(version).toMatchObject({ status: "ready", format, rows: 1 });
       expect(canonicalRows(lab, version.id)).toEqual([{ id: line, ...expected }] as CanonicalRow[]);
     });
+});
+
+test("a version reads another part of the same file", async () => {
+  const zip = readFileSync(join(import.meta.dir, "../cases/containers/several.zip"));
+  const { dataset, version, report } = await validated(lab, zip, "several.zip");
+  expect(version).toMatchObject({ status: "failed", part: null });
+  expect(version.error).toContain('"train.jsonl", "test.jsonl"');
+  expect(report.source?.other_parts).toEqual(["train.jsonl", "test.jsonl"]);
+  await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { part: "train.jsonl" } });
+  const done = await settled(lab, dataset.id);
+  expect(done.version).toMatchObject({ status: "ready", number: 2, rows: 12, part: "train.jsonl", encoding: null });
+  // Settings that are not given are kept.
+  await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { holdout_fraction: 0, repair_text: true } });
+  const last = await settled(lab, dataset.id);
+  expect(last.version).toMatchObject({ status: "ready", train_rows: 12, part: "train.jsonl", repair_text: true });
+  expect(readdirSync(lab.ctx.files.path("datasets")).filter((name) => name.includes(".part"))).toEqual([]);
 });
 
 describe("CSV that needs a mapping", () => {

@@ -26,6 +26,9 @@ export interface VersionObject {
   holdout_rows: number;
   bad_rows: number;
   error: string | null;
+  encoding: string | null;
+  part: string | null;
+  repair_text: boolean;
   file_id: string;
 }
 export interface DatasetObject {
@@ -65,6 +68,7 @@ export interface ReportObject {
       columns: { name: string; kind: string; values: string[] | null }[];
       rows: Record<string, unknown>[];
     } | null;
+    source?: { compression: string[]; unpacked_bytes: number | null; part: string | null; other_parts: string[] };
     csv: { columns: string[]; delimiter: string; proposed: Record<string, string>; first_rows: string[][] } | null;
   };
 }

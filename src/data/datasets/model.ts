@@ -3,6 +3,8 @@ import * as v from "valibot";
 import { pageLimit } from "../../lib/page.ts";
 import { id, seconds, text, whole } from "../../lib/request-fields.ts";
 import { filledName, linesText, nameText } from "../../lib/text/names.ts";
+import { ENCODINGS } from "../validation/containers/charset.ts";
+import type { Reading } from "../validation/containers/source.ts";
 import { Mapping, MappingInput } from "../validation/mapping/model.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
 import { Overlap, Report, TokenStats } from "../validation/rows/report.ts";
@@ -28,6 +30,18 @@ export const VersionSettings = v.strictObject({
   seed: v.optional(v.nullable(whole(0, MAX_SEED))),
   skip_bad: v.optional(v.nullable(v.union([truth, v.literal("any")]))),
   remove_duplicates: v.optional(v.nullable(v.picklist(["exact", "near"]))),
+  /** The encoding that the text is converted from. */
+  encoding: v.optional(v.nullable(v.picklist(ENCODINGS))),
+  /** The file of an archive, the sheet of a workbook or the list of a JSON object to read. */
+  part: v.optional(v.nullable(text(500))),
+  /** Repair text that was decoded with the wrong code page before the upload. */
+  repair_text: v.optional(v.nullable(truth)),
+});
+/** How a version reads its file, as far as the request says. */
+export const readingGiven = (given: v.InferOutput<typeof VersionSettings>): Partial<Reading> => ({
+  ...(given.encoding ? { encoding: given.encoding } : {}),
+  ...(given.part ? { part: given.part } : {}),
+  ...(given.repair_text === undefined || given.repair_text === null ? {} : { repairText: given.repair_text }),
 });
 export const CreateDataset = v.strictObject({
   file_id: id,
@@ -74,6 +88,9 @@ export const VersionView = v.strictObject({
   skip_bad: v.union([v.boolean(), v.literal("any")]),
   remove_duplicates: v.nullable(v.picklist(["exact", "near"])),
   mapping: v.nullable(Mapping),
+  encoding: v.nullable(v.string()),
+  part: v.nullable(v.string()),
+  repair_text: v.boolean(),
   error: v.nullable(v.string()),
   /** 0 to 1 while validating, then 1. */
   progress: v.number(),
@@ -103,6 +120,9 @@ export function versionView(row: VersionRow, fileBytes: number | null = null): V
     skip_bad: row.skipBad,
     remove_duplicates: row.removeDuplicates,
     mapping: row.mapping as Mapping | null,
+    encoding: row.reading?.encoding ?? null,
+    part: row.reading?.part ?? null,
+    repair_text: row.reading?.repairText ?? false,
     error: row.error,
     progress: row.status === "validating" ? (fileBytes ? Math.min(1, row.bytesRead / fileBytes) : 0) : 1,
     created_at: seconds(row.createdAt),

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { getFile } from "../files/service.ts";
+import { type Reading, readingOf } from "../validation/containers/source.ts";
 import type { Mapping } from "../validation/mapping/model.ts";
 import type { VersionRow, VersionWithReport } from "../validation/model.ts";
 import { announce, bytesOf, insertVersion, VERSION_COLUMNS, type VersionOptions } from "../validation/records.ts";
@@ -106,6 +107,7 @@ export async function createVersion(
   const sameFile = fileId === newest.fileId;
   const options: VersionOptions = {
     mapping: given.mapping ?? (sameFile ? (newest.mapping as Mapping | null) : null),
+    reading: readingOf(given.reading, sameFile ? (newest.reading as Reading | null) : null),
     seed: given.seed ?? newest.splitSeed,
     holdoutFraction: given.holdoutFraction ?? newest.holdoutFraction / 1e6,
     skipBad: given.skipBad ?? (sameFile && given.removeDuplicates ? newest.skipBad : false),
@@ -130,6 +132,7 @@ export async function createVersion(
         status: "validating",
         bytes: bytesOf(fileId),
         mapping: options.mapping ?? null,
+        reading: readingOf(options.reading, null),
         splitSeed: options.seed ?? newest.splitSeed,
         holdoutFraction: Math.round((options.holdoutFraction ?? 0) * 1e6),
         skipBad: options.skipBad ?? false,

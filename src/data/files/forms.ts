@@ -10,7 +10,7 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { boundaryOf, partText, readMultipart } from "../../lib/multipart.ts";
 import { unknownParameter } from "../../lib/request-fields.ts";
 import { checkText } from "../../lib/text/well-formed.ts";
-import { type Received, receive, tooLarge } from "../storage/receive.ts";
+import { cleanFilename, type Received, receive, tooLarge } from "../storage/receive.ts";
 
 interface UploadForm {
   /** Text fields; `expires_after[seconds]` and the like keep their brackets. */
@@ -29,7 +29,8 @@ const RAW_TYPE =
  * @param limit most bytes of the file
  * @param org whose quota must have room for what the request says it sends; none when the bytes are counted already
  * @param raw take a body that is no form when the query names a `filename`
- * @throws AppError `unsupported_content_type`, `file_missing`, `quota_exceeded`, `disk_full`, and those of `receive`
+ * @throws AppError `unsupported_content_type`, `file_missing`, `file_empty`, `quota_exceeded`, `disk_full`, and those
+ *   of `receive`
  */
 export async function readUpload(
   ctx: Ctx,
@@ -46,12 +47,11 @@ export async function readUpload(
   const boundary = boundaryOf(type);
   if (!boundary) {
     const { filename, ...fields } = query;
-    if (options.raw && filename && (!type || RAW_TYPE.test(type)) && request.body)
-      return {
-        fields,
-        filename,
-        received: await receive(ctx, request.body, options.limit, options),
-      };
+    if (options.raw && filename && (!type || RAW_TYPE.test(type))) {
+      if (!request.body) throw emptyFile(filename, options.field);
+      const received = await receive(ctx, request.body, options.limit, options);
+      return { fields, filename, received: await refuseEmpty(received, filename, options.field) };
+    }
     throw new AppError(
       "unsupported_media",
       "unsupported_content_type",
@@ -59,6 +59,16 @@ export async function readUpload(
     );
   }
   return readForm(ctx, request, boundary, options);
+}
+
+function emptyFile(filename: string, field: string): AppError {
+  return new AppError("invalid", "file_empty", `${cleanFilename(filename)} is empty (0 bytes).`, { param: field });
+}
+
+async function refuseEmpty(received: Received, filename: string, field: string): Promise<Received> {
+  if (received.bytes > 0) return received;
+  await rm(received.path, { force: true });
+  throw emptyFile(filename, field);
 }
 
 async function readForm(
@@ -86,6 +96,8 @@ async function readForm(
         };
     }
     if (!found) throw missing();
+    // A part of an upload has an error of its own.
+    if (options.field === "file") await refuseEmpty(found.received, found.filename, options.field);
     return { fields, ...found };
   } catch (error) {
     if (found) await rm(found.received.path, { force: true });

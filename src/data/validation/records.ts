@@ -10,6 +10,7 @@ import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { type Reading, readingOf } from "./containers/source.ts";
 import type { Mapping } from "./mapping/model.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
 import { kickValidation, stopValidation } from "./service.ts";
@@ -21,6 +22,8 @@ export interface VersionOptions {
   /** Fraction of rows in the validation split, 0 to 0.5. The default is 0.1, with at most 1,000 rows. */
   holdoutFraction?: number | null;
   seed?: number | null;
+  /** How the file is read: its encoding, its part, and whether wrongly decoded text is repaired. */
+  reading?: Partial<Reading> | null;
   /** Leave bad rows out, so that they do not fail the validation; `any`: even when most rows are bad. */
   skipBad?: boolean | "any" | null;
   /** Leave duplicates out: equal rows, or also rows with the same answer to nearly the same prompt. */
@@ -30,6 +33,9 @@ export interface DatasetOptions extends VersionOptions {
   name?: string | null;
   description?: string | null;
 }
+
+const PACKED = /\.(gz|zst|xz|zip)$/i;
+const EXTENSION = /\.(jsonl|ndjson|json|csv|tsv|txt|parquet|arrow|feather|xlsx)$/i;
 
 const { report: _report, ...columns } = getTableColumns(datasetVersion);
 /** All columns of a version except the report. */
@@ -49,7 +55,7 @@ export async function insertDataset(
   const row: DatasetRow = {
     id: newId("dataset"),
     org: actor.org,
-    name: (options.name?.trim() || source.filename.replace(/\.(jsonl|ndjson|json|csv|tsv|txt)$/i, "")).slice(0, 200),
+    name: (options.name?.trim() || source.filename.replace(PACKED, "").replace(EXTENSION, "")).slice(0, 200),
     description: options.description ?? "",
     createdBy: actor.userId,
     createdAt: ctx.clock.now(),
@@ -84,6 +90,7 @@ export async function insertVersion(
     bytes: bytesOf(fileId),
     status: "validating",
     mapping: options.mapping ?? null,
+    reading: readingOf(options.reading, null),
     splitSeed: options.seed ?? DEFAULT_SEED,
     holdoutFraction: Math.round((options.holdoutFraction ?? DEFAULT_HOLDOUT) * 1e6),
     skipBad: options.skipBad ?? false,

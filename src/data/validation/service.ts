@@ -9,6 +9,8 @@ import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import { clearWork } from "./containers/opening.ts";
+import type { Reading } from "./containers/source.ts";
 import type { Mapping } from "./mapping/model.ts";
 import type { ValidateOutcome } from "./pass/task.ts";
 import { runInWorker, WorkerFailure } from "./worker/host.ts";
@@ -50,6 +52,7 @@ async function nextWaiting(ctx: Ctx, running: string[]) {
       fileId: datasetVersion.fileId,
       filename: file.filename,
       mapping: datasetVersion.mapping,
+      reading: datasetVersion.reading,
       seed: datasetVersion.splitSeed,
       holdoutPpm: datasetVersion.holdoutFraction,
       skipBad: datasetVersion.skipBad,
@@ -133,6 +136,7 @@ async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSi
     outcome = { status: "failed", hash: null, error: failureOf(ctx, version.id, error), report: null };
   } finally {
     await rm(part, { recursive: true, force: true });
+    clearWork(part);
   }
   await record(ctx, version, outcome);
 }
@@ -161,6 +165,8 @@ async function runValidation(
     holdoutFraction: version.holdoutPpm / 1e6,
     skipBad: version.skipBad,
     removeDuplicates: version.removeDuplicates,
+    ...(version.reading ? { reading: version.reading as Reading } : {}),
+    maxUnpackedBytes: ctx.config.max_unpacked_bytes,
     maxLineBytes: ctx.config.max_line_bytes,
     diskReserve: ctx.config.disk_reserve_bytes,
   };
@@ -246,6 +252,6 @@ export async function removeHalfDone(ctx: Ctx): Promise<void> {
   const folder = ctx.files.path("datasets");
   const { running } = queueOf(ctx);
   for (const name of await readdir(folder))
-    if (name.endsWith(PART) && !running.has(name.slice(0, -PART.length)))
+    if (name.includes(PART) && !running.has(name.slice(0, name.indexOf(PART))))
       await rm(join(folder, name), { recursive: true, force: true });
 }

@@ -103,6 +103,8 @@ export const datasetVersion = sqliteTable(
       .default("chat"),
     /** How the fields are read, as requested by the user; shape in data/validation/mapping/model.ts. */
     mapping: jsonText("mapping").$type<Record<string, string | string[] | undefined> | null>(),
+    /** How the file is read, as requested by the user; null = as its first bytes say. */
+    reading: jsonText("reading").$type<{ encoding: string | null; part: string | null; repairText: boolean } | null>(),
     splitSeed: integer("split_seed").notNull(),
     /** Share of the validation split in millionths, 0 to 500,000. */
     holdoutFraction: integer("holdout_fraction_ppm").notNull(),

@@ -136,8 +136,8 @@ function UploadForm() {
       </label>
       <p class="small muted">
         Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV. For other methods:
-        preference pairs, labeled preference data, prompts and plain text. Every row is checked, and all problems are
-        reported.
+        preference pairs, labeled preference data, prompts and plain text. Also as Parquet, Arrow or Excel, and packed.
+        Every row is checked, and all problems are reported.
       </p>
       <input
         id="upload-file"
@@ -145,7 +145,7 @@ function UploadForm() {
         name="file"
         multiple
         required
-        accept=".jsonl,.json,.csv,.tsv,.ndjson,application/json,text/csv"
+        accept=".jsonl,.json,.csv,.tsv,.ndjson,.txt,.gz,.zst,.xz,.zip,.parquet,.arrow,.feather,.xlsx,application/json,text/csv"
       />
       <button type="submit" class="button only-without-script">
         Upload

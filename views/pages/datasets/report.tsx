@@ -78,6 +78,7 @@ function ProblemItem({ problem, unit = "Line" }: { problem: Problem; unit?: stri
           {counted ? <span class="tag">{plural(problem.count, "row")}</span> : null}
         </div>
         {problem.advice ? <p class="muted">{problem.advice}</p> : null}
+        {counted ? null : <p class="small muted wrap-any">{problem.samples[0]?.detail}</p>}
         {counted && problem.samples.length ? <Places problem={problem} unit={unit} /> : null}
       </div>
     </li>
@@ -195,12 +196,28 @@ export function Histogram({ title, buckets, unit }: { title: string; buckets: Bu
 const present = (spread: { min: number; p50: number; p95: number; max: number }) =>
   `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, median ${formatInteger(spread.p50)}`;
 
+/** How the file was opened: `gzip, Parquet, 3.2 MB unpacked`; null for a text that was read as it is. */
+function opened({ container, source, encoding }: Report): string | null {
+  if (!source || !container) return null;
+  const words = [
+    ...source.compression,
+    ["parquet", "arrow", "xlsx", "text"].includes(container) || source.compression.length > 0
+      ? container.replaceAll("_", " ")
+      : null,
+    source.part,
+    encoding.converted_from ? `converted from ${encoding.converted_from}` : null,
+    source.unpacked_bytes === null ? null : `${formatBytes(source.unpacked_bytes)} unpacked`,
+  ].filter((word) => word !== null);
+  return words.join(", ") || null;
+}
+
 export function Facts({ report }: { report: Report }) {
   const ignored = Object.entries(report.ignored_fields);
   return (
     <KeyValue
       rows={[
         ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
+        ["Read as", opened(report)],
         report.split.train_rows > 0 && [
           "Split",
           `${plural(report.split.train_rows, "training row")}, ${plural(report.split.holdout_rows, "validation row")} (seed ${report.split.seed})`,

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { CreateVersion, datasetView, versionView } from "../../../src/data/datasets/model.ts";
+import { CreateVersion, datasetView, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
 import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
@@ -175,6 +175,7 @@ const handlers = (ctx: Ctx) => ({
         seed: given.seed,
         skipBad: given.skip_bad,
         removeDuplicates: given.remove_duplicates,
+        reading: readingGiven(given),
       });
       return redirect(request, `/datasets/${params.id}`);
     } catch (error) {

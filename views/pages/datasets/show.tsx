@@ -11,6 +11,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Offers } from "./offers.tsx";
 import { BaseFindings, type CountedTokens, Facts, Histogram, Problems, Tokens } from "./report.tsx";
 import { methodsFor, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
@@ -299,6 +300,7 @@ export function DatasetFindings(props: DatasetProps) {
   const { report, tokens, uncounted, version } = props;
   return (
     <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
+      {version.status === "validating" ? null : <Offers {...props} />}
       {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
       {report && report.problems.length > 0 ? <Problems report={report} /> : null}
       {tokens ? <BaseFindings {...tokens} /> : null}

@@ -32,11 +32,14 @@ export function firstCells(head: Buffer, whole: boolean, delimiter: string): str
   return records.slice(1);
 }
 
-/** Reads the header of a CSV file and the first records after it. */
-export function csvPreview(head: Buffer, whole: boolean, filename: string): CsvPreview {
+/**
+ * Reads the header of a CSV file and the first records after it.
+ * @param given the delimiter, when the file names it
+ */
+export function csvPreview(head: Buffer, whole: boolean, filename: string, given: string | null = null): CsvPreview {
   const stop = head.indexOf(10);
   const firstLine = head.toString("utf8", 0, stop < 0 ? head.length : stop);
-  const delimiter = /\.tsv$/i.test(filename) ? "\t" : guessDelimiter(firstLine);
+  const delimiter = given ?? (/\.tsv$/i.test(filename) ? "\t" : guessDelimiter(firstLine));
   const records: string[][] = [];
   const scanner = scanCsv(head.length, delimiter, {
     record: (bytes, start, end) => {

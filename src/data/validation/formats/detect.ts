@@ -67,28 +67,15 @@ const listOf = (type: RowType) =>
 /** The list of accepted formats as one sentence. */
 const ACCEPTED = `Accepted: ${listOf("chat")}; CSV with a header line. For other methods: ${listOf("preference")}; ${listOf("unpaired")}; ${listOf("prompt")}; ${listOf("text")}.`;
 
-export type Container = "jsonl" | "json_array" | "csv";
+export type Container = "jsonl" | "json_array" | "json_sequence" | "csv" | "text_lines" | "paragraphs";
 
 interface Refusal {
   code: ProblemCode;
   message: string;
 }
 
-/** The first bytes of file types that are uploaded by mistake. */
-const MAGIC: [number[], string][] = [
-  [[0x1f, 0x8b], "a gzip archive; unpack it first"],
-  [[0x50, 0x4b, 0x03, 0x04], "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV"],
-  [[0x50, 0x41, 0x52, 0x31], "a Parquet file; convert it to JSONL"],
-  [[0x25, 0x50, 0x44, 0x46], "a PDF"],
-  [[0xff, 0xfe], "UTF-16 text; save it as UTF-8"],
-  [[0xfe, 0xff], "UTF-16 text; save it as UTF-8"],
-  [[0x28, 0xb5, 0x2f, 0xfd], "a Zstandard archive; unpack it first"],
-];
-
 /** The container of a file that begins with `head` (without byte order mark), or the reason to reject it. */
 export function detectContainer(head: Buffer, filename: string): Container | Refusal {
-  const magic = MAGIC.find(([bytes]) => bytes.every((byte, index) => head[index] === byte));
-  if (magic) return { code: "unknown_format", message: `This is ${magic[1]}. ${ACCEPTED}` };
   const start = head.findIndex((byte) => byte > 32);
   if (start < 0) return { code: "empty_file", message: "The file is empty." };
   if (/\.(csv|tsv)$/i.test(filename)) return "csv";
@@ -116,6 +103,7 @@ function firstRecords(head: Buffer, container: Container, delimiter: string): st
   };
   if (container === "csv") scanCsv(head.length, delimiter, sink).push(head);
   else if (container === "json_array") scanJsonArray(head.length, sink).push(head);
+  else if (container === "json_sequence") scanJsonArray(head.length, sink, { sequence: true }).push(head);
   else scanLines(head.length, sink).push(head);
   return records;
 }

@@ -1,4 +1,6 @@
 /** Decides from the first bytes of a file how its records are split and checked. */
+
+import type { Source } from "../containers/source.ts";
 import { type PlainRow, readPlain } from "../fast-path/plain-row.ts";
 import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createTextRows } from "../fast-path/text-row.ts";
@@ -14,6 +16,7 @@ import type { ProblemCode, Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import type { Checked } from "../rows/types.ts";
 import { splitCells } from "../scan/csv.ts";
+import { notJson } from "./not-json.ts";
 import { createRowCheck, decode, type Reading, type Valid } from "./row-check.ts";
 import type { ValidateOutcome, ValidateTask } from "./task.ts";
 
@@ -107,8 +110,19 @@ function pairColumns({ layout, mapping }: RowFormat): CsvMapping | null {
   return { prompt, completion: pair.assistant, ...(system ? { system } : {}) };
 }
 
-function csvPlan(task: ValidateTask, { head, whole }: Head, report: Report, problems: Problems): Decision {
-  const preview = csvPreview(head, whole, task.filename);
+/** Names the columns whose name another one has already. */
+function noteDoubles(columns: string[], problems: Problems) {
+  const seen = new Set<string>();
+  for (const column of columns) {
+    if (column !== "" && seen.has(column)) problems.add("duplicate_column", column, "", `"${column}"`);
+    seen.add(column);
+  }
+}
+
+function csvPlan(task: ValidateTask, source: Source, start: Head, report: Report, problems: Problems): Decision {
+  const { head, whole } = start;
+  const preview = csvPreview(head, whole, source.filename, source.delimiter);
+  noteDoubles(preview.columns, problems);
   report.csv = preview;
   report.format = "csv";
   const { columns, delimiter } = preview;
@@ -184,30 +198,51 @@ function jsonShortcuts(
   return shortcuts;
 }
 
+/** Each record is a text. */
+function textPlan(container: Container, report: Report, problems: Problems): Plan {
+  report.format = "text";
+  report.row_type = "text";
+  return {
+    container,
+    delimiter: ",",
+    header: false,
+    counts: noCounts(),
+    shortcuts: [],
+    check: (bytes, start, end, valid) => {
+      const text = decode(bytes, start, end, problems, valid);
+      return text === null ? null : { row: { text }, same: false };
+    },
+    finish() {},
+    lesson: () => null,
+  };
+}
+
+/** The name of a container in the report. */
+const containerName = (container: Container): Report["container"] =>
+  container === "text_lines" || container === "paragraphs" ? "text" : container;
+
 /**
  * Detects the container and the format from the first bytes, and stores them in the report.
  * @param learned what is known from all rows
  */
 export function planFor(
   task: ValidateTask,
-  start: Head,
+  from: { source: Source; start: Head },
   report: Report,
   problems: Problems,
   learned: Reading | null,
 ): Decision {
-  const container = detectContainer(start.head, task.filename);
+  const { source, start } = from;
+  const container = source.shape === "auto" ? detectContainer(start.head, source.filename) : source.shape;
   if (typeof container !== "string") return { stop: "failed", ...container };
-  report.container = container;
-  if (container === "csv") return csvPlan(task, start, report, problems);
-  const format = formatFor(
-    task,
-    firstObjects(start.head, container, start.whole),
-    false,
-    report,
-    problems,
-    learned?.format ?? null,
-  );
+  report.container = source.container ?? containerName(container);
+  if (container === "csv") return csvPlan(task, source, start, report, problems);
+  if (container === "text_lines" || container === "paragraphs") return textPlan(container, report, problems);
+  const first = firstObjects(start.head, container, start.whole);
+  const format = formatFor(task, first, false, report, problems, learned?.format ?? null);
   if (format && "stop" in format) return format;
+  const fault = format || container !== "jsonl" ? null : notJson(start.head, start.whole);
+  if (fault) return { stop: "failed", code: "not_json", message: fault };
   const rows = createRowCheck(format, problems, learned?.padded);
   const counts = noCounts();
   return {

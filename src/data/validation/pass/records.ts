@@ -1,5 +1,6 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
 import { writeExact } from "../../../lib/text/exact-json.ts";
+import { createMisreadWatch } from "../containers/misread-watch.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
@@ -12,13 +13,13 @@ import { isValid, type Valid, validLines } from "./row-check.ts";
 import { createRowWriter } from "./row-writer.ts";
 import type { ValidateTask } from "./task.ts";
 
-const QUOTE = 34;
-
 /** After this many rows without success, a shortcut is tried only for one row in this many. */
 const MISSES = 64;
 
 /** Pairs of duplicate rows in the report. */
 const MAX_PAIRS = 100;
+const QUOTE = 34;
+const BOM = [0xef, 0xbb, 0xbf];
 
 const NOTHING = Buffer.alloc(0);
 
@@ -112,7 +113,7 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
 }
 
 /** Creates the sink for the records of a file. Call `begin` with each chunk before it is scanned. */
-export function createRecords(task: ValidateTask, plan: Plan, report: Report, problems: Problems) {
+export function createRecords(task: ValidateTask, plan: Plan, report: Report, problems: Problems, linesBefore = 0) {
   const rows = createRowStore(task, plan, report, problems);
   let header = plan.header;
   let crlf = 0;
@@ -120,6 +121,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
   /** The line of the row, by which it is named everywhere. */
   let number = 0;
   let valid: Valid = { bytes: null, from: 0, to: 0 };
+  const misread = createMisreadWatch(report, problems);
 
   /** Tries the shortcuts. */
   function takenShort(bytes: Buffer, from: number, to: number, number: number): boolean {
@@ -139,7 +141,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
   const sink: RecordSink = {
     record(bytes, start, end, line) {
       records++;
-      const [from, to] = trimmed(bytes, start, end);
+      let [from, to] = trimmed(bytes, start, end);
       if (from === to) {
         report.blank_lines++;
         return;
@@ -153,8 +155,14 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
         return;
       }
       // Elements of an array can be on one line. The numbers of rows always increase.
-      number = Math.max(line, number + 1);
+      number = Math.max(line + linesBefore, number + 1);
       problems.at(number);
+      if (bytes[from] === BOM[0] && bytes[from + 1] === BOM[1] && bytes[from + 2] === BOM[2]) {
+        problems.add("bom_inside");
+        from += BOM.length;
+        start = from;
+      }
+      misread.look(bytes, from, to);
       // Spaces around a CSV record belong to its cells.
       const [first, last] = plan.container === "csv" ? [start, end] : [from, to];
       if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last, number)) return;
@@ -164,12 +172,12 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
       else rows.addBad();
     },
     tooLong(line, bytes) {
-      problems.at(line);
+      problems.at(line + linesBefore);
       problems.add("line_too_long", "", "", `${bytes} bytes; the limit is ${task.maxLineBytes}`);
       rows.addBad();
     },
     broken(line, detail) {
-      problems.at(line);
+      problems.at(line + linesBefore);
       problems.add(plan.container === "csv" ? "unclosed_quote" : "broken_array", "", "", detail);
       rows.addBad();
     },
@@ -180,10 +188,15 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
     writer: rows.writer,
     labels: rows.labels,
     begin(chunk: Buffer) {
+      misread.begin(chunk);
       valid = validLines(chunk);
     },
     onCrlf() {
       crlf++;
+    },
+    onTrailingComma(line: number) {
+      problems.at(line + linesBefore);
+      problems.add("trailing_comma");
     },
     /** Completes the report after the last record. */
     finish() {

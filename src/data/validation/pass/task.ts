@@ -1,4 +1,6 @@
 /** The input and the result of a validation. */
+
+import type { Reading } from "../containers/source.ts";
 import type { Mapping } from "../mapping/model.ts";
 import type { Report } from "../rows/report.ts";
 
@@ -17,6 +19,10 @@ export interface ValidateTask {
   skipBad: boolean | "any";
   /** Leave duplicates of earlier rows out: equal rows, or also rows with the same answer to nearly the same prompt. */
   removeDuplicates: "exact" | "near" | null;
+  /** How the file is read; absent = as its first bytes say. */
+  reading?: Reading;
+  /** Most bytes that a packed file or a table may have when it is unpacked. */
+  maxUnpackedBytes?: number;
   maxLineBytes: number;
   /** Bytes that must stay free on the disk; otherwise the validation fails with the code `disk_full`. */
   diskReserve: number;

@@ -2,13 +2,19 @@
  * Validates an uploaded file in one pass: scan, parse, check, convert, count, hash and write. Runs in a worker; its
  * memory use does not depend on the file size.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, rmSync } from "node:fs";
-import { createProblems, failureText, type Problems } from "../rows/problems.ts";
+import { closeSync, mkdirSync, openSync, readSync, rmSync, statSync } from "node:fs";
+import { encodingGuess } from "../containers/charset.ts";
+import { openSource } from "../containers/open.ts";
+import { clearWork } from "../containers/opening.ts";
+import { plainSource, type Source } from "../containers/source.ts";
+import { Unreadable } from "../containers/unreadable.ts";
+import { createProblems, failureText, type ProblemCode, type Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
 import { scanCsv } from "../scan/csv.ts";
 import { scanJsonArray } from "../scan/json-array.ts";
 import { type Scanner, scanLines } from "../scan/lines.ts";
+import { scanParagraphs } from "../scan/paragraphs.ts";
 import { type Head, type Plan, planFor } from "./plan.ts";
 import { createRecords } from "./records.ts";
 import type { Reading } from "./row-check.ts";
@@ -16,6 +22,7 @@ import type { ValidateOutcome, ValidateTask } from "./task.ts";
 
 const CHUNK = 1 << 20;
 const HEAD = 1 << 18;
+const LF = 10;
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 
 function emptyReport(task: ValidateTask, bytes: number): Report {
@@ -39,16 +46,16 @@ function emptyReport(task: ValidateTask, bytes: number): Report {
   };
 }
 
-/** Reads the file from `offset` to its end. A chunk is valid only during the call of `onChunk`. */
+/** Reads a range of the file. A chunk is valid only during the call of `onChunk`. */
 function readThrough(
   fd: number,
-  offset: number,
+  range: { from: number; to: number },
   onChunk: (chunk: Buffer) => void,
   onProgress: (bytesRead: number) => void,
 ) {
   const buffer = Buffer.allocUnsafe(CHUNK);
-  for (let at = offset; ; ) {
-    const got = readSync(fd, buffer, 0, CHUNK, at);
+  for (let at = range.from; at < range.to; ) {
+    const got = readSync(fd, buffer, 0, Math.min(CHUNK, range.to - at), at);
     if (got === 0) return;
     onChunk(got === CHUNK ? buffer : buffer.subarray(0, got));
     at += got;
@@ -56,36 +63,49 @@ function readThrough(
   }
 }
 
-function readHead(fd: number): Head & { bom: boolean } {
-  const buffer = Buffer.alloc(HEAD);
-  const got = readSync(fd, buffer, 0, HEAD, 0);
+/** The start of the rows. Lines that end with CR end with LF in it. */
+function readHead(fd: number, { from, to, lineBreak }: Source): Head & { bom: boolean } {
+  const buffer = Buffer.alloc(Math.min(HEAD, to - from));
+  const got = readSync(fd, buffer, 0, buffer.length, from);
   const bom = got >= 3 && buffer.subarray(0, 3).equals(BOM);
-  return { head: buffer.subarray(bom ? 3 : 0, got), whole: got < HEAD, bom };
+  if (lineBreak !== LF)
+    for (let at = buffer.indexOf(lineBreak); at >= 0; at = buffer.indexOf(lineBreak, at)) buffer[at] = LF;
+  return { head: buffer.subarray(bom ? 3 : 0, got), whole: got === to - from, bom };
 }
 
 type Records = ReturnType<typeof createRecords>;
 
-function scannerFor(task: ValidateTask, plan: Plan, { sink, onCrlf }: Records): Scanner {
-  if (plan.container === "csv") return scanCsv(task.maxLineBytes, plan.delimiter, sink, onCrlf);
-  if (plan.container === "json_array") return scanJsonArray(task.maxLineBytes, sink);
-  return scanLines(task.maxLineBytes, sink, onCrlf);
+function scannerFor(task: ValidateTask, source: Source, plan: Plan, records: Records): Scanner {
+  const { sink, onCrlf, onTrailingComma } = records;
+  const { container, delimiter } = plan;
+  const { lineBreak } = source;
+  if (container === "csv") return scanCsv(task.maxLineBytes, delimiter, sink, onCrlf, lineBreak);
+  if (container === "json_array" || container === "json_sequence")
+    return scanJsonArray(task.maxLineBytes, sink, {
+      sequence: container === "json_sequence",
+      onTrailingComma,
+      lineBreak,
+    });
+  const scan = container === "paragraphs" ? scanParagraphs : scanLines;
+  return scan(task.maxLineBytes, sink, onCrlf, lineBreak);
 }
 
-/** Passes the whole file from `offset` through the records. Deletes the temporary file on an error. */
+/** Passes the rows through the records. Deletes the temporary file on an error. */
 function pass(
   task: ValidateTask,
-  source: { fd: number; offset: number },
+  from: { fd: number; source: Source; bom: boolean },
   plan: Plan,
   records: Records,
   onProgress: (bytesRead: number) => void,
 ) {
-  const scanner = scannerFor(task, plan, records);
+  const { fd, source, bom } = from;
+  const scanner = scannerFor(task, source, plan, records);
   try {
     const onChunk = (chunk: Buffer) => {
       records.begin(chunk);
       scanner.push(chunk);
     };
-    readThrough(source.fd, source.offset, onChunk, onProgress);
+    readThrough(fd, { from: source.from + (bom ? BOM.length : 0), to: source.to }, onChunk, onProgress);
     scanner.end();
   } catch (error) {
     records.writer.drop();
@@ -127,55 +147,118 @@ function settle(
   return { status: "ready", hash: done.hash, error: null, report };
 }
 
+/** A failure before the first row. */
+function stopped(report: Report, problems: Problems, stop: { code: ProblemCode | null; message: string }) {
+  if (stop.code) problems.add(stop.code, "", "", stop.message);
+  report.problems = problems.list();
+  return { hash: null, error: stop.message, report };
+}
+
+/** Reports what was done to open the file, and offers a conversion when the text is not UTF-8. */
+function noteSource(source: Source, head: Buffer, report: Report, problems: Problems) {
+  problems.at(0);
+  report.source = source.about;
+  if (source.lineBreak !== LF) report.encoding.line_endings = "cr";
+  for (const { code, detail, sample } of source.notes) {
+    problems.add(code, "", sample ?? "", detail);
+    if (code === "encoding_converted") report.encoding.converted_from = detail.replace("from ", "");
+  }
+  const proposed = encodingGuess(head);
+  if (proposed) {
+    report.encoding.proposed = proposed;
+    problems.add("other_encoding", "", proposed.sample, `as ${proposed.encoding}: ${proposed.sample}`);
+  }
+  problems.at(1);
+}
+
 /** Reads the file once, with what is `learned` from all rows when it has been read before. */
 function readOnce(
   task: ValidateTask,
-  source: { fd: number; bytes: number },
+  from: { fd: number; source: Source },
   learned: Reading | null,
   onProgress: (bytesRead: number) => void,
 ): ValidateOutcome | Reading {
-  const report = emptyReport(task, source.bytes);
+  const { fd, source } = from;
+  const report = emptyReport(task, statSync(task.source).size);
   const problems = createProblems();
-  const { bom, ...start } = readHead(source.fd);
+  const { bom, ...start } = readHead(fd, source);
   report.encoding.bom = bom;
-  problems.at(1);
+  noteSource(source, start.head, report, problems);
   if (bom) problems.add("bom");
-  const plan = planFor(task, start, report, problems, learned);
-  if ("stop" in plan) {
-    if (plan.code) problems.add(plan.code, "", "", plan.message);
-    report.problems = problems.list();
-    return { status: plan.stop, hash: null, error: plan.message, report };
-  }
+  const plan = planFor(task, { source, start }, report, problems, learned);
+  if ("stop" in plan) return { status: plan.stop, ...stopped(report, problems, plan) };
   rmSync(task.outDir, { recursive: true, force: true });
   mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
-  const records = createRecords(task, plan, report, problems);
-  pass(task, { fd: source.fd, offset: bom ? BOM.length : 0 }, plan, records, onProgress);
+  const records = createRecords(task, plan, report, problems, source.line);
+  pass(task, { fd, source, bom }, plan, records, onProgress);
   const lesson = learned ? null : plan.lesson(report.rows);
   if (lesson) {
     records.writer.drop();
     return lesson;
   }
-  return settle(task, records, report, problems, () => onProgress(report.bytes));
+  const outcome = settle(task, records, report, problems, () => onProgress(report.bytes));
+  const { proposed } = report.encoding;
+  if (outcome.status === "failed" && proposed)
+    outcome.error = `The text is not UTF-8. As ${proposed.encoding} it reads "${proposed.sample}". Accept this conversion (\`encoding\`), or save the file as UTF-8.`;
+  return outcome;
 }
 
 /**
- * Validates one file and writes its canonical rows into `task.outDir` (train.jsonl, holdout.jsonl and their indexes).
+ * Validates one text and writes its canonical rows into `task.outDir` (train.jsonl, holdout.jsonl and their indexes).
  * The first rows suggest how to read the file. When all rows show another row type, or that null in tool calls is
  * padding, the file is read again.
  * @param onProgress called with the bytes read after each MiB
+ * @param source what the file was opened as; by default it is read as it is
  * @throws only for disk errors; all problems of the data are in the outcome
  */
-export function validateFile(task: ValidateTask, onProgress: (bytesRead: number) => void = () => {}): ValidateOutcome {
+export function validateFile(
+  task: ValidateTask,
+  onProgress: (bytesRead: number) => void = () => {},
+  source: Source = plainSource(task.source, task.filename, statSync(task.source).size),
+): ValidateOutcome {
   const started = performance.now();
-  const fd = openSync(task.source, "r");
+  const fd = openSync(source.path, "r");
   try {
-    const source = { fd, bytes: fstatSync(fd).size };
-    const first = readOnce(task, source, null, onProgress);
-    const outcome = "status" in first ? first : (readOnce(task, source, first, onProgress) as ValidateOutcome);
+    const from = { fd, source };
+    const first = readOnce(task, from, null, onProgress);
+    const outcome = "status" in first ? first : (readOnce(task, from, first, onProgress) as ValidateOutcome);
     if (outcome.status !== "ready") rmSync(task.outDir, { recursive: true, force: true });
     outcome.report.took_ms = Math.round(performance.now() - started);
     return outcome;
   } finally {
     closeSync(fd);
+  }
+}
+
+/**
+ * Opens a file of any kind and validates what it holds.
+ * @param onProgress called with bytes of the uploaded file
+ * @throws only for disk errors; all problems of the data are in the outcome
+ */
+export async function validateAny(
+  task: ValidateTask,
+  onProgress: (bytesRead: number) => void = () => {},
+): Promise<ValidateOutcome> {
+  const started = performance.now();
+  const { size } = statSync(task.source);
+  try {
+    const source = await openSource(task, onProgress);
+    const inPlace = source.path === task.source;
+    // Unpacking was the first half of the work.
+    const progress = inPlace
+      ? onProgress
+      : (read: number) => onProgress(Math.min(size, size / 2 + (read / Math.max(1, source.to)) * (size / 2)));
+    const outcome = validateFile(task, progress, source);
+    outcome.report.took_ms = Math.round(performance.now() - started);
+    return outcome;
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error;
+    const problems = createProblems();
+    problems.at(0);
+    const report = emptyReport(task, size);
+    if (error.about) report.source = error.about;
+    return { status: "failed", ...stopped(report, problems, error) };
+  } finally {
+    clearWork(task.outDir);
   }
 }

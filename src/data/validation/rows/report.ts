@@ -83,14 +83,49 @@ export type Reading = v.InferOutput<typeof Reading>;
 export const Report = v.strictObject({
   format: v.nullable(v.string()),
   row_type: RowTypes,
-  container: v.nullable(v.picklist(["jsonl", "json_array", "csv"])),
+  container: v.nullable(
+    v.picklist([
+      "jsonl",
+      "json_array",
+      "json_sequence",
+      "json_object",
+      "json_columns",
+      "csv",
+      "text",
+      "parquet",
+      "arrow",
+      "xlsx",
+    ]),
+  ),
+  /** How the uploaded file was opened; absent in reports of earlier releases. */
+  source: v.optional(
+    v.strictObject({
+      /** How it was packed, from the outside in. */
+      compression: v.array(v.picklist(["gzip", "zstd", "xz", "zip"])),
+      /** Bytes of its text after unpacking and conversion; null when it was read as it is. */
+      unpacked_bytes: v.nullable(v.number()),
+      /** The file of an archive, the sheet of a workbook or the list of a JSON object that was read. */
+      part: v.nullable(v.string()),
+      /** Parts that were not read (the first 100). */
+      other_parts: v.array(v.string()),
+    }),
+  ),
   bytes: v.number(),
   rows: count,
   bad_rows: count,
   blank_lines: count,
   /** Bad rows were left out, as requested. */
   bad_rows_left_out: v.boolean(),
-  encoding: v.strictObject({ bom: v.boolean(), line_endings: v.picklist(["lf", "crlf", "mixed"]) }),
+  encoding: v.strictObject({
+    bom: v.boolean(),
+    line_endings: v.picklist(["lf", "crlf", "mixed", "cr"]),
+    /** The encoding that the text was converted from. */
+    converted_from: v.optional(v.string()),
+    /** A conversion that a new version can accept (`encoding`), with a line of the file as it would read. */
+    proposed: v.optional(v.strictObject({ encoding: v.string(), sample: v.string() })),
+    /** A repair that a new version can accept (`repair_text`), with a place of the file before and after it. */
+    repair: v.optional(v.strictObject({ found: v.string(), meant: v.string() })),
+  }),
   roles: counts,
   /** Turns per row. A preference row counts its prompt with the longer answer; plain text has no turns. */
   turns: Spread,

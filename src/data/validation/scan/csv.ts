@@ -9,12 +9,18 @@ const CR = 13;
 const QUOTE = 34;
 
 /**
- * Records end at a line break outside quotes. A quote opens a cell only at its beginning. Empty lines are passed on
- * with start equal to end.
+ * Records end at a line break outside quotes (LF or CRLF, or CR alone when `lineBreak` says so). A quote opens a cell
+ * only at its beginning. Empty lines are passed on with start equal to end.
  */
-export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
+export function scanCsv(
+  maxBytes: number,
+  delimiter: string,
+  sink: RecordSink,
+  onCrlf: () => void = () => {},
+  lineBreak = LF,
+): Scanner {
   const carry = createCarry(maxBytes);
-  const lines = createLineCount();
+  const lines = createLineCount(lineBreak);
   let startLine = 1;
   let quoted = false;
   let cellStart = true;
@@ -54,7 +60,7 @@ export function scanCsv(maxBytes: number, delimiter: string, sink: RecordSink, o
           continue;
         }
         const byte = chunk[at];
-        if (byte === LF) {
+        if (byte === lineBreak) {
           emit(chunk, start, at);
           start = at + 1;
           startLine = lines.at(start);

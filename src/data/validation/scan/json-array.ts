@@ -1,4 +1,7 @@
-/** Splits a stream of bytes with one JSON array into its elements, with constant memory for files of any size. */
+/**
+ * Splits a stream of bytes with one JSON array, or with JSON objects one after the other, into its elements, with
+ * constant memory for files of any size.
+ */
 import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
@@ -12,11 +15,20 @@ const CLOSE_OBJECT = 125;
 
 const isSpace = (byte: number) => byte === 32 || byte === LF || byte === 13 || byte === 9;
 
+interface JsonScan {
+  /** Objects one after the other, with or without commas between them, instead of one array. */
+  sequence?: boolean;
+  /** Called for a comma before the closing bracket, which is skipped. */
+  onTrailingComma?: (line: number) => void;
+  lineBreak?: number;
+}
+
 /** Finds elements by brackets and quotes only. The content of elements is checked when they are parsed. */
-export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
+export function scanJsonArray(maxBytes: number, sink: RecordSink, options: JsonScan = {}): Scanner {
+  const { sequence = false, onTrailingComma = () => {} } = options;
   const carry = createCarry(maxBytes);
-  let state: "before" | "between" | "element" | "after" = "before";
-  const lines = createLineCount();
+  let state: "before" | "between" | "element" | "after" = sequence ? "between" : "before";
+  const lines = createLineCount(options.lineBreak);
   let startLine = 1;
   let depth = 0;
   let inString = false;
@@ -86,8 +98,13 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
         if (state === "element") {
           if (byte === QUOTE) inString = true;
           else if (byte === OPEN_OBJECT || byte === OPEN_ARRAY) depth++;
-          else if (depth > 0 && (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY)) depth--;
-          else if (depth === 0 && (byte === COMMA || byte === CLOSE_ARRAY)) {
+          else if (depth > 0 && (byte === CLOSE_OBJECT || byte === CLOSE_ARRAY)) {
+            depth--;
+            if (sequence && depth === 0) {
+              finish(chunk, start, at + 1);
+              state = "between";
+            }
+          } else if (depth === 0 && (byte === COMMA || byte === CLOSE_ARRAY)) {
             finish(chunk, start, at);
             afterComma = byte === COMMA;
             state = byte === COMMA ? "between" : "after";
@@ -97,9 +114,11 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
             if (byte === OPEN_ARRAY) state = "between";
             else complain(at, "expected [ at the beginning");
           } else if (state === "after") complain(at, "unexpected text after the closing ]");
-          else if (byte === COMMA) complain(at, "a comma without an element before it");
+          else if (sequence && byte !== OPEN_OBJECT) {
+            if (byte !== COMMA) complain(at, "expected { at the beginning of an object");
+          } else if (byte === COMMA) complain(at, "a comma without an element before it");
           else if (byte === CLOSE_ARRAY) {
-            if (afterComma) complain(at, "a comma before the closing ]");
+            if (afterComma) onTrailingComma(lines.at(at));
             state = "after";
           } else {
             state = "element";
@@ -116,6 +135,7 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink): Scanner {
     },
     end() {
       if (state === "element") complain(0, `the element that starts on line ${startLine} is not closed`);
+      else if (sequence) return;
       else if (state !== "after") complain(0, elements ? "the closing ] is missing" : "the array is incomplete");
     },
   };

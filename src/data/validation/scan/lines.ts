@@ -61,28 +61,31 @@ export function indexOr(chunk: Buffer, byte: number, from: number): number {
 }
 
 /** Counts lines lazily, and scans each line break once. */
-export function createLineCount() {
+export function createLineCount(lineBreak = LF) {
   let line = 1;
   let chunk: Buffer = Buffer.alloc(0);
   let next = 0;
   return {
     begin(bytes: Buffer) {
       chunk = bytes;
-      next = indexOr(chunk, LF, 0);
+      next = indexOr(chunk, lineBreak, 0);
     },
     /** The line number at index `at` of the chunk. Indexes must not decrease between calls. */
     at(at: number): number {
       while (next < at) {
         line++;
-        next = indexOr(chunk, LF, next + 1);
+        next = indexOr(chunk, lineBreak, next + 1);
       }
       return line;
     },
   };
 }
 
-/** Lines end with LF or CRLF, which is not part of the record. Empty lines are passed on with start equal to end. */
-export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void = () => {}): Scanner {
+/**
+ * Lines end with LF or CRLF, or with CR alone when `lineBreak` says so; it is not part of the record. Empty lines are
+ * passed on with start equal to end.
+ */
+export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void = () => {}, lineBreak = LF): Scanner {
   const carry = createCarry(maxBytes);
   let line = 1;
 
@@ -107,7 +110,7 @@ export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void
     push(chunk) {
       let at = 0;
       if (carry.length > 0) {
-        const stop = chunk.indexOf(LF);
+        const stop = chunk.indexOf(lineBreak);
         carry.add(chunk, 0, stop < 0 ? chunk.length : stop);
         if (stop < 0) return;
         emitCarry();
@@ -115,7 +118,7 @@ export function scanLines(maxBytes: number, sink: RecordSink, onCrlf: () => void
         at = stop + 1;
       }
       for (;;) {
-        const stop = chunk.indexOf(LF, at);
+        const stop = chunk.indexOf(lineBreak, at);
         if (stop < 0) break;
         emit(chunk, at, stop);
         line++;

@@ -5,7 +5,7 @@
 import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
-import { validateFile } from "../pass/validate.ts";
+import { validateAny } from "../pass/validate.ts";
 import type { Overlap, TokenStats } from "../rows/report.ts";
 import { checkTemplates, type TemplateTask } from "./template-check.ts";
 
@@ -27,7 +27,7 @@ export type WorkerAnswer =
 
 const PROGRESS_MS = 250;
 
-function run(task: WorkerTask) {
+async function run(task: WorkerTask) {
   const answer = (message: WorkerAnswer) => self.postMessage(message);
   try {
     let last = 0;
@@ -37,7 +37,7 @@ function run(task: WorkerTask) {
       last = now;
       answer({ type: "progress", done });
     };
-    if (task.type === "validate") answer({ type: "validated", outcome: validateFile(task, progress) });
+    if (task.type === "validate") answer({ type: "validated", outcome: await validateAny(task, progress) });
     else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
     else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
@@ -47,4 +47,4 @@ function run(task: WorkerTask) {
   }
 }
 
-self.onmessage = (event: MessageEvent<WorkerTask>) => run(event.data);
+self.onmessage = (event: MessageEvent<WorkerTask>) => void run(event.data);

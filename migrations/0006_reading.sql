@@ -1,0 +1,1 @@
+ALTER TABLE `dataset_version` ADD `reading` text;

@@ -1,0 +1,42 @@
+/** Reads bytes as an uploaded file in this process, for tests of containers. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Reading } from "../../../src/data/validation/containers/source.ts";
+import { validateAny } from "../../../src/data/validation/pass/validate.ts";
+
+export const folder = mkdtempSync(join(tmpdir(), "ftl-containers-"));
+export const removeFolder = () => rmSync(folder, { recursive: true });
+
+export const cases = join(import.meta.dir, "../../cases/containers");
+export const fixture = (name: string) => readFileSync(join(cases, name));
+export const pair = (n: number) => ({ prompt: `Ping ${n}`, completion: `Pong ${n}` });
+export const pairs = Array.from({ length: 12 }, (_, n) => pair(n));
+export const jsonl = pairs.map((row) => `${JSON.stringify(row)}\n`).join("");
+/** Validates bytes under a name in this process, and returns the first row that was stored. */
+export async function read(content: string | Uint8Array, filename: string, reading: Partial<Reading> = {}) {
+  const source = join(folder, "upload");
+  const outDir = join(folder, "rows.part");
+  writeFileSync(source, content);
+  const outcome = await validateAny({
+    source,
+    filename,
+    outDir,
+    mapping: null,
+    seed: 1,
+    holdoutFraction: 0,
+    skipBad: false,
+    removeDuplicates: null,
+    reading: { encoding: null, part: null, repairText: false, ...reading },
+    maxLineBytes: 1 << 20,
+    diskReserve: 0,
+  });
+  const rows =
+    outcome.status === "ready"
+      ? readFileSync(join(outDir, "train.jsonl"), "utf8")
+          .trim()
+          .split("\n")
+          .map((line) => JSON.parse(line))
+      : [];
+  return { ...outcome, rows, codes: outcome.report.problems.map((problem) => problem.code) };
+}
