@@ -25,6 +25,7 @@ import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
 import { auditApi } from "./api/audit.ts";
+import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetsApi } from "./api/datasets.ts";
 import { deploymentsApi } from "./api/deployments.ts";
@@ -220,6 +221,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   (ctx) => gradersApi(ctx, askModel(ctx)),
   metricsApi,
   fineTuningApi,
+  checkpointPermissionsApi,
   jobsApi,
   (ctx) => jobsPages(ctx, askModel(ctx)),
   queueApi,

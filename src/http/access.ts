@@ -21,6 +21,7 @@ const ACCESS: Record<string, Access> = {
   "* /admin": "admin",
   "* /admin/*": "admin",
   "* /v1/admin/*": "admin",
+  "* /v1/fine_tuning/checkpoints/*": "admin",
   "POST /v1/base_models/import": "admin",
   "POST /v1/hosts/*": "admin",
   "DELETE /v1/hosts/*": "admin",

@@ -12,6 +12,8 @@ export interface BusEvents {
   "model.deleted": { org: string; modelId: string };
   /** A checkpoint failed its re-check and will not be used again. */
   "checkpoint.invalid": { org: string; jobId: string; checkpointId: string; step: number; reason: string };
+  /** An organization may no longer use the models of another one. */
+  "checkpoint.unshared": { org: string; models: string[] };
   "job.changed": { org: string; jobId: string; kind: string; state: string };
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */

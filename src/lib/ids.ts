@@ -28,6 +28,7 @@ const ID_PREFIX = {
   attempt: "att_",
   event: "ftevent-",
   checkpoint: "ftckpt_",
+  permission: "cp_",
   artifact: "art_",
   evaluation: "eval_",
   deployment: "dep_",

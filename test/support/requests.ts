@@ -79,6 +79,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
     ],
   }),
   "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
+  "POST /v1/fine_tuning/checkpoints/:id/permissions": () => ({ project_ids: ["org-none"] }),
   "POST /v1/fine_tuning/jobs": (e) => ({ model: e.base, training_file: e.file }),
   "POST /v1/fine_tuning/alpha/graders/run": (e) => ({ grader: judge(e.model), model_sample: "hi" }),
   "POST /v1/fine_tuning/alpha/graders/validate": (e) => ({ grader: judge(e.model) }),

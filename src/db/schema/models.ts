@@ -5,6 +5,7 @@
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { FileEntry } from "../../contract/spec.ts";
 import { jsonText } from "../json.ts";
+import { organization } from "./auth.ts";
 
 /** A base model that was installed or is being installed; the catalog itself is code. */
 export const baseModel = sqliteTable("base_model", {
@@ -79,6 +80,27 @@ export const checkpoint = sqliteTable(
     createdAt: integer("created_at").notNull(),
   },
   (t) => [uniqueIndex("checkpoint_job_step").on(t.jobId, t.step)],
+);
+
+/** Another organization that may use a checkpoint, and the model made from it. */
+export const checkpointPermission = sqliteTable(
+  "checkpoint_permission",
+  {
+    id: text("id").primaryKey(),
+    checkpointId: text("checkpoint_id")
+      .notNull()
+      .references(() => checkpoint.id, { onDelete: "cascade" }),
+    /** The organization that it is shared with. */
+    org: text("org")
+      .notNull()
+      .references(() => organization.id, { onDelete: "cascade" }),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [
+    uniqueIndex("checkpoint_permission_org").on(t.checkpointId, t.org),
+    index("checkpoint_permission_shared").on(t.org, t.createdAt),
+  ],
 );
 
 /** A fine-tuned model, created when its job succeeds. The id is what clients send as `model`. */

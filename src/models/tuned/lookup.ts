@@ -1,9 +1,9 @@
 /** Looks up fine-tuned models and checkpoints by the name that a client sends. */
-import { and, desc, eq, isNull, not, sql } from "drizzle-orm";
+import { and, type Column, desc, eq, isNull, not, or, type SQL, sql } from "drizzle-orm";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
-import { artifact, checkpoint, model } from "../../db/schema/models.ts";
+import { artifact, checkpoint, checkpointPermission, model } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 
 /** The end of a checkpoint's name. */
@@ -42,8 +42,14 @@ export async function mergedArtifact(ctx: Ctx, org: string, model: string): Prom
 /** True for a checkpoint of a run whose model was deleted: it is neither listed nor served any more. */
 export const ofDeletedModel = sql`exists (select 1 from ${model} where ${model.jobId} = ${checkpoint.jobId} and ${model.deletedAt} is not null)`;
 
+/** True for a checkpoint that its owner shares with `org`. */
+export const sharedWith = (org: string): SQL =>
+  sql`exists (select 1 from ${checkpointPermission} where ${checkpointPermission.checkpointId} = ${checkpoint.id} and ${checkpointPermission.org} = ${org})`;
+
 interface Tuned {
   id: string;
+  /** The organization that trained it. */
+  org: string;
   artifactId: string;
   checkpointId: string;
   jobId: string;
@@ -60,14 +66,17 @@ const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')
 
 /**
  * The fine-tuned model or checkpoint called `name` in `org`; null when the name does not start with `ft:`.
+ * @param shared also finds those that other organizations share with `org`
  * @throws AppError `model_not_found`
  */
-export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tuned | null> {
+export async function findTuned(ctx: Ctx, org: string, name: string, shared = false): Promise<Tuned | null> {
   if (!name.startsWith("ft:")) return null;
+  const visible = (owner: Column) => (shared ? or(eq(owner, org), sharedWith(org)) : eq(owner, org));
   if (CHECKPOINT_SUFFIX.test(name)) {
     const [row] = await ctx.db
       .select({
         id: checkpoint.model,
+        org: checkpoint.org,
         artifactId: checkpoint.artifactId,
         checkpointId: checkpoint.id,
         jobId: checkpoint.jobId,
@@ -79,7 +88,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
       .from(checkpoint)
       .innerJoin(job, eq(job.id, checkpoint.jobId))
       .innerJoin(artifact, and(eq(artifact.id, checkpoint.artifactId), eq(artifact.status, "complete")))
-      .where(and(eq(checkpoint.model, name), eq(checkpoint.org, org), not(ofDeletedModel)))
+      .where(and(eq(checkpoint.model, name), visible(checkpoint.org), not(ofDeletedModel)))
       .limit(1);
     if (!row) throw unknownModel(name);
     return row;
@@ -87,6 +96,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
   const [row] = await ctx.db
     .select({
       id: model.id,
+      org: model.org,
       artifactId: checkpoint.artifactId,
       checkpointId: checkpoint.id,
       jobId: model.jobId,
@@ -98,7 +108,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string): Promise<Tu
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
     .leftJoin(job, eq(job.id, model.jobId))
-    .where(and(eq(model.id, name), eq(model.org, org), isNull(model.deletedAt)))
+    .where(and(eq(model.id, name), visible(model.org), isNull(model.deletedAt)))
     .limit(1);
   if (!row) throw unknownModel(name);
   return row;

@@ -4,7 +4,7 @@ import { AppError } from "../../errors.ts";
 import { beginInstall, idFromName, refuseTaken } from "../base/imports.ts";
 import type { BaseModelView, ImportTunedRequest } from "../base/model.ts";
 import { mergedArtifact } from "./lookup.ts";
-import { artifactDir, resolveChatModel } from "./service.ts";
+import { artifactDir, resolveChatModel, resolveModel } from "./service.ts";
 
 /**
  * Promotes a full fine-tuned model, or the merged safetensors of an adapter, to a base model that everyone on this
@@ -16,7 +16,9 @@ export async function importTuned(
   request: Omit<ImportTunedRequest, "source">,
 ): Promise<BaseModelView> {
   requireAdmin(actor);
-  const found = await resolveChatModel(ctx, actor, request.model);
+  await resolveChatModel(ctx, actor, request.model);
+  // What others share is not taken over.
+  const found = await resolveModel(ctx, actor, request.model);
   const artifactId = found.whole ? found.adapter?.artifactId : await mergedArtifact(ctx, actor.org, found.id);
   if (!artifactId || !found.checkpointId)
     throw new AppError(

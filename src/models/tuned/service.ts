@@ -1,5 +1,5 @@
 /** Checkpoints of runs, and the fine-tuned models created from them. */
-import { and, desc, eq, isNull, lt, not } from "drizzle-orm";
+import { and, desc, eq, isNull, lt, not, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -10,7 +10,7 @@ import { listProblem, manifestHash } from "../../lib/disk/manifest.ts";
 import { newId } from "../../lib/ids.ts";
 import type { BaseModelRow } from "../base/model.ts";
 import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
-import { CHECKPOINT_SUFFIX, findTuned, ofDeletedModel, unknownModel } from "./lookup.ts";
+import { CHECKPOINT_SUFFIX, findTuned, ofDeletedModel, sharedWith, unknownModel } from "./lookup.ts";
 import { type ArtifactRow, type CheckpointRow, type ModelRow, type ModelView, modelView } from "./model.ts";
 
 /** Directory of the files of an artifact. */
@@ -143,6 +143,8 @@ export async function getArtifact(ctx: Ctx, actor: Actor, id: string): Promise<A
 export interface ResolvedModel {
   /** The canonical id. */
   id: string;
+  /** The organization that trained it; null for a base model. */
+  org: string | null;
   base: BaseModelRow;
   adapter: { artifactId: string; name: string } | null;
   checkpointId: string | null;
@@ -156,10 +158,11 @@ export interface ResolvedModel {
 /**
  * Finds the model that `actor` calls `name`: a base model, a fine-tuned model `ft:…`, or a checkpoint
  * `ft:…:ckpt-step-N`.
+ * @param shared also finds what other organizations share: to ask it, not to export or train it
  * @throws AppError `model_not_found` (404), `licence_required`
  */
-export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
-  const tuned = await findTuned(ctx, actor.org, name);
+export async function resolveModel(ctx: Ctx, actor: Actor, name: string, shared = false): Promise<ResolvedModel> {
+  const tuned = await findTuned(ctx, actor.org, name, shared);
   const row = await getBaseModel(ctx, tuned?.baseModelId ?? name);
   if (row?.status !== "ready") throw unknownModel(name);
   await requireLicense(ctx, actor, row);
@@ -168,11 +171,11 @@ export async function resolveModel(ctx: Ctx, actor: Actor, name: string): Promis
   return { ...rest, base: row, adapter: { artifactId, name: tuned.id } };
 }
 
-const NO_ADAPTER = { adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
+const NO_ADAPTER = { org: null, adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
 
-/** The same for models that can chat. @throws AppError `not_a_chat_model` for reward models */
+/** The same for models to chat with, shared ones too. @throws AppError `not_a_chat_model` for reward models */
 export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
-  const resolved = await resolveModel(ctx, actor, name);
+  const resolved = await resolveModel(ctx, actor, name, true);
   if (resolved.method === "reward")
     throw new AppError(
       "invalid",
@@ -195,8 +198,8 @@ async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
 }
 
 /**
- * Every model that `actor` may chat with, in OpenAI's form: ready base models, then fine-tuned ones, newest first (at
- * most 1,000 each).
+ * Every model that `actor` may chat with, in OpenAI's form: ready base models, then fine-tuned ones and those that
+ * other organizations share, newest first (at most 1,000 each).
  */
 export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
   const bases = await ctx.db
@@ -211,16 +214,24 @@ export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
     .where(and(eq(model.org, actor.org), isNull(model.deletedAt)))
     .orderBy(desc(model.createdAt), desc(model.id))
     .limit(MAX_LIST);
+  const shared = await ctx.db
+    .select({ id: sql<string>`coalesce(${model.id}, ${checkpoint.model})`, row: checkpoint })
+    .from(checkpoint)
+    .leftJoin(model, eq(model.checkpointId, checkpoint.id))
+    .where(and(sharedWith(actor.org), not(ofDeletedModel)))
+    .orderBy(desc(checkpoint.createdAt), desc(checkpoint.id))
+    .limit(MAX_LIST);
   return [
     ...bases.map((row) => modelView(row.id, row.createdAt, ownerOf(row))),
     ...tuned.map((row) => modelView(row.id, row.createdAt, row.org)),
+    ...shared.map(({ id, row }) => modelView(id, row.createdAt, row.org)),
   ];
 }
 
 /** One model or checkpoint in OpenAI's form. */
 export async function retrieveModel(ctx: Ctx, actor: Actor, name: string): Promise<ModelView> {
-  const found = await resolveModel(ctx, actor, name);
-  return modelView(found.id, found.createdAt, found.adapter ? actor.org : ownerOf(found.base));
+  const found = await resolveModel(ctx, actor, name, true);
+  return modelView(found.id, found.createdAt, found.org ?? ownerOf(found.base));
 }
 
 /**

@@ -8,7 +8,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
 import { type Runtime, runtimeOf } from "./runtime.ts";
-import { endDeploymentsOf } from "./service.ts";
+import { endDeploymentsOf, endSharedDeployments } from "./service.ts";
 import { JOB_OVER, reconcileOne } from "./step.ts";
 
 const TICK_MS = 1_000;
@@ -55,9 +55,14 @@ function subscribe(ctx: Ctx, runtime: Runtime): (() => void)[] {
   return [
     ctx.bus.on("job.changed", (change) => change.kind === "serve" && runtime.hint()),
     ctx.bus.on("job.ready", () => runtime.hint()),
-    ctx.bus.on("model.deleted", ({ org, modelId }) => {
-      endDeploymentsOf(ctx, org, modelId).catch((cause) =>
+    ctx.bus.on("model.deleted", ({ modelId }) => {
+      endDeploymentsOf(ctx, modelId).catch((cause) =>
         ctx.log("error", "deployments of a deleted model could not be ended", { model: modelId, cause }),
+      );
+    }),
+    ctx.bus.on("checkpoint.unshared", ({ org, models }) => {
+      endSharedDeployments(ctx, org, models).catch((cause) =>
+        ctx.log("error", "deployments of a model that is no longer shared could not be ended", { models, cause }),
       );
     }),
   ];

@@ -61,6 +61,7 @@ function createRuntime(ctx: Ctx): Runtime {
   ctx.bus.on("deployment.changed", changed);
   ctx.bus.on("model.deleted", changed);
   ctx.bus.on("model.created", changed);
+  ctx.bus.on("checkpoint.unshared", changed);
   ctx.bus.on("base_model.changed", changed);
   return runtime;
 }

@@ -1,7 +1,7 @@
 /**
  * Deployments: create, start, stop and delete them, and find the engine that serves a model.
  */
-import { and, desc, eq, isNull, or, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, or, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -110,19 +110,23 @@ export async function updateDeployment(
   });
 }
 
-/** Deletes the deployments of a deleted model and of its checkpoints. */
-export async function endDeploymentsOf(ctx: Ctx, org: string, modelId: string): Promise<void> {
+/** Deletes the deployments of a deleted model and of its checkpoints, also where another organization shared it. */
+export const endDeploymentsOf = (ctx: Ctx, modelId: string) =>
+  endDeployments(
+    ctx,
+    or(eq(deployment.model, modelId), sql`instr(${deployment.model}, ${`${modelId}:ckpt-step-`}) = 1`),
+  );
+
+/** Deletes the deployments of `org` for models that are no longer shared with it. */
+export const endSharedDeployments = (ctx: Ctx, org: string, models: string[]) =>
+  endDeployments(ctx, and(eq(deployment.org, org), inArray(deployment.model, models)));
+
+async function endDeployments(ctx: Ctx, which: SQL | undefined): Promise<void> {
   const rows = await ctx.write((tx) =>
     tx
       .update(deployment)
       .set({ wanted: "stopped", deletedAt: ctx.clock.now() })
-      .where(
-        and(
-          eq(deployment.org, org),
-          or(eq(deployment.model, modelId), sql`instr(${deployment.model}, ${`${modelId}:ckpt-step-`}) = 1`),
-          isNull(deployment.deletedAt),
-        ),
-      )
+      .where(and(which, isNull(deployment.deletedAt)))
       .returning(),
   );
   for (const row of rows) publishChange(ctx, row);

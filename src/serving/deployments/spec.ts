@@ -6,7 +6,7 @@ import { eq } from "drizzle-orm";
 import { gpuGroups } from "../../compute/hosts/gpu-groups.ts";
 import { bf16Supported, inferenceImage, trainerIdentity } from "../../compute/providers/registry.ts";
 import type { ServeSpec, TrainSpec } from "../../contract/spec.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { artifactProblem, getArtifact, listCheckpoints, resolveChatModel } from "../../models/tuned/service.ts";
@@ -32,22 +32,24 @@ export async function buildServeSpec(
 ): Promise<ServeSpec> {
   const resolved = await resolveChatModel(ctx, actor, model);
   const base = baseModelRef(resolved.base);
+  const owner = resolved.org === null ? actor : systemActor(resolved.org);
   const wanted = resolved.adapter ? [resolved.adapter] : [];
-  if (resolved.jobId && !resolved.whole)
+  // Of another organization, only what it shares.
+  if (resolved.jobId && !resolved.whole && resolved.org === actor.org)
     for (const row of await listCheckpoints(ctx, resolved.jobId, { limit: MAX_CHECKPOINTS }))
       wanted.push({ name: row.model, artifactId: row.artifactId });
   const adapters: ServeSpec["adapters"] = [];
   let whole: ServeSpec["whole"];
   if (resolved.whole && resolved.adapter) {
     const { artifactId, name } = resolved.adapter;
-    await getArtifact(ctx, actor, artifactId);
+    await getArtifact(ctx, owner, artifactId);
     whole = { name, artifact_id: artifactId, input: "whole" };
     // Each of its checkpoints is a model of the same size and gets its own endpoint on request.
     wanted.length = 0;
   }
   for (const { name, artifactId } of wanted) {
     if (adapters.some((one) => one.name === name)) continue;
-    const artifact = await getArtifact(ctx, actor, artifactId).catch((cause) => {
+    const artifact = await getArtifact(ctx, owner, artifactId).catch((cause) => {
       // The model itself must exist; a checkpoint may have been deleted.
       if (name === resolved.adapter?.name) throw cause;
       return null;

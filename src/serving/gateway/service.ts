@@ -49,7 +49,7 @@ export async function complete(
 /** Records a request that failed before its answer began, and throws; a disconnected client gets an empty 499. */
 async function failed(ctx: Ctx, trace: RequestTrace, client: AbortSignal, cause: unknown): Promise<Response> {
   trace.access.stop();
-  trace.model ||= await resolveModel(ctx, trace.actor, trace.request.model).then(
+  trace.model ||= await resolveModel(ctx, trace.actor, trace.request.model, true).then(
     (found) => found.id,
     () => "",
   );

@@ -10,6 +10,7 @@ import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { lruOf } from "../../lib/lru.ts";
 import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
+import { isSharedArtifact } from "../../models/tuned/permissions.ts";
 import { artifactDir, newestCheckpoint } from "../../models/tuned/service.ts";
 import type { Trainer } from "./token.ts";
 
@@ -51,7 +52,8 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
 
 async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, artifactId)).limit(1);
-  if (row?.status !== "complete" || row.org !== trainer.org)
+  const isShared = async () => trainer.kind === "serve" && (await isSharedArtifact(ctx, trainer.org, artifactId));
+  if (row?.status !== "complete" || (row.org !== trainer.org && !(await isShared())))
     throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} no longer exist.`);
   return {
     directory: artifactDir(ctx, row.id),
