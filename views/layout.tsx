@@ -70,16 +70,22 @@ function SignOut() {
   );
 }
 
-/** Switches the theme: system, light, dark, and system again. */
-function ThemeButton({ page }: { page: PageInfo }) {
+const THEMES = ["system", "light", "dark"] as const;
+
+/** Chooses the theme. */
+function ThemeButtons({ page }: { page: PageInfo }) {
+  const current = page.theme ?? "system";
   return (
-    <form method="post" action="/theme" data-theme-toggle>
-      <button type="submit" class="item">
-        <Icon name="theme" />
-        <span>
-          Theme: <span data-theme-name>{page.theme ?? "system"}</span>
-        </span>
-      </button>
+    <form method="post" action="/theme" data-theme-form class="theme">
+      <Icon name="theme" />
+      <fieldset class="segments">
+        <legend class="visually-hidden">Theme</legend>
+        {THEMES.map((theme) => (
+          <button type="submit" name="theme" value={theme} aria-pressed={theme === current ? "true" : "false"}>
+            {theme[0]?.toUpperCase() + theme.slice(1)}
+          </button>
+        ))}
+      </fieldset>
     </form>
   );
 }
@@ -105,7 +111,7 @@ function Rail({ page }: { page: PageInfo }) {
         <Item item={item} page={page} />
       ))}
       <div class="gap" />
-      <ThemeButton page={page} />
+      <ThemeButtons page={page} />
       <SignOut />
       <div class="group clip" title={page.viewer?.email}>
         {page.viewer?.email}
@@ -126,7 +132,11 @@ function Bar({ page }: { page: PageInfo }) {
           {item.label}
         </a>
       ))}
-      <button type="button" popovertarget="more-menu">
+      <button
+        type="button"
+        popovertarget="more-menu"
+        class={rest.some((item) => isCurrent(page, item)) ? "current" : undefined}
+      >
         <Icon name="more" />
         More
       </button>
@@ -138,7 +148,7 @@ function Bar({ page }: { page: PageInfo }) {
           <Icon name="search" />
           Search
         </a>
-        <ThemeButton page={page} />
+        <ThemeButtons page={page} />
         <SignOut />
       </div>
     </nav>
@@ -264,7 +274,21 @@ export function Layout(props: {
                 <h1 title={props.title}>{props.title}</h1>
                 {props.beside}
               </div>
-              {props.actions ? <div class="actions">{props.actions}</div> : null}
+              {props.actions ? (
+                <div class="actions">
+                  {props.actions}
+                  <button
+                    type="button"
+                    class="button icon-only more-actions"
+                    data-more-actions
+                    aria-expanded="false"
+                    title="More actions"
+                  >
+                    <Icon name="more" />
+                    <span class="visually-hidden">More actions</span>
+                  </button>
+                </div>
+              ) : null}
             </header>
             <div id="connection" class="strip" role="status" hidden />
             <main id="main" tabindex={-1} class={props.wide ? "wide" : undefined}>

@@ -9,6 +9,7 @@ import uplotCss from "../../node_modules/uplot/dist/uPlot.min.css" with { type: 
 import app from "../../views/assets/app.js" with { type: "file" };
 import chart from "../../views/assets/chart.js" with { type: "file" };
 import adminCss from "../../views/assets/css/admin.css" with { type: "file" };
+import bareCss from "../../views/assets/css/bare.css" with { type: "file" };
 import baseCss from "../../views/assets/css/base.css" with { type: "file" };
 import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
 import floatCss from "../../views/assets/css/float.css" with { type: "file" };
@@ -30,6 +31,7 @@ import playgroundState from "../../views/assets/playground-state.js" with { type
 import playgroundTraining from "../../views/assets/playground-training.js" with { type: "file" };
 import saveRow from "../../views/assets/save-row.js" with { type: "file" };
 import series from "../../views/assets/series.js" with { type: "file" };
+import session from "../../views/assets/session.js" with { type: "file" };
 import stream from "../../views/assets/stream.js" with { type: "file" };
 import toolCalls from "../../views/assets/tool-calls.js" with { type: "file" };
 import upload from "../../views/assets/upload.js" with { type: "file" };
@@ -44,6 +46,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       tokensCss,
       baseCss,
       layoutCss,
+      bareCss,
       partsCss,
       floatCss,
       formsCss,
@@ -68,6 +71,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       palette,
       playground,
       series,
+      session,
       stream,
       upload,
       "playground-code": playgroundCode,

@@ -180,11 +180,12 @@ describe.skipIf(!hasBrowser)("the job page", () => {
   });
 
   test("the theme changes immediately and persists", async () => {
-    await b.page.click(".rail [data-theme-toggle] button");
-    const theme = await b.page.evaluate(() => document.documentElement.dataset.theme);
-    await b.page.waitForTimeout(200);
+    const stored = b.page.waitForResponse("**/theme");
+    await b.page.click(".rail [data-theme-form] [value=dark]");
+    expect(await b.page.evaluate(() => document.documentElement.dataset.theme)).toBe("dark");
+    await stored;
     await b.page.reload();
-    expect(await b.page.evaluate(() => document.documentElement.dataset.theme)).toBe(theme);
+    expect(await b.page.evaluate(() => document.documentElement.dataset.theme)).toBe("dark");
   });
 
   test("no script errors and no policy violations", () => {

@@ -27,7 +27,7 @@ describe.skipIf(!hasBrowser)("administration", () => {
     return page;
   };
   const oneTimeLink = async () => (await b.page.locator(".notice.ok [data-copy]").getAttribute("data-copy")) ?? "";
-  const press = (name: string) => b.page.getByRole("button", { name, exact: true }).click();
+  const press = (name: string) => b.page.getByRole("button", { name, exact: true }).last().click();
 
   test("invites a user, changes the role, resets the password, ends sessions and disables the account", async () => {
     const { page, base } = b;
@@ -145,5 +145,93 @@ describe.skipIf(!hasBrowser)("administration", () => {
     }
     expect(bad).toEqual([]);
     expect(seen).toBeGreaterThanOrEqual(16);
+  });
+
+  test("Escape leaves the search field, the palette runs commands, and More is marked on a phone", async () => {
+    const { page, base } = b;
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.goto(`${base}/admin/users`);
+    await page.keyboard.press("/");
+    await page.keyboard.type("admin");
+    await page.waitForURL(/q=admin/);
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("g");
+    await page.keyboard.press("d");
+    await page.waitForURL(`${base}/datasets`);
+
+    const find = async (words: string) => {
+      await page.keyboard.press("Control+k");
+      await page.fill("#palette-input", words);
+      await page.waitForResponse((answer) => new URL(answer.url()).searchParams.get("q") === words);
+    };
+    await find("dark");
+    await page.locator("#search-results button", { hasText: "Theme: dark" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator("html[data-theme=dark]").waitFor();
+    expect(await page.getByRole("button", { name: "Dark", exact: true }).getAttribute("aria-pressed")).toBe("true");
+    await page.reload();
+    expect(await page.locator("html").getAttribute("data-theme")).toBe("dark");
+    await page.getByRole("button", { name: "System", exact: true }).click();
+    await page.locator("html:not([data-theme])").waitFor();
+    for (const [words, path] of [
+      ["audit", "/admin/audit"],
+      ["api key", "/settings#keys"],
+    ] as const) {
+      await find(words);
+      await page.locator(`#search-results a[href="${path}"]`).waitFor();
+      await page.keyboard.press("Enter");
+      await page.waitForURL(base + path);
+    }
+
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.goto(`${base}/usage`);
+    const more = page.locator("[popovertarget=more-menu]");
+    expect(await more.getAttribute("class")).toBe("current");
+    await page.goto(`${base}/jobs`);
+    expect(await more.getAttribute("class")).toBeNull();
+    // The notice of a lost connection lies over the page, which does not move.
+    const top = () => page.locator("main").evaluate((main) => main.getBoundingClientRect().top);
+    const before = await top();
+    await page.locator("#connection").evaluate((strip) => {
+      strip.removeAttribute("hidden");
+      strip.textContent = "Connection lost.";
+    });
+    expect(await top()).toBe(before);
+  });
+
+  test("secondary actions wait behind a button on a phone", async () => {
+    const { page, base } = b;
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.goto(`${base}/admin/audit`);
+    const csv = page.getByRole("link", { name: "CSV" });
+    expect(await csv.isVisible()).toBe(false);
+    await press("More actions");
+    expect(await csv.isVisible()).toBe(true);
+    await page.goto(`${base}/admin/users`);
+    // One action alone needs no button before it.
+    expect(await page.getByRole("button", { name: "Invite user" }).isVisible()).toBe(true);
+    expect(await page.getByRole("button", { name: "More actions" }).isVisible()).toBe(false);
+  });
+
+  test("a session that ended in another tab says so, and typed text is there again after signing in", async () => {
+    const { page, base } = b;
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.goto(`${base}/settings`);
+    await press("Create key");
+    await page.fill("#sheet-key [name=name]", "typed before the end");
+    const other = await b.context.newPage();
+    await other.goto(`${base}/jobs`);
+    await other.getByRole("button", { name: "Sign out" }).first().click();
+    await other.waitForURL(/login/);
+    expect(await other.getByText("Your session has ended").isVisible()).toBe(false);
+    await other.close();
+    await press("Create key");
+    await page.waitForURL(/login/);
+    await page.getByText("Your session has ended").waitFor();
+    await page.fill("[name=email]", t.emails.admin);
+    await page.fill("[name=password]", PASSWORD);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await page.waitForURL(`${base}/settings`);
+    expect(await page.inputValue("#sheet-key [name=name]")).toBe("typed before the end");
   });
 });

@@ -291,21 +291,20 @@ describe("assets", () => {
   });
 });
 
-test("the theme switch cycles through system, light and dark, and its label names the current one", async () => {
+test("the theme buttons choose system, light or dark, and the chosen one is pressed", async () => {
   const signedIn = { ...PAGE, authorization: `Bearer ${t.keys.admin}` };
-  const show = async (theme: string) => {
-    const answer = await t.request("POST", "/theme", { form: {}, headers: { ...signedIn, cookie: `theme=${theme}` } });
+  const choose = async (theme: string) => {
+    const answer = await t.request("POST", "/theme", { form: { theme }, headers: signedIn });
     const cookie = /theme=(\w+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
     const page = await get("/", { ...signedIn, cookie: `theme=${cookie}` });
     return [
-      cookie,
-      /data-theme-name[^>]*>(\w+)</.exec(page.text)?.[1],
+      /value="(\w+)" aria-pressed="true"/.exec(page.text)?.[1],
       /<html[^>]*data-theme="(\w+)"/.exec(page.text)?.[1],
     ];
   };
-  expect(await show("system")).toEqual(["light", "light", "light"]);
-  expect(await show("light")).toEqual(["dark", "dark", "dark"]);
-  expect(await show("dark")).toEqual(["system", "system", undefined]);
+  expect(await choose("light")).toEqual(["light", "light"]);
+  expect(await choose("dark")).toEqual(["dark", "dark"]);
+  expect(await choose("system")).toEqual(["system", undefined]);
 });
 
 test.each([

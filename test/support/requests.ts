@@ -114,6 +114,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /queue/:id": () => ({ priority: "-1" }),
   "POST /v1/admin/teams/:id": () => ({ weight: 2 }),
   "POST /admin/teams/:id": () => ({ weight: "2" }),
+  "POST /theme": () => ({ theme: "dark" }),
   "POST /hosts/:id/name": () => ({ name: "matrix" }),
   "POST /hosts/:id/state": () => ({ state: "cordoned" }),
   "POST /hosts/:id/shares": () => ({ gpu: "GPU-x", shares: "2" }),

@@ -1,6 +1,7 @@
 // Behavior of every page: copy buttons, relative times, theme, keyboard shortcuts, form feedback. Loads the other
 // scripts that a page needs.
 import "./palette.js";
+import "./session.js";
 import "./stream.js";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -102,18 +103,27 @@ function refreshTimes() {
 }
 setInterval(refreshTimes, 1000);
 
-// Theme: system, light, dark, and system again.
-const THEMES = ["system", "light", "dark"];
+// Theme: the pressed button of the menu, or a command of the palette.
 document.addEventListener("submit", (event) => {
-  if (!event.target.matches("[data-theme-toggle]")) return;
+  const theme = event.submitter?.name === "theme" ? event.submitter.value : "";
+  if (!event.target.matches("[data-theme-form]") || !theme) return;
   event.preventDefault();
   const root = document.documentElement;
-  const theme = THEMES[(THEMES.indexOf(root.dataset.theme ?? "system") + 1) % THEMES.length];
   if (theme === "system") delete root.dataset.theme;
   else root.dataset.theme = theme;
-  for (const name of $$("[data-theme-name]")) name.textContent = theme;
+  for (const button of $$("[data-theme-form] [aria-pressed]"))
+    button.setAttribute("aria-pressed", String(button.value === theme));
+  $("#palette")?.close();
   fetch("/theme", { method: "POST", body: new URLSearchParams({ theme }) });
   document.dispatchEvent(new Event("ft:theme"));
+});
+
+// Secondary actions of the title row on small screens.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest?.("[data-more-actions]");
+  if (!button) return;
+  const open = button.parentElement.classList.toggle("open");
+  button.setAttribute("aria-expanded", String(open));
 });
 
 // Forms: show immediately that they are being sent, and never send twice.
@@ -144,6 +154,13 @@ function moveInTable(step) {
   next?.focus();
   return Boolean(next);
 }
+
+// Escape leaves the search field of a list; what was found stays.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !event.target.matches?.("[data-page-search]")) return;
+  event.preventDefault();
+  event.target.blur();
+});
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
@@ -218,4 +235,8 @@ function initParts() {
 }
 document.addEventListener("htmx:after:process", initParts);
 initParts();
+// The current page of a row that scrolls sideways is in view.
+$(".subnav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+// A form over the page that was refused opens again, with its error.
+$("[data-open]")?.showPopover();
 for (const note of $$("#toasts .notice:not(.bad)")) setTimeout(() => note.remove(), 6000);

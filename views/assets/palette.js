@@ -2,7 +2,7 @@
 const palette = document.getElementById("palette");
 const input = document.getElementById("palette-input");
 
-const links = () => [...palette.querySelectorAll(".results a")];
+const links = () => [...palette.querySelectorAll(".results :is(a, button)")];
 
 /** Marks the first result, which Enter in the field opens. */
 function mark() {

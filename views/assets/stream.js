@@ -6,6 +6,8 @@
 // changes; "job:ID" also when that job makes progress, "evidence:ID" when it has new samples or changes its phase.
 // Charts and logs listen to the document events "ft:batch" (detail: the batch) and "ft:resync" (fetch again: events
 // were missed).
+import { checkSession } from "./session.js";
+
 const { streamJobs, streamTopics, streamAfter } = document.body.dataset;
 const strip = document.getElementById("connection");
 const HIDDEN_FOR_MS = 60_000;
@@ -85,6 +87,8 @@ function connect() {
       setTimeout(() => lost && showStatus("Connection lost. Reconnecting; jobs keep running."), 1500);
     }
     if (source?.readyState !== EventSource.CLOSED) return;
+    // The server refused the stream: the session may have ended in another tab.
+    void checkSession();
     retry = Math.min(retry + 1, 6);
     timer = setTimeout(connect, 500 * 2 ** retry);
   });

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
 import { Icon, type IconName } from "./icons.tsx";
+import { Notice } from "./notice.tsx";
 import { swap } from "./table.tsx";
 
 /** A labeled control. `render` gets the attributes that connect control, hint and error. */
@@ -224,6 +225,8 @@ export function SheetForm(props: {
   /** Label of the submit button. */
   verb: string;
   buttonClass?: string;
+  /** The form was refused: it is open again, with this message. */
+  error?: string;
   children: ComponentChildren;
 }) {
   const id = `sheet-${props.id}`;
@@ -233,8 +236,20 @@ export function SheetForm(props: {
         {props.icon ? <Icon name={props.icon} /> : null}
         {props.label}
       </button>
-      <div id={id} class="sheet confirm" popover="auto" role="dialog" aria-labelledby={`${id}-title`}>
+      <div
+        id={id}
+        class="sheet confirm"
+        popover="auto"
+        role="dialog"
+        aria-labelledby={`${id}-title`}
+        data-open={props.error ? "" : undefined}
+      >
         <h2 id={`${id}-title`}>{props.title}</h2>
+        {props.error ? (
+          <Notice kind="bad" alert>
+            {props.error}
+          </Notice>
+        ) : null}
         <form method="post" action={props.action} class="form">
           {props.children}
           <div class="row">

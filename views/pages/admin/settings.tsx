@@ -57,7 +57,8 @@ export function AdminSettingsPage({ settings, dataDir }: { settings: SettingRow[
                   <>
                     <code>{row.name}</code>
                     <span class="sub">
-                      <span class="num">{row.variable}</span>
+                      <code>{row.variable}</code>
+                      <span class="narrow"> · {SOURCES[row.source]}</span>
                     </span>
                   </>
                 ),
@@ -76,6 +77,7 @@ export function AdminSettingsPage({ settings, dataDir }: { settings: SettingRow[
                 key: "source",
                 label: "From",
                 tight: true,
+                wide: true,
                 render: (row) =>
                   row.source === "default" ? (
                     <span class="muted">{SOURCES.default}</span>

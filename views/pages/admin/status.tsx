@@ -66,12 +66,13 @@ export function StatusChecks({ checks }: Pick<StatusProps, "checks">) {
           rowId={(row) => row.name.replace(/\W+/g, "-")}
           columns={[
             { key: "state", label: "State", tight: true, render: (row) => <StateBadge state={`check_${row.state}`} /> },
-            { key: "name", label: "Check", render: (row) => <span class="nowrap">{row.name}</span> },
+            { key: "name", label: "Check", wide: true, render: (row) => <span class="nowrap">{row.name}</span> },
             {
               key: "found",
               label: "Found",
               render: (row) => (
                 <>
+                  <strong class="narrow">{row.name}: </strong>
                   <span class="wrap-any">{row.found}</span>
                   {row.advice ? <span class="sub wrap-any">{row.advice}</span> : null}
                 </>

@@ -71,7 +71,12 @@ async function showUsers(ctx: Ctx, { request, actor }: Visit, query: v.InferOutp
 }
 
 /** Runs `make` and shows the page with the link that it created. */
-async function showInvited(ctx: Ctx, { request, actor }: Visit, make: () => ReturnType<typeof createInvitation>) {
+async function showInvited(
+  ctx: Ctx,
+  { request, actor }: Visit,
+  make: () => ReturnType<typeof createInvitation>,
+  typed?: string,
+) {
   const page = pageOf(ctx, request, actor);
   try {
     const { invitation, token } = await make();
@@ -79,7 +84,7 @@ async function showInvited(ctx: Ctx, { request, actor }: Visit, make: () => Retu
     return html(page, <UsersPage {...(await usersProps(ctx, actor, EMPTY))} invited={invited} />);
   } catch (thrown) {
     const { error, status } = refused(thrown);
-    return html(page, <UsersPage {...(await usersProps(ctx, actor, EMPTY))} error={error} />, { status });
+    return html(page, <UsersPage {...(await usersProps(ctx, actor, EMPTY))} error={error} typed={typed} />, { status });
   }
 }
 
@@ -145,9 +150,8 @@ export const userPages = (ctx: Ctx) =>
       "/invite",
       (visit) => {
         const { organization, ...rest } = visit.body;
-        return showInvited(ctx, visit, () =>
-          createInvitation(ctx, visit.actor, { ...rest, org: organization || undefined }),
-        );
+        const make = () => createInvitation(ctx, visit.actor, { ...rest, org: organization || undefined });
+        return showInvited(ctx, visit, make, rest.email);
       },
       { body: Invite },
     )

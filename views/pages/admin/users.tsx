@@ -18,6 +18,8 @@ export interface UsersProps {
   /** A link that was just created, shown only once. */
   invited?: { email: string; link: string };
   error?: string;
+  /** The address as typed, when the invitation was refused. */
+  typed?: string;
 }
 
 export const roleName = (role: "admin" | "member") => (role === "admin" ? "Administrator" : "Member");
@@ -77,7 +79,7 @@ export function TeamSelect({ id, teams, value }: { id: string; teams: Organizati
   );
 }
 
-function InviteForm({ teams, org }: Pick<UsersProps, "teams" | "org">) {
+function InviteForm({ teams, org, error, typed }: UsersProps) {
   return (
     <SheetForm
       id="invite"
@@ -86,9 +88,10 @@ function InviteForm({ teams, org }: Pick<UsersProps, "teams" | "org">) {
       icon="plus"
       title="Invite a user"
       verb="Create invitation link"
+      error={typed === undefined ? undefined : error}
     >
       <p class="muted small">You get a link to send yourself. It works once, for this address only, within 7 days.</p>
-      <TextField name="email" label="E-mail" type="email" required maxlength={254} />
+      <TextField name="email" label="E-mail" type="email" required maxlength={254} value={typed ?? ""} />
       <div class="fields">
         <RoleSelect id="invite-role" />
         <TeamSelect id="invite-team" teams={teams} value={org} />
@@ -202,7 +205,7 @@ function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "t
 }
 
 export function UsersPage(props: UsersProps) {
-  const { invited, error } = props;
+  const { invited, error, typed } = props;
   return (
     <AdminLayout title="Users" actions={<InviteForm {...props} />}>
       {invited ? (
@@ -211,9 +214,11 @@ export function UsersPage(props: UsersProps) {
         </OneTimeLink>
       ) : null}
       {error ? (
-        <Notice kind="bad" alert>
-          {error}
-        </Notice>
+        <div class={typed === undefined ? undefined : "only-without-script"}>
+          <Notice kind="bad" alert>
+            {error}
+          </Notice>
+        </div>
       ) : null}
       <Filters fragment="users" search={{ placeholder: "Search users" }} />
       <UserList {...props} />

@@ -3,6 +3,15 @@ import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
+function Ended() {
+  return (
+    <Notice kind="info" title="Your session has ended">
+      It expired or was ended elsewhere. Sign in to continue where you were. A form you just sent was not saved; what
+      you typed is there again.
+    </Notice>
+  );
+}
+
 export function LoginPage(props: {
   /** Path to open afterwards. */
   next: string;
@@ -19,14 +28,17 @@ export function LoginPage(props: {
     <BareLayout title="Sign in">
       <div class="stack loose">
         <h1>Sign in</h1>
+        {props.error || props.ended ? null : (
+          <div data-ended hidden>
+            <Ended />
+          </div>
+        )}
         {props.error ? (
           <Notice kind="bad" alert>
             {props.error}
           </Notice>
         ) : props.ended ? (
-          <Notice kind="info" title="Your session has ended">
-            It expired or was ended elsewhere. Sign in to continue where you were. A form you just sent was not saved.
-          </Notice>
+          <Ended />
         ) : null}
         <form class="form" method="post" action="/login">
           <input type="hidden" name="next" value={props.next} />

@@ -12,6 +12,19 @@ interface Hit {
   icon: IconName;
   sub?: string;
   state?: string;
+  button?: { name: string; value: string };
+}
+
+/** A hit that does something instead of opening a page. */
+function CommandButton({ hit, button }: { hit: Hit; button: { name: string; value: string } }) {
+  return (
+    <form method="post" action={hit.href} data-theme-form={button.name === "theme" ? "" : undefined}>
+      <button type="submit" name={button.name} value={button.value} class="hit">
+        <Icon name={hit.icon} />
+        {hit.label}
+      </button>
+    </form>
+  );
 }
 
 interface HitGroup {
@@ -27,20 +40,24 @@ export function SearchResults({ groups, query }: { groups: HitGroup[]; query: st
         shown.map((group) => (
           <section aria-label={group.title}>
             <h2>{group.title}</h2>
-            {group.hits.map((hit) => (
-              <a href={hit.href}>
-                <Icon name={hit.icon} />
-                <span class="clip" dir="auto">
-                  {hit.label}
-                </span>
-                {hit.sub ? <span class="xs muted clip end">{hit.sub}</span> : null}
-                {hit.state ? (
-                  <span class={hit.sub ? undefined : "end"}>
-                    <StateBadge state={hit.state} />
+            {group.hits.map((hit) =>
+              hit.button ? (
+                <CommandButton hit={hit} button={hit.button} />
+              ) : (
+                <a href={hit.href}>
+                  <Icon name={hit.icon} />
+                  <span class="clip" dir="auto">
+                    {hit.label}
                   </span>
-                ) : null}
-              </a>
-            ))}
+                  {hit.sub ? <span class="xs muted clip end">{hit.sub}</span> : null}
+                  {hit.state ? (
+                    <span class={hit.sub ? undefined : "end"}>
+                      <StateBadge state={hit.state} />
+                    </span>
+                  ) : null}
+                </a>
+              ),
+            )}
           </section>
         ))
       ) : (

@@ -19,6 +19,8 @@ export interface SettingsProps {
   /** A key that was just created, with its secret; shown only once. */
   created?: { name: string; key: string };
   error?: { form: "key" | "password"; message: string };
+  /** The key as typed, when it was refused. */
+  typed?: { name: string; days: string };
 }
 
 function NewKey({ created, baseUrl }: { created: { name: string; key: string }; baseUrl: string }) {
@@ -97,7 +99,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
 function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
   const others = sessions.filter((row) => !row.current).length;
   return (
-    <section class="panel">
+    <section class="panel" id="sessions">
       <header>
         <h2>Browser sessions</h2>
         {others > 0 ? (
@@ -145,7 +147,7 @@ function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
   );
 }
 
-function NewKeyForm() {
+function NewKeyForm({ error, typed }: Pick<SettingsProps, "error" | "typed">) {
   return (
     <SheetForm
       id="key"
@@ -155,9 +157,23 @@ function NewKeyForm() {
       title="Create an API key"
       verb="Create key"
       buttonClass="button small primary"
+      error={error?.form === "key" ? error.message : undefined}
     >
-      <TextField name="name" label="Key name" required maxlength={200} placeholder="CI pipeline" />
-      <TextField name="days" label="Days until it expires" inputmode="numeric" hint="Empty: never expires" />
+      <TextField
+        name="name"
+        label="Key name"
+        required
+        maxlength={200}
+        placeholder="CI pipeline"
+        value={typed?.name ?? ""}
+      />
+      <TextField
+        name="days"
+        label="Days until it expires"
+        inputmode="numeric"
+        hint="Empty: never expires"
+        value={typed?.days ?? ""}
+      />
     </SheetForm>
   );
 }
@@ -174,11 +190,11 @@ export function SettingsPage(props: SettingsProps) {
     <Layout title="Settings">
       <div class="stack loose">
         {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
-        {error("key")}
-        <section class="panel">
+        <div class="only-without-script">{error("key")}</div>
+        <section class="panel" id="keys">
           <header>
             <h2>API keys</h2>
-            <NewKeyForm />
+            <NewKeyForm {...props} />
           </header>
           <Keys keys={props.keys} />
         </section>
@@ -199,7 +215,7 @@ export function SettingsPage(props: SettingsProps) {
               />
             </div>
           </section>
-          <section class="panel">
+          <section class="panel" id="password">
             <header>
               <h2>Password</h2>
             </header>

@@ -36,9 +36,17 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
 }
 
 /** Shows the page again with the reason of a refusal; internal errors continue to the error page. */
-function showAgain(ctx: Ctx, request: Request, actor: Actor, form: "key" | "password", error: unknown) {
+function showAgain(
+  ctx: Ctx,
+  request: Request,
+  actor: Actor,
+  form: "key" | "password",
+  error: unknown,
+  typed?: SettingsProps["typed"],
+) {
   if (!(error instanceof AppError) || error.kind === "internal") throw error;
-  return show(ctx, request, actor, { error: { form, message: error.message } }, ERROR_TABLE[error.kind].status);
+  const { status } = ERROR_TABLE[error.kind];
+  return show(ctx, request, actor, { error: { form, message: error.message }, typed }, status);
 }
 
 /** @throws AppError `invalid_value` naming the field */
@@ -62,7 +70,7 @@ async function addKey(ctx: Ctx, request: Request, actor: Actor, body: v.InferOut
     // Shown in this answer and not after a redirect: the secret must not travel in a cookie or an address.
     return await show(ctx, request, actor, { created: { name, key } });
   } catch (error) {
-    return showAgain(ctx, request, actor, "key", error);
+    return showAgain(ctx, request, actor, "key", error, body);
   }
 }
 
