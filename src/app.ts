@@ -27,6 +27,7 @@ import { analyticsApi } from "./api/analytics.ts";
 import { auditApi } from "./api/audit.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
+import { datasetRepairApi } from "./api/dataset-repair.ts";
 import { datasetsApi } from "./api/datasets.ts";
 import { deploymentsApi } from "./api/deployments.ts";
 import { evaluationsApi } from "./api/evaluations.ts";
@@ -211,6 +212,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   filesApi,
   uploadsApi,
   datasetsApi,
+  datasetRepairApi,
   datasetsPages,
   modelsApi,
   modelsPages,

@@ -36,16 +36,36 @@ const download = (name: string, type: string): Record<string, string> => ({
  */
 export function storedArchive(name: string, folders: string[], files: readonly TarEntry[]): Response {
   for (const { path } of files) requireBytes(path);
-  const blocks = tarOf(folders, files);
+  return streamed(name, "application/x-tar", tarOf(folders, files));
+}
+
+/** The response with rows as a download, one JSON object a line. */
+export const rowsDownload = (name: string, rows: AsyncGenerator<Uint8Array>): Response =>
+  streamed(name, "application/jsonl", rows);
+
+/** Bytes that are sent together. */
+const PIECE = 1 << 16;
+
+/** A download that is written while it is sent. */
+function streamed(name: string, type: string, source: AsyncGenerator<Uint8Array>): Response {
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      const { value, done } = await blocks.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
+      const parts: Uint8Array[] = [];
+      for (let size = 0; size < PIECE; ) {
+        const { value, done } = await source.next();
+        if (done) {
+          if (parts.length) controller.enqueue(Buffer.concat(parts));
+          controller.close();
+          return;
+        }
+        parts.push(value);
+        size += value.length;
+      }
+      controller.enqueue(Buffer.concat(parts));
     },
     async cancel() {
-      await blocks.return(undefined);
+      await source.return(undefined);
     },
   });
-  return new Response(body, { headers: download(name, "application/x-tar") });
+  return new Response(body, { headers: download(name, type) });
 }

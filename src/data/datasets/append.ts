@@ -32,11 +32,10 @@ export function requireRow(given: { messages: unknown; tools?: unknown }): ChatR
 }
 
 /**
- * The training and validation rows of a version in the order of the original file, followed by `row`, as OpenAI chat
- * JSONL.
+ * The training and validation rows of a version in the order of the original file, as JSONL without their numbers.
  * @param dir folder of a ready version
  */
-export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8Array> {
+export async function* rowsOnly(dir: string): AsyncGenerator<Uint8Array> {
   for await (const { line } of mergedRows(join(dir, "train.jsonl"), join(dir, "holdout.jsonl"))) {
     // `{"id":12,"messages":…` without its id.
     const comma = line.indexOf(COMMA);
@@ -44,5 +43,16 @@ export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8A
     yield line.subarray(comma);
     yield end;
   }
+}
+
+/** The rows of a version, followed by `row`. */
+export async function* rowsAnd(dir: string, row: ChatRow): AsyncGenerator<Uint8Array> {
+  yield* rowsOnly(dir);
   yield Buffer.from(`${JSON.stringify(row)}\n`);
+}
+
+/** The rows of two versions, one after the other. */
+export async function* rowsOfBoth(first: string, second: string): AsyncGenerator<Uint8Array> {
+  yield* rowsOnly(first);
+  yield* rowsOnly(second);
 }

@@ -8,6 +8,7 @@ import type { Reading } from "../validation/containers/source.ts";
 import { Mapping, MappingInput } from "../validation/mapping/model.ts";
 import { type DatasetRow, MAX_SEED, SPLITS, type VersionRow } from "../validation/model.ts";
 import { Overlap, Report, TokenStats } from "../validation/rows/report.ts";
+import type { RowSource } from "./edit.ts";
 import type { RowPage } from "./read-rows.ts";
 
 const share = v.pipe(
@@ -56,6 +57,10 @@ export const UpdateDataset = v.strictObject({
 });
 /** A row of OpenAI chat JSONL. Its content is checked like a row of a file. */
 export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });
+/** The new source text of a row; an empty text leaves the row out. */
+export const EditRow = v.strictObject({ text: text(1_000_000) });
+/** A dataset or version whose rows are added. */
+export const AddRowsOf = v.strictObject({ dataset: id });
 export const RowsQuery = v.strictObject({
   version: v.optional(id),
   split: v.optional(v.picklist(SPLITS), "train"),
@@ -242,3 +247,32 @@ type TokensView = v.InferOutput<typeof TokensView>;
 export function tokensView(versionId: string, baseModel: string, stats: TokenStats): TokensView {
   return { object: "dataset.tokens", version_id: versionId, base_model: baseModel, ...stats };
 }
+
+/** The source text of a row, with the problems that the report lists for it. */
+export const RowSourceView = v.strictObject({
+  object: v.literal("dataset.row_source"),
+  version_id: v.string(),
+  line: v.number(),
+  text: v.string(),
+  problems: v.array(
+    v.strictObject({
+      code: v.string(),
+      severity: v.string(),
+      message: v.string(),
+      advice: v.string(),
+      path: v.string(),
+      detail: v.string(),
+    }),
+  ),
+});
+
+export const rowSourceView = (
+  line: number,
+  { version, text: source, problems }: RowSource,
+): v.InferOutput<typeof RowSourceView> => ({
+  object: "dataset.row_source",
+  version_id: version.id,
+  line,
+  text: source,
+  problems,
+});

@@ -2,16 +2,16 @@
 import { existsSync } from "node:fs";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { deleteFile, keepFile } from "../files/service.ts";
-import { receive } from "../storage/receive.ts";
 import type { Split, VersionRow } from "../validation/model.ts";
 import type { TokenStats } from "../validation/rows/report.ts";
 import { ROW_NAMES } from "../validation/rows/types.ts";
 import { statsOf, statsWithTools } from "../validation/token-stats.ts";
-import { requireRow, rowsAnd } from "./append.ts";
+import { requireRow, rowsAnd, rowsOfBoth } from "./append.ts";
+import { newVersionFrom } from "./new-version.ts";
 import { pageRows, type RowPage } from "./read-rows.ts";
 import { getDataset } from "./service.ts";
-import { createVersion, getVersion, refuseUnsettled, requireReady, versionOf } from "./versions.ts";
+import { resolveTrainingData } from "./training-data.ts";
+import { getVersion, refuseUnsettled, requireReady, versionOf } from "./versions.ts";
 
 /** Absolute path of the canonical JSONL of a version. It exists once the version is ready. */
 export function splitPath(ctx: Ctx, versionId: string, split: Split): string {
@@ -61,15 +61,36 @@ export async function addRow(
       "rows_gone",
       `The rows of ${of.name} are no longer on the server's disk, so a row cannot be added. Upload the data again, or save the row to a new dataset.`,
     );
-  const received = await receive(ctx, rowsAnd(dir, row), ctx.config.max_upload_bytes);
-  const filename = `${of.name.slice(0, 200)}.jsonl`;
-  const { file } = await keepFile(ctx, actor, received, { filename, purpose: "fine-tune" }, null);
-  try {
-    return await createVersion(ctx, actor, datasetId, { fileId: file.id, after: newest.id });
-  } catch (error) {
-    await deleteFile(ctx, actor, file.id);
-    throw error;
+  const bytes = rowsAnd(dir, row);
+  return newVersionFrom(ctx, actor, of, newest, { bytes, filename: `${of.name.slice(0, 200)}.jsonl` });
+}
+
+/**
+ * Adds the rows of another dataset: creates a version with the rows of both newest versions. Neither of them changes.
+ * @param otherId a dataset or version with rows of the same type
+ * @throws AppError `wrong_row_type`, `version_not_ready`, `version_validating`, `rows_gone`, `file_too_large`,
+ *   `training_data_not_found`
+ */
+export async function addRowsOf(ctx: Ctx, actor: Actor, datasetId: string, otherId: string): Promise<VersionRow> {
+  const of = await getDataset(ctx, actor, datasetId);
+  const newest = await versionOf(ctx, actor, datasetId);
+  refuseUnsettled(newest);
+  const other = await resolveTrainingData(ctx, actor, otherId, "dataset");
+  for (const version of [newest, other]) {
+    requireReady(version);
+    if (!existsSync(splitPath(ctx, version.id, "train")))
+      throw new AppError("gone", "rows_gone", `The rows of ${version.id} are no longer on the server's disk.`);
   }
+  if (newest.rowType !== other.rowType)
+    throw new AppError(
+      "invalid",
+      "wrong_row_type",
+      `${of.name} has ${ROW_NAMES[newest.rowType]} rows, the other dataset has ${ROW_NAMES[other.rowType]} rows. Only rows of the same type can be merged.`,
+      { param: "dataset" },
+    );
+  const [first, second] = [newest, other].map(({ id }) => ctx.files.path("datasets", id));
+  const bytes = rowsOfBoth(first ?? "", second ?? "");
+  return newVersionFrom(ctx, actor, of, newest, { bytes, filename: `${of.name.slice(0, 200)}.jsonl` });
 }
 
 /**

@@ -10,11 +10,11 @@ import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import { clearWork } from "./containers/opening.ts";
-import type { Reading } from "./containers/source.ts";
 import type { Mapping } from "./mapping/model.ts";
 import type { ValidateOutcome } from "./pass/task.ts";
+import { validationTask } from "./task-of.ts";
 import { runInWorker, WorkerFailure } from "./worker/host.ts";
-import type { WorkerAnswer, WorkerTask } from "./worker/worker.ts";
+import type { WorkerAnswer } from "./worker/worker.ts";
 
 /** Validations in parallel: two, so that a small file does not wait for a large one. */
 const AT_ONCE = 2;
@@ -53,8 +53,8 @@ async function nextWaiting(ctx: Ctx, running: string[]) {
       filename: file.filename,
       mapping: datasetVersion.mapping,
       reading: datasetVersion.reading,
-      seed: datasetVersion.splitSeed,
-      holdoutPpm: datasetVersion.holdoutFraction,
+      splitSeed: datasetVersion.splitSeed,
+      holdoutFraction: datasetVersion.holdoutFraction,
       skipBad: datasetVersion.skipBad,
       removeDuplicates: datasetVersion.removeDuplicates,
     })
@@ -155,21 +155,7 @@ async function runValidation(
     savedAt = ctx.clock.monotonic();
     void saveProgress(ctx, version, message.done);
   };
-  const task: WorkerTask = {
-    type: "validate",
-    source: ctx.files.path("files", fileId),
-    filename: version.filename ?? "",
-    outDir,
-    mapping: (version.mapping as Mapping | null) ?? null,
-    seed: version.seed,
-    holdoutFraction: version.holdoutPpm / 1e6,
-    skipBad: version.skipBad,
-    removeDuplicates: version.removeDuplicates,
-    ...(version.reading ? { reading: version.reading as Reading } : {}),
-    maxUnpackedBytes: ctx.config.max_unpacked_bytes,
-    maxLineBytes: ctx.config.max_line_bytes,
-    diskReserve: ctx.config.disk_reserve_bytes,
-  };
+  const task = validationTask(ctx, { ...version, fileId }, outDir);
   const answer = await runInWorker(task, { signal, silenceMs: SILENCE_MS, onMessage });
   if (answer.type !== "validated") throw new WorkerFailure("the worker sent an unexpected answer", null);
   return answer.outcome;

@@ -7,6 +7,7 @@ import { createStatistics } from "../rows/statistics.ts";
 import type { Checked } from "../rows/types.ts";
 import type { RecordSink } from "../scan/lines.ts";
 import { createComparison } from "./comparison.ts";
+import type { createFaults } from "./faults.ts";
 import { createHoldout } from "./holdout.ts";
 import type { Plan } from "./plan.ts";
 import { isValid, type Valid, validLines } from "./row-check.ts";
@@ -22,6 +23,8 @@ const QUOTE = 34;
 const BOM = [0xef, 0xbb, 0xbf];
 
 const NOTHING = Buffer.alloc(0);
+
+type Faults = ReturnType<typeof createFaults>;
 
 /** The range without blanks at both ends. */
 function trimmed(bytes: Buffer, start: number, end: number): [number, number] {
@@ -113,7 +116,8 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
 }
 
 /** Creates the sink for the records of a file. Call `begin` with each chunk before it is scanned. */
-export function createRecords(task: ValidateTask, plan: Plan, report: Report, problems: Problems, linesBefore = 0) {
+export function createRecords(task: ValidateTask, plan: Plan, report: Report, faults: Faults, linesBefore = 0) {
+  const { problems } = faults;
   const rows = createRowStore(task, plan, report, problems);
   let header = plan.header;
   let crlf = 0;
@@ -168,17 +172,23 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, pr
       if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last, number)) return;
       const checked = plan.check(bytes, first, last, valid);
       if (checked?.later) return;
-      if (checked) rows.addChecked(checked, bytes, from, to, number);
-      else rows.addBad();
+      if (checked) {
+        rows.addChecked(checked, bytes, from, to, number);
+        return;
+      }
+      faults.add(bytes, from, to);
+      rows.addBad();
     },
     tooLong(line, bytes) {
       problems.at(line + linesBefore);
       problems.add("line_too_long", "", "", `${bytes} bytes; the limit is ${task.maxLineBytes}`);
+      faults.add(NOTHING, 0, 0);
       rows.addBad();
     },
     broken(line, detail) {
       problems.at(line + linesBefore);
       problems.add(plan.container === "csv" ? "unclosed_quote" : "broken_array", "", "", detail);
+      faults.add(NOTHING, 0, 0);
       rows.addBad();
     },
   };

@@ -23,6 +23,8 @@ export interface ValidateTask {
   reading?: Reading;
   /** Most bytes that a packed file or a table may have when it is unpacked. */
   maxUnpackedBytes?: number;
+  /** Path of a file for the faulty rows with their problems, as JSONL; absent when they are only counted. */
+  faults?: string;
   maxLineBytes: number;
   /** Bytes that must stay free on the disk; otherwise the validation fails with the code `disk_full`. */
   diskReserve: number;

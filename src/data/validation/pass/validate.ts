@@ -15,6 +15,7 @@ import { scanCsv } from "../scan/csv.ts";
 import { scanJsonArray } from "../scan/json-array.ts";
 import { type Scanner, scanLines } from "../scan/lines.ts";
 import { scanParagraphs } from "../scan/paragraphs.ts";
+import { createFaults } from "./faults.ts";
 import { type Head, type Plan, planFor } from "./plan.ts";
 import { createRecords } from "./records.ts";
 import type { Reading } from "./row-check.ts";
@@ -180,7 +181,8 @@ function readOnce(
 ): ValidateOutcome | Reading {
   const { fd, source } = from;
   const report = emptyReport(task, statSync(task.source).size);
-  const problems = createProblems();
+  const faults = createFaults(task.faults, createProblems());
+  const { problems } = faults;
   const { bom, ...start } = readHead(fd, source);
   report.encoding.bom = bom;
   noteSource(source, start.head, report, problems);
@@ -189,8 +191,9 @@ function readOnce(
   if ("stop" in plan) return { status: plan.stop, ...stopped(report, problems, plan) };
   rmSync(task.outDir, { recursive: true, force: true });
   mkdirSync(task.outDir, { recursive: true, mode: 0o700 });
-  const records = createRecords(task, plan, report, problems, source.line);
+  const records = createRecords(task, plan, report, faults, source.line);
   pass(task, { fd, source, bom }, plan, records, onProgress);
+  faults.close();
   const lesson = learned ? null : plan.lesson(report.rows);
   if (lesson) {
     records.writer.drop();

@@ -12,7 +12,7 @@ const error = (message: string, advice: string): Kind => ({ severity: "error", m
 const warning = (message: string, advice: string): Kind => ({ severity: "warning", message, advice });
 const info = (message: string): Kind => ({ severity: "info", message, advice: "" });
 
-const PROBLEMS = {
+export const PROBLEMS = {
   empty_file: error("The file is empty.", "Upload a file with at least one row."),
   unknown_format: error(
     "The format was not recognized.",
