@@ -28,7 +28,7 @@ export async function newVersionFrom(
 }
 
 /** The same for a file that was received. */
-export async function newVersionOf(
+async function newVersionOf(
   ctx: Ctx,
   actor: Actor,
   of: DatasetRow,
