@@ -27,6 +27,7 @@ import { analyticsApi } from "./api/analytics.ts";
 import { auditApi } from "./api/audit.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
+import { datasetMappingApi } from "./api/dataset-mapping.ts";
 import { datasetRepairApi } from "./api/dataset-repair.ts";
 import { datasetsApi } from "./api/datasets.ts";
 import { deploymentsApi } from "./api/deployments.ts";
@@ -213,6 +214,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   uploadsApi,
   datasetsApi,
   datasetRepairApi,
+  datasetMappingApi,
   datasetsPages,
   modelsApi,
   modelsPages,

@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
+import { mappingFrom } from "../data/datasets/mapping.ts";
 import {
   AddRow,
   CreateDataset,
@@ -48,7 +49,7 @@ const JSON_TYPE = { "content-type": "application/json;charset=utf-8" };
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
 
 const CREATE_HELP =
-  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]`, `encoding`, `part`, `repair_text`; or the raw bytes with `?filename=`.';
+  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]` and the other parts of a mapping, `mapping_from` (a dataset or version whose mapping is used), `encoding`, `part`, `repair_text`; or the raw bytes with `?filename=`.';
 const ADD_ROW_HELP =
   "A row of OpenAI chat JSONL, for versions with chat rows only. The new version has the rows of the newest version, this row at the end, and the same settings. The old version does not change.";
 
@@ -63,14 +64,17 @@ interface Upload {
   server: { timeout(request: Request, seconds: number): void } | null;
 }
 
-const settings = (given: v.InferOutput<typeof VersionSettings>): VersionOptions => ({
-  mapping: given.mapping,
-  holdoutFraction: given.holdout_fraction,
-  seed: given.seed,
-  skipBad: given.skip_bad,
-  removeDuplicates: given.remove_duplicates,
-  reading: readingGiven(given),
-});
+async function settings(ctx: Ctx, actor: Actor, given: v.InferOutput<typeof VersionSettings>): Promise<VersionOptions> {
+  const { mapping, mapping_from: of } = given;
+  return {
+    mapping: mapping ?? (of ? await mappingFrom(ctx, actor, of) : mapping),
+    holdoutFraction: given.holdout_fraction,
+    seed: given.seed,
+    skipBad: given.skip_bad,
+    removeDuplicates: given.remove_duplicates,
+    reading: readingGiven(given),
+  };
+}
 
 /** Reads a JSON body. The route parses bodies itself, because it also accepts files. */
 async function readJson(request: Request): Promise<unknown> {
@@ -85,14 +89,14 @@ async function createFrom(ctx: Ctx, actor: Actor, request: Request): Promise<str
   if (/^application\/json\s*(;|$)/i.test(type) && !raw) {
     const body = parseWith(CreateDataset, await readJson(request));
     const { file_id: fileId, name, description } = body;
-    return (await createDataset(ctx, actor, { fileId, name, description, ...settings(body) })).id;
+    return (await createDataset(ctx, actor, { fileId, name, description, ...(await settings(ctx, actor, body)) })).id;
   }
   const limit = ctx.config.max_upload_bytes;
   const form = await readUpload(ctx, request, { field: "file", limit, raw: true, org: actor.org });
   try {
     const body = parseWith(UploadFields, nested(form.fields));
     const file = { filename: form.filename, purpose: "fine-tune" };
-    const options = { name: body.name, description: body.description, ...settings(body) };
+    const options = { name: body.name, description: body.description, ...(await settings(ctx, actor, body)) };
     return (await keepFile(ctx, actor, form.received, file, options)).dataset?.id ?? "";
   } finally {
     await rm(form.received.path, { force: true });
@@ -137,7 +141,8 @@ const versionHandlers = (ctx: Ctx) => ({
     return pageOf(views, views.length);
   },
   async create({ actor, params, body }: With<"body", typeof CreateVersion>) {
-    return versionView(await createVersion(ctx, actor, params.id, { fileId: body.file_id, ...settings(body) }));
+    const options = await settings(ctx, actor, body);
+    return versionView(await createVersion(ctx, actor, params.id, { fileId: body.file_id, ...options }));
   },
   async report({
     actor,

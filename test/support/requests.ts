@@ -82,6 +82,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/datasets/:id/merge": (e) => ({ dataset: e.dataset }),
   "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
   "POST /v1/fine_tuning/checkpoints/:id/permissions": () => ({ project_ids: ["org-none"] }),
+  "POST /v1/datasets/:id/mapping/preview": () => ({ mapping: { prompt: "prompt", completion: "completion" } }),
   "POST /v1/fine_tuning/jobs": (e) => ({ model: e.base, training_file: e.file }),
   "POST /v1/fine_tuning/alpha/graders/run": (e) => ({ grader: judge(e.model), model_sample: "hi" }),
   "POST /v1/fine_tuning/alpha/graders/validate": (e) => ({ grader: judge(e.model) }),

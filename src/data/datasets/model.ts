@@ -27,6 +27,8 @@ const truth = v.union([
 /** Settings of a version. All have defaults. */
 export const VersionSettings = v.strictObject({
   mapping: v.optional(v.nullable(MappingInput)),
+  /** A dataset or a version whose mapping is used. */
+  mapping_from: v.optional(v.nullable(id)),
   holdout_fraction: v.optional(v.nullable(share)),
   seed: v.optional(v.nullable(whole(0, MAX_SEED))),
   skip_bad: v.optional(v.nullable(v.union([truth, v.literal("any")]))),
