@@ -8,6 +8,7 @@ import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
+import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
 import { datasetsPages } from "../views/pages/datasets/routes.tsx";
 import { deploymentsPages } from "../views/pages/deployments/routes.tsx";
 import { evaluationsPages } from "../views/pages/evaluations/routes.tsx";
@@ -220,6 +221,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   modelsPages,
   inspectionApi,
   inspectionPages,
+  mappingPages,
   billingPages,
   billingApi,
   (ctx) => gradersApi(ctx, askModel(ctx)),

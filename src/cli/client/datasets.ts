@@ -1,5 +1,5 @@
 /** `dataset …`: list, show, create from a file, download and delete. */
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import type { DatasetView } from "../../data/datasets/model.ts";
 import type { Report } from "../../data/validation/rows/report.ts";
@@ -93,6 +93,12 @@ export async function uploadDataset(api: ApiClient, file: string, options: Recor
   return done;
 }
 
+/** The text of a mapping file. */
+function readMapping(path: string): string {
+  if (statSync(path, { throwIfNoEntry: false }) === undefined) throw new UsageError(`There is no file ${path}.`);
+  return readFileSync(path, "utf8");
+}
+
 const create: Verb = {
   name: "dataset create",
   summary: "Uploads a file as a dataset, waits until it is validated, and shows the report.",
@@ -100,7 +106,9 @@ const create: Verb = {
   options: {
     name: { value: "NAME", help: "name of the dataset (default: the file's name)" },
     validation: { value: "SHARE", help: "share of rows for validation, such as 0.1 (default 0.1; 0 = none)" },
-    map: { value: "FIELD=COLUMN", many: true, help: "column of a CSV file: prompt=…, completion=…" },
+    map: { value: "PART=FIELD", many: true, help: "what a field is used for: prompt=…, completion=…, label=…" },
+    mapping: { value: "FILE", help: "mapping as JSON, as GET /v1/datasets/{id}/mapping returns it" },
+    "mapping-from": { value: "ID", help: "dataset or version whose mapping is used" },
     "skip-bad": { help: "leave out bad rows instead of refusing the file, unless most rows are bad" },
     "skip-most": { help: "leave out bad rows even when most rows are bad" },
     ...SERVER_OPTIONS,
@@ -115,15 +123,20 @@ const create: Verb = {
     if (args.on("skip-most")) options.skip_bad = "any";
     for (const pair of args.all("map")) {
       const [field = "", column] = pair.split(/=(.*)/s);
-      if (!column) throw new UsageError(`--map ${pair} is not FIELD=COLUMN.`);
+      if (!column) throw new UsageError(`--map ${pair} is not PART=FIELD.`);
       options[`mapping[${field}]`] = column;
     }
+    const [mapping, from] = [args.text("mapping"), args.text("mapping-from")];
+    if ([mapping, from, args.all("map")[0]].filter((given) => given !== undefined).length > 1)
+      throw new UsageError("Give one of --map, --mapping and --mapping-from.");
+    if (mapping !== undefined) options.mapping = readMapping(mapping);
+    if (from !== undefined) options.mapping_from = from;
     const api = connect(args);
     const one = await uploadDataset(api, file, options);
     if (args.on("json")) printJson(one);
     else print(fields(datasets.fields(one)) + ((await datasets.details?.(api, one)) ?? ""));
     if (one.version?.status === "needs_mapping")
-      say("The columns of this file are ambiguous: repeat with --map prompt=COLUMN --map completion=COLUMN.");
+      say("The fields of this file are not mapped: repeat with --map PART=FIELD, --mapping or --mapping-from.");
     return one.version?.status === "ready" ? EXIT.ok : EXIT.failed;
   },
 };

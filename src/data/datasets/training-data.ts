@@ -37,7 +37,7 @@ async function versionsFor(ctx: Ctx, actor: Actor, id: string, param: string): P
  * @param id `file-…`, `ds_…` or `dsv_…`
  * @param param the request field with the id, for errors
  * @throws AppError `training_data_not_found`, `wrong_purpose`, `invalid_training_data` with line numbers when the
- *   validation failed, `needs_mapping` when the columns are not mapped
+ *   validation failed, `needs_mapping` when the fields are not mapped
  */
 export async function resolveTrainingData(ctx: Ctx, actor: Actor, id: string, param: string): Promise<VersionRow> {
   const none = () =>
@@ -65,7 +65,7 @@ export async function resolveTrainingData(ctx: Ctx, actor: Actor, id: string, pa
     throw new AppError(
       "invalid",
       "needs_mapping",
-      `The columns of this CSV file are not mapped. Map them on the page of the dataset, or send POST /v1/datasets/${version.datasetId}/versions with {"mapping": {"prompt": …, "completion": …}}.`,
+      `The fields of this file are not mapped. ${version.error ?? ""} Map them on the page of the dataset, or send POST /v1/datasets/${version.datasetId}/versions with {"mapping": …}; GET /v1/datasets/${version.datasetId}/mapping has the proposed one.`,
       { param },
     );
   return version;

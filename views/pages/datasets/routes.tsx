@@ -18,6 +18,7 @@ import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
 import { DatasetList, DatasetsPage } from "./list.tsx";
+import { mappingProps } from "./mapping-routes.tsx";
 import type { RowItem } from "./row-type.tsx";
 import { DatasetRows } from "./rows.tsx";
 import { DatasetBadge, DatasetFindings, DatasetNext, DatasetPage, type DatasetProps, DatasetState } from "./show.tsx";
@@ -101,6 +102,10 @@ async function propsOf(
         }),
     rows: found ? { items: found.rows as unknown as RowItem[], next: found.next, split: query.split } : null,
     users: await jobsUsing(ctx, actor, id),
+    mapping:
+      version.status === "needs_mapping" && version.report?.mapping
+        ? await mappingProps(ctx, actor, id, { version: version.id })
+        : null,
   };
 }
 

@@ -5,12 +5,13 @@ import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { ConfirmForm, Field, TextField } from "../../parts/form.tsx";
+import { ConfirmForm, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { MappingPanel, type MappingProps } from "./mapping.tsx";
 import { Offers } from "./offers.tsx";
 import { BaseFindings, type CountedTokens, Facts, Histogram, Problems, Tokens } from "./report.tsx";
 import { methodsFor, TypeBadge } from "./row-type.tsx";
@@ -27,7 +28,8 @@ export interface DatasetProps {
   uncounted: string | null;
   rows: RowsShown | null;
   users: { id: string; name: string; state: string; createdAt: number }[];
-  error?: string | null;
+  /** The form, when the version waits for its mapping. */
+  mapping: MappingProps | null;
 }
 
 function verdict({
@@ -37,7 +39,7 @@ function verdict({
   if (version.status === "validating")
     return ["info", "Validating", "Every row is checked. All problems appear here at the end."];
   if (version.status === "needs_mapping")
-    return ["warn", "Column mapping needed", "Choose the columns below to read the rows."];
+    return ["warn", "Mapping needed", report?.mapping?.reason || "Choose below what the fields are used for."];
   if (version.status === "failed") {
     const bad = version.bad_rows;
     if (!bad) return ["bad", "This file cannot be used", version.error ?? ""];
@@ -94,69 +96,7 @@ export function DatasetState(props: DatasetProps) {
   );
 }
 
-function MappingForm({ dataset, report, error }: Pick<DatasetProps, "dataset" | "report" | "error">) {
-  const csv = report?.csv;
-  if (!csv) return null;
-  const fields: [string, string, boolean][] = [
-    ["prompt", "Prompt", true],
-    ["completion", "Completion (the answer to learn)", true],
-    ["system", "System message", false],
-  ];
-  return (
-    <section class="panel">
-      <header>
-        <h2>Columns</h2>
-      </header>
-      <form class="body form" method="post" action={`/datasets/${dataset.id}/versions`}>
-        {error ? (
-          <Notice kind="bad" alert>
-            {error}
-          </Notice>
-        ) : null}
-        <div class="fields">
-          {fields.map(([name, label, required]) => (
-            <Field
-              id={`map-${name}`}
-              label={label}
-              render={(ids) => (
-                <select name={`mapping[${name}]`} required={required} {...ids}>
-                  <option value="">{required ? "Choose a column" : "none"}</option>
-                  {csv.columns.map((column) => (
-                    <option value={column} selected={csv.proposed[name] === column}>
-                      {column}
-                    </option>
-                  ))}
-                </select>
-              )}
-            />
-          ))}
-        </div>
-        <Table
-          still
-          label="First rows of the file"
-          rows={csv.first_rows.map((cells, index) => ({ cells, index }))}
-          rowId={(row) => `csv-${row.index}`}
-          columns={csv.columns.slice(0, 8).map((column, index) => ({
-            key: `c${index}`,
-            label: column,
-            render: (row: { cells: string[] }) => (
-              <span class="clip" dir="auto">
-                {row.cells[index] ?? ""}
-              </span>
-            ),
-          }))}
-        />
-        <div class="row">
-          <button type="submit" class="button primary">
-            Read the rows
-          </button>
-        </div>
-      </form>
-    </section>
-  );
-}
-
-function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" | "versions" | "version">) {
+function Versions({ dataset, versions, version, report }: DatasetProps) {
   return (
     <section class="panel">
       <header>
@@ -207,6 +147,11 @@ function Versions({ dataset, versions, version }: Pick<DatasetProps, "dataset" |
           </div>
         </form>
       </details>
+      {report?.mapping && version.file_id && version.status !== "needs_mapping" ? (
+        <p class="body small">
+          <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
+        </p>
+      ) : null}
     </section>
   );
 }
@@ -299,9 +244,10 @@ export function DatasetFindings(props: DatasetProps) {
   const { url } = usePage();
   const { report, tokens, uncounted, version } = props;
   return (
-    <div id="findings" class="stack loose" {...liveOn(url, "datasets")}>
+    // A form that the user fills in is not refreshed.
+    <div id="findings" class="stack loose" {...(props.mapping ? {} : liveOn(url, "datasets"))}>
       {version.status === "validating" ? null : <Offers {...props} />}
-      {version.status === "needs_mapping" ? <MappingForm {...props} /> : null}
+      {props.mapping ? <MappingPanel {...props.mapping} /> : null}
       {report && report.problems.length > 0 ? <Problems report={report} /> : null}
       {tokens ? <BaseFindings {...tokens} /> : null}
       {report && report.rows > 0 ? (

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { fromJsonText } from "./turns.ts";
 
 /** The parts a field can play. Each is the name of a field, or a path such as `data.text`. */
-const PARTS = [
+export const PARTS = [
   "prompt",
   "completion",
   "system",

@@ -180,7 +180,8 @@ function doubtsOf(board: Board, isTable: boolean): string {
     }
   if (typeOf(mapping) === "text" && filled.some(({ name }) => !isMetadata(name)))
     return "Other fields stand beside the text.";
-  return isKnown ? "" : isTable ? "The columns have other names." : "The fields have other names.";
+  if (isKnown) return "";
+  return `The names of the ${isTable ? "columns" : "fields"} do not say for certain what they are.`;
 }
 
 /**
