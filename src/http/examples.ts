@@ -29,6 +29,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/datasets": { file_id: "file-abc", name: "support-tickets" },
   "POST /v1/datasets/{id}": { name: "support-tickets" },
   "POST /v1/datasets/{id}/versions": { file_id: "file-abc" },
+  "POST /v1/datasets/{id}/mapping/preview": { mapping: { prompt: "question", completion: "answer" } },
   "POST /v1/datasets/{id}/rows": { messages: [...MESSAGES, { role: "assistant", content: "Let me check." }] },
   "POST /v1/base_models/import": { source: "hub", repo: "HuggingFaceTB/SmolLM2-135M-Instruct" },
   "POST /v1/fine_tuning/alpha/graders/run": { grader: GRADER, model_sample: "card_declined" },
