@@ -9,13 +9,21 @@ const SOURCE = Symbol("source");
 type Source = Map<string, string>;
 type Container = Record<string, unknown> & { [SOURCE]?: Source };
 
-/** Text with a number that might be written differently, or a key that would move, also in JSON within a string. */
-const INEXACT = /[:[,](?:\s|\\[nrt])*(?:-0[,\]}\s\\]|-?\d+[.eE]|-?\d{16})|"\d+\\*"(?:\s|\\[nrt])*:|\\u003\d/;
+/** Numbers that might be written differently, and keys that would move, also in JSON within a string. */
+const SUSPECTS =
+  /[:[,](?:\s|\\[nrt])*(-0(?=[,\]}\s\\])|-?\d+[.eE][\d.eE+-]*|-?\d{16,})|"\d+\\*"(?:\s|\\[nrt])*:|\\u003\d/g;
 const SPACE = /[ \t\r\n]*/y;
 const SCALAR = /[^,\]}\s]+/y;
 
 /** Whether parsing and writing a JSON text again might change numbers or the order of keys. Never a wrong no. */
-const isInexact = (text: string): boolean => INEXACT.test(text);
+function isInexact(text: string): boolean {
+  SUSPECTS.lastIndex = 0;
+  for (let found = SUSPECTS.exec(text); found; found = SUSPECTS.exec(text)) {
+    const [, digits] = found;
+    if (digits === undefined || String(Number(digits)) !== digits) return true;
+  }
+  return false;
+}
 
 function endOfString(text: string, start: number): number {
   for (let at = start + 1; ; at += 1) {
