@@ -71,6 +71,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   chat_template: "chat_template",
   special_tokens: "special_tokens",
   on_template_error: "on_template_error",
+  reasoning: "reasoning",
   method: "method",
   quantization: "quantization",
   rslora: "rslora",

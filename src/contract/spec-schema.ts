@@ -3,17 +3,8 @@
  * models are tested against.
  */
 import * as v from "valibot";
-import {
-  ATTENTIONS,
-  CHAT_TEMPLATES,
-  DPO_LOSSES,
-  EXPORT_FORMATS,
-  GRPO_LOSSES,
-  SCHEDULERS,
-  SPEC_VERSION,
-  SPECIAL_TOKENS,
-  TEMPLATE_ERRORS,
-} from "./spec.ts";
+import { CHAT_TEMPLATES, REASONING_OPTIONS, SPECIAL_TOKENS, TEMPLATE_ERRORS } from "./data-settings.ts";
+import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
 
 const text = v.string();
 const flag = v.boolean();
@@ -120,6 +111,7 @@ const data = v.strictObject({
   chat_template: v.optional(v.picklist(CHAT_TEMPLATES)),
   special_tokens: v.optional(v.picklist(SPECIAL_TOKENS)),
   on_template_error: v.optional(v.picklist(TEMPLATE_ERRORS)),
+  reasoning: v.optional(v.picklist(REASONING_OPTIONS)),
 });
 
 const hyperparameters = v.strictObject({

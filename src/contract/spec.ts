@@ -1,5 +1,7 @@
 /** The frozen job spec, written once with its job: the only input of trainer, evaluation and deployment. */
 
+import type { DataSettings } from "./data-settings.ts";
+
 export const SPEC_VERSION = 1;
 
 /** A file of an artifact or model. `size` in bytes, `sha256` in hex. */
@@ -132,26 +134,6 @@ export type MethodSettings = AnyMethod &
       }
   );
 export type MethodName = MethodSettings["type"];
-
-/** How special tokens of the base model within texts are read: as plain text, removed, or as control tokens. */
-export const SPECIAL_TOKENS = ["escape", "strip", "keep"] as const;
-
-/** What happens to a row that the base model's chat template refuses. */
-export const TEMPLATE_ERRORS = ["fail", "leave_out"] as const;
-
-/** The chat template of a run: the base model's own, or one with tools for models of the ChatML family. */
-export const CHAT_TEMPLATES = ["default", "tools"] as const;
-
-/** How rows are read. Absent: `default`; `escape` in conversations and `keep` in plain text; `fail`. */
-export interface DataSettings {
-  chat_template?: (typeof CHAT_TEMPLATES)[number];
-  special_tokens?: (typeof SPECIAL_TOKENS)[number];
-  on_template_error?: (typeof TEMPLATE_ERRORS)[number];
-}
-
-/** How the special tokens within the texts of a run are read. */
-export const specialTokensOf = ({ data, dataset }: Pick<TrainSpec, "data" | "dataset">) =>
-  data?.special_tokens ?? (dataset.row_type === "text" ? "keep" : "escape");
 
 /** Attention implementations, as named by transformers. */
 export const ATTENTIONS = ["sdpa", "flash_attention_2"] as const;

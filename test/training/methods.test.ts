@@ -116,7 +116,7 @@ describe("the method", () => {
   test("reads special tokens and refused rows as the request says; old and plain specs do not name them", async () => {
     const plain = await made("chat");
     expect(Object.keys(plain.spec)).not.toContain("data");
-    const set = { special_tokens: "strip", on_template_error: "leave_out" };
+    const set = { special_tokens: "strip", on_template_error: "leave_out", reasoning: "mask" };
     expect((await made("preference", set)).spec.data).toEqual(set as TrainSpec["data"] & object);
     const ftl = await made("chat", { ftl: { special_tokens: "keep" } }, "/v1/fine_tuning/jobs");
     expect(ftl.spec.data).toEqual({ special_tokens: "keep" });

@@ -10,6 +10,7 @@ import pytest
 from finetune_trainer.data.encoder import Encoder
 from finetune_trainer.data.rows import read_rows
 from finetune_trainer.data.template import render
+from finetune_trainer.data.tokens import IGNORED
 from finetune_trainer.data.tool_calls.families import family_of_tokenizer
 from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template, use_tool_template, with_template
 from finetune_trainer.model.load import load_tokenizer
@@ -70,6 +71,28 @@ def test_numbers_of_definitions_and_calls_keep_their_digits(tokenizer, tmp_path:
     assert render(tokenizer, row["messages"], row["tools"], prompt=False).count(numbers) == 2
     ((_, (found,)),) = Encoder(tokenizer, "completion", {tokenizer.eos_token_id}).encode([row])
     assert found.text.count(numbers) == 2
+
+
+REASONED = [
+    ({"reasoning_content": "Take 0, add 1.", "content": "1"}, "<think>\nTake 0, add 1.\n</think>\n\n"),
+    ({"reasoning_content": "It is 1.", "content": "It is 1."}, "<think>\nIt is 1.\n</think>\n\n"),
+    ({"content": "<think>\nTake 0.\n</think>\n\n1"}, "<think>\nTake 0.\n</think>\n\n"),
+    ({"reasoning_content": "Book.", "content": "", "tool_calls": [CALL]}, "<think>\nBook.\n</think>\n\n"),
+    ({"content": "1"}, ""),
+]
+
+
+@pytest.mark.parametrize(("turn", "reasoning"), REASONED)
+def test_reasoning_is_in_the_loss_or_context_only(tokenizer, turn, reasoning) -> None:
+    row = {"id": 1, "messages": [{"role": "user", "content": "0+1?"}, {"role": "assistant", **turn}]}
+    ends = {tokenizer.eos_token_id}
+    learned = {}
+    for mask in (False, True):
+        ((_, (found,)),) = Encoder(tokenizer, "completion", ends, mask_reasoning=mask).encode([row])
+        learned[mask] = tokenizer.decode(found.ids[found.labels != IGNORED])
+    assert learned[False] == reasoning + learned[True]
+    answer = WRITTEN if "tool_calls" in turn else turn["content"].removeprefix(reasoning)
+    assert learned[True].strip() == f"{answer}<|im_end|>"
 
 
 def test_every_answer_is_in_the_loss_word_for_word(tokenizer) -> None:

@@ -5,7 +5,8 @@
 import type { Subprocess } from "bun";
 import * as v from "valibot";
 import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
-import type { DataSettings, RowType } from "../../contract/spec.ts";
+import type { DataSettings } from "../../contract/data-settings.ts";
+import type { RowType } from "../../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { writeExact } from "../../lib/text/exact-json.ts";
@@ -49,6 +50,8 @@ interface InspectRequest {
   chat_template?: DataSettings["chat_template"];
   /** Absent: by the row type. */
   special_tokens?: DataSettings["special_tokens"];
+  /** Absent: in the loss. */
+  reasoning?: DataSettings["reasoning"];
   /** Canonical rows. */
   rows: unknown[];
 }

@@ -1,6 +1,7 @@
 /** The loss-mask inspector: a page of a dataset's rows with the training state of every token, for a base model. */
 import * as v from "valibot";
-import { type RowType, SPECIAL_TOKENS } from "../../contract/spec.ts";
+import { REASONING_OPTIONS, SPECIAL_TOKENS } from "../../contract/data-settings.ts";
+import type { RowType } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { readRows } from "../../data/datasets/rows.ts";
 import { versionOf } from "../../data/datasets/versions.ts";
@@ -27,6 +28,8 @@ export const SeenQuery = v.strictObject({
   loss_on: v.optional(v.picklist(["completion", "all"]), "completion"),
   /** Absent: `escape` in conversations, `keep` in plain text. */
   special_tokens: v.optional(v.picklist(SPECIAL_TOKENS)),
+  /** `mask`: the reasoning of answers is context only. */
+  reasoning: v.optional(v.picklist(REASONING_OPTIONS)),
   after: v.optional(whole(0, 999_999_999), 0),
   limit: v.optional(whole(1, 20), 5),
 });
@@ -113,10 +116,10 @@ export async function seenRows(
 ): Promise<Seen> {
   const version = await versionOf(ctx, actor, datasetId, query.version);
   const base = await chooseBase(ctx, actor, query.base_model);
-  const { split, after, limit, loss_on, special_tokens } = query;
+  const { split, after, limit, loss_on, special_tokens, reasoning } = query;
   const page = await readRows(ctx, actor, version.id, { split, after, limit });
   const maxLength = query.max_length ?? Math.min(DEFAULT_LENGTH, baseModelRef(base).context_length || DEFAULT_LENGTH);
-  const reading = { row_type: version.rowType, loss_on, max_length: maxLength, special_tokens };
+  const reading = { row_type: version.rowType, loss_on, max_length: maxLength, special_tokens, reasoning };
   const request = { base: baseModelDir(ctx, base.id), ...reading };
   const rows = page.rows.length ? await inspectRows(ctx, { ...request, rows: page.rows }, actor, signal) : [];
   return {

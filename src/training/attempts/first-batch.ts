@@ -46,6 +46,7 @@ async function findDifference(
     max_length: spec.hyperparameters.max_length,
     chat_template: spec.data?.chat_template,
     special_tokens: spec.data?.special_tokens,
+    reasoning: spec.data?.reasoning,
     rows: stored,
   });
   const hashes = new Map(seen.map((one) => [one.row_id, one.sequences.flatMap((sequence) => sequence.hashes)]));

@@ -1,5 +1,6 @@
 /** Refusals and warnings about data that depend on the base model, the method and the validation file. */
-import { specialTokensOf, type TrainSpec } from "../../contract/spec.ts";
+import { specialTokensOf } from "../../contract/data-settings.ts";
+import type { TrainSpec } from "../../contract/spec.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
 import type { Finding, TokenStats } from "../../data/validation/rows/report.ts";
 import { AppError } from "../../errors.ts";

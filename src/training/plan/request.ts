@@ -2,15 +2,8 @@
  * A training request: every field a user may set, and validation for requests that do not come through a route schema.
  */
 import * as v from "valibot";
-import {
-  ATTENTIONS,
-  CHAT_TEMPLATES,
-  DPO_LOSSES,
-  GRPO_LOSSES,
-  SCHEDULERS,
-  SPECIAL_TOKENS,
-  TEMPLATE_ERRORS,
-} from "../../contract/spec.ts";
+import { CHAT_TEMPLATES, REASONING_OPTIONS, SPECIAL_TOKENS, TEMPLATE_ERRORS } from "../../contract/data-settings.ts";
+import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { Grader } from "../../graders/model.ts";
 import { Metadata } from "../../lib/metadata.ts";
@@ -63,6 +56,8 @@ export const TrainRequest = v.strictObject({
   special_tokens: auto(v.picklist(SPECIAL_TOKENS)),
   /** A row that the base model's chat template refuses ends the run, or is left out. */
   on_template_error: auto(v.picklist(TEMPLATE_ERRORS)),
+  /** The reasoning of answers is trained, or context only. */
+  reasoning: auto(v.picklist(REASONING_OPTIONS)),
   /** `auto`: by the row type of the data. */
   method: auto(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
   /** `lora`: trains a small adapter on the frozen base. `full`: trains every weight. */

@@ -1,5 +1,6 @@
 /** The settings of a resolved run as text, by the name of their field in a request. */
-import { specialTokensOf, type TrainSpec } from "../../contract/spec.ts";
+import { specialTokensOf } from "../../contract/data-settings.ts";
+import type { TrainSpec } from "../../contract/spec.ts";
 import { formatRate } from "../../lib/text/format.ts";
 
 /** What happens to special tokens in texts, for users. */
@@ -68,6 +69,7 @@ export function resolvedOf({
     chat_template: data?.chat_template === "tools" ? "with tools" : "of the base model",
     special_tokens: SPECIAL_WORDS[specialTokensOf({ data, dataset })],
     on_template_error: data?.on_template_error === "leave_out" ? "leave out" : "end the run",
+    reasoning: data?.reasoning === "mask" ? "context only" : "in the loss",
     precision: h.precision,
     gpus: String(need.gpus),
     parallel: parallel?.strategy ?? "single",

@@ -1,5 +1,6 @@
 /** Resolves a training request and its facts to the frozen spec. Pure: the same facts give the same spec. */
-import { type DataSettings, SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
+import type { DataSettings } from "../../contract/data-settings.ts";
+import { SPEC_VERSION, type TrainSpec } from "../../contract/spec.ts";
 import { factsOf, refusal } from "../../contract/support.ts";
 import { datasetRef } from "../../data/validation/model.ts";
 import { AppError } from "../../errors.ts";
@@ -47,10 +48,12 @@ function requireCompatible(request: TrainRequest, facts: TrainFacts): void {
 }
 
 /** How rows are read, when the request says so. */
-function dataOf({ special_tokens, on_template_error }: TrainRequest, facts: TrainFacts): Pick<TrainSpec, "data"> {
+function dataOf(request: TrainRequest, facts: TrainFacts): Pick<TrainSpec, "data"> {
+  const { special_tokens, on_template_error, reasoning } = request;
   const data: DataSettings = facts.chatTemplate === "tools" ? { chat_template: "tools" } : {};
   if (special_tokens && special_tokens !== "auto") data.special_tokens = special_tokens;
   if (on_template_error && on_template_error !== "auto") data.on_template_error = on_template_error;
+  if (reasoning && reasoning !== "auto") data.reasoning = reasoning;
   return Object.keys(data).length ? { data } : {};
 }
 

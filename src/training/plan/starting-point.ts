@@ -2,7 +2,8 @@
  * The starting point of a run: a base model, or a fine-tuned model or checkpoint that the run continues from.
  */
 import { eq } from "drizzle-orm";
-import type { AdapterSettings, DataSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
+import type { DataSettings } from "../../contract/data-settings.ts";
+import type { AdapterSettings, MethodName, TrainSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";

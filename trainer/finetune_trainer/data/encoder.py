@@ -40,7 +40,8 @@ class Encoder:
     """Renders and tokenizes conversations, without truncation, and notes what needs a warning.
 
     `single`: one sequence per row, with as many turns as one rendering can hold. `leave_out`: rows that the template
-    refuses have no sequence, instead of raising TemplateRefused.
+    refuses have no sequence, instead of raising TemplateRefused. `mask_reasoning`: the loss begins after the
+    reasoning of a turn.
     """
 
     tokenizer: Any
@@ -49,6 +50,7 @@ class Encoder:
     special_tokens: SpecialTokensOption = "escape"
     leave_out: bool = False
     single: bool = False
+    mask_reasoning: bool = False
     noted: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     """Row ids by what is to be said about them, each with a detail."""
 
@@ -119,7 +121,7 @@ class Encoder:
             follows = self._follows(ids, offsets, text, len(hidden.shown(view.text[: turn.begin])))
             (held if follows else apart).append(turn)
         if held or not apart:
-            yield masked(hidden, view.text, ids, offsets, held)
+            yield masked(hidden, view.text, ids, offsets, held, mask_reasoning=self.mask_reasoning)
         for turn in apart:
             begin, whole = turn.begin, turn.text[: turn.end]
             prompt, answer = hidden.encode(whole[:begin]), hidden.encode(whole[begin:], inside=True)
@@ -130,6 +132,7 @@ class Encoder:
                 np.concatenate([prompt[0], answer[0]]),
                 np.concatenate([prompt[1], answer[1] + shift]),
                 [turn],
+                mask_reasoning=self.mask_reasoning,
             )
 
     def _follows(self, ids: np.ndarray, offsets: np.ndarray, text: str, begin: int) -> bool:
@@ -203,11 +206,20 @@ def rows_in_words(count: int) -> str:
     return f"{count} row" if count == 1 else f"{count} rows"
 
 
-def masked(hidden: Protected, text: str, ids: np.ndarray, offsets: np.ndarray, turns: list[Turn]) -> Sequence:
-    """A sequence with only the words and end tokens of these turns in the loss."""
+def masked(
+    hidden: Protected,
+    text: str,
+    ids: np.ndarray,
+    offsets: np.ndarray,
+    turns: list[Turn],
+    *,
+    mask_reasoning: bool = False,
+) -> Sequence:
+    """A sequence with only the words and end tokens of these turns in the loss, or what follows their reasoning."""
     labels = np.full(len(ids), IGNORED, np.int32)
     for turn in turns:
-        begin, end = (len(hidden.shown(text[:at])) for at in (turn.begin, turn.end))
+        first = turn.said if mask_reasoning else turn.begin
+        begin, end = (len(hidden.shown(text[:at])) for at in (first, turn.end))
         # By place, not by the width of their offsets: some tokenizers give spaces none.
         own = slice(*np.searchsorted(offsets[:, 0], [begin, end]))
         labels[own] = ids[own]
@@ -240,11 +252,12 @@ def tokenize_rows(
     end_ids: set[int],
     special_tokens: SpecialTokensOption = "escape",
     leave_out: bool = False,
+    mask_reasoning: bool = False,
 ) -> Tokens:
     """Tokenizes rows and masks their labels. Longer sequences are truncated at `max_length`; rows without a token in
     the loss are dropped.
     """
-    encoder = Encoder(tokenizer, loss_on, end_ids, special_tokens, leave_out)
+    encoder = Encoder(tokenizer, loss_on, end_ids, special_tokens, leave_out, mask_reasoning=mask_reasoning)
     parts: list[tuple[int, np.ndarray, np.ndarray]] = []
     cut = dropped = split = 0
     words = False

@@ -136,6 +136,7 @@ def tokenize(
     end_ids: set[int],
     special_tokens: SpecialTokensOption | None = None,
     leave_out: bool = False,
+    mask_reasoning: bool = False,
 ) -> Tokens:
     """Rows of a type as Tokens, PreferencePairs, UnpairedRows or PromptRows. Raises BadData when none is left.
 
@@ -154,10 +155,11 @@ def tokenize(
             end_ids=end_ids,
             special_tokens=option,
             leave_out=leave_out,
+            mask_reasoning=mask_reasoning,
         )
     if kind == "prompt":
         return tokenize_prompts(tokenizer, rows, max_length, option, leave_out)
-    encoder = Encoder(tokenizer, "completion", end_ids, option, leave_out, single=True)
+    encoder = Encoder(tokenizer, "completion", end_ids, option, leave_out, single=True, mask_reasoning=mask_reasoning)
     return (tokenize_pairs if kind == "preference" else tokenize_unpaired)(encoder, rows, max_length)
 
 

@@ -5,6 +5,7 @@ asks for it, and where the turn's own words are in them.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +21,14 @@ OPEN_THINK, CLOSED_THINK = "<think>", "</think>"
 @dataclass(frozen=True)
 class Turn:
     """An assistant turn as it was asked for: `text` is the prompt and the answer, whose own words and end token are
-    `text[begin:end]`.
+    `text[begin:end]`. `said` is where they begin after the reasoning; without any it is `begin`.
     """
 
     index: int
     text: str
     begin: int
     end: int
+    said: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ class Conversation:
             else:  # the template renders prompts and history differently: the model is asked by the prompt
                 begin, after = len(before), before + closed_think(before) + after[own:]
         end = begin + self._ends.after(after[begin:])
-        return Turn(index, after, begin, end) if end > begin else None
+        if end <= begin:
+            return None
+        return Turn(index, after, begin, end, min(end, after_reasoning(after, begin, self._messages[index])))
 
     def _asked(self, index: int) -> str | None:
         """The prompt that asks for a turn. Nothing asks for the first one."""
@@ -191,6 +195,23 @@ class Conversation:
         except TemplateRefused:
             same = False
         return " and ".join(said) if same else None
+
+
+THINKS = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
+END_OF_THINK = re.compile(r"\s*</think(?:ing)?>\s*")
+
+
+def after_reasoning(text: str, begin: int, message: Message) -> int:
+    """Where an answer begins after the reasoning in front of it; `begin` without any."""
+    reasoning, content = str(message.get(REASONING[0]) or "").strip(), message["content"].strip()
+    if not reasoning or (at := text.find(reasoning, begin)) < 0:
+        found = THINKS.match(text, begin)
+        return found.end() if found else begin
+    at += len(reasoning)
+    if content and (answer := text.find(content, at)) >= 0:
+        return answer
+    found = END_OF_THINK.match(text, at)
+    return found.end() if found else at
 
 
 def closed_think(prompt: str) -> str:

@@ -46,6 +46,7 @@ Scheduler = Literal["linear", "cosine", "constant", "cosine_with_restarts", "pol
 Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"]
 SpecialTokens = Literal["escape", "strip", "keep"]
 TemplateErrors = Literal["fail", "leave_out"]
+ReasoningOption = Literal["train", "mask"]
 ChatTemplate = Literal["default", "tools"]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -227,11 +228,14 @@ class TunedRef(SpecModel):
 
 
 class DataSettings(SpecModel):
-    """How rows are read: by which chat template, special tokens within texts, and rows that the template refuses."""
+    """How rows are read: by which chat template, special tokens within texts, rows that the template refuses, and
+    whether reasoning is in the loss.
+    """
 
     chat_template: Annotated[ChatTemplate | None, Absent] = None
     special_tokens: Annotated[SpecialTokens | None, Absent] = None
     on_template_error: Annotated[TemplateErrors | None, Absent] = None
+    reasoning: Annotated[ReasoningOption | None, Absent] = None
 
 
 class Hyperparameters(SpecModel):

@@ -2,7 +2,7 @@
 uses this code.
 
 `python -m finetune_trainer.training.inspection` answers one JSON object per line:
-`{"base", "row_type", "loss_on", "max_length", "special_tokens"?, "rows"}` ->
+`{"base", "row_type", "loss_on", "max_length", "special_tokens"?, "reasoning"?, "rows"}` ->
 `{"rows": [{"row_id", "sequences": [{"name", "pieces", "states", "trains", "context", "cut", "hashes", "warnings"?}],
 "error"?}]}`, or `{"error"}`.
 """
@@ -26,6 +26,7 @@ from ..data.special import SpecialTokensOption
 from ..data.template import encode_conversation
 from ..data.tokens import IGNORED, counts
 from ..protocol.failures import BadData
+from ..spec.models import ReasoningOption
 
 TRAINS, CONTEXT, CUT = "t", "c", "x"
 """One letter per token in `states`: in the loss; context only (masked); truncated."""
@@ -91,6 +92,7 @@ def inspect(
     loss_on: str,
     end_ids: set[int],
     special_tokens: SpecialTokensOption | None = None,
+    reasoning: ReasoningOption | None = None,
 ) -> dict[str, Any]:
     """One canonical row as the model sees it. Raises TemplateRefused."""
     if kind == "text":
@@ -114,7 +116,9 @@ def inspect(
     sequences = []
     for name, conversation in conversations(kind, row):
         chat = kind == "chat"
-        encoder = Encoder(tokenizer, loss_on if chat else "completion", end_ids, option, single=not chat)
+        mask = reasoning == "mask"
+        loss = loss_on if chat else "completion"
+        encoder = Encoder(tokenizer, loss, end_ids, option, single=not chat, mask_reasoning=mask)
         ((_, found),) = encoder.encode([conversation])
         for index, one in enumerate(found):
             pieces = token_texts(one.text, one.offsets)
@@ -160,7 +164,7 @@ def main() -> None:
                 if template == "tools":
                     use_tool_template(loaded[base, template])
             tokenizer = loaded[base, template]
-            options = {key: asked.get(key) for key in ("max_length", "loss_on", "special_tokens")}
+            options = {key: asked.get(key) for key in ("max_length", "loss_on", "special_tokens", "reasoning")}
             options["end_ids"] = end_ids_of(Path(base), tokenizer)
             reply = {"rows": [inspect_safely(asked["row_type"], tokenizer, row, **options) for row in asked["rows"]]}
         except Exception as error:

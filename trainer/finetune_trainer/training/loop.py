@@ -59,6 +59,7 @@ def tokens_of(spec: TrainSpec, tokenizer: Any, found: Any, ends: set[int], *, le
         loss_on=loss_on,
         end_ids=ends,
         special_tokens=data.special_tokens,
+        mask_reasoning=data.reasoning == "mask",
         leave_out=leave_out,
     )
 

@@ -1,11 +1,12 @@
 /** Texts and numbers that the job pages share: status, progress, method and settings of a job. */
+
+import { specialTokensOf } from "../../../src/contract/data-settings.ts";
 import { isFinal, phaseWords } from "../../../src/contract/job.ts";
 import {
   type JobSpec,
   type LoraSettings,
   type MethodName,
   type MethodSettings,
-  specialTokensOf,
   type TrainSpec,
   validationData,
   validationRows,
@@ -175,6 +176,7 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
       "Rows that the chat template refuses",
       spec.data?.on_template_error === "leave_out" ? "left out" : "end the run",
     ],
+    ["Data", "Reasoning of answers", spec.data?.reasoning === "mask" ? "context only" : "in the loss"],
     ["Data", "Validation data", spec.validation?.version_id ?? "validation split"],
     ["Method", "Method", METHOD_NAMES[m.type]],
     ["Method", "Train on", lossWords(m)],

@@ -163,6 +163,15 @@ export const FIELDS: NumberField[] = [
     ],
   },
   {
+    name: "reasoning",
+    label: "Reasoning of answers",
+    group: "Data and machine",
+    options: [
+      ["train", "in the loss"],
+      ["mask", "context only"],
+    ],
+  },
+  {
     name: "precision",
     label: "Precision",
     group: "Data and machine",
