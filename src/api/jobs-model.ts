@@ -46,5 +46,8 @@ export const ClearedView = v.strictObject({
 });
 export type ClearedView = v.InferOutput<typeof ClearedView>;
 
+export const DeletedJob = v.strictObject({ object: v.literal("job"), id: text, deleted: v.literal(true) });
+export type DeletedJob = v.InferOutput<typeof DeletedJob>;
+
 export const OutputView = v.strictObject({ object: v.literal("job.output"), lines: v.array(text) });
 export type OutputView = v.InferOutput<typeof OutputView>;

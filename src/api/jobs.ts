@@ -8,8 +8,9 @@ import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/tuned/service.ts";
+import { deleteJob, updateJob } from "../training/jobs/edit.ts";
 import { listJobs } from "../training/jobs/list.ts";
-import { attemptView, type JobRow, JobView, jobView, ListJobs } from "../training/jobs/model.ts";
+import { attemptView, type JobRow, JobView, jobView, ListJobs, UpdateJob } from "../training/jobs/model.ts";
 import {
   cancelJob,
   checkpointNow,
@@ -27,7 +28,7 @@ import { createTrainJob, planTrainJob, rerunJob } from "../training/plan/service
 import { queueFacts } from "../training/queue/service.ts";
 import { CheckpointsPage } from "./fine-tuning-model.ts";
 import { CheckpointView, checkpointView } from "./fine-tuning-views.ts";
-import { AttemptList, ClearedView, JobDetails, OutputView } from "./jobs-model.ts";
+import { AttemptList, ClearedView, DeletedJob, JobDetails, OutputView } from "./jobs-model.ts";
 import { startView, waitingView } from "./queue.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -44,7 +45,8 @@ async function planRoute(ctx: Ctx, actor: Actor, body: TrainRequest) {
 }
 
 async function listJobsRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof ListJobs>) {
-  const page = pageOf(await listJobs(ctx, actor, query), query.limit);
+  const { created_by: createdBy, dataset: datasetId, base_model: base, ...rest } = query;
+  const page = pageOf(await listJobs(ctx, actor, { ...rest, createdBy, datasetId, base }), query.limit);
   return { ...page, data: page.data.map(jobView) };
 }
 
@@ -76,6 +78,11 @@ async function listCheckpointsRoute(ctx: Ctx, actor: Actor, id: string, query: v
 async function clearRoute(ctx: Ctx, actor: Actor, id: string): Promise<ClearedView> {
   const { checkpoints, bytes, kept } = await clearRun(ctx, actor, id);
   return { object: "job.cleared", id, checkpoints, bytes, kept };
+}
+
+async function deleteRoute(ctx: Ctx, actor: Actor, id: string): Promise<DeletedJob> {
+  await deleteJob(ctx, actor, id);
+  return { object: "job", id, deleted: true };
 }
 
 async function outputRoute(ctx: Ctx, actor: Actor, id: string): Promise<OutputView> {
@@ -125,13 +132,28 @@ export const jobsApi = (ctx: Ctx) =>
       query: ListJobs,
       detail: {
         tags,
-        summary: "List jobs, newest first; filter by kind, state or text",
+        summary: "List jobs, newest first or by a column; filter by kind, state, text, user, dataset, base model, tag",
         responses: answers(listOf(JobView)),
       },
     })
     .get("/:id", ({ actor, params }) => retrieveJobRoute(ctx, actor, params.id), {
       params: Id,
       detail: { tags, summary: "Retrieve a job with its frozen spec and progress", responses: answers(JobDetails) },
+    })
+    .patch("/:id", async ({ actor, params, body }) => jobView(await updateJob(ctx, actor, params.id, body)), {
+      params: Id,
+      body: UpdateJob,
+      detail: { tags, summary: "Change the name, tags or note of a job, or archive it", responses: job },
+    })
+    .delete("/:id", ({ actor, params }) => deleteRoute(ctx, actor, params.id), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Delete an ended job",
+        description:
+          "Deletes its metrics, log, samples, answers, checkpoints and files. Refused while its model or its deployment exists. Its usage stays in the ledger.",
+        responses: answers(DeletedJob),
+      },
     })
     .get("/:id/attempts", ({ actor, params }) => listAttemptsRoute(ctx, actor, params.id), {
       params: Id,

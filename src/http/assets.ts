@@ -25,6 +25,7 @@ import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
 import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
 import palette from "../../views/assets/palette.js" with { type: "file" };
+import picks from "../../views/assets/picks.js" with { type: "file" };
 import playground from "../../views/assets/playground.js" with { type: "file" };
 import playgroundCode from "../../views/assets/playground-code.js" with { type: "file" };
 import playgroundState from "../../views/assets/playground-state.js" with { type: "file" };
@@ -69,6 +70,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       chart,
       log,
       palette,
+      picks,
       playground,
       series,
       session,

@@ -18,7 +18,7 @@ interface PageRequest {
   info: PageInfo;
 }
 
-const isSecure = (request: Request) => requestState(request)?.secure ?? false;
+export const isSecure = (request: Request) => requestState(request)?.secure ?? false;
 
 const cookie = (request: Request, name: string) =>
   readCookie(request.headers.get("cookie"), cookieName(name, isSecure(request)));

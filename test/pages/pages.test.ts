@@ -188,7 +188,7 @@ describe("the new-job form", () => {
     const id = location?.slice(6) ?? "";
     const { text } = await get(`/jobs/new?from=${id}`);
     expect(text).toMatch(/name="learning_rate" value="0.002"/);
-    expect(text).toMatch(/name="name" value="second-try"/);
+    expect(text).toMatch(/name="name" value="second-try-2"/);
     expect(text).toMatch(/name="n_epochs" value/);
     expect(text).not.toMatch(/name="n_epochs" value="\d/);
   });

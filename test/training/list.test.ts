@@ -4,7 +4,7 @@ import { eq } from "drizzle-orm";
 import type { Actor } from "../../src/ctx.ts";
 import { user } from "../../src/db/schema/auth.ts";
 import { job } from "../../src/db/schema/jobs.ts";
-import { type JobQuery, listJobs } from "../../src/training/jobs/list.ts";
+import { countJobs, type JobQuery, listJobs } from "../../src/training/jobs/list.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { trainSpec } from "../support/attempt.ts";
 
@@ -31,8 +31,10 @@ beforeAll(async () => {
     request: {},
     metadata: METADATA[n % METADATA.length] ?? {},
     parentId: n % 10 === 0 ? "ftjob-parent" : null,
-    progress: {},
-    createdBy: actor.userId,
+    progress: n % 3 === 0 ? {} : { loss: (n * 7) % 11 },
+    tags: n % 4 === 1 ? ["gpu", "ünder"] : [],
+    archivedAt: n % 8 === 2 ? 5 : null,
+    createdBy: n % 9 === 4 ? "somebody" : actor.userId,
     // Three jobs share a millisecond, so that the id decides.
     createdAt: 1_790_000_000_000 + Math.floor(n / 3),
   }));
@@ -46,12 +48,17 @@ afterAll(() => lab.close());
 
 /** An independent implementation of the filters. */
 function matches(row: Row, query: Omit<JobQuery, "limit" | "after">): boolean {
-  const { kind, state, parentId, search, metadata } = query;
+  const { kind, state, parentId, search, metadata, createdBy, tag, archived, datasetId, base } = query;
   const texts = [row.name, row.id, row.spec.kind === "train" ? row.spec.output_model : "", row.spec.base_model.id];
   return (
     (!kind || row.kind === kind) &&
     (!state || [state].flat().includes(row.state)) &&
     (!parentId || row.parentId === parentId) &&
+    (!createdBy || row.createdBy === createdBy) &&
+    (!tag || row.tags.includes(tag)) &&
+    (archived === undefined || (row.archivedAt !== null) === archived) &&
+    (!datasetId || (row.spec.kind === "train" && row.spec.dataset.dataset_id === datasetId)) &&
+    (!base || row.spec.base_model.id === base) &&
     (!search || texts.some((text) => text.toLowerCase().includes(search.toLowerCase()))) &&
     (metadata !== null || Object.keys(row.metadata).length === 0) &&
     Object.entries(metadata ?? {}).every(([key, value]) => row.metadata[key] === value)
@@ -73,6 +80,9 @@ const MIXES: Omit<JobQuery, "limit" | "after">[] = [
   { metadata: { team: "a" } },
   { metadata: { team: "a", "odd key'": 'x"y' }, state: ["queued", "succeeded"] },
   { metadata: { team: "b" } },
+  { createdBy: "somebody", archived: false },
+  { tag: "ünder", datasetId: "ds_test" },
+  { archived: true, base: "tiny" },
   { kind: "train", state: ["queued", "running", "failed", "succeeded"], search: "plain", metadata: { team: "a" } },
 ];
 
@@ -86,4 +96,36 @@ test.each(MIXES)("%j", async (mix) => {
     if (page.length <= 4) break;
   }
   expect(found).toEqual(expected);
+});
+
+const lossOf = (row: Row) => row.progress.loss ?? null;
+const ORDERS: [string, (row: Row) => string | number | null][] = [
+  ["loss", lossOf],
+  ["-loss", lossOf],
+  ["name", (row) => row.name.toLowerCase()],
+  ["-state", (row) => row.state],
+];
+test.each(ORDERS)("sorted by %s every job is there once, without a value last", async (sort, value) => {
+  const sign = sort.startsWith("-") ? -1 : 1;
+  const expected = rows
+    .filter((row) => row.kind === "train")
+    .sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === null || y === null) return Number(x === null) - Number(y === null);
+      return x < y ? -sign : x > y ? sign : 0;
+    });
+  const found: Row[] = [];
+  for (let after: string | undefined; ; after = found.at(-1)?.id) {
+    const page = await listJobs(lab.ctx, actor, { kind: "train", sort, after, limit: 4 });
+    found.push(...page.slice(0, 4));
+    if (page.length <= 4) break;
+  }
+  expect(found.map((row) => row.id)).toEqual(expected.map((row) => row.id));
+});
+
+test("the count stops at its limit, and an unknown order is refused", async () => {
+  const mine = rows.filter((row) => row.kind === "train").length;
+  expect(await countJobs(lab.ctx, actor, { kind: "train" }, 1000)).toBe(mine);
+  expect(await countJobs(lab.ctx, actor, { kind: "train" }, 7)).toBe(7);
+  await expect(listJobs(lab.ctx, actor, { sort: "color", limit: 1 })).rejects.toMatchObject({ param: "sort" });
 });

@@ -22,6 +22,7 @@ export function toast(text, kind = "ok") {
 function mountParts() {
   if ($("ft-chart")) import("./chart.js");
   if ($("[data-log]")) import("./log.js").then((log) => log.mount());
+  if ($("[data-picks]")) import("./picks.js").then((picks) => picks.mount());
   if ($("[data-playground]")) import("./playground.js");
   if ($("[data-upload]")) import("./upload.js").then((upload) => upload.mount());
 }

@@ -25,7 +25,7 @@ export interface ListKind<T> {
 }
 
 /** The part that is replaced: the table, or why it is empty. */
-export function List<T>({ of, items, hasMore, last }: Listed<T> & { of: ListKind<T> }) {
+export function List<T>({ of, items, hasMore, last, note }: Listed<T> & { of: ListKind<T>; note?: string }) {
   const { url } = usePage();
   const filtered = [...url.searchParams].some(([name, value]) => value && !["tab", "after"].includes(name));
   const all = url.searchParams.has("tab") ? `${url.pathname}?tab=${url.searchParams.get("tab")}` : url.pathname;
@@ -33,6 +33,11 @@ export function List<T>({ of, items, hasMore, last }: Listed<T> & { of: ListKind
     <section id={of.id} class="panel" aria-label={of.label} {...liveOn(url, ...of.topics)}>
       {items.length ? (
         <>
+          {note ? (
+            <p class="list-note" role="status">
+              {note}
+            </p>
+          ) : null}
           <Table label={of.label} columns={of.columns} rows={items} rowId={of.rowId} fragment={of.id} />
           <Pager shown={items.length} hasMore={hasMore} last={last} fragment={of.id} />
         </>

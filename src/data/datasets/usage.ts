@@ -1,5 +1,5 @@
 /** The jobs that use a dataset, for its page. */
-import { and, desc, eq, sql } from "drizzle-orm";
+import { and, desc, eq, isNull, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 
@@ -14,6 +14,7 @@ export function jobsUsing(ctx: Ctx, actor: Actor, datasetId: string) {
       and(
         eq(job.org, actor.org),
         eq(job.kind, "train"),
+        isNull(job.deletedAt),
         sql`json_extract(${job.spec}, '$.dataset.dataset_id') = ${datasetId}`,
       ),
     )

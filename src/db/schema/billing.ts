@@ -19,5 +19,5 @@ export const usageLine = sqliteTable(
     costUsd: real("cost_usd").notNull(),
     at: integer("at").notNull(),
   },
-  (t) => [index("usage_line_org").on(t.org, t.at)],
+  (t) => [index("usage_line_org").on(t.org, t.at), index("usage_line_job").on(t.jobId)],
 );

@@ -36,6 +36,8 @@ export const job = sqliteTable(
     note: text("note").notNull().default(""),
     /** When it was archived: the list then leaves it out. */
     archivedAt: integer("archived_at"),
+    /** When it was deleted: the row stays for usage and for what came from it, and is not shown any more. */
+    deletedAt: integer("deleted_at"),
     /** The job that created this one, or that it was copied from. */
     parentId: text("parent_id"),
     /** -100 to 100; above 0 only by administrators. */

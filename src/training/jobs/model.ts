@@ -4,6 +4,7 @@ import { JOB_STATES } from "../../contract/job.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import type { attempt, job } from "../../db/schema/jobs.ts";
 import { PageQuery } from "../../lib/page.ts";
+import { filledName, linesText } from "../../lib/text/names.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
@@ -21,9 +22,37 @@ export const ListJobs = v.strictObject({
     ),
   ),
   search: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  /** Id of who created it, of its dataset, of its base model; a tag. */
+  created_by: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  dataset: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  base_model: v.optional(v.pipe(v.string(), v.maxLength(200))),
+  tag: v.optional(v.pipe(v.string(), v.maxLength(40))),
+  archived: v.optional(
+    v.pipe(
+      v.picklist(["true", "false"]),
+      v.transform((value) => value === "true"),
+    ),
+  ),
+  /** A column such as `eval_loss`, `-` before it for descending; default `-created`. */
+  sort: v.optional(v.pipe(v.string(), v.maxLength(40))),
   ...PageQuery.entries,
 });
 export type ListJobs = Partial<v.InferOutput<typeof ListJobs>>;
+
+/** Changes of what people call a job and how they sort it; a field that is not given stays. */
+export const UpdateJob = v.strictObject({
+  name: v.optional(filledName(200)),
+  tags: v.optional(
+    v.pipe(
+      v.array(filledName(40)),
+      v.maxLength(20),
+      v.transform((tags) => [...new Set(tags)]),
+    ),
+  ),
+  note: v.optional(linesText(4000)),
+  archived: v.optional(v.boolean()),
+});
+export type UpdateJob = v.InferOutput<typeof UpdateJob>;
 
 const text = v.string();
 const number = v.number();
@@ -87,6 +116,10 @@ export const JobView = v.strictObject({
   spec: v.variant("kind", [train, evaluate, serve, exported]),
   request: v.record(text, v.unknown()),
   metadata: v.record(text, text),
+  tags: v.array(text),
+  note: text,
+  /** When it was archived. */
+  archived_at: v.nullable(number),
   parent_id: v.nullable(text),
   priority: number,
   not_before: v.nullable(number),
@@ -121,6 +154,9 @@ export function jobView(row: JobRow): JobView {
     spec: row.spec,
     request: row.request,
     metadata: row.metadata,
+    tags: row.tags,
+    note: row.note,
+    archived_at: seconds(row.archivedAt),
     parent_id: row.parentId,
     priority: row.priority,
     not_before: seconds(row.startAfter),

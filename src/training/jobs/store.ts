@@ -1,5 +1,5 @@
 /** Stores new jobs, and recognizes repeated requests. */
-import { and, desc, eq, gt } from "drizzle-orm";
+import { and, desc, eq, gt, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
 import type { JobKind, JobSpec } from "../../contract/spec.ts";
@@ -125,7 +125,7 @@ export async function getJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow
   const [row] = await ctx.db
     .select()
     .from(job)
-    .where(and(eq(job.id, id), eq(job.org, actor.org)))
+    .where(and(eq(job.id, id), eq(job.org, actor.org), isNull(job.deletedAt)))
     .limit(1);
   if (!row) throw notFound("job", id.slice(0, 100));
   return row;

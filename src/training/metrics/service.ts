@@ -1,5 +1,5 @@
 /** Stores and reads what trainers report: metric series, log lines, samples and events of a job. */
-import { and, desc, eq, gt, inArray, lt, type SQL, sql } from "drizzle-orm";
+import { and, desc, eq, gt, inArray, isNull, lt, type SQL, sql } from "drizzle-orm";
 import type { TrainerEvent } from "../../contract/trainer.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { containing, like } from "../../db/paging.ts";
@@ -58,7 +58,7 @@ export async function requireJobs(ctx: Ctx, actor: Actor, ids: string[]): Promis
   const rows = await ctx.db
     .select({ id: job.id })
     .from(job)
-    .where(and(inArray(job.id, ids), eq(job.org, actor.org)));
+    .where(and(inArray(job.id, ids), eq(job.org, actor.org), isNull(job.deletedAt)));
   const found = new Set(rows.map((row) => row.id));
   const missing = ids.find((id) => !found.has(id));
   if (missing !== undefined) throw notFound("job", missing);

@@ -217,7 +217,7 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
             <div class="curves">
               <Overlay runs={runs} metric="train/loss" title="Training loss" />
               <div class="small-charts">
-                <Overlay runs={runs} metric="eval/loss" title="Eval loss" small />
+                <Overlay runs={runs} metric="eval/loss" title="Validation loss" small />
                 <Overlay runs={runs} metric="eval/token_accuracy" title="Eval token accuracy" unit="percent" small />
                 <Overlay runs={runs} metric="train/learning_rate" title="Learning rate" unit="rate" small />
                 <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens per second" small />

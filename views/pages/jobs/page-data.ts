@@ -14,7 +14,8 @@ import { listCatalogue } from "../../../src/models/base/service.ts";
 import { deletedAmong } from "../../../src/models/tuned/lookup.ts";
 import { listCheckpoints, listModels } from "../../../src/models/tuned/service.ts";
 import { getExport } from "../../../src/training/exports/service.ts";
-import { listJobs } from "../../../src/training/jobs/list.ts";
+import { factsOf, filterOptions } from "../../../src/training/jobs/facts.ts";
+import { countJobs, listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { listAttempts } from "../../../src/training/jobs/service.ts";
 import { getJob } from "../../../src/training/jobs/store.ts";
@@ -33,24 +34,57 @@ const KINDS = ["train", "evaluate", "serve", "export"] as const;
 /** States in which a job may change by itself. */
 const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
 
-interface ListFilters {
+export interface ListFilters {
   q: string;
   state: string;
   kind: string;
+  user: string;
+  dataset: string;
+  base: string;
+  tag: string;
+  archived: string;
+  sort: string;
   after: string;
 }
 
+/** Jobs are counted up to this number. */
+const MOST = 1000;
+
 /** A page of the job list. Unknown filter values are ignored. */
-export async function listProps(ctx: Ctx, actor: Actor, { q, state, kind, after }: ListFilters) {
+export async function listProps(ctx: Ctx, actor: Actor, filters: ListFilters, columns: readonly string[]) {
+  const { q, state, kind, user, dataset, base, tag, archived, sort, after } = filters;
   const states = state === "active" ? ACTIVE : JOB_STATES.filter((one) => one === state);
-  const rows = await listJobs(ctx, actor, {
+  const query = {
     search: q.trim() || undefined,
     state: states.length ? [...states] : undefined,
     kind: KINDS.find((one) => one === kind),
+    createdBy: user || undefined,
+    datasetId: dataset || undefined,
+    base: base || undefined,
+    tag: tag || undefined,
+    archived: archived === "1",
+  };
+  const rows = await listJobs(ctx, actor, {
+    ...query,
+    sort: sort || undefined,
     after: after || undefined,
     limit: PAGE,
   });
-  return listed(rows, PAGE);
+  const facts = await factsOf(
+    ctx,
+    rows.map((row) => row.id),
+  );
+  const runs = rows.flatMap((job) => {
+    const found = facts.get(job.id);
+    return found ? [{ id: job.id, job, facts: found }] : [];
+  });
+  return {
+    ...listed(runs, PAGE),
+    columns,
+    count: await countJobs(ctx, actor, query, MOST),
+    most: MOST,
+    options: await filterOptions(ctx, actor),
+  };
 }
 
 /** Whether the page of a job in this state needs live updates. */

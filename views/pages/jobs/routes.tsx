@@ -6,11 +6,15 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import type { AskAs } from "../../../src/graders/judge.ts";
 import { createTrying, type Tried } from "../../../src/graders/training.ts";
-import { html, pageOf, redirect } from "../../../src/http/html.ts";
+import { html, isSecure, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { cookieName, readCookie, writeCookie } from "../../../src/lib/cookies.ts";
 import { sha256Hex } from "../../../src/lib/ids.ts";
 import { formatBytes, plural } from "../../../src/lib/text/format.ts";
+import { deleteJob, updateJob } from "../../../src/training/jobs/edit.ts";
+import { UpdateJob } from "../../../src/training/jobs/model.ts";
 import { cancelJob, checkpointNow, pauseJob, resumeJob } from "../../../src/training/jobs/service.ts";
+import { getJob } from "../../../src/training/jobs/store.ts";
 import { clearRun } from "../../../src/training/plan/cleanup.ts";
 import { continueJob, reproduceJob } from "../../../src/training/plan/reproduce.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../../../src/training/plan/service.ts";
@@ -18,7 +22,7 @@ import { ComparePage, MAX_RUNS } from "./compare.tsx";
 import { JobPage } from "./detail.tsx";
 import { JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
-import { JobList, JobListPage } from "./list.tsx";
+import { COLUMN_KEYS, DEFAULT_COLUMNS, DeleteJobsPage, JobList, JobListPage } from "./list.tsx";
 import { LogLines } from "./log.tsx";
 import { NewJobFormView, NewJobPage } from "./new.tsx";
 import { JobOutcome } from "./outcome.tsx";
@@ -26,8 +30,24 @@ import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./pag
 import { JobUpdate } from "./update.tsx";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+/** A field that may be given several times. */
+const many = (max: number) =>
+  v.pipe(
+    v.union([v.string(), v.array(v.pipe(v.string(), v.maxLength(100)))]),
+    v.transform((value) =>
+      [value]
+        .flat()
+        .flatMap((part) => part.split(","))
+        .filter(Boolean),
+    ),
+    v.maxLength(max),
+  );
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
-const ListQuery = v.object({ q: text(100), state: text(40), kind: text(20), after: text(100) });
+const ListQuery = v.object({
+  ...{ q: text(100), state: text(40), kind: text(20), user: text(100), dataset: text(100), base: text(200) },
+  ...{ tag: text(40), archived: text(1), sort: text(40), after: text(100) },
+  columns: v.optional(many(20)),
+});
 const NewQuery = v.object({ data: text(100), model: text(200), from: text(100), change: text(500) });
 const JobQuery = v.object({ log: text(200), before: text(15) });
 const CompareQuery = v.object({
@@ -71,12 +91,97 @@ interface Asked {
   actor: Actor;
 }
 
+const COLUMNS = "job-columns";
+const YEAR_S = 365 * 86_400;
+
+/** The chosen columns: of the address, else as chosen last in this browser, else the default. */
+function chosenColumns(request: Request, asked: string[] | undefined): readonly string[] {
+  const kept = readCookie(request.headers.get("cookie"), cookieName(COLUMNS, isSecure(request)));
+  const keys = (asked ?? kept?.split(".") ?? []).filter((key) => COLUMN_KEYS.includes(key));
+  return keys.length ? keys : DEFAULT_COLUMNS;
+}
+
 /** The list of jobs. */
 async function listPage(ctx: Ctx, { request, actor }: Asked, query: v.InferOutput<typeof ListQuery>) {
-  const props = await listProps(ctx, actor, query);
+  const { columns: asked, ...filters } = query;
+  const columns = chosenColumns(request, asked);
+  const props = await listProps(ctx, actor, filters, columns);
+  const cookie = writeCookie(COLUMNS, columns.join("."), { secure: isSecure(request), maxAgeS: YEAR_S });
   return html(pageOf(ctx, request, actor), <JobListPage {...props} />, {
     fragments: { "job-list": () => <JobList {...props} /> },
+    headers: asked ? { "set-cookie": cookie } : {},
   });
+}
+
+const BULK = {
+  cancel: { act: cancelJob, done: "canceled" },
+  archive: {
+    act: (ctx: Ctx, actor: Actor, id: string) => updateJob(ctx, actor, id, { archived: true }),
+    done: "archived",
+  },
+  unarchive: {
+    act: (ctx: Ctx, actor: Actor, id: string) => updateJob(ctx, actor, id, { archived: false }),
+    done: "no longer archived",
+  },
+  delete: { act: deleteJob, done: "deleted" },
+} as const;
+const BulkForm = v.object({
+  ids: v.optional(many(500), []),
+  act: v.picklist(["cancel", "archive", "unarchive", "delete"]),
+  confirm: text(5),
+});
+
+/** Does the same with several jobs; those that refuse are counted, with the first reason. */
+async function bulk(ctx: Ctx, { request, actor }: Asked, { ids, act, confirm }: v.InferOutput<typeof BulkForm>) {
+  const unique = [...new Set(ids)];
+  if (unique.length === 0) return redirect(request, "/jobs", { kind: "bad", text: "Select jobs first." });
+  if (act === "delete" && confirm !== "yes") {
+    const jobs = await Promise.all(unique.map((id) => getJob(ctx, actor, id)));
+    return html(pageOf(ctx, request, actor), <DeleteJobsPage jobs={jobs} />);
+  }
+  const refused: string[] = [];
+  for (const id of unique)
+    try {
+      await BULK[act].act(ctx, actor, id);
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === "internal") throw error;
+      refused.push(error.message);
+    }
+  const done = `${plural(unique.length - refused.length, "job")} ${BULK[act].done}.`;
+  if (refused.length === 0) return redirect(request, "/jobs", done);
+  return redirect(request, "/jobs", { kind: "bad", text: `${done} ${refused.length} not: ${refused[0]}` });
+}
+
+const EditForm = v.object({ name: text(300), tags: text(1000), note: text(5000), archived: text(5) });
+
+/** Changes name, tags and note of a job, or archives it. */
+async function editJob(ctx: Ctx, { request, actor }: Asked, id: string, form: v.InferOutput<typeof EditForm>) {
+  const given = form.archived
+    ? { archived: form.archived === "yes" }
+    : {
+        name: form.name,
+        tags: form.tags
+          .split(",")
+          .map((tag) => tag.trim())
+          .filter(Boolean),
+        note: form.note,
+      };
+  const parsed = v.safeParse(UpdateJob, given);
+  if (!parsed.success)
+    return redirect(request, `/jobs/${id}`, {
+      kind: "bad",
+      text: `${v.getDotPath(parsed.issues[0]) ?? "The change"}: ${parsed.issues[0].message}`,
+    });
+  const job = await updateJob(ctx, actor, id, parsed.output);
+  const done = form.archived ? (job.archivedAt ? "Archived." : "No longer archived.") : "Saved.";
+  return redirect(request, `/jobs/${id}`, done);
+}
+
+/** Deletes a job after its confirmation. */
+async function removeJob(ctx: Ctx, { request, actor }: Asked, id: string) {
+  const { name } = await getJob(ctx, actor, id);
+  await deleteJob(ctx, actor, id);
+  return redirect(request, "/jobs", `“${name}” was deleted.`);
 }
 
 /** The form of a new job, empty or copied from a job. */
@@ -228,6 +333,9 @@ export const jobsPages = (ctx: Ctx, ask: AskAs) => {
     .post("/jobs", (asked) => form.startJob(asked, asked.body), { body: JobFormBody })
     .post("/jobs/sweep", (asked) => form.openSweep(asked, asked.body), { body: JobFormBody })
     .get("/jobs/compare", (asked) => comparePage(ctx, asked, asked.query), { query: CompareQuery })
+    .post("/jobs/bulk", (asked) => bulk(ctx, asked, asked.body), { body: BulkForm })
+    .post("/jobs/:id/edit", (asked) => editJob(ctx, asked, asked.params.id, asked.body), { params: Id, body: EditForm })
+    .post("/jobs/:id/delete", (asked) => removeJob(ctx, asked, asked.params.id), { params: Id })
     .get("/jobs/:id", (asked) => jobPage(ctx, asked, asked.params.id, asked.query), { params: Id, query: JobQuery })
     .post("/jobs/:id/again", (asked) => runAgain(ctx, asked, asked.params.id), { params: Id })
     .post("/jobs/:id/reproduce", (asked) => reproduce(ctx, asked, asked.params.id), { params: Id })

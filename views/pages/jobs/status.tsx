@@ -195,7 +195,7 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
       <Stat label={graded ? "Reward" : "Training loss"} big>
         {formatNumber(latest[`train/${figure}`])}
       </Stat>
-      <Stat label={graded ? "Eval reward" : "Eval loss"} big>
+      <Stat label={graded ? "Validation reward" : "Validation loss"} big>
         {formatNumber(latest[`eval/${figure}`])}
       </Stat>
       <Stat label="Step" note={`of ${formatInteger(totalSteps ?? spec.schedule.total_steps)}`}>

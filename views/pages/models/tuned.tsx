@@ -164,8 +164,7 @@ function UseIt({ lineage, baseUrl }: { lineage: LineageView; baseUrl: string }) 
         <p class="muted small">
           {scores
             ? "A reward model scores answers and cannot chat, so it has no endpoint. Download its files and use transformers."
-            : "Use this id with any OpenAI client. The endpoint starts with the first request."}{" "}
-          <CopyId id={lineage.model} full />
+            : "Use its id with any OpenAI client. The endpoint starts with the first request."}
         </p>
         <Snippet label="Python" text={scores ? scoreSnippet(lineage) : chatSnippet(lineage.model, baseUrl)} />
       </div>
