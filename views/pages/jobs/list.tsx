@@ -40,7 +40,7 @@ function ProgressCell({ job }: { job: JobRow }) {
 }
 
 /** A job with what the list shows beside it. */
-export interface Run {
+interface Run {
   id: string;
   job: JobRow;
   facts: RunFacts;
@@ -188,7 +188,7 @@ const STATES: [string, string][] = [
   ["cancelled", "Canceled"],
 ];
 
-export interface JobListProps extends Listed<Run> {
+interface JobListProps extends Listed<Run> {
   columns: readonly string[];
   /** Matching jobs, counted up to `most`. */
   count: number;

@@ -34,7 +34,7 @@ const KINDS = ["train", "evaluate", "serve", "export"] as const;
 /** States in which a job may change by itself. */
 const ACTIVE: readonly JobState[] = OPEN_STATES.filter((state) => state !== "paused");
 
-export interface ListFilters {
+interface ListFilters {
   q: string;
   state: string;
   kind: string;

@@ -44,8 +44,16 @@ const many = (max: number) =>
   );
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const ListQuery = v.object({
-  ...{ q: text(100), state: text(40), kind: text(20), user: text(100), dataset: text(100), base: text(200) },
-  ...{ tag: text(40), archived: text(1), sort: text(40), after: text(100) },
+  q: text(100),
+  state: text(40),
+  kind: text(20),
+  user: text(100),
+  dataset: text(100),
+  base: text(200),
+  tag: text(40),
+  archived: text(1),
+  sort: text(40),
+  after: text(100),
   columns: v.optional(many(20)),
 });
 const NewQuery = v.object({ data: text(100), model: text(200), from: text(100), change: text(500) });
