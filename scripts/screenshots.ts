@@ -1,35 +1,25 @@
 /**
- * Takes screenshots of every page on a seeded temporary installation, wide and narrow, light and dark, and runs axe on
- * each; fails on violations and script errors.
+ * Takes screenshots of every page, at five widths, light and dark, and runs axe on each; fails on violations and script
+ * errors. Without `--real` the installation is seeded; with it a real server makes a real tiny run.
  */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { gt } from "drizzle-orm";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { chromium, type Page } from "playwright-core";
 import { createUser } from "../src/accounts/auth/service.ts";
 import { createApp, createCtx } from "../src/app.ts";
 import { loadConfig } from "../src/config.ts";
 import { systemActor } from "../src/ctx.ts";
 import { host } from "../src/db/schema/hosts.ts";
 import { type SeedName, seed } from "../test/support/seed.ts";
+import { startReal } from "./screenshots-real.ts";
+import { type Shot, SIZES, type Site, type SizeName, shoot } from "./screenshots-shoot.ts";
 import { findChromium, needs } from "./setup.ts";
 
 const PASSWORD = "correct-horse-41-battery";
 const EMAIL = "ada@example.test";
-const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
-const AXE = resolve(import.meta.dir, "../node_modules/axe-core/axe.min.js");
-
-interface Shot {
-  name: string;
-  path: string;
-  /** Before signing in. */
-  open?: boolean;
-  /** Something to do first. */
-  act?: (page: Page) => Promise<unknown>;
-  seeds?: SeedName[];
-}
 
 const job = (n: number) => `/jobs/ftjob-${String(n).padStart(4, "0")}seed0seed0seed0`;
 const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
@@ -223,102 +213,6 @@ async function start(name: SeedName) {
   };
 }
 
-async function signIn(page: Page, base: string): Promise<void> {
-  await page.goto(`${base}/login`);
-  await page.fill("[name=email]", EMAIL);
-  await page.fill("[name=password]", PASSWORD);
-  await page.click("button[type=submit]");
-  await page.waitForURL(`${base}/`);
-}
-
-async function settle(page: Page, shot: Shot): Promise<void> {
-  await page.waitForLoadState("load");
-  if (await page.locator("ft-chart").count())
-    await page.waitForSelector("ft-chart canvas", { timeout: 3000 }).catch(() => null);
-  await shot.act?.(page);
-  await page.waitForTimeout(350);
-}
-
-/** Violations found by axe, one line each. */
-async function violations(page: Page): Promise<string[]> {
-  await page.addScriptTag({ path: AXE });
-  return page.evaluate(async () => {
-    const axe = (globalThis as unknown as { axe: { run(options: unknown): Promise<{ violations: Found[] }> } }).axe;
-    interface Found {
-      id: string;
-      help: string;
-      nodes: { target: string[]; failureSummary?: string }[];
-    }
-    const { violations } = await axe.run({ resultTypes: ["violations"] });
-    return violations.map(
-      (one) =>
-        `${one.id}: ${one.help} (${one.nodes.length}): ${one.nodes[0]?.target.join(" ")} ${one.nodes[0]?.failureSummary ?? ""}`,
-    );
-  });
-}
-
-interface Round {
-  browser: Browser;
-  base: string;
-  out: string;
-  seedName: SeedName;
-  shots: Shot[];
-  dark: boolean;
-  wide: boolean;
-}
-
-async function shoot({ browser, base, out, seedName, shots, dark, wide }: Round): Promise<string[]> {
-  const troubles: string[] = [];
-  const options = {
-    viewport: wide ? SIZES.wide : SIZES.narrow,
-    colorScheme: dark ? ("dark" as const) : ("light" as const),
-    reducedMotion: "reduce" as const,
-  };
-  const label = `${seedName}-${wide ? "wide" : "narrow"}-${dark ? "dark" : "light"}`;
-  // Screenshots use the real content-security policy; only axe needs it disabled.
-  const plain = await browser.newContext(options);
-  const lifted = await browser.newContext({ ...options, bypassCSP: true });
-  const rounds = [{ context: plain, checks: false }];
-  // Phones differ in layout, not in colors: one color scheme is enough for axe there.
-  if (wide || !dark) rounds.push({ context: lifted, checks: true });
-  for (const { context, checks } of rounds) {
-    const page = await context.newPage();
-    let at = "";
-    page.on("console", (message) => {
-      const wanted = at === "error-fault" ? /status of 500/ : /status of 4\d\d/;
-      if (message.type() === "error" && !wanted.test(message.text()))
-        troubles.push(`${label} ${at}: ${message.text()}`);
-    });
-    page.on("pageerror", (error) => troubles.push(`${label} ${at}: ${error.message}`));
-    let signedIn = false;
-    for (const shot of [...shots].sort((a, b) => Number(b.open ?? false) - Number(a.open ?? false))) {
-      if (!shot.open && !signedIn) {
-        await signIn(page, base);
-        signedIn = true;
-      }
-      at = shot.name;
-      // A navigation that the page itself started (a form, a redirect) can interrupt ours once.
-      await page.goto(base + shot.path).catch(() => page.goto(base + shot.path));
-      await settle(page, shot).catch((error: Error) =>
-        troubles.push(`${label} ${at}: ${error.message.split("\n")[0]}`),
-      );
-      if (checks) for (const found of await violations(page)) troubles.push(`${label} ${at}: axe ${found}`);
-      else {
-        await page.screenshot({ path: join(out, `${shot.name}-${label}.png`), fullPage: false });
-        if (!shot.act) await page.screenshot({ path: join(out, `${shot.name}-${label}-whole.png`), fullPage: true });
-        const overflow = await page.evaluate(
-          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-        );
-        if (overflow > 0) troubles.push(`${label} ${at}: ${overflow} px wider than the screen`);
-      }
-    }
-    await page.close();
-  }
-  await plain.close();
-  await lifted.close();
-  return troubles;
-}
-
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -326,12 +220,13 @@ const { values, positionals } = parseArgs({
     only: { type: "string" },
     size: { type: "string" },
     scheme: { type: "string" },
+    real: { type: "boolean" },
     help: { type: "boolean" },
   },
 });
 if (values.help || !positionals[0]) {
   console.log(
-    "bun scripts/screenshots.ts OUT [--seed empty|full|failing] [--only NAME-PREFIX] [--size wide|narrow] [--scheme light|dark]",
+    `bun scripts/screenshots.ts OUT [--seed empty|full|failing | --real] [--only NAME-PREFIX,…] [--size ${Object.keys(SIZES).join("|")}] [--scheme light|dark]`,
   );
   process.exit(values.help ? 0 : 2);
 }
@@ -351,24 +246,32 @@ const browser = await chromium.launch({
   ],
 });
 const troubles: string[] = [];
-for (const seedName of ["empty", "full", "failing"] as const) {
-  if (values.seed && values.seed !== seedName) continue;
-  const shots = SHOTS.filter(
-    (shot) =>
-      (shot.seeds ?? ["empty", "full", "failing"]).includes(seedName) &&
-      (!values.only || values.only.split(",").some((only) => shot.name.startsWith(only))),
-  );
-  if (!shots.length) continue;
-  const server = await start(seedName);
-  for (const wide of [true, false]) {
-    if (values.size && values.size !== (wide ? "wide" : "narrow")) continue;
+const wanted = (shot: Shot) => !values.only || values.only.split(",").some((only) => shot.name.startsWith(only));
+
+/** Takes the shots in every size and color scheme that was asked for. */
+async function takeAll(name: string, site: Site, shots: Shot[]): Promise<void> {
+  for (const size of Object.keys(SIZES) as SizeName[]) {
+    if (values.size && !values.size.split(",").includes(size)) continue;
     for (const dark of [false, true]) {
       if (values.scheme && values.scheme !== (dark ? "dark" : "light")) continue;
-      troubles.push(...(await shoot({ browser, base: server.base, out, seedName, shots, dark, wide })));
+      troubles.push(...(await shoot({ browser, site, out, name, shots, dark, size })));
     }
   }
-  await server.stop();
 }
+
+if (values.real) {
+  needs("trainer environment", "tiny model");
+  const { site, shots, stop } = await startReal();
+  await takeAll("real", site, shots.filter(wanted)).finally(stop);
+} else
+  for (const seedName of ["empty", "full", "failing"] as const) {
+    if (values.seed && values.seed !== seedName) continue;
+    const shots = SHOTS.filter((shot) => (shot.seeds ?? [seedName]).includes(seedName) && wanted(shot));
+    if (!shots.length) continue;
+    const server = await start(seedName);
+    await takeAll(seedName, { base: server.base, email: EMAIL, password: PASSWORD }, shots);
+    await server.stop();
+  }
 await browser.close();
 for (const trouble of [...new Set(troubles)]) console.log(trouble);
 console.log(

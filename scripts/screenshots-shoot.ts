@@ -1,0 +1,133 @@
+/** Takes the screenshots of a list of pages in one size and color scheme, and runs axe on each. */
+import { join, resolve } from "node:path";
+import type { Browser, Page } from "playwright-core";
+
+/** Window sizes by name: a phone, a tablet, half a screen, a laptop, a large screen. */
+export const SIZES = {
+  narrow: { width: 390, height: 844 },
+  tablet: { width: 820, height: 1180 },
+  half: { width: 1024, height: 768 },
+  wide: { width: 1440, height: 900 },
+  large: { width: 1920, height: 1080 },
+};
+export type SizeName = keyof typeof SIZES;
+const AXE = resolve(import.meta.dir, "../node_modules/axe-core/axe.min.js");
+
+/** A server with an administrator. */
+export interface Site {
+  base: string;
+  email: string;
+  password: string;
+}
+
+/** One page. */
+export interface Shot {
+  name: string;
+  path: string;
+  /** Before signing in. */
+  open?: boolean;
+  /** Something to do first. */
+  act?: (page: Page) => Promise<unknown>;
+  /** Seeds that have this page; all when absent. */
+  seeds?: ("empty" | "full" | "failing")[];
+}
+
+async function signIn(page: Page, site: Site): Promise<void> {
+  const { base } = site;
+  await page.goto(`${base}/login`);
+  await page.fill("[name=email]", site.email);
+  await page.fill("[name=password]", site.password);
+  await page.click("button[type=submit]");
+  await page.waitForURL(`${base}/`);
+}
+
+async function settle(page: Page, shot: Shot): Promise<void> {
+  await page.waitForLoadState("load");
+  if (await page.locator("ft-chart").count())
+    await page.waitForSelector("ft-chart canvas", { timeout: 3000 }).catch(() => null);
+  await shot.act?.(page);
+  await page.waitForTimeout(350);
+}
+
+/** Violations found by axe, one line each. */
+async function violations(page: Page): Promise<string[]> {
+  await page.addScriptTag({ path: AXE });
+  return page.evaluate(async () => {
+    const axe = (globalThis as unknown as { axe: { run(options: unknown): Promise<{ violations: Found[] }> } }).axe;
+    interface Found {
+      id: string;
+      help: string;
+      nodes: { target: string[]; failureSummary?: string }[];
+    }
+    const { violations } = await axe.run({ resultTypes: ["violations"] });
+    return violations.map(
+      (one) =>
+        `${one.id}: ${one.help} (${one.nodes.length}): ${one.nodes[0]?.target.join(" ")} ${one.nodes[0]?.failureSummary ?? ""}`,
+    );
+  });
+}
+
+interface Round {
+  browser: Browser;
+  site: Site;
+  out: string;
+  /** The first part of the names of files: the seed, or `real`. */
+  name: string;
+  shots: Shot[];
+  dark: boolean;
+  size: SizeName;
+}
+
+/** Takes every shot in one size and color scheme. @returns what was wrong, one line each */
+export async function shoot({ browser, site, out, name, shots, dark, size }: Round): Promise<string[]> {
+  const { base } = site;
+  const troubles: string[] = [];
+  const options = {
+    viewport: SIZES[size],
+    colorScheme: dark ? ("dark" as const) : ("light" as const),
+    reducedMotion: "reduce" as const,
+  };
+  const label = `${name}-${size}-${dark ? "dark" : "light"}`;
+  // Screenshots use the real content-security policy; only axe needs it disabled.
+  const plain = await browser.newContext(options);
+  const lifted = await browser.newContext({ ...options, bypassCSP: true });
+  const rounds = [{ context: plain, checks: false }];
+  // Other sizes differ in layout, not in colors: axe checks both color schemes at one size, and phones once.
+  if (size === "wide" || (size === "narrow" && !dark)) rounds.push({ context: lifted, checks: true });
+  for (const { context, checks } of rounds) {
+    const page = await context.newPage();
+    let at = "";
+    page.on("console", (message) => {
+      const wanted = at === "error-fault" ? /status of 500/ : /status of 4\d\d/;
+      if (message.type() === "error" && !wanted.test(message.text()))
+        troubles.push(`${label} ${at}: ${message.text()}`);
+    });
+    page.on("pageerror", (error) => troubles.push(`${label} ${at}: ${error.message}`));
+    let signedIn = false;
+    for (const shot of [...shots].sort((a, b) => Number(b.open ?? false) - Number(a.open ?? false))) {
+      if (!shot.open && !signedIn) {
+        await signIn(page, site);
+        signedIn = true;
+      }
+      at = shot.name;
+      // A navigation that the page itself started (a form, a redirect) can interrupt ours once.
+      await page.goto(base + shot.path).catch(() => page.goto(base + shot.path));
+      await settle(page, shot).catch((error: Error) =>
+        troubles.push(`${label} ${at}: ${error.message.split("\n")[0]}`),
+      );
+      if (checks) for (const found of await violations(page)) troubles.push(`${label} ${at}: axe ${found}`);
+      else {
+        await page.screenshot({ path: join(out, `${shot.name}-${label}.png`), fullPage: false });
+        if (!shot.act) await page.screenshot({ path: join(out, `${shot.name}-${label}-whole.png`), fullPage: true });
+        const overflow = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
+        if (overflow > 0) troubles.push(`${label} ${at}: ${overflow} px wider than the screen`);
+      }
+    }
+    await page.close();
+  }
+  await plain.close();
+  await lifted.close();
+  return troubles;
+}
