@@ -22,7 +22,7 @@ const PAIR_PARTS = ["prompt", "completion", "context", "system"] as const;
 /** True when the file has texts in all fields of a pair of question and answer, and no other parts. */
 function isTextual(mapping: Mapping, columns: Column[]): boolean {
   if (typeOf(mapping) !== "chat" || !mapping.prompt || !mapping.completion || mapping.messages) return false;
-  if (mapping.reasoning || mapping.parent_id) return false;
+  if (mapping.reasoning || mapping.parent_id || mapping.role) return false;
   const kinds = new Map(columns.map(({ name, kind }) => [name, kind]));
   return PAIR_PARTS.every((part) => {
     const kind = mapping[part] === undefined ? "empty" : kinds.get(mapping[part]);
@@ -54,7 +54,7 @@ function flatten(row: JsonObject, problems: Problems): JsonObject {
 export function mappedFormat(given: Mapping, columns: Column[], hasShape: boolean): RowFormat {
   const mapping = compact(given);
   const textual = isTextual(mapping, columns);
-  const threads = mapping.parent_id ? createThreads(mapping) : undefined;
+  const threads = mapping.parent_id || mapping.role ? createThreads(mapping) : undefined;
   const fields = [...fieldsOf(mapping), ...(mapping.unused ?? [])];
   return {
     name: "mapped",

@@ -49,7 +49,7 @@ const NAMES: Record<Exclude<Part, "role">, { known: string[]; likely?: string[] 
   score_rejected: {
     known: ["score_rejected", "rejected_score", "rejected_rating", "rating_rejected", "rejected_avg_rating"],
   },
-  responses: { known: ["responses", "completions", "answers", "outputs"], likely: ["candidates", "generations"] },
+  responses: { known: ["responses", "completions", "answers", "outputs", "generations", "candidates"] },
   scores: { known: ["scores", "ratings", "rewards"] },
   label: {
     known: ["label", "kto_tag"],

@@ -133,7 +133,7 @@ export function incomplete(mapping: Mapping): string | null {
   const type = typeOf(mapping);
   const conversation = Boolean(mapping.messages) || Boolean(mapping.prompt);
   if (mapping.parent_id && !mapping.id) return "`parent_id` needs `id`, the field that it refers to";
-  if (mapping.parent_id && mapping.role && mapping.text) return null;
+  if (mapping.role && mapping.text) return mapping.id ? null : "`id` needs the field that names the conversation";
   if (type === "text") return mapping.text ? null : "`text` needs a field";
   if (type === "preference") {
     if (mapping.responses) return mapping.prompt || mapping.messages ? null : "`prompt` needs a field";

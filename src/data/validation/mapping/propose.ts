@@ -112,7 +112,7 @@ function seekAnswers(board: Board): void {
   const responses = find("responses");
   if (!responses) return;
   const scores = find("scores");
-  const scored = responses.samples.some((text) => /"(score|overall_score|rating|reward)":/.test(text));
+  const scored = responses.samples.some((text) => /"(score|overall_score|rating|reward|rank)":/.test(text));
   if (!scores && !scored) return;
   give("responses", responses);
   if (scores) give("scores", scores);
@@ -146,15 +146,20 @@ function seekLabel(board: Board, isTable: boolean): void {
   if (!isClear || isTable) Object.assign(mapping, goodAndBad(label) ?? {});
 }
 
-/** Rows that refer to earlier ones: each has an id, and some the id of their parent. */
+const CONVERSATION_IDS = new Set(["conversation_id", "thread_id", "session_id", "dialog_id", "chat_id", "conv_id"]);
+
+/** Conversations over several rows: rows that name their parent, or rows of one turn with the id of the conversation. */
 function seekThreads(board: Board): void {
   const { mapping, find, give, free } = board;
-  const [id, parent] = [find("id"), find("parent_id")];
-  if (!id || !parent || parent.filled === 1 || [...free].some(({ kind }) => kind === "turns")) return;
-  give("id", id);
-  give("parent_id", parent);
+  if ([...free].some(({ kind }) => kind === "turns")) return;
   const role = [...free].find(({ name, values }) => /role|author|speaker|from/i.test(name) && values?.every(speakerOf));
   const text = role && (find("text", true) ?? find("prompt", true));
+  const [id, parent] = [find("id"), find("parent_id")];
+  const group = [...free].find(({ name }) => CONVERSATION_IDS.has(plainName(name)));
+  const isTree = id !== undefined && parent !== undefined && parent.filled < 1;
+  if (!isTree && !(group && text)) return;
+  give("id", isTree ? id : group);
+  if (isTree) give("parent_id", parent);
   if (!role || !text) return;
   give("role", role);
   give("text", text);
@@ -192,7 +197,7 @@ export function propose(columns: Column[], isTable: boolean): Proposal {
   const board = createBoard(columns);
   const { mapping, free, find, give } = board;
   seekThreads(board);
-  if (!mapping.role) {
+  if (!mapping.role && !giveText(board)) {
     seekAnswers(board);
     if (mapping.chosen || mapping.responses) give("prompt", find("prompt"));
     if (!mapping.prompt && !give("messages", find("messages")) && !mapping.chosen) {
@@ -214,6 +219,11 @@ export function propose(columns: Column[], isTable: boolean): Proposal {
     }
     seekText(board);
   }
+  if (isPromptAlone(board)) {
+    const item = [...free].filter(({ name, kind }) => kind !== "empty" && !isMetadata(name)).map(({ name }) => name);
+    Object.assign(mapping, { type: "prompt", ...(item.length > 0 ? { item } : {}) });
+    return { mapping: compact(mapping), certain: false, reason: "The rows have a prompt and no answer." };
+  }
   const missing = incomplete(mapping);
   if (!missing) mapping.type = typeOf(mapping);
   const reason = missing ? "Choose the fields for the prompt and the completion." : doubtsOf(board, isTable);
@@ -223,6 +233,24 @@ export function propose(columns: Column[], isTable: boolean): Proposal {
     if (!missing && unused.length > 0) mapping.unused = unused;
   }
   return { mapping: compact(mapping), certain: reason === "", reason };
+}
+
+/** True for a prompt by its name, with nothing that could be its answer. */
+const isPromptAlone = ({ mapping, free, isKnown }: Board): boolean =>
+  isKnown &&
+  mapping.prompt !== undefined &&
+  !mapping.completion &&
+  !mapping.chosen &&
+  !mapping.responses &&
+  ![...free].some((column) => isFreeText(column) || isMeaningful(column.name));
+
+/** Gives the field `text` when nothing but metadata stands beside it. */
+function giveText({ find, give, free }: Board): boolean {
+  const text = find("text");
+  const answers = new Set(namesOf("completion", true));
+  const isAbout = ({ name, kind }: Column) => kind === "empty" || (isMetadata(name) && !answers.has(plainName(name)));
+  const isAlone = [...free].every((column) => column === text || isAbout(column));
+  return isAlone && give("text", text);
 }
 
 /** A text without an answer beside it. */

@@ -32,9 +32,14 @@ const answerIn = (each: unknown): unknown => {
   return name === undefined ? each : each[name];
 };
 
-/** The score that an answer has itself, as in UltraFeedback; undefined without one. */
-const ownScore = (each: unknown): unknown =>
-  isObject(each) ? each[SCORE_FIELDS.find((field) => numberOf(each[field]) !== null) ?? "score"] : undefined;
+/** The score that an answer has itself, as in UltraFeedback; of a rank, the first is the best. Undefined without one. */
+function ownScore(each: unknown): unknown {
+  if (!isObject(each)) return undefined;
+  const name = SCORE_FIELDS.find((field) => numberOf(each[field]) !== null);
+  if (name) return each[name];
+  const rank = numberOf(each.rank);
+  return rank === null ? undefined : -rank;
+}
 
 /** The answers with the best and the worst score. Null after reporting an error. */
 function bestAndWorst(row: JsonObject, mapping: Mapping, problems: Problems): [Answer, Answer] | null {
@@ -51,7 +56,9 @@ function bestAndWorst(row: JsonObject, mapping: Mapping, problems: Problems): [A
     return null;
   }
   const numbers = scores as number[];
-  const [best, worst] = [Math.max(...numbers), Math.min(...numbers)].map((score) => numbers.indexOf(score));
+  const highest = numbers.reduce((a, b) => Math.max(a, b));
+  const lowest = numbers.reduce((a, b) => Math.min(a, b));
+  const [best, worst] = [highest, lowest].map((score) => numbers.indexOf(score));
   if (best === worst || best === undefined || worst === undefined) {
     problems.add("same_scores", scorePath ?? path, numbers);
     return null;

@@ -1,6 +1,7 @@
 /**
- * Rows that name their parent: they are collected while the file is read, and at its end every row without a child
- * becomes one conversation, from the first row of its thread to itself.
+ * Conversations over several rows, which are collected while the file is read. Of rows that name their parent, every
+ * one without a child becomes a conversation, from the first row of its thread to itself. Rows of one turn with the id
+ * of their conversation are joined in the order of the file.
  */
 import type { Threads } from "../formats/format.ts";
 import { checkMessages, finishRow, type JsonObject } from "../rows/chat.ts";
@@ -37,7 +38,7 @@ function answered(turns: unknown[]): unknown[] {
   return turns.slice(0, turns.findLastIndex(isAnswer) + 1);
 }
 
-/** Collects the rows of a file whose mapping has `id` and `parent_id`. */
+/** Collects the rows of a file whose mapping has `id` with `parent_id` or `role`. */
 export function createThreads(mapping: Mapping): Threads {
   const entries = new Map<string, Entry>();
   let characters = 0;
@@ -58,8 +59,9 @@ export function createThreads(mapping: Mapping): Threads {
     add(row, problems) {
       const { id: idField = "id", parent_id: parentField } = mapping;
       const [id, parent] = [valueAt(row, idField), valueAt(row, parentField)];
+      const known = entries.get(String(id));
       if (isBlank(id)) problems.add("missing_field", idField, row, `every row needs "${idField}"`);
-      else if (entries.has(String(id))) problems.add("duplicate_id", idField, id);
+      else if (known && parentField) problems.add("duplicate_id", idField, id);
       const turns = turnsOfRow(row, mapping, isBlank(parent), problems);
       if (!turns || problems.rowErrors() > 0) return false;
       characters += JSON.stringify(turns).length;
@@ -67,7 +69,8 @@ export function createThreads(mapping: Mapping): Threads {
         problems.add("threads_too_large", idField, id, `more than ${MAX_CHARACTERS} characters`);
         return false;
       }
-      entries.set(String(id), { line: problems.line(), parent: isBlank(parent) ? null : String(parent), turns });
+      if (known) known.turns.push(...turns);
+      else entries.set(String(id), { line: problems.line(), parent: isBlank(parent) ? null : String(parent), turns });
       return true;
     },
     *finish(problems) {
@@ -85,7 +88,7 @@ export function createThreads(mapping: Mapping): Threads {
         const turns = mapping.role ? answered(all) : all;
         if (turns.length < all.length) problems.add("unanswered", mapping.text ?? "", all.at(-1));
         if (turns.length === 0) continue;
-        if (path.length > 1) problems.add("threads", mapping.parent_id, parent, `${path.length} rows`);
+        if (path.length > 1 || !mapping.parent_id) problems.add("threads", mapping.parent_id ?? mapping.id, id);
         const checked = checkMessages(turns, mapping.text ?? mapping.completion ?? "", problems);
         const made = finishRow(checked && { ...checked, same: false }, undefined, "tools", problems);
         yield made && { ...made, marked: true };

@@ -36,9 +36,23 @@ function fieldsOf(turn: JsonObject): { role: string | undefined; text: string | 
 
 const nameOf = (speaker: unknown) => (isObject(speaker) ? (speaker.role ?? speaker.name) : speaker);
 
+/** Both sides of an exchange that is one object: `{"human": "…", "assistant": "…"}`. Null for other objects. */
+function exchangeOf(turn: JsonObject): { user: string; assistant: string } | null {
+  let user: unknown;
+  let assistant: unknown;
+  for (const key of Object.keys(turn)) {
+    const speaker = speakerOf(key);
+    if (speaker === "user") user = turn[key];
+    else if (speaker === "assistant") assistant = turn[key];
+    else return null;
+  }
+  return typeof user === "string" && typeof assistant === "string" ? { user, assistant } : null;
+}
+
 /** True for an object that says who speaks, and something. */
 export function isTurn(value: unknown): value is JsonObject {
   if (!isObject(value)) return false;
+  if (exchangeOf(value)) return true;
   const { role, text } = fieldsOf(value);
   if (!role || speakerOf(nameOf(value[role])) === undefined) return false;
   return text !== undefined || ["tool_calls", "function_call", "refusal"].some((name) => name in value);
@@ -106,6 +120,12 @@ export function openaiTurns(turn: JsonObject): JsonObject[] {
   const { role: roleField, text: textField } = fieldsOf(turn);
   const given = roleField === undefined ? undefined : nameOf(turn[roleField]);
   const speaker = speakerOf(given);
+  const exchange = roleField ? null : exchangeOf(turn);
+  if (exchange)
+    return [
+      { role: "user", content: exchange.user },
+      { role: "assistant", content: exchange.assistant },
+    ];
   if (!roleField || !speaker) return [turn];
   const isOpenai = roleField === "role" && isOpenaiRole(given) && (textField === undefined || textField === "content");
   const role = isOpenaiRole(given) ? String(given) : speaker === "call" ? "assistant" : speaker;

@@ -83,6 +83,17 @@ function sideOf(given: unknown, role: string): unknown[] | null {
   return text === undefined ? null : [{ role, content: text }];
 }
 
+/** A run of LangSmith: `inputs` and `outputs` are objects. */
+export const isRun = (row: JsonObject): boolean =>
+  isObject(row.inputs) &&
+  isObject(row.outputs) &&
+  sideOf(row.inputs, "user") !== null &&
+  sideOf(row.outputs, "assistant") !== null;
+
+export const readRun = ({ inputs, outputs }: JsonObject): JsonObject => ({
+  messages: [...(sideOf(inputs, "user") ?? []), ...(sideOf(outputs, "assistant") ?? [])],
+});
+
 /** A trace or observation of Langfuse: `input` and `output` with fields that only traces have. */
 export const isTrace = (row: JsonObject): boolean =>
   "input" in row &&

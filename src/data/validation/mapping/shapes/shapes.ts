@@ -1,7 +1,7 @@
 /** The exports and logs whose rows are nested: each is recognized by its structure and becomes a flat row. */
 import type { JsonObject } from "../../rows/chat.ts";
 import { isArgilla, isLabelStudio, readArgilla, readLabelStudio } from "./annotations.ts";
-import { isApiLog, isTrace, readApiLog, readTrace } from "./logs.ts";
+import { isApiLog, isRun, isTrace, readApiLog, readRun, readTrace } from "./logs.ts";
 import { isChatgptExport, isOasstTree, readChatgptExport, readOasstTree } from "./trees.ts";
 
 interface Shape {
@@ -17,6 +17,7 @@ const SHAPES: Shape[] = [
   { title: "Open Assistant tree", matches: isOasstTree, flatten: readOasstTree },
   { title: "OpenAI request log", matches: isApiLog, flatten: readApiLog },
   { title: "Langfuse trace", matches: isTrace, flatten: readTrace },
+  { title: "LangSmith run", matches: isRun, flatten: readRun },
   { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio },
   { title: "Argilla export", matches: isArgilla, flatten: readArgilla },
 ];
