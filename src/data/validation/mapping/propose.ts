@@ -148,7 +148,7 @@ function seekLabel(board: Board, isTable: boolean): void {
 
 const CONVERSATION_IDS = new Set(["conversation_id", "thread_id", "session_id", "dialog_id", "chat_id", "conv_id"]);
 
-/** Conversations over several rows: rows that name their parent, or rows of one turn with the id of the conversation. */
+/** Conversations over several rows: rows that name their parent, or rows of one turn with a conversation's id. */
 function seekThreads(board: Board): void {
   const { mapping, find, give, free } = board;
   if ([...free].some(({ kind }) => kind === "turns")) return;

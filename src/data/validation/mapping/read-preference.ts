@@ -32,7 +32,7 @@ const answerIn = (each: unknown): unknown => {
   return name === undefined ? each : each[name];
 };
 
-/** The score that an answer has itself, as in UltraFeedback; of a rank, the first is the best. Undefined without one. */
+/** The score that an answer has itself, as in UltraFeedback; of ranks, the first is the best. Undefined without one. */
 function ownScore(each: unknown): unknown {
   if (!isObject(each)) return undefined;
   const name = SCORE_FIELDS.find((field) => numberOf(each[field]) !== null);
