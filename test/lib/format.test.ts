@@ -40,6 +40,7 @@ test.each([
   [f.formatRelative(NOW - 3000, NOW), "just now"],
   [f.formatRelative(NOW - 240_000, NOW), "4 min ago"],
   [f.formatRelative(NOW + 7_200_000, NOW), "in 2 h"],
+  [f.formatRelative(NOW + 30 * 86_400_000 - 5000, NOW), "in 30 d"],
   [f.formatRelative(NOW - 40 * 86_400_000, NOW), "2026-01-23"],
   [f.shortId("ftjob-0123456789abcdefghij"), "ftjob-012345…"],
   [f.plural(1, "row"), "1 row"],

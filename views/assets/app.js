@@ -78,8 +78,8 @@ function relative(at) {
   if (size < 10) return "just now";
   const unit = UNITS.find(([below]) => size < below);
   if (!unit) return new Date(at).toISOString().slice(0, 10);
-  const text = `${Math.floor(size / unit[1])} ${unit[2]}`;
-  return away < 0 ? `in ${text}` : `${text} ago`;
+  const amount = size / unit[1];
+  return away < 0 ? `in ${Math.round(amount)} ${unit[2]}` : `${Math.floor(amount)} ${unit[2]} ago`;
 }
 
 /** A duration in seconds, formatted as on the server; see src/lib/text/format.ts. */

@@ -27,11 +27,12 @@ const FORMATS = {
 };
 
 /** A time (seconds since 1970) formatted for an axis of `span` seconds. */
-const clock = (x, span) =>
-  new Date(x * 1000).toLocaleString(
-    [],
-    span > 2 * 86_400 ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hour12: false },
-  );
+function clock(x, span) {
+  const minutes = { hour: "2-digit", minute: "2-digit", hour12: false };
+  const seconds = { ...minutes, second: "2-digit" };
+  const days = { month: "short", day: "numeric" };
+  return new Date(x * 1000).toLocaleString([], span > 2 * 86_400 ? days : span < 900 ? seconds : minutes);
+}
 
 /** A color of the stylesheet for the canvas. */
 function color(host, name) {
@@ -227,7 +228,7 @@ class Chart extends HTMLElement {
             grid: { show: false },
             size: 26,
             gap: 6,
-            space: this.small ? 44 : 60,
+            space: this.time ? 72 : this.small ? 44 : 60,
             values: (plot, all) =>
               this.time
                 ? all.map((v) => clock(v, plot.scales.x.max - plot.scales.x.min))
@@ -235,7 +236,7 @@ class Chart extends HTMLElement {
           },
           {
             ...axis,
-            size: 48,
+            size: this.dataset.unit === "megabytes" ? 60 : 48,
             gap: 6,
             space: this.small ? 28 : 36,
             values: (_plot, all) => all.map((v) => (v === null ? "" : this.format(v))),

@@ -111,8 +111,8 @@ export function formatRelative(at: number | null | undefined, now: number): stri
         : away < 86400
           ? [away / 3600, "h"]
           : [away / 86400, "d"];
-  const text = `${Math.floor(amount)} ${unit}`;
-  return at > now ? `in ${text}` : `${text} ago`;
+  // What lies ahead is rounded: a key made for 30 days expires in 30 days, not in 29.
+  return at > now ? `in ${Math.round(amount)} ${unit}` : `${Math.floor(amount)} ${unit} ago`;
 }
 
 /** The exact time in UTC, for titles: `2026-03-04 15:06:07 UTC`. */

@@ -131,7 +131,7 @@ function Space({ space, leftovers, diskFree, diskTotal }: StatusProps) {
         ) : null}
       </header>
       <div class="body stack">
-        <SpaceBar label="Disk" used={diskTotal - diskFree} total={diskTotal} />
+        <SpaceBar label="In use" used={diskTotal - diskFree} total={diskTotal} />
         <Table
           still
           label="Disk space by kind"

@@ -5,14 +5,7 @@ import type { VNode } from "preact";
 import type { HostView } from "../../../src/compute/hosts/model.ts";
 import type { HomeSummary } from "../../../src/insights/analytics/model.ts";
 import type { Attention } from "../../../src/insights/home/model.ts";
-import {
-  formatBytes,
-  formatCount,
-  formatMoney,
-  formatNumber,
-  formatPercent,
-  plural,
-} from "../../../src/lib/text/format.ts";
+import { formatCount, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
@@ -21,7 +14,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
-import { Progress, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Progress, Snippet, SpaceBar, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
 import { activityOf, progressOf, timeLeft } from "../jobs/describe.ts";
 
 /** Which of the first steps are done. */
@@ -280,6 +273,13 @@ function Endpoints({ deployments, summary }: Pick<HomeProps, "deployments" | "su
   );
 }
 
+/** What a GPU does, in a word or two. */
+function gpuUse(gpu: HostView["gpus"][number]): string {
+  if (gpu.lost) return "lost";
+  if (gpu.held_by.length > 0) return "in use";
+  return gpu.used_outside ? "used from outside" : "free";
+}
+
 function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
   return (
     <section class="panel" aria-labelledby="hosts-title">
@@ -302,34 +302,25 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
                 </span>
               </div>
               <div class="cells">
-                {Array.from({ length: host.slots?.train.total ?? 0 }, (_, n) => (
-                  <div class={n < (host.slots?.train.used ?? 0) ? "cell busy" : "cell"}>
-                    Training slot {n < (host.slots?.train.used ?? 0) ? "in use" : "free"}
-                  </div>
-                ))}
-                {Array.from({ length: host.slots?.serve.total ?? 0 }, (_, n) => (
-                  <div class={n < (host.slots?.serve.used ?? 0) ? "cell busy" : "cell"}>
-                    Serving slot {n < (host.slots?.serve.used ?? 0) ? "in use" : "free"}
-                  </div>
-                ))}
+                {host.slots ? (
+                  <span class="tag">
+                    {host.slots.train.used} of {host.slots.train.total} training slots in use
+                  </span>
+                ) : null}
+                {host.slots ? (
+                  <span class="tag">
+                    {host.slots.serve.used} of {host.slots.serve.total} serving slots in use
+                  </span>
+                ) : null}
                 {host.gpus.map((gpu) => (
-                  <div class={gpu.held_by.length > 0 ? "cell busy" : "cell"}>
-                    GPU {gpu.position} {gpu.lost ? "lost" : gpu.held_by.length > 0 ? "in use" : "free"}
+                  <div class={`cell${gpu.lost ? " lost" : gpu.held_by.length > 0 ? " busy" : ""}`}>
+                    {gpu.lost ? <Icon name="failed" /> : null}
+                    GPU {gpu.position} {gpuUse(gpu)}
                   </div>
                 ))}
               </div>
-              <Progress
-                label={`Memory of ${host.name}`}
-                fraction={used / Math.max(1, host.memory.total_bytes)}
-                left="Memory"
-                right={`${formatBytes(used)} of ${formatBytes(host.memory.total_bytes)}`}
-              />
-              <Progress
-                label={`Disk of ${host.name}`}
-                fraction={disk / Math.max(1, host.disk.total_bytes)}
-                left="Disk"
-                right={`${formatBytes(host.disk.free_bytes)} free`}
-              />
+              <SpaceBar label="Memory" used={used} total={host.memory.total_bytes} />
+              <SpaceBar label="Disk" used={disk} total={host.disk.total_bytes} />
             </div>
           );
         })}

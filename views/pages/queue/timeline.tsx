@@ -238,7 +238,7 @@ function WaitingLanes({ waiting, scale }: { waiting: WaitingView[]; scale: Scale
         <span class="xs muted">predicted start</span>
       </div>
       {waiting.map((work) => (
-        <div class="lane">
+        <div class="lane waits">
           <span class="clip" dir="auto">
             {work.position}. {nameOf(work)}
           </span>

@@ -69,7 +69,7 @@ function LimitsPanel({ limits }: { limits: LimitsView }) {
 
 export function UsagePage({ summary, names, limits }: UsageProps) {
   const { url, now } = usePage();
-  const name = (id: string) => names[id] ?? (id === "null" ? "browser" : id);
+  const name = (id: string) => names[id] ?? (id === "null" || id === "" ? "Web page" : id);
   const thisMonth = new Date(now).toISOString().slice(0, 7);
   const { label: group, word } = GROUPS.find(({ key }) => key === summary.group_by) ?? { label: "", word: "" };
   const csv = `/usage.csv?${new URLSearchParams({ month: summary.month, group_by: summary.group_by })}`;

@@ -45,7 +45,7 @@ async function usagePage(ctx: Ctx, visit: Visit): Promise<Response> {
 const cell = (value: string | number) => (typeof value === "number" ? String(value) : csvField(value));
 
 function csvLines(summary: UsageSummary, names: Record<string, string>): (string | number)[][] {
-  const name = (id: string) => names[id] ?? "";
+  const name = (id: string) => names[id] ?? (id === "null" || id === "" ? "Web page" : "");
   return [
     ["what", summary.group_by, "name", "count", "hours", "gpu_hours", "tokens_in", "tokens_out", "cost_usd"],
     ...summary.work.map(({ group, attempts, hours, gpu_hours, tokens, cost_usd }) => [
