@@ -128,14 +128,15 @@ function write(value: unknown, digits: string | undefined): string {
  */
 export const writeExact = (value: unknown): string => write(value, undefined);
 
-/** The members of an object in the order of its text, each as text: a string as it is, anything else as JSON. */
-export function textMembers(value: object): [key: string, text: string][] {
-  const source = (value as Container)[SOURCE];
-  return keysOf(value).map((key) => {
-    const member = (value as Container)[key];
-    return [key, typeof member === "string" ? member : write(member, source?.get(key))];
-  });
+/** A member of an object as text: a string as it is, anything else as JSON. */
+export function memberText(value: object, key: string): string {
+  const member = (value as Container)[key];
+  return typeof member === "string" ? member : write(member, (value as Container)[SOURCE]?.get(key));
 }
+
+/** The members of an object in the order of its text, each as text: a string as it is, anything else as JSON. */
+export const textMembers = (value: object): [key: string, text: string][] =>
+  keysOf(value).map((key) => [key, memberText(value, key)]);
 
 /** Whether `markExact` found something in the text of this value to keep. */
 export const isMarked = (value: object): boolean => SOURCE in value;

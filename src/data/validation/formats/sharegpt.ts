@@ -2,6 +2,7 @@
  * ShareGPT rows: `conversations` with `{from, value}` turns, including `function_call` and `observation`, and optional
  * `system` and `tools`.
  */
+import { memberText } from "../../../lib/text/exact-json.ts";
 import { speakerOf } from "../mapping/roles.ts";
 import { fromJsonText, isTurn } from "../mapping/turns.ts";
 import { checkMessages, finishRow, isBlank, isObject, type JsonObject } from "../rows/chat.ts";
@@ -25,7 +26,8 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
     problems.add("wrong_type", path, source, "expected {from, value}");
     return null;
   }
-  const { from, value } = source;
+  const { from } = source;
+  let { value } = source;
   const role = speakerOf(from);
   // Turns with other names of the fields are read like those of a chat row.
   if ((from === undefined && source.role !== undefined) || (role && value === undefined && isTurn(source))) {
@@ -35,6 +37,10 @@ export function readTurn(source: unknown, path: string, calls: Calls, problems: 
   if (!role) {
     problems.add(from === undefined ? "missing_field" : "unknown_role", `${path}.from`, from ?? source);
     return null;
+  }
+  if (typeof value === "number" || typeof value === "boolean") {
+    problems.add("number_as_text", `${path}.value`, value);
+    value = memberText(source, "value");
   }
   if (typeof value !== "string") {
     problems.add(value === undefined ? "missing_field" : "wrong_type", `${path}.value`, value, "expected text");

@@ -158,7 +158,7 @@ export function readPreference(
     const turns = messagesOf(read, read.path, problems, open);
     prompt = { turns, path: read.path, isOne, from: -read.before };
   }
-  const reading = { json, transcript: !hasPrompt };
+  const reading = { json, transcript: !hasPrompt, row };
   const chosen = readAnswer(pair[0], open, problems, reading);
   const rejected = readAnswer(pair[1], open, problems, reading);
   const tools = valueAt(row, mapping.tools);

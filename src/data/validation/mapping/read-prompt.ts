@@ -11,7 +11,7 @@ const isObject = (value: unknown): value is JsonObject =>
 /** The text of an optional field; null when it is empty. */
 export function optional(row: JsonObject, field: string | undefined, problems: Problems): string | null {
   const value = valueAt(row, field);
-  return field === undefined || isBlank(value) ? null : asText(value, field, problems);
+  return field === undefined || isBlank(value) ? null : asText(value, field, problems, row);
 }
 
 /** Earlier turns: pairs of question and answer, or turns. Null after reporting an error. */
@@ -67,7 +67,7 @@ export function promptTurns(
   }
   const isText = typeof given === "string" && !(json && isTurns(given));
   const main = isText && mapping.context && !mapping.messages ? promptText(row, mapping, problems) : given;
-  const read = main === null ? null : turnsOf(main, "user", path, problems, { json });
+  const read = main === null ? null : turnsOf(main, "user", path, problems, { json, row });
   const history = readHistory(row, mapping.history, problems);
   const system = optional(row, mapping.system, problems);
   if (!read || !history || problems.rowErrors() > 0) return null;

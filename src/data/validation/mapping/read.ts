@@ -39,7 +39,7 @@ export function conversation(row: JsonObject, mapping: Mapping, problems: Proble
       problems.add("missing_field", mapping.completion, row, `every row needs "${mapping.completion}"`);
       return null;
     }
-    const answer = turnsOf(given, "assistant", mapping.completion, problems);
+    const answer = turnsOf(given, "assistant", mapping.completion, problems, { row });
     if (!answer) return null;
     turns = [...turns, ...answer.turns];
     path = mapping.completion;
@@ -139,7 +139,7 @@ function readPrompt(row: JsonObject, mapping: Mapping, problems: Problems): Chec
 
 function readText(row: JsonObject, mapping: Mapping, problems: Problems): Checked | null {
   const { text: field = "text" } = mapping;
-  const text = asText(valueAt(row, field) ?? "", field, problems);
+  const text = asText(valueAt(row, field) ?? "", field, problems, row);
   if (text !== null && text.trim() === "") problems.add("empty_text", field, text);
   return text === null || problems.rowErrors() > 0 ? null : { row: { text }, same: false };
 }

@@ -28,7 +28,7 @@ function turnsOfRow(row: JsonObject, mapping: Mapping, isFirst: boolean, problem
   const name = valueAt(row, mapping.role);
   const role = speakerOf(name);
   if (!role) problems.add("unknown_role", mapping.role, name);
-  const content = asText(valueAt(row, mapping.text) ?? "", mapping.text, problems);
+  const content = asText(valueAt(row, mapping.text) ?? "", mapping.text, problems, row);
   return role && content !== null ? [{ role, content }] : null;
 }
 

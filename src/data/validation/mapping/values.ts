@@ -1,5 +1,5 @@
 /** Reads single values of a row by the mapping: fields by path, texts, and the turns of a prompt or an answer. */
-import { textMembers } from "../../../lib/text/exact-json.ts";
+import { memberText } from "../../../lib/text/exact-json.ts";
 import type { JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
 import { plainText } from "./parts.ts";
@@ -31,7 +31,7 @@ export const isBlank = (value: unknown): boolean =>
 export function asText(value: unknown, path: string, problems: Problems, row: JsonObject = {}): string | null {
   let text = plainText(value);
   if (typeof value === "number" || typeof value === "boolean") {
-    text = Object.hasOwn(row, path) ? textMembers(row).find(([name]) => name === path)?.[1] : String(value);
+    text = Object.hasOwn(row, path) ? memberText(row, path) : String(value);
     problems.add("number_as_text", path, value);
   }
   if (text === undefined) {
@@ -59,6 +59,8 @@ export interface Reading {
   json?: boolean;
   /** A whole conversation as a transcript. */
   transcript?: boolean;
+  /** The row of the value, for the digits of numbers. */
+  row?: JsonObject;
 }
 
 /** The turns of a value. */
@@ -94,11 +96,11 @@ export function turnsOf(
   role: "user" | "assistant",
   path: string,
   problems: Problems,
-  { json = true, transcript = false }: Reading = {},
+  { json = true, transcript = false, row = {} }: Reading = {},
 ): ReadTurns | null {
   const found = turnsIn(json ? fromJsonText(given) : given);
   if (found) return found;
-  const text = asText(given, path, problems);
+  const text = asText(given, path, problems, row);
   if (text === null) return null;
   const turns = transcript ? transcriptTurns(text) : null;
   if (turns) return { turns, isOne: false, isText: false };

@@ -1,5 +1,6 @@
 /** Turns any chat-shaped row into the canonical chat row, and reports every fault by its field path. */
 
+import { memberText } from "../../../lib/text/exact-json.ts";
 import { fromJsonText, openaiTurns } from "../mapping/turns.ts";
 import { FLAG_NAMES, weightOf } from "./flags.ts";
 import type { Problems } from "./problems.ts";
@@ -51,11 +52,15 @@ export type Open = string[];
  * Text of `content`: a string, or a list of text parts joined by line breaks. Null when it is absent, or when it is
  * wrong and was reported.
  */
-function textOf(content: unknown, path: string, problems: Problems): string | null {
+function textOf(source: JsonObject, path: string, problems: Problems): string | null {
+  const { content } = source;
   if (content === undefined || content === null) return null;
   let text: string;
   if (typeof content === "string") text = content;
-  else if (Array.isArray(content)) {
+  else if (typeof content === "number" || typeof content === "boolean") {
+    problems.add("number_as_text", path, content);
+    text = memberText(source, "content");
+  } else if (Array.isArray(content)) {
     const parts: string[] = [];
     for (const [index, part] of content.entries()) {
       const type = isObject(part) ? part.type : undefined;
@@ -99,7 +104,7 @@ function assistantTurn(
   }
   if (isMissing(source.content, content) && calls === null && reasoning === null)
     problems.add("missing_content", path, source);
-  else if (isBlank(content) && !calls?.length && reasoning === null)
+  else if (problems.rowErrors() === 0 && isBlank(content) && !calls?.length && reasoning === null)
     problems.add("empty_content", `${path}.content`, content);
   turn.content = content ?? "";
 }
@@ -132,7 +137,7 @@ function readMessage(source: unknown, path: string, problems: Problems, open: Op
   for (const key of Object.keys(source))
     if (!KNOWN_MESSAGE_FIELDS.has(key) && !(role === "assistant" && REASONING_FIELDS.has(key)) && source[key] !== null)
       problems.add("ignored_field", `${path}.${key}`, source[key]);
-  const text = textOf(source.content, `${path}.content`, problems);
+  const text = textOf(source, `${path}.content`, problems);
   const turn: Message = { role, content: text ?? "" };
   const weight = weightOf(source, role, path, problems);
   if (weight !== undefined) turn.weight = weight;
