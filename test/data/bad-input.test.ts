@@ -54,10 +54,10 @@ const cases: Case[] = [
   { name: "messages that are no list", line: '{"messages": "hi"}', code: "wrong_type", path: "messages" },
   { name: "a message that is no object", line: messages("hi", assistant), code: "wrong_type", path: "messages[0]" },
   {
-    name: "content that is a number",
-    line: messages({ role: "user", content: 5 }, assistant),
+    name: "content with a part that is a number",
+    line: messages({ role: "user", content: [5] }, assistant),
     code: "wrong_type",
-    path: "messages[0].content",
+    path: "messages[0].content[0]",
   },
   {
     name: "a user turn without content",
@@ -226,6 +226,9 @@ test("leaving out most rows needs a confirmation of its own, in the API and on t
   const page = await (await lab.request("GET", `/datasets/${dataset.id}`)).text();
   expect(page).toContain("Leave out 4 of 6 rows");
   expect(page).toContain('name="skip_bad" value="any"');
+  // What is said of the file as a whole is in no row.
+  expect(page).toContain('<span class="tag">4 rows</span>');
+  expect(page).not.toContain('<span class="tag">1 row</span>');
   await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { skip_bad: "any" } });
   const after = await settled(lab, dataset.id);
   expect(after.version).toMatchObject({ status: "ready", rows: 2, bad_rows: 4, skip_bad: "any" });

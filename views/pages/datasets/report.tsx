@@ -65,7 +65,8 @@ function Places({ problem, unit }: { problem: Problem; unit: string }) {
 
 function ProblemItem({ problem, unit = "Line" }: { problem: Problem; unit?: string }) {
   const { tone, icon, word } = LOOK[problem.severity];
-  const counted = problem.severity !== "info";
+  // A problem of the file as a whole, on line 0, is in no row.
+  const counted = problem.severity !== "info" && problem.samples.some(({ line }) => line > 0);
   return (
     <li class="problem">
       <span class={tone}>

@@ -114,8 +114,12 @@ export function maybeBlank(bytes: Uint8Array, from: number, to: number, escapes 
     if (byte <= 32) at++;
     else if (byte === BACKSLASH && escapes) {
       const next = bytes[at + 1];
-      // \u may be a space; \n, \r, \t and \f are, \" \\ \/ and \b are not.
-      if (next === 117) return true;
+      if (next === 117) {
+        if (String.fromCharCode(hex4(bytes, at + 2)).trim() !== "") return false;
+        at += 6;
+        continue;
+      }
+      // \n, \r, \t and \f are white space; \" \\ \/ and \b are not.
       if (next !== 110 && next !== 114 && next !== 116 && next !== 102) return false;
       at += 2;
     } else {

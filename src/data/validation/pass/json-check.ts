@@ -33,6 +33,45 @@ function endOfString(text: string, from: number): number {
   return -1;
 }
 
+/** Words of other languages and tools that are not JSON, and what to say of them. */
+const STRANGERS: [RegExp, string][] = [
+  [/-?(?:NaN|Infinity|inf|nan)\b/y, "is not a JSON number; write null, or leave the field out"],
+  [/(?:None|True|False)\b/y, "is Python; write null, true or false"],
+  [/undefined\b/y, "is JavaScript; write null, or leave the field out"],
+];
+const CHARACTERS: Record<string, string> = {
+  "\ufeff": "a byte order mark in the middle of the file",
+  "\u00a0": "a no-break space outside of a text",
+  "'": "single quotes; JSON has double quotes only",
+  "\u201c": "a typographic quotation mark; JSON has straight ones only",
+  "\r": "a carriage return in the middle of a row",
+};
+
+/** What stands where a value is expected. */
+function strangerAt(text: string, at: number): string {
+  for (const [pattern, says] of STRANGERS) {
+    pattern.lastIndex = at;
+    const [word] = pattern.exec(text) ?? [];
+    if (word) return `${word} ${says}`;
+  }
+  const char = text[at] ?? "";
+  return CHARACTERS[char] ?? `unexpected ${JSON.stringify(char)}`;
+}
+
+/** Why the string that begins at `from` is not valid. */
+function faultOfString(text: string, from: number): string {
+  for (let at = from + 1; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === 34) break;
+    if (code < 32) {
+      const name = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+      return `the string contains the control character ${name}; write it as an escape, such as \\n for a line break`;
+    }
+    if (code === 92) at++;
+  }
+  return "the string is not closed or has an invalid escape";
+}
+
 type Frame = { keys: Set<string> | null };
 
 /** The first fault of `text`, or null. Uses a stack of its own, so that deep nesting cannot overflow the call stack. */
@@ -113,9 +152,9 @@ export function findFault(text: string): JsonFault | null {
     }
     if (char === '"') {
       const end = endOfString(text, at);
-      if (end < 0) return fault("the string is not closed or contains an invalid character");
+      if (end < 0) return fault(faultOfString(text, at));
       at = end;
-    } else if (!take(NUMBER) && !take(LITERAL)) return fault(`unexpected ${JSON.stringify(char)}`);
+    } else if (!take(NUMBER) && !take(LITERAL)) return fault(strangerAt(text, at));
     expect = "next";
   }
 }

@@ -220,10 +220,14 @@ const SAMPLES = 10;
 /** Creates a collector. It keeps at most ten samples per code. */
 export function createProblems(): Problems {
   const found = new Map<ProblemCode, Problem>();
+  /** The row in which a code was counted last. */
+  const counted = new Map<ProblemCode, number>();
+  let row = 0;
   let line = 0;
   let errors = 0;
   return {
     at(next) {
+      row++;
       line = next;
       errors = 0;
     },
@@ -235,7 +239,8 @@ export function createProblems(): Problems {
         problem = { code, ...kind, count: 0, samples: [] };
         found.set(code, problem);
       }
-      problem.count++;
+      if (counted.get(code) !== row) problem.count++;
+      counted.set(code, row);
       if (problem.samples.length < SAMPLES)
         problem.samples.push({
           line,
@@ -262,8 +267,8 @@ export function failureText(report: Report): string {
       const path = sample.path ? `, ${sample.path}` : "";
       return `line ${sample.line}${path}${sample.detail ? ` (${sample.detail})` : ""}`;
     });
-    const more = problem.count > places.length ? ` and ${problem.count - places.length} more` : "";
-    return `${problem.message} ${places.length && problem.samples[0]?.line ? `At ${places.join("; ")}${more}.` : problem.advice}`;
+    const more = problem.count - new Set(problem.samples.slice(0, 3).map((sample) => sample.line)).size;
+    return `${problem.message} ${places.length && problem.samples[0]?.line ? `At ${places.join("; ")}${more > 0 ? ` and ${more} more` : ""}.` : problem.advice}`;
   });
   return sentences.join(" ");
 }

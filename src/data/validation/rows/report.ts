@@ -12,7 +12,7 @@ const counts = v.record(v.string(), count);
 const Severity = v.picklist(["error", "warning", "info"]);
 export type Severity = v.InferOutput<typeof Severity>;
 
-/** All occurrences of one kind of problem: the exact count and the first ten samples. */
+/** All occurrences of one kind of problem: the exact number of rows that have it, and the first ten samples. */
 const Problem = v.strictObject({
   code: v.string(),
   severity: Severity,
