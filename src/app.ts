@@ -9,6 +9,7 @@ import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
+import { datasetRepairPages } from "../views/pages/datasets/repair-routes.tsx";
 import { datasetsPages } from "../views/pages/datasets/routes.tsx";
 import { deploymentsPages } from "../views/pages/deployments/routes.tsx";
 import { evaluationsPages } from "../views/pages/evaluations/routes.tsx";
@@ -217,6 +218,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   datasetRepairApi,
   datasetMappingApi,
   datasetsPages,
+  datasetRepairPages,
   modelsApi,
   modelsPages,
   inspectionApi,

@@ -20,6 +20,7 @@ const STATES: Record<string, Look> = {
   refused: ["Refused", "warn", "warn"],
   // Datasets and base models
   needs_mapping: ["Needs mapping", "warn", "warn"],
+  needs_attention: ["Needs attention", "warn", "warn"],
   ready: ["Ready", "ok", "ok"],
   installing: ["Installing", "run", "turning", true],
   not_installed: ["Not installed", "idle", "download"],

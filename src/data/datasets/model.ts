@@ -63,12 +63,21 @@ export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.
 export const EditRow = v.strictObject({ text: text(1_000_000) });
 /** A dataset or version whose rows are added. */
 export const AddRowsOf = v.strictObject({ dataset: id });
+export const ROW_ROLES = ["system", "user", "assistant", "tool", "tool_calls"] as const;
 export const RowsQuery = v.strictObject({
   version: v.optional(id),
   split: v.optional(v.picklist(SPLITS), "train"),
   after: v.optional(whole(0, Number.MAX_SAFE_INTEGER), 0),
   limit: pageLimit(),
   search: v.optional(text(200)),
+  /** Rows with a message of this role, or with tool calls. */
+  role: v.optional(v.picklist(ROW_ROLES)),
+  /** `good` or `bad` of labeled rows, or the whole last answer. */
+  label: v.optional(text(200)),
+  min_characters: v.optional(whole(0, Number.MAX_SAFE_INTEGER)),
+  max_characters: v.optional(whole(0, Number.MAX_SAFE_INTEGER)),
+  /** Rows that the report lists for a problem with this code. */
+  problem: v.optional(text(60)),
 });
 export const VersionQuery = v.strictObject({ version: v.optional(id) });
 export const OverlapQuery = v.strictObject({ version: v.optional(id), validation: v.optional(id) });

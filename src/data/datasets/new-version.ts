@@ -28,7 +28,7 @@ export async function newVersionFrom(
 }
 
 /** The same for a file that was received. */
-async function newVersionOf(
+export async function newVersionOf(
   ctx: Ctx,
   actor: Actor,
   of: DatasetRow,

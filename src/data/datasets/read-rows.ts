@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseExact } from "../../lib/text/exact-json.ts";
 import type { Split } from "../validation/model.ts";
 import { offsetBefore, readIndex } from "../validation/rows/index-file.ts";
-import { type NumberedRow, textsOf } from "../validation/rows/types.ts";
+import { type Message, type NumberedRow, textsOf } from "../validation/rows/types.ts";
 import { scanLines } from "../validation/scan/lines.ts";
 
 export interface RowPage {
@@ -20,17 +20,50 @@ const PAGE_BYTES = 4 << 20;
 /** A search returns the rows found so far after this many bytes. */
 const SEARCH_BYTES = 64 << 20;
 
-/**
- * Rows with an id above `after`, in order.
- * @param page `search`: only rows with this text, case-insensitive
- */
+/** Which rows are listed; without a condition, all. */
+export interface RowFilter {
+  /** A text in the row, in any letter case. */
+  search?: string;
+  /** Rows with a message of this role, or with tool calls. */
+  role?: Message["role"] | "tool_calls";
+  /** `good` or `bad` of labeled rows, or the whole last answer. */
+  label?: string;
+  /** Limits of the characters of all texts. */
+  minCharacters?: number;
+  maxCharacters?: number;
+  /** Ids of rows. */
+  ids?: ReadonlySet<number>;
+}
+
+/** A test for the rows that a filter lists; null when it lists all. */
+function matcher({ search, role, label, minCharacters, maxCharacters, ids }: RowFilter) {
+  const wanted = search?.toLowerCase();
+  const tests: ((row: NumberedRow) => boolean)[] = [];
+  const messages = (row: NumberedRow) => ("messages" in row ? row.messages : []);
+  if (ids) tests.push((row) => ids.has(row.id));
+  if (wanted) tests.push((row) => textsOf(row).some((text) => text.toLowerCase().includes(wanted)));
+  if (role === "tool_calls") tests.push((row) => messages(row).some((turn) => turn.tool_calls));
+  else if (role) tests.push((row) => messages(row).some((turn) => turn.role === role));
+  if (label !== undefined)
+    tests.push((row) =>
+      "label" in row ? (row.label ? "good" : "bad") === label : messages(row).at(-1)?.content.trim() === label,
+    );
+  if (minCharacters !== undefined || maxCharacters !== undefined)
+    tests.push((row) => {
+      const length = textsOf(row).reduce((sum, text) => sum + text.length, 0);
+      return length >= (minCharacters ?? 0) && length <= (maxCharacters ?? Number.POSITIVE_INFINITY);
+    });
+  return tests.length ? (row: NumberedRow) => tests.every((holds) => holds(row)) : null;
+}
+
+/** Rows with an id above `after`, in order. */
 export async function pageRows(
   dir: string,
   split: Split,
-  page: { after: number; limit: number; search?: string },
+  page: { after: number; limit: number } & RowFilter,
 ): Promise<RowPage> {
   const rows: NumberedRow[] = [];
-  const wanted = page.search?.toLowerCase();
+  const wanted = matcher(page);
   let last = page.after;
   let size = 0;
   let full = false;
@@ -44,7 +77,7 @@ export async function pageRows(
       const row = parseExact(bytes.toString("utf8", start, end)) as NumberedRow;
       if (row.id <= page.after) return;
       last = row.id;
-      if (wanted && !textsOf(row).some((text) => text.toLowerCase().includes(wanted))) return;
+      if (wanted && !wanted(row)) return;
       rows.push(row);
       size += end - start;
     },

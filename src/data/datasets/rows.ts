@@ -2,13 +2,13 @@
 import { existsSync } from "node:fs";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import type { Split, VersionRow } from "../validation/model.ts";
+import type { Split, VersionRow, VersionWithReport } from "../validation/model.ts";
 import type { TokenStats } from "../validation/rows/report.ts";
 import { ROW_NAMES } from "../validation/rows/types.ts";
 import { statsOf, statsWithTools } from "../validation/token-stats.ts";
 import { requireRow, rowsAnd, rowsOfBoth } from "./append.ts";
 import { newVersionFrom } from "./new-version.ts";
-import { pageRows, type RowPage } from "./read-rows.ts";
+import { pageRows, type RowFilter, type RowPage } from "./read-rows.ts";
 import { getDataset } from "./service.ts";
 import { resolveTrainingData } from "./training-data.ts";
 import { getVersion, refuseUnsettled, requireReady, versionOf } from "./versions.ts";
@@ -18,15 +18,29 @@ export function splitPath(ctx: Ctx, versionId: string, split: Split): string {
   return ctx.files.path("datasets", versionId, `${split}.jsonl`);
 }
 
-/** A page of canonical rows. @throws AppError `version_not_ready` */
+/** The lines that the report lists for a problem, also those of duplicates. */
+function linesWith({ report }: VersionWithReport, code: string): Set<number> {
+  const kind = code === "near_duplicate" ? "near" : code === "duplicate" ? "exact" : null;
+  const pairs = report?.duplicates.pairs?.filter((pair) => pair.kind === kind) ?? [];
+  const samples = report?.problems.find((problem) => problem.code === code)?.samples ?? [];
+  return new Set([...samples.map(({ line }) => line), ...pairs.flatMap(({ line, first_line }) => [line, first_line])]);
+}
+
+/**
+ * A page of canonical rows.
+ * @param page `problem`: only rows that the report lists for this code
+ * @throws AppError `version_not_ready`
+ */
 export async function readRows(
   ctx: Ctx,
   actor: Actor,
   versionId: string,
-  page: { split: Split; after: number; limit: number; search?: string },
+  page: { split: Split; after: number; limit: number; problem?: string } & RowFilter,
 ): Promise<RowPage> {
-  requireReady(await getVersion(ctx, actor, versionId));
-  return pageRows(ctx.files.path("datasets", versionId), page.split, page);
+  const version = await getVersion(ctx, actor, versionId);
+  requireReady(version);
+  const ids = page.problem === undefined ? undefined : linesWith(version, page.problem);
+  return pageRows(ctx.files.path("datasets", versionId), page.split, { ...page, ids });
 }
 
 /**

@@ -63,7 +63,7 @@ function Places({ problem, unit }: { problem: Problem; unit: string }) {
   );
 }
 
-function ProblemItem({ problem, unit = "Line" }: { problem: Problem; unit?: string }) {
+function ProblemItem({ problem, unit }: { problem: Problem; unit: string }) {
   const { tone, icon, word } = LOOK[problem.severity];
   // A problem of the file as a whole, on line 0, is in no row.
   const counted = problem.severity !== "info" && problem.samples.some(({ line }) => line > 0);
@@ -83,24 +83,6 @@ function ProblemItem({ problem, unit = "Line" }: { problem: Problem; unit?: stri
         {counted && problem.samples.length ? <Places problem={problem} unit={unit} /> : null}
       </div>
     </li>
-  );
-}
-
-/** All problems by kind, with their lines. */
-export function Problems({ report }: { report: Report }) {
-  const errors = report.problems.some((problem) => problem.severity === "error");
-  return (
-    <section class="panel" aria-labelledby="problems-title">
-      <header>
-        <h2 id="problems-title">{errors ? "Problems to fix" : "Warnings and notes"}</h2>
-        <span class="small muted">Line numbers of the uploaded file</span>
-      </header>
-      <ul>
-        {report.problems.map((problem) => (
-          <ProblemItem problem={problem} />
-        ))}
-      </ul>
-    </section>
   );
 }
 
@@ -133,7 +115,7 @@ export function BaseFindings({ stats, baseModel, bases }: CountedTokens) {
         <ul>
           {stats.findings.map(({ samples, ...finding }) => (
             <ProblemItem
-              unit="Row"
+              unit="Line"
               problem={{ ...finding, samples: samples.map(({ row, ...sample }) => ({ line: row, ...sample })) }}
             />
           ))}

@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { CreateVersion, datasetView, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
+import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
 import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
@@ -11,7 +11,7 @@ import { createVersion, listVersions, versionOf } from "../../../src/data/datase
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
 import { getFile, keepFile } from "../../../src/data/files/service.ts";
 import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
-import { SPLITS } from "../../../src/data/validation/model.ts";
+import { SPLITS, type VersionRow } from "../../../src/data/validation/model.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
@@ -21,7 +21,8 @@ import { DatasetList, DatasetsPage } from "./list.tsx";
 import { mappingProps } from "./mapping-routes.tsx";
 import type { RowItem } from "./row-type.tsx";
 import { DatasetRows } from "./rows.tsx";
-import { DatasetBadge, DatasetFindings, DatasetNext, DatasetPage, type DatasetProps, DatasetState } from "./show.tsx";
+import { DatasetFindings, DatasetPage, type DatasetProps, isNewest } from "./show.tsx";
+import { DatasetUpdate } from "./update.tsx";
 
 const PAGE = 25;
 const ROWS = 10;
@@ -32,6 +33,11 @@ const ShowQuery = v.object({
   base: text(200),
   split: v.optional(v.picklist(SPLITS), "train"),
   q: text(200),
+  role: v.optional(v.picklist(["", ...ROW_ROLES]), ""),
+  label: text(200),
+  problem: text(60),
+  min: v.optional(v.pipe(v.string(), v.regex(/^\d{0,12}$/)), ""),
+  max: v.optional(v.pipe(v.string(), v.regex(/^\d{0,12}$/)), ""),
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number)), "0"),
 });
 
@@ -63,13 +69,34 @@ async function countedTokens(ctx: Ctx, actor: Actor, versionId: string, baseMode
 
 /** A page of rows; null when they cannot be read, because the page is useful without them. */
 async function rowsShown(ctx: Ctx, actor: Actor, versionId: string, query: v.InferOutput<typeof ShowQuery>) {
-  const { split, after, q } = query;
+  const { split, after, q, role, label, problem, min, max } = query;
   try {
-    return await readRows(ctx, actor, versionId, { split, after, limit: ROWS, search: q || undefined });
+    return await readRows(ctx, actor, versionId, {
+      split,
+      after,
+      limit: ROWS,
+      search: q || undefined,
+      role: role || undefined,
+      label: label || undefined,
+      problem: problem || undefined,
+      minCharacters: min ? Number(min) : undefined,
+      maxCharacters: max ? Number(max) : undefined,
+    });
   } catch (cause) {
     ctx.log("error", "the rows of a dataset could not be read", { version: versionId, cause });
     return null;
   }
+}
+
+/** Datasets that a merge is offered with. */
+const MAX_OTHERS = 50;
+
+/** Other datasets with ready rows of the same type. */
+async function mergeable(ctx: Ctx, actor: Actor, { datasetId, rowType }: VersionRow) {
+  const rows = await listDatasets(ctx, actor, { limit: MAX_OTHERS });
+  return rows
+    .filter((row) => row.version?.status === "ready" && row.version.rowType === rowType && row.dataset.id !== datasetId)
+    .map((row) => ({ id: row.dataset.id, name: row.dataset.name }));
 }
 
 async function propsOf(
@@ -106,6 +133,7 @@ async function propsOf(
       version.status === "needs_mapping" && version.report?.mapping
         ? await mappingProps(ctx, actor, id, { version: version.id })
         : null,
+    others: ready ? await mergeable(ctx, actor, version) : [],
   };
 }
 
@@ -163,10 +191,8 @@ const handlers = (ctx: Ctx) => ({
     const of = await propsOf(ctx, actor, params.id, query);
     return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
       fragments: {
-        state: () => <DatasetState {...of} />,
-        rows: () => <DatasetRows {...of} />,
-        badge: () => <DatasetBadge {...of} />,
-        next: () => <DatasetNext {...of} />,
+        state: () => <DatasetUpdate {...of} />,
+        rows: () => <DatasetRows {...of} editable={isNewest(of)} />,
         findings: () => <DatasetFindings {...of} />,
       },
     });

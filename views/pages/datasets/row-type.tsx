@@ -122,3 +122,7 @@ export function RowContent({ row }: { row: RowItem }): ComponentChildren {
     </div>
   );
 }
+
+/** The state of a version for people: a file with good rows has not failed, some rows need attention. */
+export const stateOf = ({ status, rows }: { status: string; rows: number }): string =>
+  status === "failed" && rows > 0 ? "needs_attention" : status;

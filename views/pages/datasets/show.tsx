@@ -1,36 +1,34 @@
 /** The page of one dataset: validation result, rows, versions, and the jobs that use it. */
-import type { VersionView } from "../../../src/data/datasets/model.ts";
-import type { DatasetRow, VersionRow } from "../../../src/data/validation/model.ts";
 import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { ConfirmForm, TextField } from "../../parts/form.tsx";
-import { Icon } from "../../parts/icons.tsx";
-import { Empty, Notice } from "../../parts/notice.tsx";
+import { ConfirmForm } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { liveOn, RowName, Table } from "../../parts/table.tsx";
-import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { liveOn } from "../../parts/table.tsx";
+import { CopyId, Progress, Stat, Stats } from "../../parts/value.tsx";
+import { ChangeDataset, DatasetHistory, type HistoryProps } from "./history.tsx";
 import { MappingPanel, type MappingProps } from "./mapping.tsx";
 import { Offers } from "./offers.tsx";
-import { BaseFindings, type CountedTokens, Facts, Histogram, Problems, Tokens } from "./report.tsx";
-import { methodsFor, TypeBadge } from "./row-type.tsx";
+import { Problems } from "./problems.tsx";
+import { BaseFindings, type CountedTokens, Facts, Histogram, Tokens } from "./report.tsx";
+import { methodsFor, stateOf, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
 import { SkipBad } from "./skip-bad.tsx";
 
-export interface DatasetProps {
-  dataset: DatasetRow;
-  version: VersionView;
+export interface DatasetProps extends HistoryProps {
   report: Report | null;
-  versions: VersionRow[];
   tokens: CountedTokens | null;
   /** The reason for missing token counts: a sentence, or `no_base_model`. */
   uncounted: string | null;
   rows: RowsShown | null;
-  users: { id: string; name: string; state: string; createdAt: number }[];
   /** The form, when the version waits for its mapping. */
   mapping: MappingProps | null;
 }
+
+/** The newest version is shown, so its rows can be edited. */
+export const isNewest = ({ version, versions }: HistoryProps) => versions[0]?.id === version.id;
 
 function verdict({
   version,
@@ -45,9 +43,9 @@ function verdict({
     if (!bad) return ["bad", "This file cannot be used", version.error ?? ""];
     const all = bad + (report?.rows ?? 0);
     return [
-      "bad",
+      "warn",
       `Needs attention: ${formatInteger(bad)} of ${plural(all, "row")}`,
-      "Fix the rows listed below and upload the file again, or leave them out.",
+      "Edit the rows listed below, upload a corrected file, or leave them out.",
     ];
   }
   const warnings = report?.problems.filter((problem) => problem.severity === "warning").length ?? 0;
@@ -89,114 +87,23 @@ export function DatasetState(props: DatasetProps) {
             </>
           ) : null}
           <Stat label="Bad rows">{formatInteger(report.bad_rows)}</Stat>
-          <Stat label="Duplicate rows">{formatInteger(report.duplicates.rows)}</Stat>
+          <Stat
+            label="Duplicate rows"
+            note={report.duplicates.near ? `${formatInteger(report.duplicates.near)} near` : undefined}
+          >
+            {formatInteger(report.duplicates.rows)}
+          </Stat>
         </Stats>
       ) : null}
     </div>
   );
 }
 
-function Versions({ dataset, versions, version, report }: DatasetProps) {
-  return (
-    <section class="panel">
-      <header>
-        <h2>Versions</h2>
-      </header>
-      <Table
-        label="Versions"
-        rows={versions}
-        rowId={(row) => row.id}
-        columns={[
-          {
-            key: "number",
-            label: "Version",
-            name: true,
-            render: (row) => (
-              <RowName
-                href={`/datasets/${dataset.id}?version=${row.id}`}
-                name={`Version ${row.number}${row.id === version.id ? " (shown)" : ""}`}
-                sub={row.hash ? `content ${row.hash.slice(0, 12)}` : null}
-              />
-            ),
-          },
-          { key: "rows", label: "Rows", end: true, render: (row) => formatInteger(row.rows) },
-          { key: "state", label: "State", render: (row) => <StateBadge state={row.status} /> },
-          { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
-        ]}
-      />
-      <details class="more body">
-        <summary>
-          <Icon name="right" />
-          Change the validation split
-        </summary>
-        <form class="form" method="post" action={`/datasets/${dataset.id}/versions`}>
-          <div class="fields">
-            <TextField
-              name="holdout_percent"
-              label="Validation split, percent"
-              type="number"
-              value={String(Math.round(version.holdout_fraction * 100))}
-              hint="0 to 50; at most 1,000 rows"
-            />
-            <TextField name="seed" label="Seed" type="number" value={String(version.seed)} />
-          </div>
-          <div class="row">
-            <button type="submit" class="button">
-              Create version
-            </button>
-          </div>
-        </form>
-      </details>
-      {report?.mapping && version.file_id && version.status !== "needs_mapping" ? (
-        <p class="body small">
-          <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
-        </p>
-      ) : null}
-    </section>
-  );
-}
-
-/** Newest jobs shown under "Used by". */
-const MAX_JOBS = 8;
-
-function Users({ users }: Pick<DatasetProps, "users">) {
-  return (
-    <section class="panel">
-      <header>
-        <h2>Used by</h2>
-        {users.length > MAX_JOBS ? <span class="small muted">The newest {MAX_JOBS} jobs</span> : null}
-      </header>
-      {users.length === 0 ? (
-        <Empty slim icon="jobs" title="No jobs yet">
-          Jobs that train on this dataset are listed here.
-        </Empty>
-      ) : (
-        <Table
-          label="Jobs that used this dataset"
-          rows={users.slice(0, MAX_JOBS)}
-          rowId={(row) => row.id}
-          columns={[
-            {
-              key: "name",
-              label: "Job",
-              name: true,
-              render: (row) => <RowName href={`/jobs/${row.id}`} name={row.name} />,
-            },
-            { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
-            { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
-          ]}
-        />
-      )}
-    </section>
-  );
-}
-
 /** The badge next to the title. It is updated when validation ends. */
 export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
-  const { url } = usePage();
   return (
-    <span id="badge" class="row" {...liveOn(url, "datasets")}>
-      <StateBadge state={version.status} />
+    <span id="badge" class="row">
+      <StateBadge state={stateOf(version)} />
       {version.status === "ready" ? <TypeBadge type={version.row_type} /> : null}
     </span>
   );
@@ -204,9 +111,8 @@ export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
 
 /** The next steps for a ready version. */
 export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
-  const { url } = usePage();
   return (
-    <div id="next" {...liveOn(url, "datasets")}>
+    <div id="next">
       {version.status === "ready" ? (
         <div class="row">
           <a class="button" href={`/datasets/${version.dataset_id}/seen?version=${version.id}`}>
@@ -241,14 +147,17 @@ function Uncounted({ reason }: { reason: string }) {
 
 /** The validation report. It appears when validation ends. */
 export function DatasetFindings(props: DatasetProps) {
-  const { url } = usePage();
   const { report, tokens, uncounted, version } = props;
   return (
-    // A form that the user fills in is not refreshed.
-    <div id="findings" class="stack loose" {...(props.mapping ? {} : liveOn(url, "datasets"))}>
+    <div id="findings" class="stack loose">
       {version.status === "validating" ? null : <Offers {...props} />}
-      {props.mapping ? <MappingPanel {...props.mapping} /> : null}
-      {report && report.problems.length > 0 ? <Problems report={report} /> : null}
+      {props.mapping ? (
+        // A form that the user fills in is not refreshed.
+        <div id="mapping-form" hx-morph-skip>
+          <MappingPanel {...props.mapping} />
+        </div>
+      ) : null}
+      <Problems version={version} report={report} editable={isNewest(props)} />
       {tokens ? <BaseFindings {...tokens} /> : null}
       {report && report.rows > 0 ? (
         <div class="columns">
@@ -277,7 +186,6 @@ export function DatasetFindings(props: DatasetProps) {
           </section>
         </div>
       ) : null}
-      <DatasetRows {...props} />
     </div>
   );
 }
@@ -294,11 +202,10 @@ export function DatasetPage(props: DatasetProps) {
     >
       <div class="stack loose">
         <DatasetState {...props} />
+        <DatasetHistory {...props} />
         <DatasetFindings {...props} />
-        <div class="columns">
-          <Versions {...props} />
-          <Users {...props} />
-        </div>
+        <DatasetRows {...props} editable={isNewest(props)} />
+        <ChangeDataset {...props} />
         <div class="row between">
           <span class="small muted">
             Id <CopyId id={dataset.id} full /> · version <CopyId id={version.id} full />
