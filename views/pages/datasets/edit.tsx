@@ -3,7 +3,7 @@ import { Layout } from "../../layout.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
-export interface EditProps {
+interface EditProps {
   dataset: { id: string; name: string };
   line: number;
   /** The source text as it is edited; a JSON value is spread over lines. */

@@ -18,7 +18,7 @@ const LOOK = {
 const LINES_SHOWN = 5;
 const PAIRS_SHOWN = 20;
 
-export interface ProblemsProps {
+interface ProblemsProps {
   version: VersionView;
   report: Report | null;
   /** The newest version is shown, so its rows can be edited. */
