@@ -23,6 +23,7 @@ import {
   deleteResponse,
   listInputItems,
   retrieveResponse,
+  streamResponse,
 } from "../serving/responses/service.ts";
 import { InputItemView, ResponseView } from "../serving/responses/view.ts";
 
@@ -49,7 +50,11 @@ function routes(ctx: Ctx) {
   return {
     create: (call: Call & { body: CreateResponse }) => createResponse(ctx, call.actor, call.body, asking(call)),
     count: (call: Call & { body: CountTokens }) => countTokens(ctx, call.actor, call.body, asking(call)),
-    retrieve: ({ actor, params }: { actor: Actor; params: { id: string } }) => retrieveResponse(ctx, actor, params.id),
+    retrieve: ({ actor, params, query, request, server }: Call & { params: { id: string }; query: RetrieveQuery }) => {
+      if (query.stream !== "true") return retrieveResponse(ctx, actor, params.id);
+      server?.timeout(request, 0);
+      return streamResponse(ctx, actor, params.id, query.starting_after ?? -1);
+    },
     cancel: ({ actor, params }: { actor: Actor; params: { id: string } }) => cancelResponse(ctx, actor, params.id),
     remove: async ({ actor, params }: { actor: Actor; params: { id: string } }) => {
       await deleteResponse(ctx, actor, params.id);
@@ -70,7 +75,7 @@ export const responsesApi = (ctx: Ctx) => {
         tags,
         summary: "Create a response, streaming or not",
         description:
-          "As in OpenAI's API, with text, function tools and structured output. Stored unless `store` is false, for `previous_response_id`.",
+          "As in OpenAI's API, with text, function tools and structured output. Stored unless `store` is false, for `previous_response_id`. With `background` the answer comes at once, and the response is retrieved later.",
         responses: answers(ResponseView, "The response; with `stream`, OpenAI's events."),
       },
     })
@@ -86,7 +91,12 @@ export const responsesApi = (ctx: Ctx) => {
     .get("/:id", route.retrieve, {
       params: Id,
       query: RetrieveQuery,
-      detail: { tags, summary: "Retrieve a stored response", responses: answers(ResponseView) },
+      detail: {
+        tags,
+        summary: "Retrieve a stored response, or its events",
+        description: "With `stream=true` its events after `starting_after`, those to come included.",
+        responses: answers(ResponseView),
+      },
     })
     .delete("/:id", route.remove, {
       params: Id,
@@ -96,7 +106,7 @@ export const responsesApi = (ctx: Ctx) => {
       params: Id,
       detail: {
         tags,
-        summary: "Cancel a response (refused: none runs in the background)",
+        summary: "Cancel a response in the background",
         responses: answers(ResponseView),
       },
     })

@@ -15,6 +15,8 @@ interface Objects {
   checkpoint: string;
   trainingFile: string;
   validationFile: string;
+  /** Another organization. */
+  project: string;
 }
 
 type Json = Record<string, unknown>;
@@ -40,7 +42,8 @@ export async function createObjects(live: Live, model: string): Promise<Objects>
     "GET",
     `/v1/fine_tuning/jobs/${job}/checkpoints`,
   );
-  return { model, job, checkpoint: data[0]?.fine_tuned_model_checkpoint ?? "", trainingFile, validationFile };
+  const { id: project } = await live.call<Made>("POST", "/v1/admin/orgs", { name: "Project" });
+  return { model, job, checkpoint: data[0]?.fine_tuned_model_checkpoint ?? "", trainingFile, validationFile, project };
 }
 
 async function createFile(live: Live, text: string): Promise<string> {
@@ -72,8 +75,8 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
   const messages = [{ role: "user", content: "Hello" }];
   const newCompletion = () =>
     make("/v1/chat/completions", { model: objects.model, messages, store: true, max_tokens: 4 });
-  const newResponse = () =>
-    make("/v1/responses", { model: objects.model, input: "Hello", max_output_tokens: 16, store: true });
+  const newResponse = (background: boolean) =>
+    make("/v1/responses", { model: objects.model, input: "Hello", max_output_tokens: 16, store: true, background });
 
   /** The id of a real object for an example id in a path. */
   async function idFor(kind: string, method: string, verb: string): Promise<string | null> {
@@ -95,10 +98,16 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
       case "chat/completions":
         return newCompletion();
       case "responses":
-        return newResponse();
+        return newResponse(verb === "cancel");
       default:
         return null;
     }
+  }
+
+  async function newPermission(): Promise<string> {
+    const path = `/v1/fine_tuning/checkpoints/${encodeURIComponent(objects.checkpoint)}/permissions`;
+    const made = await live.call<{ data: Made[] }>("POST", path, { project_ids: [objects.project] });
+    return made.data[0]?.id ?? "";
   }
 
   /** The path with a real id in it. An empty id stays: the client itself refuses it. */
@@ -108,7 +117,8 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
         path,
       );
     if (!found || found[2] === "input_tokens") return path;
-    const [, kind = "", , rest] = found;
+    const [, kind = "", , tail] = found;
+    const rest = tail?.startsWith("permissions/") ? `permissions/${await newPermission()}` : tail;
     const id = await idFor(kind, method, rest ?? "");
     return id === null ? path : `/${kind}/${encodeURIComponent(id)}${rest === undefined ? "" : `/${rest}`}`;
   }
@@ -126,6 +136,7 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
     }[path];
     if (limit) next[limit] ??= 16;
     if (path === "/responses" || path === "/responses/input_tokens") next.input ??= "Hello";
+    if ("project_ids" in next) next.project_ids = [objects.project];
     if ("training_file" in next) next.training_file = objects.trainingFile;
     if ("validation_file" in next) next.validation_file = objects.validationFile;
     const upload = /^\/uploads\/([^/]+)\/complete$/.exec(path)?.[1];

@@ -160,7 +160,6 @@ describe("what is not supported is refused by name", () => {
       "input.0.output.0.type",
       "input_file",
     ],
-    [{ background: true }, "background", "not supported"],
     [{ conversation: "conv_1" }, "conversation", "previous_response_id"],
     [{ prompt: { id: "pmpt_1" } }, "prompt", "not supported"],
     [{ truncation: "auto" }, "truncation", "disabled"],

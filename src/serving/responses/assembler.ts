@@ -55,6 +55,8 @@ const plain = ({ token, logprob, bytes, top_logprobs: top = [] }: TokenLogprob) 
 });
 
 export interface Assembler {
+  /** The response exists and waits: only for one in the background, before `begin`. */
+  queue(): ResponseEvent[];
   begin(): ResponseEvent[];
   /** @throws AppError with the message of a chunk that reports an error */
   feed(chunk: ChatChunk): ResponseEvent[];
@@ -153,8 +155,12 @@ export function createAssembler(started: ResponseView, newCallId: () => string):
   };
 
   return {
+    queue() {
+      const response = { ...started, status: "queued" as const };
+      return [event("response.created", { response }), event("response.queued", { response })];
+    },
     begin: () => [
-      event("response.created", { response: started }),
+      ...(sequence === 0 ? [event("response.created", { response: started })] : []),
       event("response.in_progress", { response: started }),
     ],
     feed(chunk) {

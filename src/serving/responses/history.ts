@@ -3,6 +3,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { getAnswer, type StoredAnswer } from "../stored/store.ts";
 import { type Item, isReference } from "./items.ts";
+import { isPending } from "./view.ts";
 
 type Json = Record<string, unknown>;
 
@@ -103,6 +104,13 @@ export async function earlierItems(ctx: Ctx, actor: Actor, previousId: string | 
         { param: "previous_response_id" },
       );
     });
+    if (isPending(row.answer))
+      throw new AppError(
+        "invalid",
+        "previous_response_pending",
+        `Previous response with id '${missing.slice(0, 100)}' has not ended. Wait for it, or cancel it.`,
+        { param: "previous_response_id" },
+      );
     turns.push([...row.input, ...(row.answer.output as Json[])]);
     id = row.previousId;
   }

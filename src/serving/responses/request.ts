@@ -75,7 +75,7 @@ export const CreateResponse = v.strictObject({
   store: v.optional(v.boolean()),
   stream: v.optional(v.boolean()),
   stream_options: v.optional(v.strictObject({ include_obfuscation: v.optional(v.boolean()) })),
-  background: v.optional(v.literal(false, "is not supported: a response is generated while the request waits")),
+  background: v.optional(v.boolean()),
   context_management: never("is not supported: no items are dropped here"),
   moderation: never("is not supported"),
   service_tier: only(["auto", "default"], "can only be auto or default"),
@@ -103,9 +103,12 @@ const includes = {
 
 export const RetrieveQuery = v.strictObject({
   ...includes,
-  stream: v.optional(v.picklist(["false"], "can only be false: a stored response is not streamed again")),
+  stream: v.optional(v.picklist(["true", "false"])),
+  /** Number of the last event that the client has. */
+  starting_after: v.optional(queryWhole(0, 1_000_000_000)),
   include_obfuscation: v.optional(v.picklist(["true", "false"])),
 });
+export type RetrieveQuery = v.InferOutput<typeof RetrieveQuery>;
 
 export const InputItemsQuery = v.strictObject({
   ...includes,

@@ -6,15 +6,18 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
 import { seconds } from "../../lib/request-fields.ts";
+import { resolveChatModel } from "../../models/tuned/service.ts";
 import { sendAs } from "../gateway/ask.ts";
 import { deleteAnswer, getAnswer, keepsAnswers, requireStorage, saveAnswer } from "../stored/store.ts";
-import { type ChatChunk, createAssembler } from "./assembler.ts";
+import { type Assembler, type ChatChunk, createAssembler, type ResponseEvent } from "./assembler.ts";
+import { currentResponse, followRun, forgetRun, startRun, stopRun } from "./background.ts";
 import { chatBody, promptBody } from "./chat.ts";
 import { refusal, rethrow } from "./errors.ts";
 import { earlierItems, inputItems } from "./history.ts";
 import type { Item } from "./items.ts";
+import { eventsOfEnded } from "./replay.ts";
 import type { CountTokens, CreateResponse } from "./request.ts";
-import { relayEvents } from "./stream.ts";
+import { eventStream, piecesOf } from "./stream.ts";
 import { type ResponseView, startedResponse } from "./view.ts";
 
 type Json = Record<string, unknown>;
@@ -69,6 +72,15 @@ export async function createResponse(
   const items = itemsOf(earlier, input);
   checkRequest(request, items);
   const store = request.store !== false && keepsAnswers(ctx);
+  if (request.background && !store)
+    throw new AppError(
+      "invalid",
+      "invalid_value",
+      "Invalid 'background': only responses that are stored can have it.",
+      {
+        param: "background",
+      },
+    );
   if (store) await requireStorage(ctx, actor, JSON.stringify(input).length);
   const started = startedResponse(request, { id, createdAtS: seconds(ctx.clock.now()), store });
   const assembler = createAssembler(started, () => `call_${randomChars(24)}`);
@@ -79,10 +91,19 @@ export async function createResponse(
     const kept = { id, kind: "response" as const, model: request.model, previousId, metadata, input, answer };
     await saveAnswer(ctx, actor, kept);
   };
+  if (request.background) {
+    await resolveChatModel(ctx, actor, request.model);
+    await save({ ...started, status: "queued" });
+    const body = chatBody({ ...request, stream: true }, items);
+    const ask = (stop: AbortSignal) => sendAs(ctx, actor, "chat/completions", body, { signal: stop });
+    const queued = startRun(ctx, actor.org, started, assembler, ask);
+    const events = request.stream ? followRun(ctx, id, -1) : null;
+    return events ? eventStream(events) : Response.json(queued);
+  }
   const options = { signal, startedAt, id: requestId };
   const reply = await sendAs(ctx, actor, "chat/completions", chatBody(request, items), options).catch(rethrow);
   if (!reply.ok || !reply.body) return refusal(reply);
-  if (request.stream) return relayEvents(ctx, reply.body, assembler, save);
+  if (request.stream) return eventStream(eventsOf(ctx, reply.body, assembler, save));
   assembler.feed(asChunk((await reply.json()) as Json));
   const { response } = assembler.end(seconds(ctx.clock.now()));
   await save(response);
@@ -110,26 +131,66 @@ export async function countTokens(
   return Response.json({ object: "response.input_tokens", input_tokens: usage?.prompt_tokens ?? 0 });
 }
 
-/** @throws AppError `response_not_found` */
-export async function retrieveResponse(ctx: Ctx, actor: Actor, id: string): Promise<ResponseView> {
-  const { answer, metadata } = await getAnswer(ctx, actor, "response", id);
-  return { ...answer, metadata } as ResponseView;
+async function* eventsOf(
+  ctx: Ctx,
+  source: ReadableStream<Uint8Array>,
+  assembler: Assembler,
+  save: (response: ResponseView) => Promise<void>,
+): AsyncGenerator<ResponseEvent[]> {
+  yield assembler.begin();
+  for await (const { events } of piecesOf(ctx, source, assembler, save)) yield events;
 }
 
 /** @throws AppError `response_not_found` */
-export const deleteResponse = (ctx: Ctx, actor: Actor, id: string) => deleteAnswer(ctx, actor, "response", id);
+export async function retrieveResponse(ctx: Ctx, actor: Actor, id: string): Promise<ResponseView> {
+  const { answer, metadata } = await getAnswer(ctx, actor, "response", id);
+  return currentResponse(ctx, { ...answer, metadata } as ResponseView);
+}
 
 /**
- * Refuses to cancel: a response that can be found has ended.
+ * The events of a stored response after the number `after`. Those of one in the background are as they were sent first,
+ * those to come included; for another one they are made from the whole response.
+ * @throws AppError `response_not_found`, `events_expired`
+ */
+export async function streamResponse(ctx: Ctx, actor: Actor, id: string, after: number): Promise<Response> {
+  const response = await retrieveResponse(ctx, actor, id);
+  const events = followRun(ctx, id, after);
+  if (events) return eventStream(events);
+  if (response.background && after >= 0)
+    throw new AppError(
+      "invalid",
+      "events_expired",
+      "The events of this response are no longer kept. Retrieve it without 'stream': it has ended.",
+      { param: "starting_after" },
+    );
+  return eventStream(once(eventsOfEnded(response).filter((event) => event.sequence_number > after)));
+}
+
+async function* once<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
+/** @throws AppError `response_not_found` */
+export async function deleteResponse(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  await getAnswer(ctx, actor, "response", id);
+  await forgetRun(ctx, id);
+  await deleteAnswer(ctx, actor, "response", id);
+}
+
+/**
+ * Cancels a response in the background; one that has ended stays as it is.
  * @throws AppError `not_cancellable`, `response_not_found`
  */
-export async function cancelResponse(ctx: Ctx, actor: Actor, id: string): Promise<never> {
-  await getAnswer(ctx, actor, "response", id);
-  throw new AppError(
-    "invalid",
-    "not_cancellable",
-    "Only responses in the background can be canceled, and this one has ended. To stop one that streams, disconnect.",
-  );
+export async function cancelResponse(ctx: Ctx, actor: Actor, id: string): Promise<ResponseView> {
+  const { background } = await retrieveResponse(ctx, actor, id);
+  if (!background)
+    throw new AppError(
+      "invalid",
+      "not_cancellable",
+      "Only responses with 'background' can be canceled. To stop one that streams, disconnect.",
+    );
+  await stopRun(ctx, id);
+  return retrieveResponse(ctx, actor, id);
 }
 
 interface ItemsQuery {

@@ -11,7 +11,7 @@ const OutputText = v.strictObject({
   type: v.literal("output_text"),
   text,
   annotations: v.array(v.unknown()),
-  logprobs: v.array(anything),
+  logprobs: v.array(v.looseObject({ token: text, logprob: count })),
 });
 export type OutputText = v.InferOutput<typeof OutputText>;
 
@@ -51,8 +51,8 @@ export const ResponseView = v.strictObject({
   object: v.literal("response"),
   created_at: count,
   completed_at: v.nullable(count),
-  status: v.picklist(["in_progress", "completed", "incomplete", "failed"]),
-  background: v.literal(false),
+  status: v.picklist(["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]),
+  background: v.boolean(),
   error: v.nullable(v.strictObject({ code: text, message: text })),
   incomplete_details: v.nullable(v.strictObject({ reason: v.picklist(["max_output_tokens", "content_filter"]) })),
   instructions: v.nullable(text),
@@ -92,7 +92,7 @@ export function startedResponse(
     created_at: given.createdAtS,
     completed_at: null,
     status: "in_progress",
-    background: false,
+    background: request.background ?? false,
     error: null,
     incomplete_details: null,
     instructions: request.instructions ?? null,
@@ -168,3 +168,6 @@ export const failedResponse = (started: ResponseView, output: OutputItem[], mess
   output,
   error: { code: "server_error", message },
 });
+
+/** True for a response that is still to end. */
+export const isPending = ({ status }: { status?: unknown }): boolean => status === "queued" || status === "in_progress";

@@ -39,6 +39,16 @@ export async function saveAnswer(
   await ctx.write((tx) => tx.insert(storedAnswer).values(row));
 }
 
+/** Replaces a stored answer; one that was deleted meanwhile stays so. */
+export async function replaceAnswer(ctx: Ctx, id: string, answer: StoredAnswer["answer"]): Promise<void> {
+  await ctx.write(async (tx) => {
+    const [row] = await tx.select().from(storedAnswer).where(eq(storedAnswer.id, id)).limit(1);
+    if (!row) return;
+    const bytes = Buffer.byteLength(sqlJson([row.input, answer, row.metadata]));
+    await tx.update(storedAnswer).set({ answer, bytes }).where(eq(storedAnswer.id, id));
+  });
+}
+
 const visible = (ctx: Ctx, actor: Actor, kind: Kind) =>
   and(eq(storedAnswer.org, actor.org), eq(storedAnswer.kind, kind), gt(storedAnswer.expiresAt, ctx.clock.now()));
 
