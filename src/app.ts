@@ -39,6 +39,7 @@ import { filesApi } from "./api/files.ts";
 import { fineTuningApi } from "./api/fine-tuning.ts";
 import { gradersApi } from "./api/graders.ts";
 import { computeApi } from "./api/hosts.ts";
+import { importsApi } from "./api/imports.ts";
 import { inspectionApi } from "./api/inspection.ts";
 import { installationApi } from "./api/installation.ts";
 import { jobsApi } from "./api/jobs.ts";
@@ -63,6 +64,7 @@ import { openCompute } from "./compute/providers/registry.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { startDatasets } from "./data/datasets/sweep.ts";
+import { startImports } from "./data/imports/run.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { openDatabase } from "./db/open.ts";
@@ -214,6 +216,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   computeApi,
   filesApi,
   uploadsApi,
+  importsApi,
   datasetsApi,
   datasetRepairApi,
   datasetMappingApi,
@@ -310,6 +313,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushKeyUse(ctx),
     () => flushUsage(ctx),
     startDatasets(ctx),
+    startImports(ctx),
     startCheckpointNotes(ctx),
     startInventory(ctx),
     startPipeline(ctx),

@@ -180,6 +180,18 @@ const ConfigSchema = v.strictObject({
     ),
     [],
   ),
+  /** Directories below which members may import datasets by path, separated by commas; none = no import by path. */
+  dataset_roots: v.optional(listOf(/^\//, "must be absolute paths, separated by commas"), []),
+  /**
+   * Hosts (`minio.internal` or `minio.internal:9000`) that datasets may be imported from although their address is
+   * private or without TLS, separated by commas.
+   */
+  import_hosts: v.optional(
+    listOf(/^[a-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-f:]+\](:\d{1,5})?$/, "must be hosts in lower case"),
+    [],
+  ),
+  /** Makes no connections to other servers for users: datasets are uploaded or imported by path. */
+  offline: v.optional(flag, false),
   /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */
   answer_retention_days: v.optional(integer(0, 3650), 30),
   /** Words and phrases of the categories of /v1/moderations, as JSON: `{"violence": ["kill you"]}`. */

@@ -23,6 +23,7 @@ const ID_PREFIX = {
   part: "part_",
   dataset: "ds_",
   datasetVersion: "dsv_",
+  datasetImport: "imp_",
   trainJob: "ftjob-",
   job: "job-",
   attempt: "att_",

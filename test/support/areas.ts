@@ -24,7 +24,7 @@ export const ROOMS: Record<string, string[]> = {
   accounts: ["audit", "quotas", "keys", "auth", "organizations"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
-  data: ["storage", "validation", "files", "uploads", "datasets"],
+  data: ["storage", "validation", "files", "uploads", "datasets", "imports"],
   models: ["base", "tuned", "inspection"],
   training: ["metrics", "scheduler", "jobs", "plan", "attempts", "queue", "sweeps", "exports", "trainer-protocol"],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],

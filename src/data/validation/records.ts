@@ -30,6 +30,8 @@ export interface VersionOptions {
   removeDuplicates?: "exact" | "near" | null;
 }
 export interface DatasetOptions extends VersionOptions {
+  /** Id of the dataset, when the caller stores it in the same transaction. */
+  id?: string;
   name?: string | null;
   description?: string | null;
 }
@@ -53,7 +55,7 @@ export async function insertDataset(
   options: DatasetOptions,
 ): Promise<DatasetRow> {
   const row: DatasetRow = {
-    id: newId("dataset"),
+    id: options.id ?? newId("dataset"),
     org: actor.org,
     name: (options.name?.trim() || source.filename.replace(PACKED, "").replace(EXTENSION, "")).slice(0, 200),
     description: options.description ?? "",

@@ -3,7 +3,6 @@
  * Interrupted downloads resume.
  */
 import { mkdirSync, statSync } from "node:fs";
-import { open } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import type { Ctx } from "../../ctx.ts";
@@ -11,12 +10,12 @@ import { AppError } from "../../errors.ts";
 import { readUpTo } from "../../lib/body.ts";
 import { sha256File } from "../../lib/disk/manifest.ts";
 import { diskGuard, requireDisk } from "../../lib/disk/reserve.ts";
+import { fetchReply, followRedirects, type Reply, saveBody } from "../../lib/net/download.ts";
 import { isModelFile, refuseName } from "./inspect.ts";
 import { megabytes, type Report } from "./progress.ts";
 
 const MAX_MODEL_BYTES = 500e9;
 const MAX_LISTING_BYTES = 8 * 1024 * 1024;
-const MAX_REDIRECTS = 5;
 const DOWNLOAD_TIMEOUT_MS = 30 * 60_000;
 /** A listing is answered while a request waits for it. */
 const LISTING_TIMEOUT_MS = 20_000;
@@ -58,39 +57,33 @@ export function redirectAllowed(hub: URL, target: URL): boolean {
   return target.protocol === "https:" && target.port === "" && CDN.test(target.hostname);
 }
 
-/** GET that follows redirects itself, so that each one is checked and the token only goes to the hub's own origin. */
+/** GET whose redirects are checked; the token only goes to the hub's own origin. */
 async function hubFetch(
   ctx: Ctx,
   start: URL,
   headers: Record<string, string>,
   timeoutMs = DOWNLOAD_TIMEOUT_MS,
-): Promise<Response> {
+): Promise<Reply> {
   const hub = new URL(ctx.config.hub_url);
-  let url = start;
-  for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
+  const ask = async (url: URL) => {
     const sent = { ...headers };
     if (url.origin === hub.origin && ctx.config.hub_token) sent.authorization = `Bearer ${ctx.config.hub_token}`;
-    const signal = AbortSignal.any([ctx.signal, AbortSignal.timeout(timeoutMs)]);
-    let reply: Response;
     try {
-      reply = await fetch(url, { headers: sent, redirect: "manual", signal });
+      return await fetchReply(url, sent, AbortSignal.any([ctx.signal, AbortSignal.timeout(timeoutMs)]));
     } catch (cause) {
       throw hubError(
         `${hub.host} could not be reached from this machine. Import the model from a local directory instead.`,
         cause,
       );
     }
-    const location = reply.headers.get("location");
-    if (reply.status < 300 || reply.status >= 400 || !location) return reply;
-    await reply.body?.cancel();
-    const next = URL.parse(location, url);
+  };
+  return followRedirects(start, ask, (next) => {
+    if (next === undefined) throw hubError("The hub redirected more than 5 times.");
     if (!next || !redirectAllowed(hub, next))
       throw hubError(
         `The hub redirected to ${next?.origin ?? "an invalid URL"}, which is not one of its own addresses.`,
       );
-    url = next;
-  }
-  throw hubError(`The hub redirected more than ${MAX_REDIRECTS} times.`);
+  });
 }
 
 function refusal(status: number, repo: string): AppError {
@@ -121,7 +114,7 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
     );
   const url = new URL(`/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`, ctx.config.hub_url);
   const reply = await hubFetch(ctx, url, { accept: "application/json" }, LISTING_TIMEOUT_MS);
-  if (!reply.ok) throw refusal(reply.status, repo);
+  if (reply.status !== 200) throw refusal(reply.status, repo);
   const parsed = v.safeParse(Listing, await boundedJson(reply));
   if (!parsed.success) throw hubError("The hub sent a response that is not valid.");
   const files: HubModel["files"] = [];
@@ -156,7 +149,7 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
   };
 }
 
-async function boundedJson(reply: Response): Promise<unknown> {
+async function boundedJson(reply: Reply): Promise<unknown> {
   const { bytes, truncated } = await readUpTo(reply.body, MAX_LISTING_BYTES);
   if (truncated) throw hubError("The hub's answer is too long.");
   try {
@@ -230,19 +223,12 @@ async function downloadFile(
   if (received >= file.size) received = 0;
   const url = new URL(`/${model.repo}/resolve/${model.commit}/${file.path}`, ctx.config.hub_url);
   const reply = await hubFetch(ctx, url, received > 0 ? { range: `bytes=${received}-` } : {});
-  if (!reply.ok) throw refusal(reply.status, model.repo);
+  if (reply.status !== 200 && reply.status !== 206) throw refusal(reply.status, model.repo);
   if (reply.status !== 206) received = 0;
-  const out = await open(path, received > 0 ? "a" : "w");
   const guard = diskGuard(path, ctx.config.disk_reserve_bytes);
-  try {
-    for await (const chunk of reply.body ?? []) {
-      received += chunk.length;
-      if (received > file.size) throw hubError(`${file.path} is longer than the hub lists.`);
-      guard(chunk.length);
-      await out.write(chunk);
-      onBytes(received);
-    }
-  } finally {
-    await out.close();
-  }
+  await saveBody(reply, path, received, (chunk, after) => {
+    if (after > file.size) throw hubError(`${file.path} is longer than the hub lists.`);
+    guard(chunk);
+    onBytes(after);
+  });
 }

@@ -1,0 +1,190 @@
+/** Carries out imports in the background. The table is the queue: an import that a restart interrupted continues. */
+import { existsSync } from "node:fs";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { and, asc, eq, inArray, notInArray } from "drizzle-orm";
+import { requireRoom } from "../../accounts/quotas/service.ts";
+import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { datasetImport } from "../../db/schema/imports.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError } from "../../errors.ts";
+import { sha256File } from "../../lib/disk/manifest.ts";
+import { newId } from "../../lib/ids.ts";
+import { unseal } from "../../lib/sealed.ts";
+import { clean } from "../../lib/text/redact.ts";
+import { keepFile } from "../files/service.ts";
+import { copyPlace } from "./copy.ts";
+import type { ImportRow, Source, StoredOptions } from "./model.ts";
+import { placesOf } from "./places.ts";
+
+const AT_ONCE = 2;
+const PROGRESS_MS = 500;
+const FOLDER = "import-";
+
+interface Queue {
+  running: Map<string, AbortController>;
+  looking: boolean;
+  again: boolean;
+}
+const queueOf = perContext((ctx): Queue => {
+  const running: Queue["running"] = new Map();
+  ctx.signal.addEventListener("abort", () => {
+    for (const controller of running.values()) controller.abort();
+  });
+  return { running, looking: false, again: false };
+});
+
+/** What the credentials of an import are sealed for. */
+export const purposeOf = (org: string) => `import credentials of ${org}`;
+
+const folderOf = (ctx: Ctx, id: string) => ctx.files.path("tmp", FOLDER + id);
+
+/** Starts imports that wait. Can be called at any time, any number of times. */
+export function kickImports(ctx: Ctx): void {
+  const queue = queueOf(ctx);
+  if (queue.looking) {
+    queue.again = true;
+    return;
+  }
+  queue.looking = true;
+  void look(ctx, queue)
+    .catch((cause) => {
+      if (!ctx.signal.aborted) ctx.log("error", "could not look for datasets to import", { cause });
+    })
+    .finally(() => {
+      queue.looking = false;
+      if (!queue.again) return;
+      queue.again = false;
+      kickImports(ctx);
+    });
+}
+
+async function look(ctx: Ctx, queue: Queue) {
+  while (queue.running.size < AT_ONCE && !ctx.signal.aborted) {
+    const [row] = await ctx.db
+      .select()
+      .from(datasetImport)
+      .where(
+        and(
+          inArray(datasetImport.status, ["waiting", "running"]),
+          queue.running.size > 0 ? notInArray(datasetImport.id, [...queue.running.keys()]) : undefined,
+        ),
+      )
+      .orderBy(asc(datasetImport.createdAt))
+      .limit(1);
+    if (!row) return;
+    const stop = new AbortController();
+    queue.running.set(row.id, stop);
+    void carryOut(ctx, row, stop.signal)
+      .catch((cause) => {
+        if (!ctx.signal.aborted) ctx.log("error", "import could not be recorded", { import: row.id, cause });
+      })
+      .finally(() => {
+        queue.running.delete(row.id);
+        kickImports(ctx);
+      });
+  }
+}
+
+/** Stops a running import; its files are deleted when it has stopped. */
+export function stopImport(ctx: Ctx, id: string): void {
+  queueOf(ctx).running.get(id)?.abort();
+}
+
+const unfinished = (id: string) => and(eq(datasetImport.id, id), inArray(datasetImport.status, ["waiting", "running"]));
+
+const announceImport = (ctx: Ctx, row: ImportRow) =>
+  ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
+
+/** Changes the row of an unfinished import. @returns whether it still was unfinished */
+export async function updateImport(ctx: Ctx, row: ImportRow, values: Partial<ImportRow>): Promise<boolean> {
+  const changed = await ctx.write((tx) =>
+    tx.update(datasetImport).set(values).where(unfinished(row.id)).returning({ id: datasetImport.id }),
+  );
+  announceImport(ctx, row);
+  return changed.length > 0;
+}
+
+/** The source with its credentials. */
+function sourceOf(ctx: Ctx, row: ImportRow): Source {
+  const secret = row.secret ? (JSON.parse(unseal(ctx.secret, purposeOf(row.org), row.secret)) as object) : {};
+  return { ...(row.source as Source), ...secret };
+}
+
+async function carryOut(ctx: Ctx, row: ImportRow, signal: AbortSignal): Promise<void> {
+  const folder = folderOf(ctx, row.id);
+  try {
+    await copyAndKeep(ctx, row, folder, signal);
+  } catch (cause) {
+    // The server is stopping: the row stays as it is, and the next start continues it.
+    if (ctx.signal.aborted) return;
+    if (!signal.aborted) {
+      const known = cause instanceof AppError && cause.kind !== "internal";
+      if (!known) ctx.log("error", "import failed", { import: row.id, cause });
+      const error = known ? cause.message : `The import failed: ${clean(String(cause)).slice(0, 300)}`;
+      await updateImport(ctx, row, { status: "failed", error, secret: null, finishedAt: ctx.clock.now() });
+    }
+  }
+  await rm(folder, { recursive: true, force: true });
+}
+
+async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: AbortSignal): Promise<void> {
+  const actor: Actor = { userId: row.createdBy, org: row.org, role: "member", via: "system", keyId: null, email: null };
+  const [place] = await placesOf(ctx, sourceOf(ctx, row), signal);
+  if (!place) throw new AppError("not_found", "import_not_found", "There is no file to import.");
+  if (place.size !== null) await requireRoom(ctx, row.org, place.size);
+  if (!(await updateImport(ctx, row, { status: "running", filename: place.name, bytesTotal: place.size }))) return;
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, "file");
+  let savedAt = 0;
+  await copyPlace(ctx, {
+    place,
+    path,
+    signal,
+    onBytes(bytesDone, bytesTotal) {
+      if (ctx.clock.monotonic() - savedAt < PROGRESS_MS) return;
+      savedAt = ctx.clock.monotonic();
+      void updateImport(ctx, row, { bytesDone, bytesTotal }).catch(() => {});
+    },
+  });
+  const { size } = await stat(path);
+  if (size === 0) throw new AppError("invalid", "file_empty", `${place.name} is empty (0 bytes).`);
+  const received = { path, bytes: size, sha256: await sha256File(path), md5: null };
+  signal.throwIfAborted();
+  // Ended in the transaction that stores the file, so that neither a restart nor a cancellation makes a second one.
+  const datasetId = newId("dataset");
+  const end = async (tx: Db) => {
+    const progress = { bytesDone: size, bytesTotal: size, finishedAt: ctx.clock.now() };
+    const ended = await tx
+      .update(datasetImport)
+      .set({ status: "done", datasetId, secret: null, ...progress })
+      .where(unfinished(row.id))
+      .returning({ id: datasetImport.id });
+    if (ended.length === 0) throw new AppError("conflict", "import_ended", "The import was canceled.");
+  };
+  const given = { filename: place.name, purpose: "fine-tune" };
+  await keepFile(ctx, actor, received, given, { ...(row.options as StoredOptions), id: datasetId }, end);
+  announceImport(ctx, row);
+}
+
+/** Deletes copies whose import has ended, and continues the others. */
+async function resumeImports(ctx: Ctx): Promise<void> {
+  const tmp = ctx.files.path("tmp");
+  const names = existsSync(tmp) ? (await readdir(tmp)).filter((name) => name.startsWith(FOLDER)) : [];
+  const ids = names.map((name) => name.slice(FOLDER.length));
+  const open = await ctx.db
+    .select({ id: datasetImport.id })
+    .from(datasetImport)
+    .where(and(inArray(datasetImport.id, ids), inArray(datasetImport.status, ["waiting", "running"])));
+  const known = new Set(open.map(({ id }) => id));
+  for (const id of ids) if (!known.has(id)) await rm(folderOf(ctx, id), { recursive: true, force: true });
+  kickImports(ctx);
+}
+
+/** Continues imports after a start. @returns a function that stops it; running imports stop with the context */
+export function startImports(ctx: Ctx): () => void {
+  resumeImports(ctx).catch((cause) => {
+    if (!ctx.signal.aborted) ctx.log("error", "imports could not be continued", { cause });
+  });
+  return () => {};
+}
