@@ -52,6 +52,8 @@ describe("creating a deployment", () => {
   test("serves a fine-tuned model and its checkpoints in one process; stopping it ends the process", async () => {
     const { id: model, checkpoints } = await insertTuned(t.ctx, t.orgs.a);
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model, name: "Bank" } });
+    // Starting it is a use, not a request.
+    expect(made).toMatchObject({ last_request_at: null });
     const ready = await reach(made.id, "ready");
     const [work] = await t.ctx.db
       .select()

@@ -1,10 +1,15 @@
 // <ft-chart>: uPlot with shared axes and colors; hover values, smoothing, log scale, drag zoom with finer data, PNG and
 // CSV export, live points.
 
+import { chartImage } from "./chart-image.js";
 import { addPoints, align, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
 
 const MOST_POINTS = 4000;
+/** Lines differ by dashes too, for those who see colors alike. 2 is validation. */
+const DASHES = { 2: [5, 3], 4: [2, 3], 6: [8, 3, 2, 3], 8: [3, 2] };
+/** Whether values were measured at few steps, as in validation. */
+const measured = (one) => one.key.startsWith("eval/");
 const SMOOTHING = 0.85;
 
 const short = (value) => {
@@ -57,12 +62,17 @@ class Chart extends HTMLElement {
     this.where = this.time
       ? (x) => clock(x, 0)
       : (x) => `${this.dataset.axis} ${Math.round(x).toLocaleString("en-US")}`;
+    // A link with a range zooms every chart of the page; smoothing and scale belong to the large one.
     const query = new URLSearchParams(location.search);
     const [from, to] = (query.get("range") ?? "").split("-").map(Number);
-    this.range = !this.small && to > from ? [from, to] : null;
-    this.smoothing = false;
-    this.log = false;
+    this.range = to > from ? [from, to] : null;
+    this.zoomed = Boolean(this.range);
+    this.smoothing = !this.small && query.has("smooth");
+    this.log = !this.small && query.has("log");
+    this.plotBox.textContent = "No values yet";
     this.addTools();
+    const names = this.querySelector("[data-legend]");
+    for (const type of ["mouseover", "mouseleave"]) names.addEventListener(type, (event) => this.point(event));
     this.load();
     this.onBatch = ({ detail }) => this.take(detail);
     this.onTheme = () => this.draw();
@@ -102,20 +112,19 @@ class Chart extends HTMLElement {
       box.append(button);
       return button;
     };
-    const toggle = (name) => (button) => {
+    const toggle = (name, parameter) => (button) => {
       this[name] = !this[name];
       button.setAttribute("aria-pressed", String(this[name]));
+      this.keep(parameter, this[name] ? "1" : null);
       this.draw();
     };
     this.resetButton = add(this.time ? "All" : "Whole run", "Reset the zoom (double-click the chart)", () =>
       this.zoom(null),
     );
     this.resetButton.hidden = !this.range;
-    add("Smooth", "Moving average; the raw line stays visible", toggle("smoothing")).setAttribute(
-      "aria-pressed",
-      "false",
-    );
-    add("Log", "Logarithmic scale", toggle("log")).setAttribute("aria-pressed", "false");
+    const smooths = "Moving average of training values; the raw line stays visible";
+    add("Smooth", smooths, toggle("smoothing", "smooth")).setAttribute("aria-pressed", String(this.smoothing));
+    add("Log", "Logarithmic scale", toggle("log", "log")).setAttribute("aria-pressed", String(this.log));
     add("Table", "Show the values as a table", () => {
       const details = this.querySelector("[data-table]");
       details.open = !details.open;
@@ -171,7 +180,10 @@ class Chart extends HTMLElement {
     if (this.log)
       for (const column of aligned.slice(1))
         for (let i = 0; i < column.length; i++) if (column[i] !== undefined && !(column[i] > 0)) column[i] = null;
-    return this.smoothing ? [...aligned, ...aligned.slice(1).map((column) => smooth(column, SMOOTHING))] : aligned;
+    if (!this.smoothing) return aligned;
+    // Measured validation values stay where they were measured.
+    const soft = (column, i) => (measured(this.series[i]) ? column : smooth(column, SMOOTHING));
+    return [...aligned, ...aligned.slice(1).map(soft)];
   }
 
   draw() {
@@ -186,12 +198,13 @@ class Chart extends HTMLElement {
     const text = color(this.plotBox, "tone-muted");
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const stroke = (one) => color(this.plotBox, `series-${one.color}`);
-    const few = (one) => one.map.size <= 40;
+    const few = (one) => one.map.size <= 20;
+    const softened = (one) => this.smoothing && !measured(one);
     const raw = this.series.map((one) => ({
       label: one.label,
-      stroke: this.smoothing ? fade(stroke(one), 0.28) : stroke(one),
-      width: this.smoothing ? 1 : 1.5,
-      dash: one.color === 2 ? [5, 3] : undefined,
+      stroke: softened(one) ? fade(stroke(one), 0.28) : stroke(one),
+      width: softened(one) ? 1 : 1.5,
+      dash: DASHES[one.color],
       spanGaps: true,
       points: { show: few(one), size: 5, fill: stroke(one) },
     }));
@@ -199,7 +212,8 @@ class Chart extends HTMLElement {
       ? this.series.map((one) => ({
           label: one.label,
           stroke: stroke(one),
-          width: 2,
+          width: measured(one) ? 0 : 2,
+          dash: DASHES[one.color],
           spanGaps: true,
           points: { show: false },
         }))
@@ -213,6 +227,7 @@ class Chart extends HTMLElement {
         // The label of the last time is centered under the right edge.
         padding: [8, this.time ? 24 : 8, 0, 0],
         legend: { show: false },
+        focus: { alpha: 0.2 },
         cursor: {
           sync: { key: this.time ? "time" : "steps", setSeries: false },
           drag: { x: true, y: false },
@@ -220,7 +235,9 @@ class Chart extends HTMLElement {
         },
         scales: {
           x: { time: this.time, ...(this.range ? { range: () => this.range } : {}) },
-          y: this.log ? { distr: 3 } : { range: (_plot, low, high) => (this.max ? [0, this.max] : around(low, high)) },
+          y: this.log
+            ? { distr: 3, range: (_plot, low, high) => (low > 0 ? [low * 0.9, high * 1.1] : [0.1, 1]) }
+            : { range: (_plot, low, high) => (this.max ? [0, this.max] : around(low, high)) },
         },
         axes: [
           {
@@ -268,13 +285,24 @@ class Chart extends HTMLElement {
     this.range = range;
     this.zoomed = Boolean(range);
     this.resetButton.hidden = !range;
-    if (!this.small) {
-      const url = new URL(location.href);
-      if (range) url.searchParams.set("range", `${Math.floor(range[0])}-${Math.ceil(range[1])}`);
-      else url.searchParams.delete("range");
-      history.replaceState(history.state, "", url);
-    }
+    this.keep("range", range && `${Math.floor(range[0])}-${Math.ceil(range[1])}`);
     this.load();
+  }
+
+  /** Keeps a setting of the large chart in the address; null removes it. */
+  keep(name, value) {
+    if (this.small) return;
+    const url = new URL(location.href);
+    if (value) url.searchParams.set(name, value);
+    else url.searchParams.delete(name);
+    history.replaceState(history.state, "", url);
+  }
+
+  /** Draws the other lines fainter while the pointer is on a name of the legend. */
+  point(event) {
+    const at = [...event.currentTarget.children].indexOf(event.target.closest?.("li"));
+    const known = event.type !== "mouseleave" && at >= 0 && at < this.series.length;
+    this.plot?.setSeries(known ? at + 1 : null, { focus: true });
   }
 
   /** The legend: names with the values under the pointer, or the last ones. */
@@ -297,7 +325,7 @@ class Chart extends HTMLElement {
       path.setAttribute("d", "M0 4h14");
       path.setAttribute("stroke", "currentColor");
       path.setAttribute("stroke-width", "2");
-      if (one.color === 2) path.setAttribute("stroke-dasharray", "4 2");
+      if (DASHES[one.color]) path.setAttribute("stroke-dasharray", "4 2");
       swatch.append(path);
       const label = document.createElement("span");
       label.className = "label";
@@ -351,15 +379,13 @@ class Chart extends HTMLElement {
 
   savePng() {
     if (!this.plot) return;
-    const from = this.plot.ctx.canvas;
-    const canvas = document.createElement("canvas");
-    canvas.width = from.width;
-    canvas.height = from.height;
-    const paper = canvas.getContext("2d");
-    paper.fillStyle = color(this.plotBox, "tone-surface");
-    paper.fillRect(0, 0, canvas.width, canvas.height);
-    paper.drawImage(from, 0, 0);
-    canvas.toBlob((blob) => blob && this.save(blob, "png"));
+    const names = this.series.map((one) => ({ label: one.label, tone: color(this.plotBox, `series-${one.color}`) }));
+    const tones = { paper: color(this.plotBox, "tone-surface"), text: getComputedStyle(this).color };
+    const { fontFamily } = getComputedStyle(document.body);
+    const axes = { x: this.time ? "" : this.dataset.axis, title: this.dataset.title };
+    chartImage(this.plot.ctx.canvas, axes, names, { ...tones, fontFamily }).toBlob(
+      (blob) => blob && this.save(blob, "png"),
+    );
   }
 }
 

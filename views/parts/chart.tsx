@@ -54,7 +54,7 @@ export function Chart(props: {
           <div class="tools" data-tools />
         </div>
         <div class="plot waiting" data-plot>
-          <span>No values yet</span>
+          <span>Charts need JavaScript. The values are in the table below.</span>
         </div>
         <figcaption class="visually-hidden">
           {props.title} by {props.axis ?? "step"}. The values are in the table below.

@@ -45,7 +45,7 @@ export type DeploymentView = v.InferOutput<typeof DeploymentView>;
 /**
  * The view of a row.
  * @param active requests in flight
- * @param usedAt last use in this process, in milliseconds since 1970
+ * @param usedAt last request to this process, in milliseconds since 1970
  */
 export function deploymentView(row: DeploymentRow, active: number, usedAt: number | null): DeploymentView {
   return {

@@ -15,7 +15,7 @@ import { canMove } from "./state.ts";
 /** A row as the API shows it. */
 export function viewOf(ctx: Ctx, row: DeploymentRow): DeploymentView {
   const runtime = runtimeOf(ctx);
-  return deploymentView(row, runtime.active.get(row.id) ?? 0, runtime.used.get(row.id) ?? null);
+  return deploymentView(row, runtime.active.get(row.id) ?? 0, runtime.requested.get(row.id) ?? null);
 }
 
 /** Publishes that a deployment changed. */

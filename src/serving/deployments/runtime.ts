@@ -14,6 +14,8 @@ export interface Runtime {
   active: Map<string, number>;
   /** Last use in milliseconds since 1970, by deployment; stored in the row by the loop. */
   used: Map<string, number>;
+  /** Last request by deployment; starting one counts as a use, but not as a request. */
+  requested: Map<string, number>;
   /** Adapters loaded into an engine after its start, by serve job. */
   loaded: Map<string, Set<string>>;
   /** Earliest restart of a deployment whose engine terminated (milliseconds since 1970). */
@@ -43,6 +45,7 @@ function createRuntime(ctx: Ctx): Runtime {
     probedAt: new Map(),
     active: new Map(),
     used: new Map(),
+    requested: new Map(),
     loaded: new Map(),
     notBefore: new Map(),
     missed: new Map(),
@@ -81,6 +84,6 @@ export function nextChange(runtime: Runtime, ms: number): Promise<void> {
 
 /** Drops the state of a deleted deployment. */
 export function forget(runtime: Runtime, deploymentId: string): void {
-  for (const map of [runtime.active, runtime.used, runtime.notBefore, runtime.missed, runtime.since, runtime.probedAt])
+  for (const map of [runtime.active, runtime.used, runtime.requested, runtime.notBefore, runtime.missed, runtime.since, runtime.probedAt])
     map.delete(deploymentId);
 }

@@ -138,9 +138,10 @@ async function endDeployments(ctx: Ctx, which: SQL | undefined): Promise<void> {
  * @returns a function to call when the request is over
  */
 export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
-  const { active, used } = runtimeOf(ctx);
+  const { active, used, requested } = runtimeOf(ctx);
   active.set(deploymentId, (active.get(deploymentId) ?? 0) + 1);
   used.set(deploymentId, ctx.clock.now());
+  requested.set(deploymentId, ctx.clock.now());
   let over = false;
   return () => {
     if (over) return;

@@ -150,7 +150,7 @@ async function rest(ctx: Ctx, row: DeploymentRow, engine: Engine): Promise<void>
 async function storeHealth(ctx: Ctx, row: DeploymentRow, healthy: boolean): Promise<void> {
   const now = ctx.clock.now();
   if (!healthy || now - (row.healthyAt ?? 0) < HEALTH_WRITE_MS) return;
-  const lastRequestAt = Math.max(row.lastRequestAt ?? 0, runtimeOf(ctx).used.get(row.id) ?? 0) || null;
+  const lastRequestAt = Math.max(row.lastRequestAt ?? 0, runtimeOf(ctx).requested.get(row.id) ?? 0) || null;
   await ctx.write(
     (tx) => tx.update(deployment).set({ healthyAt: now, lastRequestAt }).where(eq(deployment.id, row.id)),
     { relaxed: true },

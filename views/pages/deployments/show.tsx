@@ -123,9 +123,26 @@ function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
   );
 }
 
-export function DeploymentPage(props: DeploymentProps) {
-  const { deployment, baseUrl } = props;
+function Example({ deployment, baseUrl }: Pick<DeploymentProps, "deployment" | "baseUrl">) {
   const message = `{"model": "${deployment.model}", "messages": [{"role": "user", "content": "Hello"}]}`;
+  return (
+    <section class="stack tight">
+      <h2>Example request</h2>
+      <Snippet
+        label="curl"
+        text={`curl ${baseUrl}/v1/chat/completions \\\n  -H "Authorization: Bearer ftl-…" -H "Content-Type: application/json" \\\n  -d '${message}'`}
+      />
+      <p class="small muted">
+        Replace <code>ftl-…</code> with an API key. <a href="/settings">Create one in Settings</a>.
+      </p>
+    </section>
+  );
+}
+
+export function DeploymentPage(props: DeploymentProps) {
+  const { deployment } = props;
+  // Before the first request there are no numbers, and the request is what is needed.
+  const fresh = deployment.last_request_at === null;
   return (
     <Layout
       title={deployment.name}
@@ -134,17 +151,9 @@ export function DeploymentPage(props: DeploymentProps) {
       live={{ topics: ["deployments"] }}
     >
       <div class="stack loose">
+        {fresh ? <Example {...props} /> : null}
         <DeploymentState {...props} />
-        <section class="stack tight">
-          <h2>Example request</h2>
-          <Snippet
-            label="curl"
-            text={`curl ${baseUrl}/v1/chat/completions \\\n  -H "Authorization: Bearer ftl-…" -H "Content-Type: application/json" \\\n  -d '${message}'`}
-          />
-          <p class="small muted">
-            Replace <code>ftl-…</code> with an API key. <a href="/settings">Create one in Settings</a>.
-          </p>
-        </section>
+        {fresh ? null : <Example {...props} />}
         <div class="columns">
           <section class="panel">
             <header>

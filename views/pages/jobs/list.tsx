@@ -102,7 +102,7 @@ const word = (key: string, label: string, text: (run: Run) => string | null | un
   wide: true,
   sort: key,
   render: (run) => (
-    <span class="muted clip" dir="auto">
+    <span class="muted clip words" title={text(run) ?? undefined} dir="auto">
       {text(run) ?? "–"}
     </span>
   ),
