@@ -84,6 +84,14 @@ export function nextChange(runtime: Runtime, ms: number): Promise<void> {
 
 /** Drops the state of a deleted deployment. */
 export function forget(runtime: Runtime, deploymentId: string): void {
-  for (const map of [runtime.active, runtime.used, runtime.requested, runtime.notBefore, runtime.missed, runtime.since, runtime.probedAt])
+  for (const map of [
+    runtime.active,
+    runtime.used,
+    runtime.requested,
+    runtime.notBefore,
+    runtime.missed,
+    runtime.since,
+    runtime.probedAt,
+  ])
     map.delete(deploymentId);
 }
