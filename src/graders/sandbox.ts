@@ -1,4 +1,5 @@
 /** The request to the sandbox program of Python graders and its verdict, the same for every kind of sandbox. */
+import { writeExact } from "../lib/text/exact-json.ts";
 import type { Sample } from "./template.ts";
 
 /**
@@ -53,5 +54,5 @@ export function verdictOf(exitCode: number | null, printed: string, stderr: stri
 /** The request in the form that the sandbox program reads. `hide`: paths that the grader must not see. */
 export function requestOf(job: PythonJob, limits: PythonLimits, isolation: "namespaces" | "container", hide: string[]) {
   const { seconds, memoryBytes: memory_bytes, diskBytes: disk_bytes } = limits;
-  return JSON.stringify({ ...job, isolation, seconds, memory_bytes, disk_bytes, hide });
+  return writeExact({ ...job, isolation, seconds, memory_bytes, disk_bytes, hide });
 }

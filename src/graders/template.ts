@@ -2,6 +2,7 @@
  * Templates of graders: `{{item.question}}`, `{{ sample.output_json.steps[0] }}`. They hold only paths and text and run
  * no code.
  */
+import { memberText, parseExact } from "../lib/text/exact-json.ts";
 
 /** The model's output in the form that graders use. */
 export interface Sample {
@@ -84,13 +85,15 @@ export function parseTemplate(source: string): Template {
   return { texts, slots };
 }
 
-function lookUp({ text, keys }: Slot, item: Record<string, unknown>, sample: Sample): unknown {
+/** The value of a slot as text: strings as they are, other values as JSON with the digits of the row. */
+function lookUp({ text, keys }: Slot, item: Record<string, unknown>, sample: Sample): string {
   const [root, ...rest] = keys;
   if (root === "sample" && rest[0] === "output_json" && sample.output_json === undefined)
     throw new TemplateError("sample", `{{${text}}}: the model's output is not JSON`);
   const kind = root === "item" ? "item" : "sample";
   let value: unknown = root === "item" ? item : sample;
   let path = root ?? "";
+  let parent: object = {};
   for (const key of rest) {
     const known = typeof value === "object" && value !== null && Object.hasOwn(value, key);
     if (!known) {
@@ -98,10 +101,11 @@ function lookUp({ text, keys }: Slot, item: Record<string, unknown>, sample: Sam
       const has = names.length ? `it has ${names.join(", ")}` : "it has no fields";
       throw new TemplateError(kind, `{{${text}}}: ${path} has no "${key}"; ${has}`);
     }
+    parent = value as object;
     value = (value as Record<string, unknown>)[key];
     path = `${path}.${key}`;
   }
-  return value;
+  return memberText(parent, rest.at(-1) ?? "");
 }
 
 const mib = (characters: number) => `${characters / 2 ** 20} Mi characters`;
@@ -118,12 +122,11 @@ export class Filling {
   /**
    * The pieces of a filled template. They are counted as they are created, so the limit applies before they are joined.
    */
-  private *pieces({ texts, slots }: Template, valueIn: (slot: Slot) => unknown): Generator<string> {
+  private *pieces({ texts, slots }: Template, textIn: (slot: Slot) => string): Generator<string> {
     let length = 0;
     for (const [n, text] of texts.entries()) {
       const slot = slots[n - 1];
-      const value = slot && valueIn(slot);
-      const filled = typeof value === "string" ? value : (JSON.stringify(value) ?? "");
+      const filled = slot ? textIn(slot) : "";
       length += filled.length + text.length;
       this.left -= filled.length + text.length;
       if (length > MAX_FILLED) throw new TemplateError("size", `the filled text is longer than ${mib(MAX_FILLED)}`);
@@ -136,8 +139,8 @@ export class Filling {
 
   /** Fills a template: strings as they are, other values as JSON. @throws TemplateError of any kind */
   fill(source: string): string {
-    const valueIn = (slot: Slot) => lookUp(slot, this.item, this.sample);
-    return [...this.pieces(parseTemplate(source), valueIn)].join("");
+    const textIn = (slot: Slot) => lookUp(slot, this.item, this.sample);
+    return [...this.pieces(parseTemplate(source), textIn)].join("");
   }
 
   /**
@@ -146,7 +149,7 @@ export class Filling {
    * @throws TemplateError of kind `item` or `size`
    */
   check(template: Template): void {
-    const valueIn = (slot: Slot) => {
+    const textIn = (slot: Slot) => {
       try {
         return lookUp(slot, this.item, this.sample);
       } catch (error) {
@@ -154,7 +157,7 @@ export class Filling {
         throw error;
       }
     };
-    for (const _ of this.pieces(template, valueIn));
+    for (const _ of this.pieces(template, textIn));
   }
 }
 
@@ -162,7 +165,7 @@ export class Filling {
 export function sampleOf(text: string, calls: unknown[] = []): Sample {
   const sample: Sample = { output_text: text, output_tools: calls, choices: [] };
   try {
-    sample.output_json = JSON.parse(text) as unknown;
+    sample.output_json = parseExact(text);
   } catch {
     // Without output_json: a template that uses it reports that.
   }

@@ -9,6 +9,7 @@ import { inference } from "../../src/db/schema/gateway.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { pythonRunner } from "../../src/graders/python.ts";
 import { createGrading } from "../../src/graders/training.ts";
+import { parseExact, writeExact } from "../../src/lib/text/exact-json.ts";
 import { flushUsage } from "../../src/serving/gateway/usage.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";
@@ -169,6 +170,20 @@ describe("completions of a trainer", () => {
     const trainer = await grading(check("eq", "{{sample.output_json.sum}}", "{{item.answer}}"));
     const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", { body: { samples } });
     expect(grades).toEqual([0, 0, 1].map((reward) => ({ reward, error: null })));
+  });
+
+  test("are compared with the digits and the order of keys that the row has", async () => {
+    const trainer = await grading(check("eq", "{{sample.output_text}}", "{{item.answer}} {{item.all}}"));
+    const answers = [
+      {
+        item: parseExact('{"answer":1.0,"all":{"b":[2.50],"1":9007199254740993}}'),
+        output: '1.0 {"b":[2.50],"1":9007199254740993}',
+      },
+      { item: parseExact('{"answer":9007199254740993,"all":true}'), output: "9007199254740992 true" },
+    ];
+    const sent = { raw: writeExact({ samples: answers }), headers: { "content-type": "application/json" } };
+    const { grades } = await trainer.json<{ grades: object[] }>("POST", "/grade", sent);
+    expect(grades).toEqual([1, 0].map((reward) => ({ reward, error: null })));
   });
 
   test("have their tool calls in output_tools, as OpenAI documents it", async () => {

@@ -10,6 +10,7 @@ from jobs import full_reply, rows_of, train_reply
 from pair import preload
 from test_train import resume_entry
 
+from finetune_trainer.data import exact
 from finetune_trainer.data.rows import question_of, tokenize
 from finetune_trainer.data.tool_calls.answers import Answer
 from finetune_trainer.model.load import load_tokenizer
@@ -155,3 +156,8 @@ def test_requests_for_grades_are_small():
     samples = [{"item": {"text": "x" * 900_000}, "output": "y"} for _ in range(3)]
     assert [len(part) for part in parts(samples)] == [2, 1]
     assert [len(part) for part in parts([{"item": {}, "output": ""}] * 19)] == [8, 8, 3]
+
+
+def test_rows_are_sent_to_the_grader_with_the_digits_that_they_have():
+    text = '{"a":1.0,"b":[2.50,1e5,"3.0"],"c":9007199254740993,"d":0.12345678901234567890}'
+    assert exact.dumps(exact.loads(text)).decode() == text

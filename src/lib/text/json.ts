@@ -1,5 +1,6 @@
 /** Parses JSON from clients; its nesting depth is checked on the bytes, before parsing. */
 import { AppError } from "../../errors.ts";
+import { parseExact } from "./exact-json.ts";
 import { wellFormedJson } from "./well-formed.ts";
 
 /** Maximum nesting of lists and objects in a request. Real requests need about a dozen levels. */
@@ -41,6 +42,8 @@ interface ParseOptions {
   code?: string;
   /** Replaces halves of surrogate pairs and NULs by U+FFFD instead of keeping them. */
   repair?: boolean;
+  /** Keeps the digits of numbers and the order of keys for `writeExact`. */
+  exact?: boolean;
 }
 
 /**
@@ -48,11 +51,12 @@ interface ParseOptions {
  * @throws AppError `body_too_deep`, or `code` (400) when it is not valid JSON
  */
 export function parseJson(bytes: Uint8Array, options: ParseOptions = {}): unknown {
-  const { limit = MAX_JSON_DEPTH, code = "body_not_parsable", repair = false } = options;
+  const { limit = MAX_JSON_DEPTH, code = "body_not_parsable", repair = false, exact = false } = options;
   if (isTooDeep(bytes, limit)) throw tooDeep(limit);
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return JSON.parse(repair ? wellFormedJson(text) : text);
+    const given = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    const text = repair ? wellFormedJson(given) : given;
+    return exact ? parseExact(text) : JSON.parse(text);
   } catch (cause) {
     throw new AppError(
       "invalid",

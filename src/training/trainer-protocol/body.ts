@@ -13,12 +13,18 @@ export function readBytes(request: Request, max = MAX_PART_BYTES): Promise<Uint8
 }
 
 /**
- * The body as JSON. Characters that a tokenizer has split (half a surrogate pair) and NUL become U+FFFD.
+ * The body as JSON, with the digits of its numbers. Characters that a tokenizer has split (half a surrogate pair) and
+ * NUL become U+FFFD.
  * @throws AppError `body_not_json`, `body_too_deep` (400), `body_too_large` (413), `wrong_content_type` (415)
  */
 export async function readJson(request: Request, max = MAX_PART_BYTES): Promise<unknown> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/json\b/i.test(type))
     throw new AppError("unsupported_media", "wrong_content_type", "Send JSON with `content-type: application/json`.");
-  return parseJson(await readBytes(request, max), { limit: MAX_DEPTH, code: "body_not_json", repair: true });
+  return parseJson(await readBytes(request, max), {
+    limit: MAX_DEPTH,
+    code: "body_not_json",
+    repair: true,
+    exact: true,
+  });
 }

@@ -37,12 +37,15 @@ const ToolCall = v.strictObject({
   function: v.strictObject({ name: v.string(), arguments: v.string() }),
 });
 
+const isRecord = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
+
 /** `POST /grade` */
 export const GradeRequest = v.strictObject({
   samples: v.pipe(
     v.array(
       v.strictObject({
-        item: v.record(v.string(), v.unknown()),
+        // The object itself, not a copy: it knows the digits of its numbers.
+        item: v.custom<Record<string, unknown>>(isRecord, "must be an object"),
         output: v.pipe(v.string(), v.maxLength(500_000, "must have at most 500,000 characters")),
         tools: v.optional(v.pipe(v.array(ToolCall), v.maxLength(1000, "must have at most 1,000 calls"))),
       }),

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ..data import exact
 from ..data.tool_calls.answers import Answer
 from ..protocol.connection import Busy, HttpFailure
 from ..protocol.failures import TrainingFailed
@@ -21,6 +22,7 @@ ANSWER_S = 900
 BUSY_LIMIT_S = 1800
 # Tries when the grader's own model or sandbox failed, and the pause between them in seconds.
 TRIES, PAUSE_S = 3, 5.0
+JSON_TYPE = {"content-type": "application/json"}
 ADVICE = "Run the grader on a single row (POST /v1/fine_tuning/alpha/graders/run), fix it, and start the job again."
 
 
@@ -75,7 +77,7 @@ class Grading:
 
         def once() -> list[dict[str, Any]]:
             try:
-                return self._connection.json("POST", "/grade", {"samples": samples})["grades"]
+                return self._connection.json("POST", "/grade", exact.dumps({"samples": samples}), JSON_TYPE)["grades"]
             except OSError as error:
                 if not isinstance(error, Busy) or time.monotonic() < until:
                     raise
