@@ -144,6 +144,8 @@ test("teams are created, renamed, limited and given members; keys of the old tea
   await t.json("POST", `/v1/admin/orgs/${made.id}`, { body: { name: "Delta" } });
   await t.json("POST", `/v1/admin/users/${t.users.member}`, { body: { organization: made.id } });
   expect(await userOf(t.emails.member)).toMatchObject({ organization: made.id, organization_name: "Delta" });
+  const { data: orgs } = await t.json<{ data: Org[] }>("GET", "/v1/admin/orgs");
+  expect(orgs.find(({ id }) => id === made.id)?.members).toBe(1);
   expect((await t.request("GET", "/v1/me", { as: "member" })).status).toBe(401);
   expect(await statusOf("POST", `/v1/admin/users/${t.users.member}`, { organization: "org-none" })).toBe(404);
   await t.json("POST", `/v1/admin/users/${t.users.member}`, { body: { organization: t.orgs.a } });

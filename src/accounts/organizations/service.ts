@@ -1,5 +1,5 @@
 /** Organizations of the installation, for its administrators: list, rename, limits. */
-import { asc, eq, gt, type SQL, sql } from "drizzle-orm";
+import { asc, count, eq, gt, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { member, organization } from "../../db/schema/auth.ts";
 import { notFound } from "../../errors.ts";
@@ -12,10 +12,12 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
       id: organization.id,
       name: organization.name,
       createdAt: organization.createdAt,
-      members: sql<number>`(select count(*) from ${member} where ${member.organizationId} = ${organization.id})`,
+      members: count(member.id),
     })
     .from(organization)
+    .leftJoin(member, eq(member.organizationId, organization.id))
     .where(condition)
+    .groupBy(organization.id)
     .orderBy(asc(organization.id))
     .limit(limit);
   return rows.map(({ createdAt, ...row }) => ({ ...row, createdAt: createdAt.getTime() }));
