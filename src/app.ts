@@ -7,6 +7,7 @@ import { adminPages } from "../views/pages/admin/routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
+import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
 import { datasetRepairPages } from "../views/pages/datasets/repair-routes.tsx";
@@ -220,6 +221,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   datasetsApi,
   datasetRepairApi,
   datasetMappingApi,
+  importsPages,
   datasetsPages,
   datasetRepairPages,
   modelsApi,

@@ -7,6 +7,7 @@ import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datas
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { host } from "../../src/db/schema/hosts.ts";
+import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
@@ -18,6 +19,7 @@ import { insertTuned, readyBase } from "./models.ts";
 export interface Everything {
   file: string;
   upload: string;
+  import: string;
   dataset: string;
   version: string;
   base: string;
@@ -52,6 +54,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
   const ids = {
     file: newId("file"),
     upload: newId("upload"),
+    import: newId("datasetImport"),
     dataset: newId("dataset"),
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
@@ -82,6 +85,8 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       status: "pending",
       expiresAt: at.createdAt + 3_600_000,
     });
+    const source = { type: "path", path: "/nowhere" };
+    await tx.insert(datasetImport).values({ id: ids.import, org, source, options: {}, status: "waiting", ...at });
     await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
     await tx.insert(datasetVersion).values({
       id: ids.version,

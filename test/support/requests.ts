@@ -26,8 +26,8 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/v1/uploads/": (e) => ({ id: e.upload }),
   "/v1/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1", line: "1" }),
   "/datasets/": (e) => ({ id: e.dataset, version: e.version, versionId: e.version, number: "1", line: "1" }),
-  "/v1/datasets/imports/": () => ({ id: "none" }),
-  "/datasets/imports/": () => ({ id: "none" }),
+  "/v1/datasets/imports/": (e) => ({ id: e.import }),
+  "/datasets/imports/": (e) => ({ id: e.import }),
   "/v1/dataset_versions/": (e) => ({ id: e.version }),
   "/v1/exports/": (e) => ({ id: e.export }),
   "/v1/hosts/": (e) => ({ id: e.host }),
@@ -74,6 +74,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/admin/orgs": () => ({ name: "matrix" }),
   "POST /v1/admin/orgs/:id": () => ({ name: "matrix" }),
   "POST /v1/datasets": (e) => ({ file_id: e.file }),
+  "POST /datasets/imports": () => ({ type: "path", path: "/nowhere" }),
   "POST /v1/datasets/import": () => ({ source: { type: "path", path: "/nowhere" } }),
   "POST /v1/datasets/:id/rows": () => ({
     messages: [

@@ -1,6 +1,7 @@
 /** The list of datasets with the upload form. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
+import type { ImportView } from "../../../src/data/imports/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatInteger } from "../../../src/lib/text/format.ts";
 import { ActionButton } from "../../parts/form.tsx";
@@ -10,6 +11,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
+import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, TYPE_WORDS } from "./row-type.tsx";
 
 const COLUMNS: Column<DatasetView>[] = [
@@ -155,21 +157,29 @@ function UploadForm() {
   );
 }
 
-export function DatasetsPage({ formats, ...rows }: Listed<DatasetView> & { formats: readonly Format[] }) {
+export function DatasetsPage({
+  formats,
+  imports,
+  ...rows
+}: Listed<DatasetView> & { formats: readonly Format[]; imports: ImportView[] }) {
   return (
     <ListPage
       title="Datasets"
       of={LIST}
       {...rows}
       actions={
-        <a class="button primary" href="#upload" data-new>
-          <Icon name="upload" />
-          Upload
-        </a>
+        <div class="row">
+          <ImportForm />
+          <a class="button primary" href="#upload" data-new>
+            <Icon name="upload" />
+            Upload
+          </a>
+        </div>
       }
     >
       <UploadForm />
       <Formats formats={formats} />
+      <ImportList imports={imports} />
     </ListPage>
   );
 }

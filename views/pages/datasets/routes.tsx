@@ -17,6 +17,8 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
+import { importsShown } from "./import-routes.tsx";
+import { ImportList } from "./imports.tsx";
 import { DatasetList, DatasetsPage } from "./list.tsx";
 import { mappingProps } from "./mapping-routes.tsx";
 import type { RowItem } from "./row-type.tsx";
@@ -169,8 +171,9 @@ const handlers = (ctx: Ctx) => ({
     const page = { after: query.after || undefined, search: query.q, limit: PAGE };
     const views = (await listDatasets(ctx, actor, page)).map((row) => datasetView(row.dataset, row.version));
     const of = listed(views, PAGE);
-    return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} />, {
-      fragments: { datasets: () => <DatasetList {...of} /> },
+    const imports = await importsShown(ctx, actor);
+    return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} imports={imports} />, {
+      fragments: { datasets: () => <DatasetList {...of} />, imports: () => <ImportList imports={imports} /> },
     });
   },
   /** Answers the upload script with JSON, also on errors, because it shows the message next to the file. */

@@ -1,0 +1,139 @@
+/** Imports on the page of datasets: the form that starts one, and those that are running or have failed. */
+import type { ImportView } from "../../../src/data/imports/model.ts";
+import { formatBytes } from "../../../src/lib/text/format.ts";
+import { usePage } from "../../context.ts";
+import { ActionButton, Field, SheetForm, TextField } from "../../parts/form.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { liveOn, Table } from "../../parts/table.tsx";
+import { Progress } from "../../parts/value.tsx";
+
+const SOURCES = [
+  ["huggingface", "Hugging Face hub"],
+  ["url", "Web address (HTTPS)"],
+  ["s3", "S3 bucket"],
+  ["path", "Directory of the server"],
+] as const;
+
+/** The form over the page. Only the fields of the chosen source are shown. */
+export function ImportForm() {
+  return (
+    <SheetForm
+      id="import"
+      action="/datasets/imports"
+      label="Import"
+      icon="download"
+      title="Import a dataset"
+      verb="Import"
+      buttonClass="button"
+    >
+      <Field
+        id="import-type"
+        label="Where the data is"
+        render={(ids) => (
+          <select name="type" {...ids}>
+            {SOURCES.map(([value, label]) => (
+              <option value={value}>{label}</option>
+            ))}
+          </select>
+        )}
+      />
+      <div class="of-source huggingface stack">
+        <TextField name="repo" label="Dataset" placeholder="name/dataset" />
+        <div class="fields">
+          <TextField name="revision" label="Revision" placeholder="main" />
+          <TextField name="config" label="Configuration" />
+          <TextField name="split" label="Split" placeholder="train" />
+        </div>
+        <TextField name="file" label="File" hint="One file of the repository, instead of a split." />
+        <TextField name="token" label="Access token" type="password" autocomplete="off" hint="For gated datasets." />
+      </div>
+      <div class="of-source url stack">
+        <TextField name="url" label="Address" type="url" placeholder="https://…" />
+        <TextField
+          name="authorization"
+          label="Authorization"
+          type="password"
+          autocomplete="off"
+          hint="A header for this address only, such as Bearer …"
+        />
+      </div>
+      <div class="of-source s3 stack">
+        <TextField name="endpoint" label="Endpoint" type="url" placeholder="https://s3.eu-central-1.amazonaws.com" />
+        <div class="fields">
+          <TextField name="bucket" label="Bucket" />
+          <TextField name="region" label="Region" placeholder="us-east-1" />
+        </div>
+        <TextField name="key" label="Key" placeholder="data/train.jsonl" />
+        <div class="fields">
+          <TextField name="access_key_id" label="Access key" autocomplete="off" />
+          <TextField name="secret_access_key" label="Secret key" type="password" autocomplete="off" />
+        </div>
+      </div>
+      <div class="of-source path stack">
+        <TextField name="path" label="Path" placeholder="/data/train.jsonl" />
+      </div>
+      <TextField name="name" label="Name of the dataset" placeholder="the name of the file" />
+      <p class="small muted">Credentials are stored encrypted, and deleted when the import ends.</p>
+    </SheetForm>
+  );
+}
+
+/** What an import copies, in a few words. */
+function placeOf({ source, filename }: ImportView): string {
+  const place = source.repo ?? source.url ?? source.path ?? `${source.bucket}/${source.key}`;
+  return filename && !place.endsWith(filename) ? `${place}, ${filename}` : place;
+}
+
+/** Imports that run, wait or have failed; nothing when there are none. */
+export function ImportList({ imports }: { imports: ImportView[] }) {
+  const { url } = usePage();
+  return (
+    <div id="imports" {...liveOn(url, "datasets")}>
+      {imports.length > 0 ? (
+        <section class="panel" aria-label="Imports">
+          <Table
+            label="Imports"
+            rows={imports}
+            rowId={(row) => row.id}
+            columns={[
+              {
+                key: "place",
+                label: "Import",
+                name: true,
+                render: (row) => (
+                  <div class="stack tight">
+                    <span class="wrap-any">{placeOf(row)}</span>
+                    {row.error ? <span class="small bad-text wrap-any">{row.error}</span> : null}
+                  </div>
+                ),
+              },
+              {
+                key: "state",
+                label: "State",
+                render: (row) =>
+                  row.status === "running" ? (
+                    <Progress
+                      label={`Importing ${placeOf(row)}`}
+                      fraction={row.bytes ? row.bytes_done / row.bytes : null}
+                      left={`${formatBytes(row.bytes_done)}${row.bytes ? ` of ${formatBytes(row.bytes)}` : ""}`}
+                    />
+                  ) : (
+                    <StateBadge state={row.status} />
+                  ),
+              },
+              {
+                key: "cancel",
+                label: "",
+                end: true,
+                render: (row) =>
+                  row.status === "failed" ? null : (
+                    <ActionButton action={`/datasets/imports/${row.id}/cancel`}>Cancel</ActionButton>
+                  ),
+              },
+            ]}
+          />
+        </section>
+      ) : null}
+    </div>
+  );
+}
