@@ -101,6 +101,8 @@ export function decide(
     return { outcome: "ask", message, reading };
   }
   reading.used = found.mapping;
-  const remark = `${shape ? `${shape.title}, ` : ""}${describe(found.mapping)}`;
+  const remark = shape
+    ? `${shape.title}, ${describe(found.mapping)}; its other fields are not used`
+    : describe(found.mapping);
   return { outcome: "read", format: mappedFormat(found.mapping, columns, shape !== null), remark, reading };
 }

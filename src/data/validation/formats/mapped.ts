@@ -3,8 +3,7 @@ import type { TextLayout } from "../fast-path/text-row.ts";
 import type { Column } from "../mapping/columns.ts";
 import { compact, describe, fieldsOf, type Mapping, typeOf } from "../mapping/model.ts";
 import { readMapped, readPair } from "../mapping/read.ts";
-import { flat } from "../mapping/shapes/shapes.ts";
-import { hasBranches } from "../mapping/shapes/trees.ts";
+import { flat, shapeOf } from "../mapping/shapes/shapes.ts";
 import { createThreads } from "../mapping/threads.ts";
 import type { JsonObject } from "../rows/chat.ts";
 import type { Problems } from "../rows/problems.ts";
@@ -40,9 +39,10 @@ function layoutOf(mapping: Mapping, columns: Column[]): TextLayout | undefined {
   return { system, pair: { user, assistant: completion }, silent: mapping.unused };
 }
 
-/** The fields of a nested export. A branch that was not shown is reported. */
+/** The fields of a nested export. What is left out is reported. */
 function flatten(row: JsonObject, problems: Problems): JsonObject {
-  if (hasBranches(row)) problems.add("branch_chosen", "mapping", row.title);
+  const rest = shapeOf(row)?.rest?.(row);
+  if (rest) problems.add("branch_chosen", "", row, rest);
   return flat(row);
 }
 

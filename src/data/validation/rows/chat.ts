@@ -119,6 +119,10 @@ function toolTurn(source: JsonObject, turn: Message, path: string, problems: Pro
   if (id !== undefined) turn.tool_call_id = id;
 }
 
+/** True for images, audio or video beside the content, without which the text says something else. */
+const isMedia = (key: string, value: unknown): boolean =>
+  /^(image|audio|video)s?(_urls?)?$/.test(key) && (!Array.isArray(value) || value.length > 0);
+
 /** One message of any accepted dialect as a canonical turn, or null when it is not a valid message. */
 function readMessage(source: unknown, path: string, problems: Problems, open: Open): Message | null {
   if (!isObject(source)) {
@@ -136,7 +140,7 @@ function readMessage(source: unknown, path: string, problems: Problems, open: Op
   }
   for (const key of Object.keys(source))
     if (!KNOWN_MESSAGE_FIELDS.has(key) && !(role === "assistant" && REASONING_FIELDS.has(key)) && source[key] !== null)
-      problems.add("ignored_field", `${path}.${key}`, source[key]);
+      problems.add(isMedia(key, source[key]) ? "unsupported_content" : "ignored_field", `${path}.${key}`, source[key]);
   const text = textOf(source, `${path}.content`, problems);
   const turn: Message = { role, content: text ?? "" };
   const weight = weightOf(source, role, path, problems);

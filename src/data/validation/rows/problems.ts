@@ -192,7 +192,7 @@ export const PROBLEMS = {
   prompt_repeated: info("The answers begin with the prompt; it was taken off."),
   scores_swapped: info("The scores contradict chosen and rejected. The answer with the better score was chosen."),
   best_and_worst: info("Of several scored answers, the best and the worst became the pair."),
-  branch_chosen: info("The conversation has several branches. The one that was shown last was read."),
+  branch_chosen: info("The export has more than one version of the conversation. One of them was read."),
   threads: info("Rows that refer to each other became conversations."),
   null_padding: info(
     "Null was removed from tool definitions and tool calls: the schema does not allow it, or every call has the same keys.",

@@ -31,6 +31,10 @@ export function readLabelStudio(row: JsonObject): JsonObject {
   return flat;
 }
 
+/** Annotations beside the last one. */
+export const labelStudioRest = ({ annotations }: JsonObject): string | null =>
+  Array.isArray(annotations) && annotations.length > 1 ? "of several annotations, the last one was read" : null;
+
 export const isArgilla = (row: JsonObject): boolean =>
   isObject(row.fields) && (isObject(row.responses) || Array.isArray(row.responses));
 
@@ -48,4 +52,11 @@ function answersIn(responses: unknown): [string, unknown][] {
 
 export function readArgilla(row: JsonObject): JsonObject {
   return { ...(row.fields as JsonObject), ...Object.fromEntries(answersIn(row.responses)) };
+}
+
+/** Answers of other annotators. */
+export function argillaRest({ responses }: JsonObject): string | null {
+  const lists = Array.isArray(responses) ? [responses] : Object.values(isObject(responses) ? responses : {});
+  const hasOthers = lists.some((list) => Array.isArray(list) && list.length > 1);
+  return hasOthers ? "of several annotators, the first one was read" : null;
 }

@@ -64,6 +64,16 @@ export function readApiLog(row: JsonObject): JsonObject {
   return tools?.length ? { messages, tools } : { messages };
 }
 
+/** Choices beside the first one, and tools that are no functions. */
+export function logRest(row: JsonObject): string | null {
+  const call = callOf(row);
+  if (Array.isArray(call?.answer.choices) && call.answer.choices.length > 1)
+    return "of several choices, the first one was read";
+  const tools = call?.request.tools;
+  const isOther = Array.isArray(tools) && (toolsOf(tools)?.length ?? 0) < tools.length;
+  return isOther ? "tools that are not functions were left out" : null;
+}
+
 /** The turns of an input or output of a trace; null when it is neither text nor turns. */
 function sideOf(given: unknown, role: string): unknown[] | null {
   const value = fromJsonText(given);

@@ -1,8 +1,8 @@
 /** The exports and logs whose rows are nested: each is recognized by its structure and becomes a flat row. */
 import type { JsonObject } from "../../rows/chat.ts";
-import { isArgilla, isLabelStudio, readArgilla, readLabelStudio } from "./annotations.ts";
-import { isApiLog, isRun, isTrace, readApiLog, readRun, readTrace } from "./logs.ts";
-import { isChatgptExport, isOasstTree, readChatgptExport, readOasstTree } from "./trees.ts";
+import { argillaRest, isArgilla, isLabelStudio, labelStudioRest, readArgilla, readLabelStudio } from "./annotations.ts";
+import { isApiLog, isRun, isTrace, logRest, readApiLog, readRun, readTrace } from "./logs.ts";
+import { chatgptRest, isChatgptExport, isOasstTree, oasstRest, readChatgptExport, readOasstTree } from "./trees.ts";
 
 interface Shape {
   /** The name for display. */
@@ -10,16 +10,18 @@ interface Shape {
   matches(row: JsonObject): boolean;
   /** The row with fields that a mapping can name. */
   flatten(row: JsonObject): JsonObject;
+  /** What was left out in favor of what was read, as a sentence; null when nothing was. */
+  rest?(row: JsonObject): string | null;
 }
 
 const SHAPES: Shape[] = [
-  { title: "ChatGPT export", matches: isChatgptExport, flatten: readChatgptExport },
-  { title: "Open Assistant tree", matches: isOasstTree, flatten: readOasstTree },
-  { title: "OpenAI request log", matches: isApiLog, flatten: readApiLog },
+  { title: "ChatGPT export", matches: isChatgptExport, flatten: readChatgptExport, rest: chatgptRest },
+  { title: "Open Assistant tree", matches: isOasstTree, flatten: readOasstTree, rest: oasstRest },
+  { title: "OpenAI request log", matches: isApiLog, flatten: readApiLog, rest: logRest },
   { title: "Langfuse trace", matches: isTrace, flatten: readTrace },
   { title: "LangSmith run", matches: isRun, flatten: readRun },
-  { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio },
-  { title: "Argilla export", matches: isArgilla, flatten: readArgilla },
+  { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio, rest: labelStudioRest },
+  { title: "Argilla export", matches: isArgilla, flatten: readArgilla, rest: argillaRest },
 ];
 
 export const shapeOf = (row: JsonObject): Shape | null => SHAPES.find((shape) => shape.matches(row)) ?? null;

@@ -52,10 +52,16 @@ export function readChatgptExport(row: JsonObject): JsonObject {
   return { messages: chatgptMessages(nodes, leaf) };
 }
 
-/** True when a node of the tree has two answers, so that one of them is chosen. */
-export const hasBranches = (row: JsonObject): boolean =>
-  isObject(row.mapping) &&
-  Object.values(row.mapping).some((node) => isObject(node) && Array.isArray(node.children) && node.children.length > 1);
+/** Other branches, and messages to and from tools, which the chat did not show. */
+export function chatgptRest(row: JsonObject): string | null {
+  const nodes = Object.values(row.mapping as JsonObject).filter(isObject);
+  if (nodes.some(({ children }) => Array.isArray(children) && children.length > 1))
+    return "of several branches, the one that was shown last was read";
+  const isTool = (message: unknown) =>
+    isObject(message) &&
+    ((isObject(message.author) && message.author.role === "tool") || (message.recipient ?? "all") !== "all");
+  return nodes.some(({ message }) => isTool(message)) ? "messages to and from tools were left out" : null;
+}
 
 export const isOasstTree = (row: JsonObject): boolean =>
   isObject(row.prompt) && "replies" in row.prompt && typeof row.prompt.text === "string";
@@ -73,4 +79,11 @@ export function readOasstTree(row: JsonObject): JsonObject {
   // A prompt that nobody answered after the last reply is not part of the conversation.
   while (messages.length > 2 && messages.at(-1)?.role === "prompter") messages.pop();
   return { messages };
+}
+
+/** Replies beside the best ones. */
+export function oasstRest(row: JsonObject): string | null {
+  const hasOthers = (node: unknown): boolean =>
+    isObject(node) && Array.isArray(node.replies) && (node.replies.length > 1 || node.replies.some(hasOthers));
+  return hasOthers(row.prompt) ? "of several replies, the best one was read" : null;
 }
