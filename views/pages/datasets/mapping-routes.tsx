@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { mappingFrom, readingOf, reusableMappings } from "../../../src/data/datasets/mapping.ts";
 import { getDataset } from "../../../src/data/datasets/service.ts";
 import { createVersion } from "../../../src/data/datasets/versions.ts";
+import { fieldsOf } from "../../../src/data/validation/mapping/model.ts";
 import { previewOf } from "../../../src/data/validation/mapping/preview.ts";
 import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -36,13 +37,17 @@ export async function mappingProps(
   const dataset = await getDataset(ctx, actor, id);
   const { version, reading } = await readingOf(ctx, actor, id, versionId || undefined);
   const { columns } = reading;
-  const start = from ? await mappingFrom(ctx, actor, from) : (reading.used ?? reading.proposed ?? {});
+  const other = from ? await mappingFrom(ctx, actor, from) : null;
+  const names = new Set(columns.map(({ name }) => name));
+  const isOther = other && !fieldsOf(other).some((name) => names.has(name));
+  const start = (isOther ? null : other) ?? reading.used ?? reading.proposed ?? {};
   const choices: MappingChoices = body ? choicesIn(body, columns) : choicesOf(start, columns);
+  const asked = version.status === "needs_mapping" ? reading.reason : "";
   const { mapping, error } = mappingOf(choices, columns);
   return {
     dataset: { id: dataset.id, name: dataset.name },
     versionId: version.id,
-    reason: version.status === "needs_mapping" ? reading.reason : "",
+    reason: isOther ? "The file has none of the fields of that mapping." : asked,
     columns,
     choices,
     preview: previewOf(reading, mapping),

@@ -128,21 +128,22 @@ export function describe(mapping: Mapping): string {
   return `${WORDS[typeOf(mapping)]} rows: ${[...parts, ...good, ...items, ...unused].join(", ")}`;
 }
 
-/** Why a mapping cannot make rows of its type, or null. */
+/** Why a mapping cannot make rows of its type, as the end of a sentence; null when it can. */
 export function incomplete(mapping: Mapping): string | null {
   const type = typeOf(mapping);
-  const conversation = Boolean(mapping.messages) || Boolean(mapping.prompt);
-  if (mapping.parent_id && !mapping.id) return "`parent_id` needs `id`, the field that it refers to";
-  if (mapping.role && mapping.text) return mapping.id ? null : "`id` needs the field that names the conversation";
-  if (type === "text") return mapping.text ? null : "`text` needs a field";
+  const hasPrompt = Boolean(mapping.messages) || Boolean(mapping.prompt);
+  const without = (part: string) => `it has no field for ${part}`;
+  if (mapping.parent_id && !mapping.id) return without("the row id, to which the id of the row before refers");
+  if (mapping.role && mapping.text) return mapping.id ? null : without("the id of the conversation");
+  if (type === "text") return mapping.text ? null : without("the text");
   if (type === "preference") {
-    if (mapping.responses) return mapping.prompt || mapping.messages ? null : "`prompt` needs a field";
-    return mapping.chosen && mapping.rejected ? null : "`chosen` and `rejected` need a field each";
+    if (mapping.responses) return hasPrompt ? null : without("the prompt");
+    return mapping.chosen && mapping.rejected ? null : without("the chosen and the rejected answer");
   }
-  if (!conversation) return '"prompt" needs a column, or `messages`';
+  if (!hasPrompt) return without("the prompt or the messages");
   if (type === "prompt") return null;
-  if (!mapping.messages && !mapping.completion) return '"completion" needs a column';
+  if (!mapping.messages && !mapping.completion) return without("the completion");
   if (mapping.prompt === mapping.completion && mapping.prompt !== undefined)
     return "prompt and completion cannot be the same column";
-  return type === "unpaired" && !mapping.label ? "`label` needs a field" : null;
+  return type === "unpaired" && !mapping.label ? without("the label") : null;
 }
