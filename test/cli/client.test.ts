@@ -163,6 +163,23 @@ describe("datasets", () => {
     expect((await run(["dataset", "show", id])).code).toBe(4);
   }, 60_000);
 
+  test("a file is read by a mapping: from a file, by parts, and as another dataset was", async () => {
+    writeFileSync(join(dir, "other.jsonl"), '{"q": "a", "a": "b", "thumbs": "up"}\n'.repeat(3));
+    writeFileSync(
+      join(dir, "mapping.json"),
+      JSON.stringify({ type: "unpaired", prompt: "q", completion: "a", label: "thumbs", good: ["up"], bad: ["down"] }),
+    );
+    type Made = { id: string; version: { row_type: string; mapping: object } };
+    const made = await json<Made>("dataset", "create", "other.jsonl", "--mapping", "mapping.json");
+    expect(made.version).toMatchObject({ row_type: "unpaired", mapping: { good: ["up"] } });
+    const again = await json<Made>("dataset", "create", "other.jsonl", "--mapping-from", made.id);
+    expect(again.version.mapping).toEqual(made.version.mapping);
+    const parts = ["--map", "prompt=q", "--map", "completion=a", "--map", "unused=thumbs"];
+    expect((await json<Made>("dataset", "create", "other.jsonl", ...parts)).version.row_type).toBe("chat");
+    const both = await run(["dataset", "create", "other.jsonl", ...parts, "--mapping-from", made.id]);
+    expect(both).toMatchObject({ code: 2, err: expect.stringContaining("Give one of --map") });
+  }, 60_000);
+
   test("a bad file ends with exit code 1 and a report with line numbers; --skip-bad leaves the rows out", async () => {
     const refused = await run(["dataset", "create", "bad.jsonl"]);
     expect(refused.code).toBe(1);
