@@ -82,11 +82,11 @@ const METADATA = new Set(
 /** A field name in the form of the tables: `Chosen-Rating` is `chosen_rating`. */
 export const plainName = (name: string): string =>
   name
-    .trim()
     .replaceAll(/([a-z])([A-Z])/g, "$1_$2")
     .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, "_")
-    .replaceAll(/^_+|_+$/g, "");
+    .split(/[^a-z0-9]+/)
+    .filter(Boolean)
+    .join("_");
 
 /** The names of a part; `known` alone, or with the likely ones behind. */
 export const namesOf = (part: Exclude<Part, "role">, all: boolean): string[] => [
