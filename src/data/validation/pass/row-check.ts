@@ -136,6 +136,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
   const rivals = new Map<RowFormat, number>();
 
   function noteIgnored(key: string, value: unknown) {
+    if (value === null) return;
     if (format?.type !== "text" && !isBlank(value) && isMeaningful(key) && typeof value !== "number") {
       problems.add("unread_field", key, value);
       return;
