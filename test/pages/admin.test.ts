@@ -137,6 +137,13 @@ describe.skipIf(!hasBrowser)("administration", () => {
             return { id: box.id, inside, text, cut: cut.length };
           }),
         );
+        const mono = await page.evaluate(
+          () =>
+            [...document.querySelectorAll("main .button")].filter((each) =>
+              /mono/i.test(getComputedStyle(each).fontFamily),
+            ).length,
+        );
+        if (mono > 0) bad.push(`${width} ${path}: ${mono} buttons in the font of numbers`);
         seen += found.length;
         for (const { id, inside, text, cut } of found)
           if (!inside || cut > 0 || text !== "start normal sans")
