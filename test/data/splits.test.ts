@@ -263,3 +263,31 @@ test("the overlap of two files names the rows: the same prompt, or nearly the sa
   ]);
   expect(found.pairs[0]?.similarity).toBeGreaterThan(0.8);
 });
+
+describe("personal data and secrets are counted by row, and the report does not repeat them", () => {
+  test.each([
+    ["card 4111 1111 1111 1111 please", "card_number", "4111…11"],
+    ["card 4111-1111-1111-1111", "card_number", "4111…11"],
+    ["amex 378282246310005", "card_number", "3782…05"],
+    ["IBAN DE89 3704 0044 0532 0130 00 AND more", "iban", "DE89…00"],
+    ["GB82WEST12345698765432", "iban", "GB82…32"],
+    ["write to jane.doe+x@mail.example.org.", "email_address", "j…@mail.example.org"],
+    [`key sk-${"proj-aB3"}${"x1".repeat(20)} here`, "secret_key", "sk-…"],
+    [`AKIA${"ABCD1234".repeat(2)}`, "secret_key", "AKIA…"],
+    [`ghp_${"a1B2".repeat(9)}`, "secret_key", "ghp_…"],
+    ["-----BEGIN RSA PRIVATE KEY-----\nMIIE", "secret_key", "private key"],
+    ["order 4111 1111 1111 1112", null, ""],
+    ["phone +49 170 1234567, at 1796009134005", null, ""],
+    ["DE89 3704 0044 0532 0130 01", null, ""],
+    ["@decorator and user@localhost, 5 @ 3.50", null, ""],
+    ["ask-me-anything-about-the-very-long-compound-word", null, ""],
+  ])("%s", (text, code, sample) => {
+    const { report } = read([chat("hello", "there"), chat(text, "ok")]);
+    const found = report.problems.filter(({ code }) =>
+      ["card_number", "iban", "email_address", "secret_key"].includes(code),
+    );
+    expect(found.map(({ code, count, samples }) => [code, count, samples[0]?.line, samples[0]?.sample])).toEqual(
+      code ? [[code, 1, 2, sample]] : [],
+    );
+  });
+});

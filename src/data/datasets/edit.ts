@@ -74,6 +74,14 @@ export async function rowSource(ctx: Ctx, actor: Actor, datasetId: string, line:
   throw notFound("row", String(line));
 }
 
+/** A row of several lines as one line: between the parts of a JSON value, a line break means nothing. */
+const oneLine = (text: string) =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean)
+    .join(" ");
+
 /**
  * Replaces a row in a new version of the dataset. All other rows keep their lines.
  * @param text the new source text; null leaves the row out
@@ -91,8 +99,7 @@ export async function editRow(
   refuseUnsettled(newest);
   const { path, container, delimiter } = await sourceOf(ctx, actor, newest);
   await rowSource(ctx, actor, datasetId, line);
-  // A line break would end the row; between the parts of a JSON value it means nothing.
-  const one = container === "jsonl" ? (text?.replace(/\s*\n\s*/g, " ").trim() ?? null) : text;
+  const one = container === "jsonl" ? (text === null ? null : oneLine(text)) : text;
   const bytes = withRecord(path, container, delimiter, { number: line, text: one });
   const { filename } = await getFile(ctx, actor, newest.fileId ?? "");
   return newVersionFrom(ctx, actor, of, newest, { bytes, filename, keepSettings: true });

@@ -16,6 +16,7 @@ import { session } from "../../../src/http/session.ts";
 import { rowsDownload } from "../../../src/http/stored-file.ts";
 import { filledName } from "../../../src/lib/text/names.ts";
 import { EditRowPage } from "./edit.tsx";
+import { spread } from "./spread.ts";
 
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max));
 const Id = v.object({ id: text(100) });
@@ -35,30 +36,6 @@ interface OnRow extends Call {
 }
 interface Upload extends Call {
   server: { timeout(request: Request, seconds: number): void } | null;
-}
-
-/** A JSON value on several lines, for editing; other text as it is. */
-function spread(source: string): string {
-  try {
-    JSON.parse(source);
-  } catch {
-    return source;
-  }
-  // Between tokens only, so that numbers and escapes stay as they are written.
-  let depth = 0;
-  return source.replace(/"(?:[^"\\]|\\.)*"|\s+|[{}[\],:]/g, (token) => {
-    const line = () => `\n${"  ".repeat(depth)}`;
-    if (/^\s/.test(token)) return "";
-    if (token === "{" || token === "[") {
-      depth++;
-      return token + line();
-    }
-    if (token === "}" || token === "]") {
-      depth--;
-      return line() + token;
-    }
-    return token === "," ? token + line() : token === ":" ? ": " : token;
-  });
 }
 
 async function editPage(ctx: Ctx, { request, actor, params }: OnRow, kept?: { text: string; error: string }) {

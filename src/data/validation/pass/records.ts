@@ -1,6 +1,7 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
 import { writeExact } from "../../../lib/text/exact-json.ts";
 import { createMisreadWatch } from "../containers/misread-watch.ts";
+import { findPrivate, type PrivateKind } from "../rows/private-data.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
@@ -69,6 +70,8 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     return !leave;
   }
 
+  const notePrivate = (kind: PrivateKind, sample: string) => problems.add(kind, "", sample);
+
   /** Writes a row, unless it is a duplicate to leave out. @returns whether it was kept */
   function store(bytes: Buffer, start: number, end: number, line: number): boolean {
     const found = comparison.look(bytes, start, end, line);
@@ -78,6 +81,7 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
       if (!noteDuplicate(line, first, found.same ? "exact" : "near", sample)) return false;
     }
     comparison.countLabel(bytes);
+    findPrivate(bytes, start, end, notePrivate);
     report.rows++;
     if (writing) writer.addBytes(bytes, start, end, line, found);
     return true;

@@ -144,6 +144,22 @@ export const PROBLEMS = {
     "Set tool_call_id to the id of the call.",
   ),
   duplicate: warning("Duplicate row.", "Remove repeated rows, unless they should count more than once."),
+  card_number: warning(
+    "The row contains a payment card number.",
+    "Remove or replace it: a fine-tuned model can repeat what it was trained on.",
+  ),
+  iban: warning(
+    "The row contains a bank account number (IBAN).",
+    "Remove or replace it: a fine-tuned model can repeat what it was trained on.",
+  ),
+  email_address: warning(
+    "The row contains an e-mail address.",
+    "Replace it, unless the person agreed to its use: a fine-tuned model can repeat what it was trained on.",
+  ),
+  secret_key: warning(
+    "The row contains a key or another secret.",
+    "Revoke the key, and remove it from the row: a fine-tuned model can repeat what it was trained on.",
+  ),
   near_duplicate: warning(
     "Near-duplicate row: the same answer to nearly the same prompt.",
     "Remove near duplicates, unless the small differences matter.",

@@ -1,0 +1,190 @@
+/** Finds personal data and secrets in the bytes of a row: card numbers, IBANs, e-mail addresses and keys. */
+
+/** The kinds, as problem codes. */
+export type PrivateKind = "card_number" | "iban" | "email_address" | "secret_key";
+
+/** A digit is searched at every sixth byte: of a number with 13 digits, in groups or not, one of them is hit. */
+const STRIDE = 6;
+const MIN_DIGITS = 13;
+const MAX_DIGITS = 19;
+const SPACE = 32;
+const DASH = 45;
+const AT = 64;
+const DOT = 46;
+
+/** The length of an IBAN by country (ISO 13616). */
+const IBAN_LENGTHS: Record<string, number> = {
+  AD: 24,
+  AE: 23,
+  AT: 20,
+  BE: 16,
+  BG: 22,
+  CH: 21,
+  CY: 28,
+  CZ: 24,
+  DE: 22,
+  DK: 18,
+  EE: 20,
+  ES: 24,
+  FI: 18,
+  FR: 27,
+  GB: 22,
+  GR: 27,
+  HR: 21,
+  HU: 28,
+  IE: 22,
+  IL: 23,
+  IS: 26,
+  IT: 27,
+  LI: 21,
+  LT: 20,
+  LU: 20,
+  LV: 21,
+  MC: 27,
+  MT: 31,
+  NL: 18,
+  NO: 15,
+  PL: 28,
+  PT: 25,
+  RO: 24,
+  RS: 22,
+  SA: 24,
+  SE: 24,
+  SI: 19,
+  SK: 24,
+  TR: 26,
+  UA: 29,
+};
+
+/** How keys begin, and how many more letters and digits they have at least. */
+const KEYS: [start: Buffer, more: number][] = [
+  [Buffer.from("sk-"), 20],
+  [Buffer.from("AKIA"), 16],
+  [Buffer.from("ghp_"), 30],
+  [Buffer.from("github_pat_"), 20],
+  [Buffer.from("xoxb-"), 20],
+];
+const PRIVATE_KEY = Buffer.from("PRIVATE KEY-----");
+
+const isDigit = (byte: number) => byte >= 48 && byte <= 57;
+const isUpper = (byte: number) => byte >= 65 && byte <= 90;
+const isWord = (byte: number) => isDigit(byte) || isUpper(byte) || (byte >= 97 && byte <= 122);
+const isPart = (byte: number) => isWord(byte) || byte === DASH || byte === 95;
+
+/** Digits of a payment card: known first digits and length, and a valid check digit (Luhn). */
+function isCard(digits: string): boolean {
+  if (!/^(?:4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3[0689]\d{12}|6[0245]\d{14})$/.test(digits))
+    return false;
+  let sum = 0;
+  for (let i = 0; i < digits.length; i++) {
+    const digit = Number(digits[digits.length - 1 - i]);
+    sum += i % 2 === 0 ? digit : digit > 4 ? digit * 2 - 9 : digit * 2;
+  }
+  return sum % 10 === 0;
+}
+
+/** True for an IBAN without spaces whose check digits are right (ISO 7064, modulo 97). */
+function isIban(text: string): boolean {
+  let rest = 0;
+  for (const letter of text.slice(4) + text.slice(0, 4)) {
+    const value = Number.parseInt(letter, 36);
+    rest = (rest * (value > 9 ? 100 : 10) + value) % 97;
+  }
+  return rest === 1;
+}
+
+/** The IBAN whose country is at `from`, or null. Groups may be separated by a space. */
+function ibanAt(bytes: Buffer, from: number, end: number): string | null {
+  const length = IBAN_LENGTHS[bytes.toString("latin1", from, from + 2)] ?? 0;
+  let text = "";
+  for (let at = from; at < end && text.length < length; at++) {
+    const byte = bytes[at] ?? 0;
+    if (isDigit(byte) || isUpper(byte)) text += String.fromCharCode(byte);
+    else if (byte !== SPACE) break;
+  }
+  return length > 0 && text.length === length && isIban(text) ? text : null;
+}
+
+const masked = (text: string) => `${text.slice(0, 4)}…${text.slice(-2)}`;
+
+/** Looks at the number around the digit at `hit`; returns the index after it. */
+function lookAtNumber(bytes: Buffer, hit: number, span: [number, number], found: Found): number {
+  const [start, end] = span;
+  const joins = (at: number) => {
+    const byte = bytes[at] ?? 0;
+    return (
+      isDigit(byte) || ((byte === SPACE || byte === DASH) && isDigit(bytes[at - 1] ?? 0) && isDigit(bytes[at + 1] ?? 0))
+    );
+  };
+  let from = hit;
+  while (from > start && joins(from - 1)) from--;
+  let to = hit;
+  while (to < end && joins(to)) to++;
+  if (from - 2 >= start && isUpper(bytes[from - 1] ?? 0) && isUpper(bytes[from - 2] ?? 0)) {
+    const iban = ibanAt(bytes, from - 2, end);
+    if (iban) {
+      found("iban", masked(iban));
+      return to;
+    }
+  }
+  if (to - from >= MIN_DIGITS && !isWord(bytes[from - 1] ?? 0) && !isWord(bytes[to] ?? 0)) {
+    const digits = bytes.toString("latin1", from, to).replace(/[ -]/g, "");
+    if (digits.length <= MAX_DIGITS && isCard(digits)) found("card_number", masked(digits));
+  }
+  return to;
+}
+
+type Found = (kind: PrivateKind, sample: string) => void;
+
+/** The address around the sign at `at`, or null. */
+function emailAt(bytes: Buffer, at: number): string | null {
+  const isLocal = (byte: number) => isPart(byte) || byte === DOT || byte === 37 || byte === 43;
+  let from = at;
+  while (from > 0 && at - from < 64 && isLocal(bytes[from - 1] ?? 0)) from--;
+  let to = at + 1;
+  while (to < bytes.length && to - at < 254 && (isWord(bytes[to] ?? 0) || bytes[to] === DASH || bytes[to] === DOT))
+    to++;
+  while (bytes[to - 1] === DOT) to--;
+  const domain = bytes.toString("latin1", at + 1, to);
+  const last = domain.slice(domain.lastIndexOf(".") + 1);
+  if (from === at || !domain.includes(".") || domain.startsWith(".") || !/^[A-Za-z]{2,}$/.test(last)) return null;
+  return `${bytes.toString("latin1", from, from + 1)}…@${domain}`;
+}
+
+/** True for a key that begins at `at` with `more` letters and digits after its start. */
+function isKey(bytes: Buffer, at: number, start: Buffer, more: number): boolean {
+  if (isPart(bytes[at - 1] ?? 0)) return false;
+  let to = at + start.length;
+  while (isPart(bytes[to] ?? 0)) to++;
+  return to - at - start.length >= more;
+}
+
+/**
+ * Looks through a row.
+ * @param found called once for each kind, with a sample that does not show the value
+ */
+export function findPrivate(bytes: Buffer, start: number, end: number, found: Found): void {
+  const seen = new Set<PrivateKind>();
+  const once: Found = (kind, sample) => {
+    if (seen.has(kind)) return;
+    seen.add(kind);
+    found(kind, sample);
+  };
+  for (let at = start + STRIDE; at < end; at += STRIDE)
+    if (isDigit(bytes[at] ?? 0)) at = lookAtNumber(bytes, at, [start, end], once);
+  // Native searches in the row alone: in the whole buffer they would read to its end for each row.
+  const row = bytes.subarray(start, end);
+  for (let at = row.indexOf(AT); at >= 0; at = row.indexOf(AT, at + 1)) {
+    const email = emailAt(row, at);
+    if (!email) continue;
+    once("email_address", email);
+    break;
+  }
+  for (const [begin, more] of KEYS)
+    for (let at = row.indexOf(begin); at >= 0; at = row.indexOf(begin, at + 1))
+      if (isKey(row, at, begin, more)) {
+        once("secret_key", `${begin.toString()}…`);
+        break;
+      }
+  if (row.includes(PRIVATE_KEY)) once("secret_key", "private key");
+}
