@@ -181,6 +181,16 @@ describe("the new-job form", () => {
     expect(text).not.toContain("field-learning_rate-error");
   });
 
+  test("target modules and own validation data become part of the request", async () => {
+    const validation = idOf("ds_", 1);
+    const { status, location } = await post("/jobs", { name: "own", target_modules: "q_proj, v_proj", validation });
+    expect(status).toBe(303);
+    const { request } = await t.json<{ request: object }>("GET", `/v1${location}`);
+    expect(request).toMatchObject({ target_modules: ["q_proj", "v_proj"], validation_file: validation });
+    const wrong = await post("/jobs/plan", { target_modules: "q proj!" }, { ...PAGE });
+    expect(wrong.text).toContain('id="field-target_modules-error"');
+  });
+
   test("starting a job opens it, and the form can start from its settings", async () => {
     const { status, location } = await post("/jobs", { learning_rate: "0.002", name: "second-try" });
     expect(status).toBe(303);

@@ -118,6 +118,9 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
           <a class="button" href={`/datasets/${version.dataset_id}/seen?version=${version.id}`}>
             What the model sees
           </a>
+          <a class="button" href={`/evaluations/new?dataset=${version.id}`}>
+            Evaluate
+          </a>
           <a class="button primary" href={`/jobs/new?data=${version.id}`}>
             Fine-tune
           </a>

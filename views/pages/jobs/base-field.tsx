@@ -1,5 +1,5 @@
 /** The choice of a base model, or of a fine-tuned model to continue from, in the new-job form. */
-import { formatCount, plural } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import type { NewJobProps } from "./new-props.ts";
@@ -55,9 +55,47 @@ function TunedChoices({ form, tuned }: Pick<NewJobProps, "form" | "tuned">) {
   );
 }
 
+/** The size of a download in 16 bits, from the number of parameters. */
+const downloadOf = (parameters: number | null) => (parameters ? formatBytes(parameters * 2) : null);
+
+/** Base models of the catalogue that are not installed; the job installs the chosen one first. */
+function Installable({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
+  const others = bases.filter((one) => one.status === "available" || one.status === "failed");
+  if (others.length === 0) return null;
+  return (
+    <details class="more" open={others.some((one) => one.id === form.model)}>
+      <summary>
+        <Icon name="right" />
+        {plural(others.length, "more model")}
+        <span class="xs muted">the job installs the chosen one first</span>
+      </summary>
+      <div class="choices two">
+        {others.map((one) => (
+          <label class="choice">
+            <input type="radio" name="model" value={one.id} checked={one.id === form.model} disabled={!one.accepted} />
+            <span>
+              <strong class="clip">{one.name}</strong>
+              <span class="xs muted">
+                {formatCount(one.parameters)} parameters, about {downloadOf(one.parameters) ?? "?"} to download,{" "}
+                <span class="nowrap">{one.license}</span>
+                {one.accepted ? null : (
+                  <>
+                    {" · "}
+                    <a href={`/models/${encodeURIComponent(one.id)}#license`}>accept the license first</a>
+                  </>
+                )}
+              </span>
+            </span>
+          </label>
+        ))}
+      </div>
+      <p class="xs muted">The plan shows whether a model fits this machine.</p>
+    </details>
+  );
+}
+
 export function BaseField({ form, bases, tuned, problems }: NewJobProps) {
   const usable = bases.filter((one) => one.status === "ready" && one.accepted);
-  const others = bases.length - usable.length;
   return (
     <fieldset class="field" aria-describedby={problems.model ? "field-model-error" : undefined}>
       <legend>Base model</legend>
@@ -79,16 +117,12 @@ export function BaseField({ form, bases, tuned, problems }: NewJobProps) {
       ) : (
         <NoBase bases={bases} />
       )}
+      {usable.length ? <Installable form={form} bases={bases} /> : null}
       <TunedChoices form={form} tuned={tuned} />
       {problems.model ? (
         <div class="error" id="field-model-error">
           <Icon name="warn" />
           <span>{problems.model}</span>
-        </div>
-      ) : null}
-      {others > 0 && usable.length ? (
-        <div class="hint">
-          <a href="/models">{plural(others, "more model")}</a> can be installed.
         </div>
       ) : null}
     </fieldset>

@@ -9,6 +9,8 @@ export interface NumberField {
   hint?: string;
   /** A list of values and labels instead of a number. */
   options?: [string, string][];
+  /** Takes words, not a number. */
+  words?: boolean;
 }
 
 const SWITCH: [string, string][] = [
@@ -107,6 +109,13 @@ export const FIELDS: NumberField[] = [
   { name: "lora_alpha", label: "Alpha", group: "LoRA" },
   { name: "lora_dropout", label: "Dropout", group: "LoRA" },
   { name: "lora_layers", label: "Layers to train", group: "LoRA", hint: "Top layers; fewer are faster" },
+  {
+    name: "target_modules",
+    label: "Target modules",
+    group: "LoRA",
+    hint: "all-linear, or names such as q_proj, v_proj",
+    words: true,
+  },
   {
     name: "quantization",
     label: "Base model quantization",

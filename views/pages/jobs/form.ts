@@ -31,6 +31,7 @@ const NUMBERS = [
   "lora_alpha",
   "lora_dropout",
   "lora_layers",
+  "target_modules",
   "rslora",
   "dora",
   "quantization",
@@ -98,6 +99,8 @@ export interface JobForm {
   model: string;
   method: string;
   name: string;
+  /** Another dataset whose rows the run is validated on; "" is its own validation split. */
+  validation: string;
   evaluate: boolean;
   /** The grader for GRPO as JSON. */
   grader: string;
@@ -114,6 +117,7 @@ export const JobFormBody = v.strictObject({
   model: text(200),
   method: text(20),
   name: text(200),
+  validation: text(100),
   evaluate: text(5),
   /** An accepted suggestion of the plan, as a query string. */
   change: text(500),
@@ -126,14 +130,14 @@ export const JobFormBody = v.strictObject({
   /** Result of the last test, posted so that the next rendering of the form shows it again. */
   outcome: text(5000),
   ...PLACE_FIELDS,
-  ...(Object.fromEntries(NUMBERS.map((name) => [name, text(40)])) as Record<
+  ...(Object.fromEntries(NUMBERS.map((name) => [name, text(name === "target_modules" ? 1000 : 40)])) as Record<
     (typeof NUMBERS)[number],
     ReturnType<typeof text>
   >),
 });
 
 export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
-  const { data, model, method, name, evaluate, answer } = body;
+  const { data, model, method, name, validation, evaluate, answer } = body;
   // Browsers submit line ends as CRLF, scripts as LF.
   const grader = body.grader.replaceAll("\r\n", "\n");
   const numbers = pickNumbers((key) => body[key]);
@@ -143,6 +147,7 @@ export function formOf(body: v.InferOutput<typeof JobFormBody>): JobForm {
     model,
     method: method || "auto",
     name: name.trim(),
+    validation,
     evaluate: evaluate === "1",
     grader,
     answer,
@@ -166,7 +171,7 @@ const pickNumbers = (value: (name: (typeof NUMBERS)[number]) => string) =>
 
 /** An empty form. */
 export function emptyForm(data: string, model: string): JobForm {
-  const empty = { method: "auto", name: "", evaluate: true, grader: "", answer: "" };
+  const empty = { method: "auto", name: "", validation: "", evaluate: true, grader: "", answer: "" };
   return { data, model, ...empty, numbers: {}, place: EMPTY_PLACE };
 }
 
@@ -186,11 +191,13 @@ export function formOfJob(job: JobRow): JobForm {
     if (value !== null && ["number", "string", "boolean"].includes(typeof value) && value !== "auto")
       numbers[name] = String(value);
   }
+  if (Array.isArray(request.target_modules)) numbers.target_modules = request.target_modules.join(", ");
   return {
     data: spec.kind === "train" ? spec.dataset.dataset_id : "",
     model: spec.kind === "train" ? (spec.start?.model ?? spec.base_model.id) : spec.base_model.id,
     method: typeof request.method === "string" ? request.method : "auto",
     name: spec.kind === "train" && spec.suffix ? nextName(spec.suffix) : "",
+    validation: typeof request.validation_file === "string" ? request.validation_file : "",
     evaluate: spec.kind === "train" ? spec.evaluate_after : true,
     grader: request.grader ? JSON.stringify(request.grader, null, 2) : "",
     answer: "",
@@ -201,7 +208,7 @@ export function formOfJob(job: JobRow): JobForm {
 }
 
 /** The form field for a request field. */
-const FIELD_OF: Record<string, string> = { training_file: "data", suffix: "name" };
+const FIELD_OF: Record<string, string> = { training_file: "data", validation_file: "validation", suffix: "name" };
 export const fieldOf = (param: string | null): string =>
   param ? (FIELD_OF[param] ?? (param.startsWith("grader.") ? "grader" : param)) : "";
 
@@ -210,6 +217,7 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   const given: Record<string, unknown> = {
     model: form.model,
     training_file: form.data,
+    validation_file: form.validation || null,
     suffix: form.name || null,
     method: form.method === "auto" ? null : form.method,
     evaluate_after: form.evaluate,
@@ -227,7 +235,8 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   }
   for (const [name, value] of Object.entries(form.numbers)) {
     if (!value || value === "auto" || !knows(form.method, name)) continue;
-    if (WORDS.has(name)) given[name] = value;
+    if (name === "target_modules") given[name] = value === "all-linear" ? value : value.split(/[\s,]+/).filter(Boolean);
+    else if (WORDS.has(name)) given[name] = value;
     else if (SWITCHES.has(name)) given[name] = value === "true";
     // Many locales use a decimal comma.
     else if (/^-?([0-9]+([.,][0-9]+)?|[.,][0-9]+)(e-?[0-9]{1,3})?$/i.test(value))
@@ -237,7 +246,8 @@ export function requestOf(form: JobForm): { request: TrainRequest } | { problems
   const parsed = v.safeParse(TrainRequest, given);
   if (!parsed.success)
     for (const issue of parsed.issues) {
-      const path = v.getDotPath(issue);
+      // One field holds all target modules.
+      const path = v.getDotPath(issue)?.replace(/^target_modules\.\d+$/, "target_modules") ?? null;
       const where = path?.startsWith("grader.") ? `${path}: ` : "";
       problems[placeField(fieldOf(path))] ??= where + sentence(issue.message);
     }

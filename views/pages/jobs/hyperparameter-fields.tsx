@@ -37,7 +37,7 @@ function HyperparameterInput({
             name={field.name}
             value={value}
             placeholder={resolved === undefined ? "auto" : `auto, ${resolved}`}
-            inputmode="decimal"
+            inputmode={field.words ? "text" : "decimal"}
             autocomplete="off"
             {...ids}
           />

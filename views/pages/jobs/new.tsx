@@ -15,6 +15,35 @@ import { MethodField } from "./method-field.tsx";
 import { type NewJobProps, rowTypeOf } from "./new-props.ts";
 import { Plan } from "./plan.tsx";
 
+/** Rows to validate on: a split of the data, or another dataset of the same type. */
+function ValidationField({ form, datasets, problems }: NewJobProps) {
+  const type = datasets.find((one) => one.id === form.data)?.rowType;
+  const others = datasets.filter((one) => one.id !== form.data && one.status === "ready" && one.rowType === type);
+  if (others.length === 0 && !form.validation) return null;
+  return (
+    <Field
+      id="field-validation"
+      label="Validation data"
+      error={problems.validation}
+      render={(ids) => (
+        <select name="validation" {...ids}>
+          <option value="">Validation split of the data</option>
+          {others.some((one) => one.id === form.validation) || !form.validation ? null : (
+            <option value={form.validation} selected>
+              {form.validation}
+            </option>
+          )}
+          {others.map((one) => (
+            <option value={one.id} selected={one.id === form.validation}>
+              {one.name} ({plural(one.trainRows, "row")})
+            </option>
+          ))}
+        </select>
+      )}
+    />
+  );
+}
+
 function DataField({ form, datasets, problems }: NewJobProps) {
   return (
     <Field
@@ -71,6 +100,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
             </Notice>
           ) : null}
           <DataField {...props} />
+          <ValidationField {...props} />
           <BaseField {...props} />
           <MethodField chosen={form.method} rows={rows} problem={problems.method} />
           {graded ? (
