@@ -124,6 +124,31 @@ describe("the binary in an empty directory", () => {
     expect(version).toMatchObject({ status: "ready", rows: 400, holdout_rows: 40, error: null });
   }, 60_000);
 
+  test("its worker reads archives and tables, whose codecs are inside", async () => {
+    const key = run("key", "create", "--email", EMAIL, "--name", "tables", "--data", data).out.trim();
+    const headers = { authorization: `Bearer ${key}` };
+    const names = ["chat.jsonl.xz", "chat.parquet", "zstd.feather", "lz4.feather", "book.xlsx", "packed.zip"];
+    const folder = join(import.meta.dir, "cases/containers");
+    const rows = await Promise.all(
+      names.map(async (name) => {
+        const body = Bun.file(join(folder, name));
+        const made = await fetch(`${url}/v1/datasets?filename=${name}`, {
+          method: "POST",
+          headers: { ...headers, "content-type": "application/octet-stream" },
+          body,
+        });
+        const { id } = (await made.json()) as { id: string };
+        return until(name, async () => {
+          const found = (await (await fetch(`${url}/v1/datasets/${id}`, { headers })).json()) as {
+            version: { status: string; rows: number };
+          };
+          return found.version.status === "validating" ? null : found.version.rows;
+        });
+      }),
+    );
+    expect(rows).toEqual(names.map(() => 12));
+  }, 60_000);
+
   test("runs in production mode: a large refused value is neither formatted, nor answered, nor logged", async () => {
     const key = run("key", "create", "--email", EMAIL, "--name", "wide", "--data", data).out.trim();
     const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };

@@ -37,7 +37,7 @@ export function ImportForm() {
           </select>
         )}
       />
-      <div class="of-source huggingface stack">
+      <div class="of-source huggingface">
         <TextField name="repo" label="Dataset" placeholder="name/dataset" />
         <div class="fields">
           <TextField name="revision" label="Revision" placeholder="main" />
@@ -47,7 +47,7 @@ export function ImportForm() {
         <TextField name="file" label="File" hint="One file of the repository, instead of a split." />
         <TextField name="token" label="Access token" type="password" autocomplete="off" hint="For gated datasets." />
       </div>
-      <div class="of-source url stack">
+      <div class="of-source url">
         <TextField name="url" label="Address" type="url" placeholder="https://…" />
         <TextField
           name="authorization"
@@ -57,7 +57,7 @@ export function ImportForm() {
           hint="A header for this address only, such as Bearer …"
         />
       </div>
-      <div class="of-source s3 stack">
+      <div class="of-source s3">
         <TextField name="endpoint" label="Endpoint" type="url" placeholder="https://s3.eu-central-1.amazonaws.com" />
         <div class="fields">
           <TextField name="bucket" label="Bucket" />
@@ -69,7 +69,7 @@ export function ImportForm() {
           <TextField name="secret_access_key" label="Secret key" type="password" autocomplete="off" />
         </div>
       </div>
-      <div class="of-source path stack">
+      <div class="of-source path">
         <TextField name="path" label="Path" placeholder="/data/train.jsonl" />
       </div>
       <TextField name="name" label="Name of the dataset" placeholder="the name of the file" />
@@ -100,12 +100,7 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                 key: "place",
                 label: "Import",
                 name: true,
-                render: (row) => (
-                  <div class="stack tight">
-                    <span class="wrap-any">{placeOf(row)}</span>
-                    {row.error ? <span class="small bad-text wrap-any">{row.error}</span> : null}
-                  </div>
-                ),
+                render: (row) => <span class="wrap-any">{placeOf(row)}</span>,
               },
               {
                 key: "state",
@@ -118,7 +113,10 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                       left={`${formatBytes(row.bytes_done)}${row.bytes ? ` of ${formatBytes(row.bytes)}` : ""}`}
                     />
                   ) : (
-                    <StateBadge state={row.status} />
+                    <div class="stack tight">
+                      <StateBadge state={row.status} />
+                      {row.error ? <p class="small wrap-any">{row.error}</p> : null}
+                    </div>
                   ),
               },
               {
