@@ -1,9 +1,11 @@
 /** Users, invitations, teams and sessions as administrators manage them, over the API and by one-time links. */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { environmentName } from "../../src/compute/environment/install.ts";
 import { startBackup } from "../../src/insights/installation/backups.ts";
+import { readLeftovers, readSpace } from "../../src/insights/installation/space.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";
 
@@ -217,4 +219,24 @@ test("a backup runs in a process of its own, is listed when it is complete, and 
   expect(await list()).toEqual([]);
   expect(existsSync(found?.path ?? "")).toBe(false);
   expect(await statusOf("DELETE", "/v1/admin/backups/..")).toBe(404);
+});
+
+test("old trainer environments are deleted on request, the current one stays; disk space is listed by kind", async () => {
+  const own = await createTestApp({ config: { trainer_env: null } });
+  const admin = own.actor("admin");
+  const current = await environmentName(own.ctx.config, own.ctx.files);
+  const old = own.ctx.files.path("environments", "0123456789abcdef");
+  for (const folder of [old, own.ctx.files.path("environments", current)]) {
+    mkdirSync(folder);
+    writeFileSync(join(folder, "package"), "x".repeat(1000));
+  }
+  const space = await readSpace(own.ctx, admin);
+  expect(space.find((row) => row.kind === "Trainer environments")?.bytes).toBe(2000);
+  expect(space.find((row) => row.kind === "Database")?.bytes).toBeGreaterThan(100_000);
+  expect(await readLeftovers(own.ctx, admin)).toEqual({ environments: 1, bytes: 1000 });
+  const page = await own.request("POST", "/admin/status/clean", { form: {} });
+  expect(page.headers.get("location")).toBe("/admin/status");
+  expect(existsSync(old)).toBe(false);
+  expect(existsSync(own.ctx.files.path("environments", current))).toBe(true);
+  await own.close();
 });

@@ -6,12 +6,16 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Page } from "playwright-core";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser, signIn, type TestBrowser } from "../support/browser.ts";
+import { addDatasets } from "../support/seed-datasets.ts";
+import { addBase } from "../support/seed-rows.ts";
 
 describe.skipIf(!hasBrowser)("administration", () => {
   let t: TestApp;
   let b: TestBrowser;
   beforeAll(async () => {
     t = await createTestApp();
+    await addBase(t.ctx, t.actor("admin"));
+    await addDatasets(t.ctx, t.actor("admin"), 1);
     b = await openBrowser(t);
   });
   afterAll(async () => {
@@ -223,22 +227,22 @@ describe.skipIf(!hasBrowser)("administration", () => {
   test("a session that ended in another tab says so, and typed text is there again after signing in", async () => {
     const { page, base } = b;
     await page.setViewportSize({ width: 1280, height: 900 });
-    await page.goto(`${base}/settings`);
-    await press("Create key");
-    await page.fill("#sheet-key [name=name]", "typed before the end");
+    await page.goto(`${base}/jobs/new`);
+    await page.fill("#job-form [name=name]", "typed before the end");
     const other = await b.context.newPage();
     await other.goto(`${base}/jobs`);
     await other.getByRole("button", { name: "Sign out" }).first().click();
     await other.waitForURL(/login/);
     expect(await other.getByText("Your session has ended").isVisible()).toBe(false);
     await other.close();
-    await press("Create key");
+    // The page notices by itself.
     await page.waitForURL(/login/);
     await page.getByText("Your session has ended").waitFor();
     await page.fill("[name=email]", t.emails.admin);
     await page.fill("[name=password]", PASSWORD);
     await page.getByRole("button", { name: "Sign in", exact: true }).click();
-    await page.waitForURL(`${base}/settings`);
-    expect(await page.inputValue("#sheet-key [name=name]")).toBe("typed before the end");
+    await page.waitForURL(`${base}/jobs/new`);
+    await page.getByText("is here again").waitFor();
+    expect(await page.inputValue("#job-form [name=name]")).toBe("typed before the end");
   });
 });

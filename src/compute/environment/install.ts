@@ -68,6 +68,11 @@ async function plan(config: Settings, files: Files) {
   return { python, variant, requirements, torch, hash, folder, directory: join(folder, hash) };
 }
 
+/** The name of the environment that these settings use, installed or not. Starts Python to get its version. */
+export async function environmentName(config: Settings, files: Files): Promise<string> {
+  return (await plan(config, files)).hash;
+}
+
 const interpreter = (directory: string) => join(directory, "bin", "python");
 
 /** The environment if it is installed, otherwise null. */

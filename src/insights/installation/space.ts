@@ -1,10 +1,10 @@
 /** What uses the disk: bytes by kind, and leftovers that can be deleted safely. */
-import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { readdirSync, rmSync, statSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { eq, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
-import { readyTrainerEnvironment } from "../../compute/environment/install.ts";
+import { environmentName } from "../../compute/environment/install.ts";
 import { type Actor, type Ctx, perContext, requireAdmin } from "../../ctx.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
@@ -83,12 +83,11 @@ export function readSpace(ctx: Ctx, actor: Actor): Promise<SpaceRow[]> {
 /** Trainer environments of this data directory that the current version does not use. */
 async function oldEnvironments(ctx: Ctx): Promise<string[]> {
   if (ctx.config.environments_dir || ctx.config.trainer_env) return [];
-  const folder = ctx.files.path("environments");
-  const current = await readyTrainerEnvironment(ctx.config, ctx.files).catch(() => null);
-  // Without a ready environment, another one may be being installed.
-  if (!current || !existsSync(folder)) return [];
-  return readdirSync(folder, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && /^[0-9a-f]{16}$/.test(entry.name) && entry.name !== current.hash)
+  // Without Python nothing is known about the current one.
+  const current = await environmentName(ctx.config, ctx.files).catch(() => null);
+  if (!current) return [];
+  return readdirSync(ctx.files.path("environments"), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && /^[0-9a-f]{16}$/.test(entry.name) && entry.name !== current)
     .map((entry) => entry.name);
 }
 
