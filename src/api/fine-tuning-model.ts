@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { AppError } from "../errors.ts";
 import { unknownKey } from "../lib/request-fields.ts";
-import { parseTrainRequest, type TrainRequest } from "../training/plan/request.ts";
+import { Integration, parseTrainRequest, type TrainRequest } from "../training/plan/request.ts";
 import { fromReinforcement } from "./reinforcement.ts";
 
 const Loose = v.optional(v.nullable(v.record(v.string(), v.unknown())));
@@ -15,7 +15,7 @@ export const CreateFineTuningJob = v.strictObject({
   suffix: v.optional(v.nullable(v.string())),
   seed: v.optional(v.nullable(v.number())),
   metadata: v.optional(v.nullable(v.record(v.string(), v.unknown()))),
-  integrations: v.optional(v.nullable(v.array(v.unknown()))),
+  integrations: v.optional(v.nullable(v.pipe(v.array(Integration), v.maxLength(5)))),
   hyperparameters: Loose,
   method: v.optional(
     v.nullable(v.strictObject({ type: v.string(), supervised: Loose, dpo: Loose, reinforcement: Loose })),
@@ -134,20 +134,13 @@ function methodTypeOf({ method }: CreateFineTuningJob): keyof typeof METHODS {
 
 /**
  * Translates OpenAI's request to a training request; `paramOf` maps a field back to its name in OpenAI's request.
- * @throws AppError for unsupported methods and integrations, unknown fields and invalid values
+ * @throws AppError for unsupported methods, unknown fields and invalid values
  */
 export function fromOpenAI(body: CreateFineTuningJob): {
   request: TrainRequest;
   paramOf: (field: string) => string;
 } {
   const type = methodTypeOf(body);
-  if (body.integrations?.length)
-    throw new AppError(
-      "invalid",
-      "integrations_not_supported",
-      "This server sends no metrics to other services. Leave 'integrations' out; the job's events and result file have the metrics.",
-      { param: "integrations" },
-    );
   const { method: name, numbers: known } = METHODS[type];
   const { hyperparameters: inMethod, ...rest } = body.method?.[type] ?? {};
   const own = type === "reinforcement" ? ["grader", "response_format"] : [];
@@ -176,8 +169,19 @@ export function fromOpenAI(body: CreateFineTuningJob): {
     extras[field] = value;
     names[field] = `ftl.${extra}`;
   }
-  const { model, training_file, validation_file, suffix, seed, metadata } = body;
-  const request = { model, training_file, validation_file, suffix, seed, metadata, method, ...taken, ...extras };
+  const { model, training_file, validation_file, suffix, seed, metadata, integrations } = body;
+  const request = {
+    model,
+    training_file,
+    validation_file,
+    suffix,
+    seed,
+    metadata,
+    integrations,
+    method,
+    ...taken,
+    ...extras,
+  };
   const paramOf = (field: string) => {
     const [first = "", ...inner] = field.split(".");
     return names[field] ?? [names[first] ?? first, ...inner].join(".");

@@ -5,7 +5,7 @@ import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
 import { automaticRate } from "../training/plan/learning-rate.ts";
-import type { TrainRequest } from "../training/plan/request.ts";
+import { Integration, type TrainRequest } from "../training/plan/request.ts";
 import { reinforcementView } from "./reinforcement.ts";
 
 const text = v.string();
@@ -39,7 +39,7 @@ export const FineTuningJobView = v.strictObject({
   trained_tokens: v.nullable(number),
   error: v.nullable(v.strictObject({ code: text, message: text, param: v.nullable(text) })),
   result_files: v.array(text),
-  integrations: v.array(v.unknown()),
+  integrations: v.array(Integration),
   metadata: v.record(text, text),
   user_provided_suffix: v.nullable(text),
 });
@@ -128,7 +128,7 @@ export function fineTuningJobView(row: JobRow, now: number): FineTuningJobView {
     trained_tokens: row.state === "succeeded" ? (result?.tokens_seen ?? progress.tokens_seen ?? null) : null,
     error: row.error ? { code: row.error.code, message: row.error.message, param: row.error.param } : null,
     result_files: result?.result_files ?? [],
-    integrations: [],
+    integrations: request.integrations ?? [],
     metadata: row.metadata,
     user_provided_suffix: spec.suffix,
   };

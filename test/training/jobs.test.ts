@@ -127,7 +127,6 @@ describe("creating in OpenAI's form", () => {
     [{ training_file: "file-none" }, "training_file"],
     [{ validation_file: "file-none" }, "validation_file"],
     [{ method: { type: "reinforcement", reinforcement: {} } }, "method.reinforcement.grader"],
-    [{ integrations: [{ type: "wandb", wandb: { project: "x" } }] }, "integrations"],
   ])("refuses %j, naming the field", async (extra, param) => {
     const answer = await refused(extra);
     expect({ status: answer.status, param: answer.param }).toEqual({ status: 400, param });

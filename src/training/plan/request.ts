@@ -22,6 +22,17 @@ const Suffix = v.pipe(
   v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "may have letters, digits, '.', '_' and '-', a letter or digit first"),
 );
 
+/** Weights & Biases, as OpenAI's API has it: the run becomes a result file for `wandb sync`. */
+export const Integration = v.strictObject({
+  type: v.literal("wandb", "can only be wandb"),
+  wandb: v.strictObject({
+    project: nameText(128),
+    name: v.optional(v.nullable(nameText(128))),
+    entity: v.optional(v.nullable(nameText(128))),
+    tags: v.optional(v.nullable(v.pipe(v.array(nameText(64)), v.maxLength(50)))),
+  }),
+});
+
 /** All settings of a training run; those left out or `auto` are resolved. */
 export const TrainRequest = v.strictObject({
   /** A base model, or a fine-tuned model or checkpoint to continue from. */
@@ -33,6 +44,7 @@ export const TrainRequest = v.strictObject({
   suffix: v.optional(v.nullable(Suffix)),
   seed: v.optional(v.nullable(whole(0, 2_147_483_647))),
   metadata: v.optional(v.nullable(Metadata)),
+  integrations: v.optional(v.nullable(v.pipe(v.array(Integration), v.maxLength(5)))),
   n_epochs: auto(whole(1, 50)),
   batch_size: auto(whole(1, 256)),
   learning_rate: auto(over(1)),

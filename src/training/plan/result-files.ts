@@ -1,13 +1,17 @@
 /**
- * The result file of a finished training job: its metrics as the CSV that OpenAI's clients expect, stored as a file.
+ * The result files of a finished training job: its metrics as the CSV that OpenAI's clients expect, and a run for each
+ * of its integrations.
  */
 import { and, desc, eq, gt, gte, sql } from "drizzle-orm";
 import { type Ctx, perContext, systemActor } from "../../ctx.ts";
 import { createFile } from "../../data/files/service.ts";
 import { file } from "../../db/schema/datasets.ts";
 import { job } from "../../db/schema/jobs.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { readSeries } from "../metrics/service.ts";
+import { wandbFile } from "../metrics/wandb-file.ts";
+import type { TrainRequest } from "./request.ts";
 
 const COLUMNS = {
   train_loss: "train/loss",
@@ -19,57 +23,95 @@ const COLUMNS = {
 const MAX_STEPS = 10_000;
 const LOOK_BACK_MS = 7 * 86_400_000;
 
-/** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line per step that has a value. */
-async function resultCsv(ctx: Ctx, jobId: string): Promise<string> {
-  const keys = Object.values(COLUMNS);
-  const { series } = await readSeries(ctx, jobId, { keys: [...keys], maxPoints: MAX_STEPS });
+type Steps = [step: number, values: Map<string, number>][];
+
+/** The values of each step that has one, by the names of columns. */
+async function stepsOf(ctx: Ctx, jobId: string): Promise<Steps> {
+  const { series } = await readSeries(ctx, jobId, { keys: Object.values(COLUMNS), maxPoints: MAX_STEPS });
   const byStep = new Map<number, Map<string, number>>();
-  for (const [key, one] of Object.entries(series))
-    for (const [step, value] of one.points) {
+  for (const [column, key] of Object.entries(COLUMNS))
+    for (const [step, value] of series[key]?.points ?? []) {
       if (value === null) continue;
       const line = byStep.get(step) ?? new Map<string, number>();
-      byStep.set(step, line.set(key, value));
+      byStep.set(step, line.set(column, value));
     }
-  const lines = [...byStep]
-    .sort(([a], [b]) => a - b)
-    .map(([step, line]) => [step, ...keys.map((key) => line.get(key) ?? "")].join(","));
-  return `step,${Object.keys(COLUMNS).join(",")}\n${lines.map((line) => `${line}\n`).join("")}`;
+  return [...byStep].sort(([a], [b]) => a - b);
 }
 
-/** Creates the file and stores its id on the job. @returns the file's id */
-async function createResultFile(ctx: Ctx, row: JobRow): Promise<string> {
-  const filename = `step_metrics_${row.id}.csv`;
-  // A server that stopped between the two writes below has already created the file.
+/** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line per step that has a value. */
+function resultCsv(steps: Steps): string {
+  const columns = Object.keys(COLUMNS);
+  const lines = steps.map(([step, line]) => [step, ...columns.map((name) => line.get(name) ?? "")].join(","));
+  return `step,${columns.join(",")}\n${lines.map((line) => `${line}\n`).join("")}`;
+}
+
+/** The files for the job's integrations: a run of Weights & Biases each. */
+function integrationFiles(row: JobRow, history: Steps): { filename: string; content: Buffer }[] {
+  const { integrations } = row.request as Partial<TrainRequest>;
+  const startedAt = seconds(row.startedAt ?? row.createdAt);
+  return (integrations ?? []).map(({ wandb }, n) => {
+    // Two integrations may name the same project.
+    const id = n === 0 ? row.id : `${row.id}-${n + 1}`;
+    const config = {
+      model: row.spec.base_model.id,
+      ...(row.spec.kind === "train" ? { method: row.spec.method.type, ...row.spec.hyperparameters } : {}),
+    };
+    const content = wandbFile({
+      id,
+      project: wandb.project,
+      entity: wandb.entity ?? undefined,
+      name: wandb.name ?? row.name,
+      tags: wandb.tags ?? [],
+      config,
+      startedAt,
+      runtimeS: seconds(row.finishedAt ?? row.createdAt) - startedAt,
+      history,
+    });
+    return { filename: `run-${id}.wandb`, content };
+  });
+}
+
+/** Stores a result file. A server that stopped before the job names it has already created it. @returns its id */
+async function storeFile(ctx: Ctx, row: JobRow, filename: string, content: string | Buffer): Promise<string> {
   const [existing] = await ctx.db
     .select({ id: file.id })
     .from(file)
     .where(and(eq(file.org, row.org), gte(file.createdAt, row.finishedAt ?? 0), eq(file.filename, filename)))
     .limit(1);
-  const { id } =
-    existing ??
-    (await createFile(
-      ctx,
-      { ...systemActor(row.org), userId: row.createdBy },
-      { filename, purpose: "fine-tune-results", body: new Blob([await resultCsv(ctx, row.id)]).stream() },
-    ));
-  await ctx.write((tx) =>
-    tx
-      .update(job)
-      .set({ result: { ...row.result, result_files: [id] } })
-      .where(eq(job.id, row.id)),
-  );
-  ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+  if (existing) return existing.id;
+  const body = new Blob([typeof content === "string" ? content : new Uint8Array(content)]).stream();
+  const actor = { ...systemActor(row.org), userId: row.createdBy };
+  const { id } = await createFile(ctx, actor, { filename, purpose: "fine-tune-results", body });
   return id;
 }
 
-const pendingFiles = perContext(() => new Map<string, Promise<string>>());
+/** Creates the files and stores their ids on the job. @returns the ids */
+async function createResultFiles(ctx: Ctx, row: JobRow): Promise<string[]> {
+  const steps = await stepsOf(ctx, row.id);
+  const wanted = [
+    { filename: `step_metrics_${row.id}.csv`, content: resultCsv(steps) },
+    ...integrationFiles(row, steps),
+  ];
+  const ids: string[] = [];
+  for (const { filename, content } of wanted) ids.push(await storeFile(ctx, row, filename, content));
+  await ctx.write((tx) =>
+    tx
+      .update(job)
+      .set({ result: { ...row.result, result_files: ids } })
+      .where(eq(job.id, row.id)),
+  );
+  ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+  return ids;
+}
+
+const pendingFiles = perContext(() => new Map<string, Promise<string[]>>());
 
 /** The same, shared by concurrent callers. */
-async function createOnce(ctx: Ctx, row: JobRow): Promise<string> {
+async function createOnce(ctx: Ctx, row: JobRow): Promise<string[]> {
   const all = pendingFiles(ctx);
   let one = all.get(row.id);
   if (!one) {
-    one = createResultFile(ctx, row).finally(() => all.delete(row.id));
+    one = createResultFiles(ctx, row).finally(() => all.delete(row.id));
     all.set(row.id, one);
   }
   return one;
@@ -85,7 +127,7 @@ const needsResultFile = (ctx: Ctx, row: JobRow) =>
 export async function withResults(ctx: Ctx, row: JobRow): Promise<JobRow> {
   if (!needsResultFile(ctx, row) || row.result?.result_files) return row;
   try {
-    return { ...row, result: { ...row.result, result_files: [await createOnce(ctx, row)] } };
+    return { ...row, result: { ...row.result, result_files: await createOnce(ctx, row) } };
   } catch (cause) {
     ctx.log("error", "could not create a job's result file; it will be tried again", { cause });
     return row;
