@@ -91,6 +91,26 @@ describe("without scripts", () => {
   });
 });
 
+test("a field that only later rows have can be mapped after it was refused", async () => {
+  const rows = Array.from({ length: 60 }, (_, n) => ({
+    prompt: `p${n}`,
+    completion: "c",
+    ...(n > 55 ? { rating: "bad" } : {}),
+  }));
+  const { dataset, version } = await validated(lab, lines(rows), "late.jsonl", "holdout_fraction=0");
+  expect(version).toMatchObject({ status: "failed", bad_rows: 4 });
+  const { columns } = await lab.json<MappingObject>("GET", `/v1/datasets/${dataset.id}/mapping`);
+  expect(columns.map(({ name, samples }) => [name, samples.length])).toEqual([
+    ["prompt", 3],
+    ["completion", 1],
+    ["rating", 1],
+  ]);
+  await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, {
+    body: { mapping: { prompt: "prompt", completion: "completion", unused: ["rating"] } },
+  });
+  expect((await settled(lab, dataset.id)).version).toMatchObject({ status: "ready", rows: 60, number: 2 });
+});
+
 describe("over the API", () => {
   test("columns, proposal and preview; the mapping sent is returned, and another file uses it", async () => {
     const rows = UNKNOWN.map(({ frage, antwort }, n) => ({ prompt: frage, completion: antwort, label: n % 2 }));

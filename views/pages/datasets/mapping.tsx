@@ -87,6 +87,7 @@ const KINDS: Record<FormColumn["kind"], string> = {
 function about({ kind, filled, length, values }: FormColumn): string {
   const size = kind === "text" && !values ? `, about ${length} characters` : "";
   const distinct = values ? `, ${values.length} ${values.length === 1 ? "value" : "values"}` : "";
+  if (filled === 0 && kind !== "empty") return `${KINDS[kind]}, in later rows only`;
   const share = filled < 1 && kind !== "empty" ? `, in ${Math.round(filled * 100)}% of the rows` : "";
   return KINDS[kind] + size + distinct + share;
 }

@@ -3,7 +3,7 @@ import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { ConfirmForm } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
@@ -158,6 +158,14 @@ export function DatasetFindings(props: DatasetProps) {
         // A form that the user fills in is not refreshed.
         <div id="mapping-form" hx-morph-skip>
           <MappingPanel {...props.mapping} />
+        </div>
+      ) : null}
+      {version.status === "needs_mapping" && !props.mapping ? (
+        <div class="row">
+          <ActionButton action={`/datasets/${version.dataset_id}/versions`} class="primary">
+            Look at the fields again
+          </ActionButton>
+          <span class="small muted">An earlier release has looked at the fields of this file.</span>
         </div>
       ) : null}
       <Problems version={version} report={report} editable={isNewest(props)} />

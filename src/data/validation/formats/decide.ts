@@ -20,11 +20,17 @@ type Decided = { reading: Reading } & (
   | { outcome: "ask" | "refuse"; message: string }
 );
 
+/** How many rows are looked at, when the file has more. */
+const FIRST_ROWS = 50;
+const NEEDED = ["prompt", "completion", "messages", "chosen", "rejected", "responses", "text"] as const;
+
 /** Why `mapping` does not fit the fields of the first rows, or null when it does. */
 function mappingFault(mapping: Mapping, rows: JsonObject[], columns: Column[]): string | null {
   const names = columns.map(({ name }) => name);
   const known = new Set([...names, ...columnsOf(rows, true).map(({ name }) => name)]);
-  const unknown = fieldsOf(mapping).find((name) => !known.has(name));
+  // Later rows may have further fields, but not those that every row needs.
+  const isPart = (name: string) => rows.length < FIRST_ROWS || NEEDED.some((part) => mapping[part] === name);
+  const unknown = fieldsOf(mapping).find((name) => !known.has(name) && isPart(name));
   if (unknown !== undefined) return `there is no column "${unknown}"; the columns are ${names.slice(0, 30).join(", ")}`;
   return incomplete(mapping);
 }

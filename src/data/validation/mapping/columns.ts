@@ -71,6 +71,13 @@ function columnOf(name: string, rows: JsonObject[]): Column {
   };
 }
 
+/** A field that the first rows do not have. */
+export const lateColumn = (name: string, value: unknown): Column => ({
+  ...columnOf(name, [{ [name]: value }]),
+  filled: 0,
+  values: null,
+});
+
 /** The fields of the rows, in the order in which they appear. */
 export function columnsOf(rows: JsonObject[], deep = false): Column[] {
   return namesIn(rows, deep).map((name) => columnOf(name, rows));

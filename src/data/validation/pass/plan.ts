@@ -9,6 +9,7 @@ import { createCsvRows } from "../formats/csv-bytes.ts";
 import { decide } from "../formats/decide.ts";
 import { type Container, checkedFields, detectContainer, elect, firstObjects } from "../formats/detect.ts";
 import type { RowFormat, Threads } from "../formats/format.ts";
+import { lateColumn } from "../mapping/columns.ts";
 import type { Mapping } from "../mapping/model.ts";
 import { isBlank } from "../mapping/values.ts";
 import type { JsonObject } from "../rows/chat.ts";
@@ -94,6 +95,12 @@ function formatFor(
     problems.at(1);
   }
   return decided.format;
+}
+
+/** Adds fields that only later rows have to those that the user can map. */
+function addLate({ mapping: reading }: Report, unread: Map<string, unknown>) {
+  const known = new Set(reading?.columns.map(({ name }) => name));
+  for (const [name, value] of unread) if (!known.has(name)) reading?.columns.push(lateColumn(name, value));
 }
 
 /** The parts of a mapping that are a single column. */
@@ -258,6 +265,7 @@ export function planFor(
       into.format = rows.format?.name ?? null;
       into.row_type = rows.format?.type ?? "chat";
       into.ignored_fields = { ...rows.ignored };
+      addLate(into, rows.unread);
     },
   };
 }

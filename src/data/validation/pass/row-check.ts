@@ -132,6 +132,8 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
   const padding = createPadding(padded, problems);
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
   let ignoredNames = 0;
+  /** Fields that must be mapped, each with its first value. */
+  const unread = new Map<string, unknown>();
   /** The good rows of other types, by format. */
   const rivals = new Map<RowFormat, number>();
 
@@ -139,6 +141,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
     if (value === null) return;
     if (format?.type !== "text" && !isBlank(value) && isMeaningful(key) && typeof value !== "number") {
       problems.add("unread_field", key, value);
+      if (unread.size < IGNORED_NAMES && !unread.has(key)) unread.set(key, value);
       return;
     }
     problems.add("ignored_field", key, value);
@@ -154,6 +157,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
       return format;
     },
     ignored,
+    unread,
     /**
      * What all rows showed and the first ones did not: the type of most good rows, and that null is padding.
      * @param good good rows of this format
