@@ -1,6 +1,7 @@
 /** The exports and logs whose rows are nested: each is recognized by its structure and becomes a flat row. */
 import type { JsonObject } from "../../rows/chat.ts";
 import { argillaRest, isArgilla, isLabelStudio, labelStudioRest, readArgilla, readLabelStudio } from "./annotations.ts";
+import { isDialog, readDialog } from "./dialogs.ts";
 import { isApiLog, isRun, isTrace, logRest, readApiLog, readRun, readTrace } from "./logs.ts";
 import { chatgptRest, isChatgptExport, isOasstTree, oasstRest, readChatgptExport, readOasstTree } from "./trees.ts";
 
@@ -22,6 +23,7 @@ const SHAPES: Shape[] = [
   { title: "LangSmith run", matches: isRun, flatten: readRun },
   { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio, rest: labelStudioRest },
   { title: "Argilla export", matches: isArgilla, flatten: readArgilla, rest: argillaRest },
+  { title: "Dialog of texts", matches: isDialog, flatten: readDialog },
 ];
 
 export const shapeOf = (row: JsonObject): Shape | null => SHAPES.find((shape) => shape.matches(row)) ?? null;
