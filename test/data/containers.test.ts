@@ -101,6 +101,17 @@ const files: Read[] = [
     rows: 1,
   },
   {
+    name: "ZIP of several files, all of them",
+    filename: "several.zip",
+    content: fixture("several.zip"),
+    reading: { part: "*" },
+    container: "jsonl",
+    codes: ["duplicate", "unpacked"],
+    compression: ["zip"],
+    part: "*",
+    rows: 13,
+  },
+  {
     name: "gzip in ZIP",
     filename: "packed.zip",
     content: fixture("packed.zip"),

@@ -130,6 +130,14 @@ describe("data is copied from where it is", () => {
       expect(dataset).toMatchObject({ name: "imported", version: { status: "ready", rows, train_rows: rows } });
     });
 
+  test("the hub, a split in several files", async () => {
+    for (const n of [0, 1]) place.files.set(`lab/parts/data/train-0000${n}-of-00002.jsonl`, content);
+    const done = await imported({ type: "huggingface", repo: "lab/parts" }, { holdout_fraction: 0 });
+    expect(done).toMatchObject({ status: "done", filename: "train.zip", error: null });
+    const { version } = await settled(lab, done.dataset_id ?? "");
+    expect(version).toMatchObject({ status: "ready", rows: 40, part: "*" });
+  });
+
   test("credentials are never shown, are encrypted at rest, and are gone at the end", async () => {
     place.hold = new Promise((resolve) => setTimeout(resolve, 150));
     const answer = await create(s3());

@@ -1,21 +1,26 @@
 /** Carries out imports in the background. The table is the queue: an import that a restart interrupted continues. */
-import { existsSync } from "node:fs";
+import { createWriteStream, existsSync } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { and, asc, eq, inArray, notInArray } from "drizzle-orm";
+import { ZipFile } from "yazl";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { sha256File } from "../../lib/disk/manifest.ts";
+import { requireDisk } from "../../lib/disk/reserve.ts";
 import { newId } from "../../lib/ids.ts";
 import { unseal } from "../../lib/sealed.ts";
 import { clean } from "../../lib/text/redact.ts";
 import { keepFile } from "../files/service.ts";
+import { tooLarge } from "../storage/receive.ts";
 import { copyPlace } from "./copy.ts";
 import type { ImportRow, Source, StoredOptions } from "./model.ts";
 import { placesOf } from "./places.ts";
+import type { Place } from "./remote.ts";
 
 const AT_ONCE = 2;
 const PROGRESS_MS = 500;
@@ -128,27 +133,46 @@ async function carryOut(ctx: Ctx, row: ImportRow, signal: AbortSignal): Promise<
   await rm(folder, { recursive: true, force: true });
 }
 
+/** One file of several: a ZIP archive without compression. @returns its path */
+async function packed(ctx: Ctx, path: string, places: Place[], files: string[], bytes: number): Promise<string> {
+  requireDisk(ctx.files.path("tmp"), ctx.config.disk_reserve_bytes, bytes);
+  const archive = new ZipFile();
+  for (const [index, file] of files.entries())
+    archive.addFile(file, `${index}-${places[index]?.name ?? ""}`, { compress: false });
+  archive.end();
+  await pipeline(archive.outputStream, createWriteStream(path, { mode: 0o600 }));
+  return path;
+}
+
 async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: AbortSignal): Promise<void> {
   const actor: Actor = { userId: row.createdBy, org: row.org, role: "member", via: "system", keyId: null, email: null };
-  const [place] = await placesOf(ctx, sourceOf(ctx, row), signal);
-  if (!place) throw new AppError("not_found", "import_not_found", "There is no file to import.");
-  if (place.size !== null) await requireRoom(ctx, row.org, place.size);
-  if (!(await updateImport(ctx, row, { status: "running", filename: place.name, bytesTotal: place.size }))) return;
+  const places = await placesOf(ctx, sourceOf(ctx, row), signal);
+  const [first] = places;
+  if (!first) throw new AppError("not_found", "import_not_found", "There is no file to import.");
+  const total = places.reduce<number | null>((sum, { size }) => (sum === null || size === null ? null : sum + size), 0);
+  if (total !== null && total > ctx.config.max_upload_bytes) throw tooLarge(ctx.config.max_upload_bytes, "source");
+  if (total !== null) await requireRoom(ctx, row.org, total);
+  const filename = places.length > 1 ? `${first.name.replace(/[-.].*$/, "")}.zip` : first.name;
+  if (!(await updateImport(ctx, row, { status: "running", filename, bytesTotal: total }))) return;
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, "file");
   let savedAt = 0;
-  await copyPlace(ctx, {
-    place,
-    path,
-    signal,
-    onBytes(bytesDone, bytesTotal) {
+  let before = 0;
+  const copied: string[] = [];
+  for (const [index, place] of places.entries()) {
+    const part = join(folder, places.length > 1 ? `file${index}` : "file");
+    const onBytes = (done: number, all: number | null) => {
       if (ctx.clock.monotonic() - savedAt < PROGRESS_MS) return;
       savedAt = ctx.clock.monotonic();
-      void updateImport(ctx, row, { bytesDone, bytesTotal }).catch(() => {});
-    },
-  });
+      const values = { bytesDone: before + done, bytesTotal: places.length > 1 ? total : all };
+      void updateImport(ctx, row, values).catch(() => {});
+    };
+    await copyPlace(ctx, { place, path: part, signal, onBytes });
+    before += (await stat(part)).size;
+    copied.push(part);
+  }
+  const path = places.length > 1 ? await packed(ctx, join(folder, "file"), places, copied, before) : (copied[0] ?? "");
   const { size } = await stat(path);
-  if (size === 0) throw new AppError("invalid", "file_empty", `${place.name} is empty (0 bytes).`);
+  if (size === 0) throw new AppError("invalid", "file_empty", `${filename} is empty (0 bytes).`);
   const received = { path, bytes: size, sha256: await sha256File(path), md5: null };
   signal.throwIfAborted();
   // Ended in the transaction that stores the file, so that neither a restart nor a cancellation makes a second one.
@@ -162,8 +186,10 @@ async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: Abo
       .returning({ id: datasetImport.id });
     if (ended.length === 0) throw new AppError("conflict", "import_ended", "The import was canceled.");
   };
-  const given = { filename: place.name, purpose: "fine-tune" };
-  await keepFile(ctx, actor, received, given, { ...(row.options as StoredOptions), id: datasetId }, end);
+  const given = { filename, purpose: "fine-tune" };
+  const options = row.options as StoredOptions;
+  const reading = places.length > 1 ? { ...options.reading, part: "*" } : options.reading;
+  await keepFile(ctx, actor, received, given, { ...options, reading, id: datasetId }, end);
   announceImport(ctx, row);
 }
 

@@ -2,20 +2,58 @@
  * Opens an uploaded file: unpacks archives, converts tables and other encodings to one text file beside the rows, and
  * finds where in a text the rows are. Text in UTF-8 with a row on each line is read in place.
  */
+import { dirname } from "node:path";
 import type { ValidateTask } from "../pass/task.ts";
 import { unpack, unzip, zipContent } from "./archives.ts";
 import { arrowToJsonl } from "./arrow.ts";
 import { convertText, type Encoding } from "./charset.ts";
+import { countedFile } from "./input.ts";
 import { findRows } from "./json-rows.ts";
 import { type Kind, kindOf } from "./kinds.ts";
-import { MOST_NAMES, Opening } from "./opening.ts";
+import { headOf, MOST_NAMES, Opening } from "./opening.ts";
+import { createOutput } from "./output.ts";
 import { parquetToJsonl } from "./parquet.ts";
 import { plainSource, type Source } from "./source.ts";
 import { Unreadable } from "./unreadable.ts";
 import { sheetsOf, sheetToCsv } from "./xlsx.ts";
 
+/** As `part`: all files of a ZIP archive. */
+const ALL_PARTS = "*";
 /** An archive in an archive is unpacked; one more is refused. */
 const MOST_LAYERS = 2;
+
+/** Reads all files of a ZIP archive one after the other: parts of one dataset, as hubs store them. */
+async function readAllParts(opening: Opening, names: string[], size: number): Promise<void> {
+  const { path, aside, about, task, onRead } = opening;
+  about.compression.push("zip");
+  about.part = ALL_PARTS;
+  await opening.step("parts.jsonl", null, async (into) => {
+    for (const name of names) {
+      const limits = {
+        most: task.maxUnpackedBytes ?? Number.MAX_SAFE_INTEGER,
+        packed: size,
+        reserve: task.diskReserve,
+      };
+      const part = createOutput(aside, dirname(aside), limits);
+      try {
+        await unzip(path, name, part, onRead);
+      } finally {
+        part.close();
+      }
+      const { is } = kindOf(headOf(aside), name);
+      if (is === "parquet") await parquetToJsonl(aside, part.bytes, into, onRead);
+      else if (is === "arrow_file" || is === "arrow_stream") await arrowToJsonl(aside, into, onRead);
+      else if (is === "text" && !/\.(csv|tsv|json)$/i.test(name)) {
+        for await (const chunk of countedFile(aside, onRead)) into.add(chunk);
+        into.text("\n");
+      } else
+        throw new Unreadable(
+          "wrong_file",
+          `"${name}" cannot be read together with others: only JSONL, Parquet and Arrow can.`,
+        );
+    }
+  });
+}
 
 /** Unpacks one layer. */
 async function unpackLayer(opening: Opening, kind: "gzip" | "zstd" | "xz" | "zip", size: number): Promise<void> {
@@ -39,6 +77,10 @@ async function unpackLayer(opening: Opening, kind: "gzip" | "zstd" | "xz" | "zip
     return;
   }
   if (content.names.length === 0) throw new Unreadable("empty_file", "The ZIP archive has no files.");
+  if (opening.reading.part === ALL_PARTS) {
+    await readAllParts(opening, content.names, size);
+    return;
+  }
   const name = opening.choose(content.names, "ZIP archive");
   about.compression.push(kind);
   await opening.step(name, size, (into) => unzip(path, name, into, opening.onRead));

@@ -1,5 +1,5 @@
 /** The state while a file is opened: each step replaces the file by what it holds, in a text beside the rows. */
-import { closeSync, fstatSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, openSync, readSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import type { ValidateTask } from "../pass/task.ts";
 import type { ProblemCode } from "../rows/problems.ts";
@@ -11,7 +11,7 @@ const HEAD = 1 << 18;
 /** Most names of other parts in the report. */
 export const MOST_NAMES = 100;
 /** Most steps of one file: two archives, a table, an encoding and columns. */
-const MOST_STEPS = 6;
+const MOST_STEPS = 7;
 const MOST_UNPACKED = 64 * 1024 ** 3;
 
 /** The steps of opening one file: each replaces the file at `path` by what it holds. */
@@ -39,13 +39,7 @@ export class Opening {
   }
 
   head(): { head: Buffer; size: number } {
-    const fd = openSync(this.path, "r");
-    try {
-      const head = Buffer.alloc(HEAD);
-      return { head: head.subarray(0, readSync(fd, head, 0, HEAD, 0)), size: fstatSync(fd).size };
-    } finally {
-      closeSync(fd);
-    }
+    return { head: headOf(this.path), size: statSync(this.path).size };
   }
 
   note(code: ProblemCode, detail: string) {
@@ -69,6 +63,11 @@ export class Opening {
     this.filename = filename;
   }
 
+  /** The path of a text that is needed only within a step. */
+  get aside(): string {
+    return workFile(this.task.outDir, MOST_STEPS - 1);
+  }
+
   /** The part to read, by the wish of the version, or the only one. @throws Unreadable `choose_part` */
   choose(parts: string[], what: string): string {
     const { part } = this.reading;
@@ -88,6 +87,17 @@ export class Opening {
     );
     refusal.about = this.about;
     throw refusal;
+  }
+}
+
+/** The first bytes of a file. */
+export function headOf(path: string): Buffer {
+  const fd = openSync(path, "r");
+  try {
+    const head = Buffer.alloc(HEAD);
+    return head.subarray(0, readSync(fd, head, 0, HEAD, 0));
+  } finally {
+    closeSync(fd);
   }
 }
 
