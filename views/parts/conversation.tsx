@@ -38,9 +38,12 @@ function Turn({ message }: { message: WireMessage }) {
       </div>
       <div class="stack tight">
         {typeof message.reasoning_content === "string" ? (
-          <details class="small muted">
-            <summary>Reasoning</summary>
-            <div class="said" dir="auto">
+          <details class="more">
+            <summary>
+              <Icon name="right" />
+              Reasoning
+            </summary>
+            <div class="plain-text small muted" dir="auto">
               {message.reasoning_content}
             </div>
           </details>

@@ -84,7 +84,9 @@ function ProblemTable({ problems, ...rest }: { problems: Problem[] } & Omit<Prob
           label: "Rows",
           end: true,
           tight: true,
-          render: ({ severity, count }) => (severity === "info" ? "–" : formatInteger(count)),
+          // A problem of the file as a whole is in no row.
+          render: (problem) =>
+            problem.severity === "info" || linesOf([problem]).length === 0 ? "–" : formatInteger(problem.count),
         },
         { key: "lines", label: "Lines", tight: true, render: (problem) => <Lines problem={problem} {...rest} /> },
         {
