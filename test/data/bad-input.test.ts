@@ -227,7 +227,8 @@ test("leaving out most rows needs a confirmation of its own, in the API and on t
   expect(page).toContain("Leave out 4 of 6 rows");
   expect(page).toContain('name="skip_bad" value="any"');
   // What is said of the file as a whole is in no row.
-  const rowsOf = (code: string) => new RegExp(`id="row-problem-${code}".*?</td><td[^>]*>([^<]*)</td>`, "s").exec(page)?.[1];
+  const rowsOf = (code: string) =>
+    new RegExp(`id="row-problem-${code}".*?</td><td[^>]*>([^<]*)</td>`, "s").exec(page)?.[1];
   expect(["not_json", "most_rows_bad", "few_rows"].map(rowsOf)).toEqual(["4", "–", "–"]);
   await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body: { skip_bad: "any" } });
   const after = await settled(lab, dataset.id);
