@@ -139,6 +139,14 @@ const refused: { name: string; filename?: string; content: string | Uint8Array; 
   },
 ];
 
+test("a table that expands over the limit of the server is refused", async () => {
+  for (const name of ["chat.parquet", "stream.arrow", "book.xlsx"]) {
+    const outcome = await read(fixture(name), name, {}, 300);
+    expect(outcome.error, name).toMatch(/expands to more than 300 B.*max_unpacked_bytes/);
+    expect(outcome.codes, name).toEqual(["expands_too_far"]);
+  }
+});
+
 describe("files without rows are named in one sentence", () => {
   for (const { name, filename = "train.jsonl", content, code = "wrong_file", says } of refused)
     test(name, async () => {

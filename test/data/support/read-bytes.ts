@@ -14,7 +14,12 @@ export const pair = (n: number) => ({ prompt: `Ping ${n}`, completion: `Pong ${n
 export const pairs = Array.from({ length: 12 }, (_, n) => pair(n));
 export const jsonl = pairs.map((row) => `${JSON.stringify(row)}\n`).join("");
 /** Validates bytes under a name in this process, and returns the first row that was stored. */
-export async function read(content: string | Uint8Array, filename: string, reading: Partial<Reading> = {}) {
+export async function read(
+  content: string | Uint8Array,
+  filename: string,
+  reading: Partial<Reading> = {},
+  maxUnpackedBytes = 1e9,
+) {
   const source = join(folder, "upload");
   const outDir = join(folder, "rows.part");
   writeFileSync(source, content);
@@ -28,6 +33,7 @@ export async function read(content: string | Uint8Array, filename: string, readi
     skipBad: false,
     removeDuplicates: null,
     reading: { encoding: null, part: null, repairText: false, ...reading },
+    maxUnpackedBytes,
     maxLineBytes: 1 << 20,
     diskReserve: 0,
   });
