@@ -196,6 +196,8 @@ const ConfigSchema = v.strictObject({
   answer_retention_days: v.optional(integer(0, 3650), 30),
   /** Words and phrases of the categories of /v1/moderations, as JSON: `{"violence": ["kill you"]}`. */
   moderation_rules: v.optional(moderationRules, {}),
+  /** A guard model of the Llama Guard family that /v1/moderations asks, besides the words. */
+  moderation_model: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(400))),
   /** Id of the model whose embeddings the `cosine` grader compares; none = the grader is refused. */
   embedding_model: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400))), null),
   /** Allows sign-up without an invitation. */

@@ -57,3 +57,29 @@ test("an installation without word lists says so, and a wrong list stops the sta
   for (const rules of ['{"rudeness": ["a"]}', '{"hate": ["!"]}', '{"hate": "a"}', "x"])
     expect(() => loadConfig({}, { FTL_MODERATION_RULES: rules })).toThrow("moderation_rules");
 });
+
+test("a guard model classifies beside the words, and one that gives no verdict is an error", async () => {
+  const rules = { harassment: ["fool"] };
+  const guarded = await createServed({ config: { moderation_rules: rules, moderation_model: "tiny" } });
+  const ask = async (words: string[], input: string | string[]) => {
+    guarded.engine.words = words;
+    const answer = await guarded.app.request("POST", "/v1/moderations", { as: "member", body: { input } });
+    const body = (await answer.json()) as {
+      error?: { code: string };
+      model: string;
+      results?: { flagged: boolean; categories: Record<string, boolean> }[];
+    };
+    const named = (found: Record<string, boolean>) => Object.keys(found).filter((name) => found[name]);
+    if (answer.ok && !contractMissing) expect(contractProblems("CreateModerationResponse", body)).toEqual([]);
+    return body.error?.code ?? body.results?.map((each) => [each.flagged, named(each.categories).toSorted()]);
+  };
+  expect(await ask(["safe"], ["Hello", "you fool"])).toEqual([
+    [false, []],
+    [true, ["harassment"]],
+  ]);
+  expect(guarded.sent()).toMatchObject({ messages: [{ role: "user", content: "you fool" }], temperature: 0 });
+  expect(await ask(["\n\nunsafe", "\nS1,S10"], "x")).toEqual([[true, ["hate", "illicit/violent", "violence"]]]);
+  expect(await ask(["unsafe\nS7"], "x")).toEqual([[true, []]]);
+  expect(await ask(["I think it is fine."], "x")).toBe("moderation_failed");
+  await guarded.close();
+});

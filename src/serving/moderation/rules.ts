@@ -1,9 +1,10 @@
-/** OpenAI's moderation endpoint by lists of words: an installation names the words of each category. */
+/** OpenAI's moderation endpoint: by lists of words, by a guard model, or by both. */
 import * as v from "valibot";
-import type { Ctx } from "../../ctx.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { MODERATION_CATEGORIES, type ModerationCategory } from "../../lib/moderation.ts";
+import { askGuard, GUARDED } from "./guard.ts";
 
 const MAX_INPUTS = 1000;
 const MAX_TEXT = 500_000;
@@ -62,33 +63,44 @@ const each = <T>(value: (category: ModerationCategory) => T) =>
   Object.fromEntries(MODERATION_CATEGORIES.map((name) => [name, value(name)])) as Record<ModerationCategory, T>;
 
 /**
- * Classifies texts: a category is flagged, with the score 1, when one of its words or phrases occurs. Any other score
- * is 0.
- * @throws AppError `moderation_not_configured` when the installation has no words
+ * Classifies texts: a category is flagged, with the score 1, when one of its words or phrases occurs or the guard model
+ * names it. Any other score is 0.
+ * @throws AppError `moderation_not_configured` when the installation has neither words nor a guard model
  */
-export function moderate(ctx: Ctx, request: ModerationRequest): ModerationView {
-  const rules = ctx.config.moderation_rules;
+export async function moderate(
+  ctx: Ctx,
+  actor: Actor,
+  request: ModerationRequest,
+  signal: AbortSignal,
+): Promise<ModerationView> {
+  const { moderation_rules: rules, moderation_model: guard } = ctx.config;
   const categories = Object.keys(rules) as ModerationCategory[];
-  if (categories.length === 0)
+  if (categories.length === 0 && guard === undefined)
     throw new AppError(
       "invalid",
       "moderation_not_configured",
-      "This installation has no moderation rules. An administrator sets moderation_rules: the words of each category.",
+      "This installation has no moderation rules. An administrator sets moderation_rules, the words of each category, or moderation_model, a guard model.",
     );
   const { input } = request;
   const list = Array.isArray(input) ? input : [input];
   const isParts = list.some((one) => typeof one === "object");
   const texts = isParts ? [(list as { text: string }[]).map(({ text }) => text).join("\n")] : (list as string[]);
   const phrases = new Map(categories.map((name) => [name, (rules[name] ?? []).map(wordsOf)]));
-  const results = texts.map((text) => {
+  const results: ModerationView["results"] = [];
+  for (const text of texts) {
     const words = wordsOf(text);
-    const found = each((name) => phrases.get(name)?.some((phrase) => words.includes(phrase)) ?? false);
-    return {
-      flagged: Object.values(found).includes(true),
+    const verdict = guard === undefined ? null : await askGuard(ctx, actor, guard, text, signal);
+    const found = each(
+      (name) => verdict?.categories.has(name) || (phrases.get(name)?.some((phrase) => words.includes(phrase)) ?? false),
+    );
+    results.push({
+      flagged: verdict?.flagged || Object.values(found).includes(true),
       categories: found,
       category_scores: each((name) => (found[name] ? 1 : 0)),
-      category_applied_input_types: each((name) => (phrases.has(name) ? ["text" as const] : [])),
-    };
-  });
-  return { id: `modr-${randomChars(20)}`, model: MODEL, results };
+      category_applied_input_types: each((name) =>
+        phrases.has(name) || (verdict && GUARDED.has(name)) ? ["text" as const] : [],
+      ),
+    });
+  }
+  return { id: `modr-${randomChars(20)}`, model: guard ?? MODEL, results };
 }
