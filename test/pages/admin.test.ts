@@ -6,16 +6,15 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Page } from "playwright-core";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser, signIn, type TestBrowser } from "../support/browser.ts";
-import { addDatasets } from "../support/seed-datasets.ts";
-import { addBase } from "../support/seed-rows.ts";
+import { seed } from "../support/seed.ts";
+import { idOf } from "../support/seed-rows.ts";
 
 describe.skipIf(!hasBrowser)("administration", () => {
   let t: TestApp;
   let b: TestBrowser;
   beforeAll(async () => {
     t = await createTestApp();
-    await addBase(t.ctx, t.actor("admin"));
-    await addDatasets(t.ctx, t.actor("admin"), 1);
+    await seed(t.ctx, t.actor("admin"), "full");
     b = await openBrowser(t);
   });
   afterAll(async () => {
@@ -123,6 +122,13 @@ describe.skipIf(!hasBrowser)("administration", () => {
         `/admin/users/${t.users.member}`,
         "/admin/teams",
         `/admin/teams/${t.orgs.a}`,
+        `/jobs/${idOf("ftjob-", 0)}`,
+        `/jobs/${idOf("ftjob-", 1)}`,
+        `/datasets/${idOf("ds_", 0)}`,
+        `/deployments/${idOf("dep_", 0)}`,
+        `/sweeps/${idOf("sweep_", 0)}`,
+        "/hosts/docker.atlas",
+        `/models/ft:smollm2-135m-instruct:alpha:m0001${"seed0".repeat(3)}`,
       ]) {
         await page.goto(base + path);
         const found = await page.evaluate(() =>
@@ -155,7 +161,7 @@ describe.skipIf(!hasBrowser)("administration", () => {
       }
     }
     expect(bad).toEqual([]);
-    expect(seen).toBeGreaterThanOrEqual(16);
+    expect(seen).toBeGreaterThanOrEqual(36);
   });
 
   test("Escape leaves the search field, the palette runs commands, and More is marked on a phone", async () => {
