@@ -88,7 +88,7 @@ function outcomes(runs: ComparedRun[]): Line[] {
     of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
     of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
     of("Last training loss", "low", plain, (run) => last(run, "train/loss")),
-    of("Last eval loss", "low", plain, (run) => last(run, "eval/loss")),
+    of("Last validation loss", "low", plain, (run) => last(run, "eval/loss")),
     of("Time", "low", formatDuration, (run) => seconds(run.job)),
     of("Cost", "low", formatMoney, (run) => run.costUsd),
   ].filter((line) => line.values.some((value) => value !== null));
@@ -218,7 +218,13 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
               <Overlay runs={runs} metric="train/loss" title="Training loss" />
               <div class="small-charts">
                 <Overlay runs={runs} metric="eval/loss" title="Validation loss" small />
-                <Overlay runs={runs} metric="eval/token_accuracy" title="Eval token accuracy" unit="percent" small />
+                <Overlay
+                  runs={runs}
+                  metric="eval/token_accuracy"
+                  title="Validation token accuracy"
+                  unit="percent"
+                  small
+                />
                 <Overlay runs={runs} metric="train/learning_rate" title="Learning rate" unit="rate" small />
                 <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens per second" small />
               </div>
@@ -236,7 +242,7 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
               </a>
             }
           >
-            Select two or more training jobs in the list, then press “Compare selected”.
+            Select two or more training jobs in the list, then press “Compare”.
           </Empty>
         )}
       </div>
