@@ -42,7 +42,6 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/fine_tuning/jobs": TRAINING,
   "POST /v1/jobs": TRAINING,
   "POST /v1/jobs/plan": TRAINING,
-  "PATCH /v1/jobs/{id}": { name: "bank intents, rank 16", tags: ["bank"], note: "Better than rank 8." },
   "POST /v1/jobs/{id}/rerun": {},
   "PATCH /v1/jobs/{id}": { name: "support-tickets", tags: ["bank"] },
   "POST /v1/queue/{id}": { priority: 1 },
