@@ -3,7 +3,7 @@ import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import type { ImportView } from "../../../src/data/imports/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatInteger } from "../../../src/lib/text/format.ts";
+import { formatCount, formatInteger } from "../../../src/lib/text/format.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -12,9 +12,12 @@ import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
 import { ImportForm, ImportList } from "./imports.tsx";
-import { methodsFor, TYPE_WORDS } from "./row-type.tsx";
+import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
-const COLUMNS: Column<DatasetView>[] = [
+/** A dataset of the list, with the tokens of its newest version; null while they are not counted. */
+export type ListedDataset = DatasetView & { tokens: number | null };
+
+const COLUMNS: Column<ListedDataset>[] = [
   {
     key: "name",
     label: "Dataset",
@@ -38,6 +41,19 @@ const COLUMNS: Column<DatasetView>[] = [
     render: (row) => (row.version?.rows ? formatInteger(row.version.rows) : "–"),
   },
   {
+    key: "tokens",
+    label: "Tokens",
+    end: true,
+    wide: true,
+    render: (row) => (row.tokens === null ? "–" : formatCount(row.tokens)),
+  },
+  {
+    key: "format",
+    label: "Format",
+    wide: true,
+    render: (row) => row.version?.format?.replaceAll("_", " ") ?? "–",
+  },
+  {
     key: "bad",
     label: "Bad rows",
     end: true,
@@ -51,13 +67,13 @@ const COLUMNS: Column<DatasetView>[] = [
       row.version?.status === "validating" ? (
         <Progress label={`Validating ${row.name}`} fraction={row.version.progress || null} left="Validating" />
       ) : (
-        <StateBadge state={row.version?.status ?? "failed"} />
+        <StateBadge state={row.version ? stateOf(row.version) : "failed"} />
       ),
   },
   { key: "at", label: "Added", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
-const LIST: ListKind<DatasetView> = {
+const LIST: ListKind<ListedDataset> = {
   id: "datasets",
   label: "Datasets",
   columns: COLUMNS,
@@ -76,7 +92,7 @@ const LIST: ListKind<DatasetView> = {
   ),
 };
 
-export const DatasetList = (rows: Listed<DatasetView>) => <List of={LIST} {...rows} />;
+export const DatasetList = (rows: Listed<ListedDataset>) => <List of={LIST} {...rows} />;
 
 interface Format {
   type: RowType;
@@ -121,11 +137,11 @@ function Formats({ formats }: { formats: readonly Format[] }) {
   );
 }
 
-/** The form to drop or choose files. */
-function UploadForm() {
+/** The form to drop or choose files; one strip once there are datasets. */
+function UploadForm({ strip }: { strip: boolean }) {
   return (
     <form
-      class="drop"
+      class={strip ? "drop one-line" : "drop"}
       data-upload="/datasets/upload"
       method="post"
       action="/datasets/upload"
@@ -136,11 +152,13 @@ function UploadForm() {
       <label for="upload-file">
         <strong>Drop a file here, or choose one</strong>
       </label>
-      <p class="small muted">
-        Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV. For other methods:
-        preference pairs, labeled preference data, prompts and plain text. Also as Parquet, Arrow or Excel, and packed.
-        Every row is checked, and all problems are reported.
-      </p>
+      {strip ? null : (
+        <p class="small muted">
+          Conversations as OpenAI chat JSONL, prompt and completion, Alpaca, ShareGPT or CSV. For other methods:
+          preference pairs, labeled preference data, prompts and plain text. Also as Parquet, Arrow or Excel, and
+          packed. Every row is checked, and all problems are reported.
+        </p>
+      )}
       <input
         id="upload-file"
         type="file"
@@ -161,7 +179,7 @@ export function DatasetsPage({
   formats,
   imports,
   ...rows
-}: Listed<DatasetView> & { formats: readonly Format[]; imports: ImportView[] }) {
+}: Listed<ListedDataset> & { formats: readonly Format[]; imports: ImportView[] }) {
   return (
     <ListPage
       title="Datasets"
@@ -177,7 +195,7 @@ export function DatasetsPage({
         </div>
       }
     >
-      <UploadForm />
+      <UploadForm strip={rows.items.length > 0} />
       <Formats formats={formats} />
       <ImportList imports={imports} />
     </ListPage>

@@ -1,7 +1,7 @@
 /** The validation report: problems with their lines, statistics of the rows, and token counts. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
-import { formatBytes, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatInteger, formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -194,43 +194,75 @@ function opened({ container, source, encoding }: Report): string | null {
   return words.join(", ") || null;
 }
 
+/** Labels beyond these are one entry. */
+const LABELS_SHOWN = 8;
+
+/** How the rows are spread over labels: a bar for each, with its share. */
+function Labels({ counts }: { counts: NonNullable<Report["label_counts"]> }) {
+  const all = counts.reduce((sum, { rows }) => sum + rows, 0);
+  const rest = counts.slice(LABELS_SHOWN);
+  const shown = counts.slice(0, LABELS_SHOWN);
+  if (rest.length > 0)
+    shown.push({ label: `${rest.length} other labels`, rows: rest.reduce((sum, { rows }) => sum + rows, 0) });
+  return (
+    <ul class="stack tight" aria-label="Rows by label">
+      {shown.map(({ label, rows }) => (
+        <li>
+          <div class="row between small">
+            <span class="clip" dir="auto" title={label}>
+              {label}
+            </span>
+            <span class="num muted">
+              {formatInteger(rows)} ({formatPercent(rows / all)})
+            </span>
+          </div>
+          <progress max={all} value={rows} aria-label={`${label}: ${formatInteger(rows)} rows`} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
 export function Facts({ report }: { report: Report }) {
   const ignored = Object.entries(report.ignored_fields);
   return (
-    <KeyValue
-      rows={[
-        ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
-        ["Read as", opened(report)],
-        report.split.train_rows > 0 && [
-          "Split",
-          `${plural(report.split.train_rows, "training row")}, ${plural(report.split.holdout_rows, "validation row")} (seed ${report.split.seed})`,
-        ],
-        report.row_type === "text" ? null : ["Turns per row", present(report.turns)],
-        ["Characters per row", present(report.characters)],
-        [
-          "Roles",
-          Object.entries(report.roles)
-            .filter(([, count]) => count > 0)
-            .map(([role, count]) => `${role} ${formatInteger(count)}`)
-            .join(", ") || null,
-        ],
-        report.labels
-          ? ["Labels", `${formatInteger(report.labels.good)} good, ${formatInteger(report.labels.bad)} bad`]
-          : null,
-        [
-          "Rows with tools",
-          report.rows_with_tools
-            ? `${formatInteger(report.rows_with_tools)}, ${plural(report.tool_calls, "call")}`
+    <div class="stack">
+      {report.label_counts ? <Labels counts={report.label_counts} /> : null}
+      <KeyValue
+        rows={[
+          ["File", `${formatBytes(report.bytes)}, ${report.format?.replaceAll("_", " ") ?? "unknown format"}`],
+          ["Read as", opened(report)],
+          report.split.train_rows > 0 && [
+            "Split",
+            `${plural(report.split.train_rows, "training row")}, ${plural(report.split.holdout_rows, "validation row")} (seed ${report.split.seed})`,
+          ],
+          report.row_type === "text" ? null : ["Turns per row", present(report.turns)],
+          ["Characters per row", present(report.characters)],
+          [
+            "Roles",
+            Object.entries(report.roles)
+              .filter(([, count]) => count > 0)
+              .map(([role, count]) => `${role} ${formatInteger(count)}`)
+              .join(", ") || null,
+          ],
+          report.labels
+            ? ["Labels", `${formatInteger(report.labels.good)} good, ${formatInteger(report.labels.bad)} bad`]
             : null,
-        ],
-        ["Assistant turns with weight 0", report.untrained_turns ? formatInteger(report.untrained_turns) : null],
-        ["Duplicate rows", `${formatInteger(report.duplicates.rows)}${report.duplicates.complete ? "" : " or more"}`],
-        ignored.length
-          ? ["Ignored fields", ignored.map(([name, count]) => `${name} (${formatInteger(count)})`).join(", ")]
-          : null,
-        ["Validation time", `${formatNumber(report.took_ms / 1000)} s`],
-      ]}
-    />
+          [
+            "Rows with tools",
+            report.rows_with_tools
+              ? `${formatInteger(report.rows_with_tools)}, ${plural(report.tool_calls, "call")}`
+              : null,
+          ],
+          ["Assistant turns with weight 0", report.untrained_turns ? formatInteger(report.untrained_turns) : null],
+          ["Duplicate rows", `${formatInteger(report.duplicates.rows)}${report.duplicates.complete ? "" : " or more"}`],
+          ignored.length
+            ? ["Ignored fields", ignored.map(([name, count]) => `${name} (${formatInteger(count)})`).join(", ")]
+            : null,
+          ["Validation time", `${formatNumber(report.took_ms / 1000)} s`],
+        ]}
+      />
+    </div>
   );
 }
 

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
 import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
+import { tokensOf } from "../../../src/data/datasets/token-counts.ts";
 import { jobsUsing } from "../../../src/data/datasets/usage.ts";
 import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
@@ -169,7 +170,15 @@ interface OnDataset extends Call {
 const handlers = (ctx: Ctx) => ({
   async list({ request, actor, query }: Call & { query: v.InferOutput<typeof ListQuery> }) {
     const page = { after: query.after || undefined, search: query.q, limit: PAGE };
-    const views = (await listDatasets(ctx, actor, page)).map((row) => datasetView(row.dataset, row.version));
+    const rows = await listDatasets(ctx, actor, page);
+    const tokens = await tokensOf(
+      ctx,
+      rows.flatMap((row) => row.version?.id ?? []),
+    );
+    const views = rows.map((row) => ({
+      ...datasetView(row.dataset, row.version),
+      tokens: tokens.get(row.version?.id ?? "") ?? null,
+    }));
     const of = listed(views, PAGE);
     const imports = await importsShown(ctx, actor);
     return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} imports={imports} />, {

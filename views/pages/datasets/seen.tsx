@@ -173,50 +173,68 @@ export function SeenPage(props: SeenProps) {
             </del>
           </span>
         </p>
-        <Tabs
-          label="Split"
-          name="split"
-          fragment="seen"
-          tabs={[
-            { key: "train", label: "Training rows" },
-            { key: "holdout", label: "Validation rows" },
-          ]}
-        />
-        <Filters fragment="seen">
-          {url.searchParams.get("split") === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
-          <FilterSelect name="base" label="Base model" options={ordered.map(({ id, name }) => [id, name])} />
-          {seen?.rowType === "chat" || !seen ? (
-            <FilterSelect
-              name="loss"
-              label="Train on"
-              options={[
-                ["completion", "assistant turns"],
-                ["all", "all tokens"],
+        {bases.length === 0 ? (
+          <Empty
+            icon="models"
+            title="No base model is installed"
+            action={
+              <a class="button primary" href="/models?tab=base">
+                Install a base model
+              </a>
+            }
+          >
+            The tokenizer and the chat template of a base model show what it sees of each row.
+          </Empty>
+        ) : (
+          <>
+            <Tabs
+              label="Split"
+              name="split"
+              fragment="seen"
+              tabs={[
+                { key: "train", label: "Training rows" },
+                { key: "holdout", label: "Validation rows" },
               ]}
             />
-          ) : null}
-          <FilterSelect
-            name="special"
-            label="Special tokens in texts"
-            options={[
-              ["", "special tokens: auto"],
-              ["escape", "special tokens: plain text"],
-              ["strip", "special tokens: removed"],
-              ["keep", "special tokens: control tokens"],
-            ]}
-          />
-          <label class="field">
-            <span class="small muted">Max sequence length (tokens)</span>
-            <input
-              name="length"
-              inputmode="numeric"
-              size={7}
-              value={form.length || String(seen?.maxLength ?? "")}
-              autocomplete="off"
-            />
-          </label>
-        </Filters>
-        <SeenList {...props} />
+            <Filters fragment="seen">
+              {url.searchParams.get("split") === "holdout" ? (
+                <input type="hidden" name="split" value="holdout" />
+              ) : null}
+              <FilterSelect name="base" label="Base model" options={ordered.map(({ id, name }) => [id, name])} />
+              {seen?.rowType === "chat" || !seen ? (
+                <FilterSelect
+                  name="loss"
+                  label="Train on"
+                  options={[
+                    ["completion", "assistant turns"],
+                    ["all", "all tokens"],
+                  ]}
+                />
+              ) : null}
+              <FilterSelect
+                name="special"
+                label="Special tokens in texts"
+                options={[
+                  ["", "special tokens: auto"],
+                  ["escape", "special tokens: plain text"],
+                  ["strip", "special tokens: removed"],
+                  ["keep", "special tokens: control tokens"],
+                ]}
+              />
+              <label class="field">
+                <span class="small muted">Max sequence length (tokens)</span>
+                <input
+                  name="length"
+                  inputmode="numeric"
+                  size={7}
+                  value={form.length || String(seen?.maxLength ?? "")}
+                  autocomplete="off"
+                />
+              </label>
+            </Filters>
+            <SeenList {...props} />
+          </>
+        )}
       </div>
     </Layout>
   );
