@@ -15,7 +15,7 @@ import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
 /** A dataset of the list, with the tokens of its newest version; null while they are not counted. */
-export type ListedDataset = DatasetView & { tokens: number | null };
+type ListedDataset = DatasetView & { tokens: number | null };
 
 const COLUMNS: Column<ListedDataset>[] = [
   {
