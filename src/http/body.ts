@@ -22,7 +22,7 @@ const BODIES: [prefix: string, bytes: number][] = [
 const JSON_TYPE = "application/json";
 const FORM_TYPE = "application/x-www-form-urlencoded";
 /** Routes that take files of any size the configuration allows. */
-const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets\/upload)\/?$/;
+const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets(\/[^/]+)?\/upload)\/?$/;
 const COMPLETIONS = /^\/v1\/((chat\/)?completions|embeddings)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
 /** Routes whose handlers read the body themselves (`parse: "none"`) and check the nesting of JSON. */

@@ -67,6 +67,12 @@ const judge = (model: string) => ({
   input: [{ role: "user", content: "How good is {{sample.output_text}}?" }],
 });
 
+function rowsForm(): FormData {
+  const form = new FormData();
+  form.set("file", new File(['{"prompt": "a", "completion": "b"}'], "rows.jsonl"));
+  return form;
+}
+
 /** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
@@ -74,6 +80,10 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/admin/orgs": () => ({ name: "matrix" }),
   "POST /v1/admin/orgs/:id": () => ({ name: "matrix" }),
   "POST /v1/datasets": (e) => ({ file_id: e.file }),
+  "POST /datasets/:id/upload": rowsForm,
+  "PUT /datasets/:id/upload": rowsForm,
+  "POST /datasets/:id/merge": (e) => ({ dataset: e.dataset }),
+  "POST /datasets/:id/rename": () => ({ name: "matrix" }),
   "POST /datasets/imports": () => ({ type: "path", path: "/nowhere" }),
   "POST /v1/datasets/import": () => ({ source: { type: "path", path: "/nowhere" } }),
   "POST /v1/datasets/:id/rows": () => ({

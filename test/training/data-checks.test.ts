@@ -122,7 +122,7 @@ describe.skipIf(!hasTokenizer)("a plan and a job are refused", () => {
   test("an empty validation file is named at its field", async () => {
     const form = new FormData();
     form.set("purpose", "fine-tune");
-    form.set("file", new File([""], "empty.jsonl"));
+    form.set("file", new File(["\n\n"], "empty.jsonl"));
     const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
     await until("the file", async () => (await lab.json("GET", `/v1/files/${id}`)).status === "error");
     const { status, error } = await post("/v1/jobs/plan", "plain", "same-questions", { validation_file: id });

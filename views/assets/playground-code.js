@@ -2,11 +2,23 @@
 let language = "curl";
 const quoted = (value) => JSON.stringify(value, null, 2);
 
+const PYTHON_WORDS = new Map([
+  [null, "None"],
+  [true, "True"],
+  [false, "False"],
+]);
+
 /** A value as a Python literal. */
-const python = (value) =>
-  quoted(value).replace(/("(?:[^"\\]|\\.)*")|\b(null|true|false)\b/g, (all, text, word) =>
-    text ? all : { null: "None", true: "True", false: "False" }[word],
-  );
+function python(value, indent = "") {
+  if (PYTHON_WORDS.has(value)) return PYTHON_WORDS.get(value);
+  if (typeof value !== "object") return JSON.stringify(value);
+  const inner = `${indent}  `;
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  const items = Array.isArray(value)
+    ? value.map((item) => python(item, inner))
+    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${python(item, inner)}`);
+  return items.length ? `${open}\n${inner}${items.join(`,\n${inner}`)}\n${indent}${close}` : open + close;
+}
 
 /** Shows a request in the chosen language; `talk` is the conversation, for a training row. */
 export function showCode(form, request, talk) {

@@ -79,7 +79,7 @@ function filesOfSplit(files: File[], config: string | null, split: string): File
   );
   const folders = (file: File) => file.rfilename.split("/");
   const inConfig = config === null ? data : data.filter((file) => folders(file).slice(0, -1).includes(config));
-  const begins = (part: string) => part === split || new RegExp(`^${RegExp.escape(split)}[-_.]`).test(part);
+  const begins = (part: string) => part.startsWith(split) && ["", "-", "_", "."].includes(part.charAt(split.length));
   const found = inConfig.filter((file) => folders(file).some(begins));
   if (found.length > 0 || config !== null || data.length !== 1) return found;
   // The only data file is the split, whatever its name.

@@ -34,7 +34,8 @@ interface Verdict {
 
 /** Reads `safe`, or `unsafe` and a line of categories; null for anything else. */
 function verdictOf(text: string): Verdict | null {
-  const [word = "", list = ""] = text.trim().split(/\s*\n\s*/, 2);
+  const lines = text.split("\n").map((line) => line.trim());
+  const [word = "", list = ""] = lines.filter((line) => line !== "");
   if (word === "safe") return { flagged: false, categories: new Set() };
   if (word !== "unsafe") return null;
   const names = list.split(",").map((name) => name.trim());
