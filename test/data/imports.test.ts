@@ -49,6 +49,7 @@ beforeEach(() => {
   place.files.clear();
   place.log.length = 0;
   place.files.set("/plain/train.jsonl", content);
+  place.files.set("/plain/100%/train%.jsonl", content);
   place.files.set("/bucket/dir/my train.jsonl", content);
   for (const repo of ["lab/chats", "gated/chats"]) {
     place.files.set(`${repo}/README.md`, Buffer.from("# Chats"));
@@ -96,6 +97,11 @@ describe("data is copied from where it is", () => {
       name: "a redirect",
       source: () => ({ type: "url", url: `${place.url}/redirect/${place.url}/plain/train.jsonl` }),
       filename: "train.jsonl",
+    },
+    {
+      name: "a web address with a broken escape",
+      source: () => ({ type: "url", url: `${place.url}/plain/100%/train%.jsonl` }),
+      filename: "train%.jsonl",
     },
     { name: "an S3 bucket", source: s3, filename: "my train.jsonl" },
     {
@@ -309,7 +315,7 @@ describe("what is refused", () => {
     {
       name: "a name that leads to a private address",
       source: () => ({ type: "url", url: "https://localhost/a" }),
-      says: /its name leads to the private address/,
+      says: /its name leads to a private address\./,
     },
     {
       name: "a redirect to a private address",

@@ -114,7 +114,8 @@ export function startBuckets(): Buckets {
     port: 0,
     hostname: "127.0.0.1",
     fetch(request) {
-      const path = decodeURIComponent(new URL(request.url).pathname);
+      const { pathname } = new URL(request.url);
+      const path = /%(?![0-9a-f]{2})/i.test(pathname) ? pathname : decodeURIComponent(pathname);
       log.push(`GET ${path} ${request.headers.get("range") ?? ""}`.trim());
       if (path.startsWith("/api/") || path.startsWith("/datasets/")) return hub(request, path);
       if (path.startsWith("/redirect/")) return Response.redirect(path.slice("/redirect/".length), 302);

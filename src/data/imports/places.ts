@@ -9,7 +9,14 @@ import type { Source, SourceOf } from "./model.ts";
 import { allowedHosts, getRemote, type Place, requireOnline } from "./remote.ts";
 
 /** The last part of an address, as a file name. */
-const nameIn = (path: string) => decodeURIComponent(path.split("/").filter(Boolean).at(-1) ?? "") || "data";
+function nameIn(path: string): string {
+  const part = path.split("/").filter(Boolean).at(-1) ?? "";
+  try {
+    return decodeURIComponent(part) || "data";
+  } catch {
+    return part;
+  }
+}
 
 function urlPlace(ctx: Ctx, source: SourceOf<"url">): Place {
   const url = URL.parse(source.url);
