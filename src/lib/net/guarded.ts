@@ -93,8 +93,7 @@ export function guardedReply(
     resolve(name, { all: true }).then(
       (found) => {
         const inside = found.find(({ address }) => !free && !isPublicAddress(address));
-        if (inside || found.length === 0)
-          done(refused(url, "its name leads to a private address"));
+        if (inside || found.length === 0) done(refused(url, "its name leads to a private address"));
         else if (options.all) done(null, found);
         else done(null, found[0]?.address, found[0]?.family);
       },
