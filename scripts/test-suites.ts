@@ -9,7 +9,7 @@ import { CACHE, ROOT, say } from "./setup.ts";
 const MOST_AGAIN = 5;
 
 /** What a test file needs before it can run. */
-type Need = "nothing" | "trainer" | "containers";
+type Need = "nothing" | "trainer" | "clients" | "containers";
 
 /** A file and everything it imports below test/. */
 function withImports(path: string, found = new Map<string, string>()): Map<string, string> {
@@ -30,7 +30,8 @@ function needOf(file: string): Need {
   // Real models, and a test that is skipped without the trainer's environment.
   const real =
     files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");
-  return real ? "trainer" : "nothing";
+  if (!real) return "nothing";
+  return file.startsWith("./test/clients/") ? "clients" : "trainer";
 }
 
 /** Every test file of the project, from its root. */
@@ -103,8 +104,8 @@ interface Outcome {
 /**
  * Runs suites on two workers: each takes the first suite whose needs are met. Suites that need nothing run while the
  * trainer environment and the engine are prepared, on one worker, because preparing takes a core too. Only one suite
- * with containers runs at a time, and only one with trainers: two would take each other's cores, and be slower than one
- * after the other.
+ * with containers runs at a time, and only one with trainers, those of client libraries included: two would take each
+ * other's cores, and be slower than one after the other.
  * @param ready the environment for tests with a need, as soon as it is met
  */
 export async function runSuites(
@@ -124,20 +125,22 @@ export async function runSuites(
   for (const each of meeting) void each.then(change);
   const failed = Promise.all(meeting);
 
+  const kindOf = (need: Need): Need => (need === "clients" ? "trainer" : need);
+
   async function work(): Promise<void> {
     while (waiting.length > 0) {
-      const at = waiting.findIndex(({ need }) => met.has(need) && (need === "nothing" || !running.has(need)));
+      const at = waiting.findIndex(({ need }) => met.has(need) && (need === "nothing" || !running.has(kindOf(need))));
       const [suite] = at < 0 ? [] : waiting.splice(at, 1);
       if (!suite) {
         await Promise.race([changed.promise, failed.then(() => changed.promise)]);
         continue;
       }
-      running.add(suite.need);
+      running.add(kindOf(suite.need));
       say(`Running ${suite.name}`);
       const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
       say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
       done.push({ suite, outcome });
-      running.delete(suite.need);
+      running.delete(kindOf(suite.need));
       change();
     }
   }

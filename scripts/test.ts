@@ -137,7 +137,6 @@ async function prepareTrainer(env: Record<string, string> = {}): Promise<Record<
   await makeDevPackages(python);
   await makeDeepSpeed(python);
   await makeModels(python);
-  await clientSuites();
   return { ...env, FTL_TRAINER_ENV: directory };
 }
 
@@ -168,6 +167,7 @@ async function main(args: string[]): Promise<number> {
   const plain: Record<string, string> = chromium ? { FTL_CHROMIUM: chromium } : {};
   if (preparing) {
     await prepareTrainer();
+    await clientSuites();
     say("Everything is prepared");
     return 0;
   }
@@ -175,15 +175,18 @@ async function main(args: string[]): Promise<number> {
   const suites = testGroups(everything ? allTests() : chosen.bun).map((group) => bunSuite(...group));
   if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
   // A suite that starts late ends late, so the longest come first.
-  const rank = (suite: Suite) => (suite.name === "pytest" ? 1 : { containers: 0, trainer: 2, nothing: 3 }[suite.need]);
+  const rank = (suite: Suite) =>
+    suite.name === "pytest" ? 1 : { containers: 0, trainer: 2, clients: 3, nothing: 4 }[suite.need];
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   const trainer = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain) : Promise.resolve(plain);
+  // Nothing but the tests of client libraries waits for their environment.
+  const clients = needs.has("clients") ? trainer.then(async (env) => clientSuites().then(() => env)) : trainer;
   const docker = needs.has("containers") ? trainer.then(makeDocker) : null;
   const containers = trainer.then(async (env) => withEngine(env, await docker));
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, containers });
+  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, clients, containers });
   const engine = await containers;
   const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));

@@ -60,7 +60,6 @@ beforeEach(() => {
 
 const create = (source: object, more: object = {}, app = lab) =>
   app.request("POST", "/v1/datasets/import", { body: { source, ...more } });
-
 async function ended(id: string): Promise<ImportObject> {
   for (let i = 0; i < 600; i++) {
     const found = await lab.json<ImportObject>("GET", `/v1/datasets/imports/${id}`);
