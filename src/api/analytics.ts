@@ -4,8 +4,16 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { DeploymentStats, UsageGroups, UsageQuery } from "../insights/analytics/model.ts";
+import {
+  DeploymentRequest,
+  DeploymentStats,
+  RequestsQuery,
+  UsageGroups,
+  UsageQuery,
+} from "../insights/analytics/model.ts";
+import { listRequests } from "../insights/analytics/requests.ts";
 import { deploymentStats, inferenceUsage } from "../insights/analytics/service.ts";
+import { listOf, pageOf } from "../lib/page.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 
@@ -20,6 +28,9 @@ async function usageRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Us
   return { object: "list", data, has_more: false };
 }
 
+const requestsRoute = async (ctx: Ctx, actor: Actor, id: string, query: v.InferOutput<typeof RequestsQuery>) =>
+  pageOf(await listRequests(ctx, actor, id, query), query.limit);
+
 export const analyticsApi = (ctx: Ctx) =>
   new Elysia({ name: "analytics.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
@@ -29,6 +40,17 @@ export const analyticsApi = (ctx: Ctx) =>
         tags: ["Deployments"],
         summary: "Requests, latency, speed and errors of a deployment",
         responses: answers(DeploymentStats),
+      },
+    })
+    .get("/deployments/:id/requests", ({ actor, params, query }) => requestsRoute(ctx, actor, params.id, query), {
+      params: Id,
+      query: RequestsQuery,
+      detail: {
+        tags: ["Deployments"],
+        summary: "Latest requests of a deployment, without contents",
+        description:
+          "Newest first, of the newest 20,000 requests. Members see their own requests, administrators everybody's. Filter with `status` (`200`, `4xx`) and `key` (a key id, or `session` for requests of the playground).",
+        responses: answers(listOf(DeploymentRequest)),
       },
     })
     .get("/usage/inference", ({ actor, query }) => usageRoute(ctx, actor, query), {

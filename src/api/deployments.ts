@@ -5,7 +5,8 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
-import { CreateDeployment, DeploymentView, UpdateDeployment } from "../serving/deployments/model.ts";
+import { readEngineLog } from "../serving/deployments/engine-log.ts";
+import { CreateDeployment, DeploymentLogs, DeploymentView, UpdateDeployment } from "../serving/deployments/model.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -16,6 +17,7 @@ import {
   stopDeployment,
   updateDeployment,
 } from "../serving/deployments/service.ts";
+import { LogQuerySchema, logView, searchText } from "../training/metrics/model.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const DeletedDeployment = v.strictObject({
@@ -30,6 +32,16 @@ const responses = answers(DeploymentView);
 interface Call {
   actor: Actor;
   params: v.InferOutput<typeof Id>;
+}
+
+async function engineLog(
+  ctx: Ctx,
+  { actor, params, request }: Call & { request: Request },
+  query: v.InferOutput<typeof LogQuerySchema>,
+): Promise<DeploymentLogs> {
+  const given = { ...query, search: searchText(request.url) };
+  const { jobId, log, output } = await readEngineLog(ctx, actor, params.id, given);
+  return { ...logView(log), job_id: jobId, output };
 }
 
 const handlers = (ctx: Ctx) => ({
@@ -59,6 +71,17 @@ export const deploymentsApi = (ctx: Ctx) => {
       detail: { tags, summary: "List deployments, newest first", responses: answers(listOf(DeploymentView)) },
     })
     .get("/:id", route.get, { params: Id, detail: { tags, summary: "Retrieve a deployment", responses } })
+    .get("/:id/logs", (call) => engineLog(ctx, call, call.query), {
+      params: Id,
+      query: LogQuerySchema,
+      detail: {
+        tags,
+        summary: "Log of a deployment's engine, with search",
+        description:
+          "Returns the newest lines of the current engine, or of the last one when none runs. `output` has the last lines that the process of an engine that ended wrote.",
+        responses: answers(DeploymentLogs),
+      },
+    })
     .post("/:id", route.update, {
       params: Id,
       body: UpdateDeployment,

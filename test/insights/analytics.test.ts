@@ -105,6 +105,60 @@ test("tokens by model, key, user and day; members see only their own", async () 
   expect(await usage("model", "other")).toEqual([["secret", null, 1]]);
 });
 
+test("the requests of a deployment, newest first, by status and key; members see only their own", async () => {
+  type Rows = { data: Record<string, unknown>[]; has_more: boolean; last_id: string };
+  const list = (query: string, as: "admin" | "member" = "admin") =>
+    t.json<Rows>("GET", `/v1/deployments/${id}/requests?${query}`, { as });
+  const ids = async (query: string, as: "admin" | "member" = "admin") =>
+    (await list(query, as)).data.map((row) => row.request_id);
+  const first = await list("limit=2");
+  expect(first.data[0]).toEqual({
+    object: "deployment.request",
+    id: "1",
+    request_id: "req_1",
+    created_at: t.ctx.clock.now() / 1000 - 1,
+    model: "tiny",
+    key_id: t.keyIds.member,
+    key_name: "member key",
+    user_id: t.users.member,
+    user_email: "member@example.test",
+    status: 200,
+    streamed: true,
+    prompt_tokens: 10,
+    completion_tokens: 21,
+    first_token_ms: 100,
+    latency_ms: 201,
+    finish_reason: "stop",
+  });
+  expect([first.has_more, await ids(`limit=2&after=${first.last_id}`)]).toEqual([true, ["req_3", "req_4"]]);
+  expect([await ids("status=5xx"), await ids("status=499"), await ids("status=4xx")]).toEqual([
+    ["req_201"],
+    ["req_203"],
+    ["req_203"],
+  ]);
+  expect([await ids("key=session"), await ids("key=session", "member")]).toEqual([["req_300"], []]);
+  expect((await ids(`key=${t.keyIds.member}&limit=100&after=100`)).at(-1)).toBe("req_302");
+  for (const wrong of ["status=6xx", "status=ok", "after=x", "model=tiny"])
+    expect([wrong, (await t.request("GET", `/v1/deployments/${id}/requests?${wrong}`)).status]).toEqual([wrong, 400]);
+  for (const [query, as] of [
+    ["after=99999", "admin"],
+    ["", "other"],
+  ] as const)
+    expect((await t.request("GET", `/v1/deployments/${id}/requests?${query}`, { as })).status).toBe(404);
+});
+
+test("the page of a deployment lists and filters its requests", async () => {
+  const at = async (query: string) =>
+    (await t.request("GET", `/deployments/${id}?${query}`, { headers: { accept: "text/html" } })).text();
+  const all = await at("");
+  expect([...all.matchAll(/id="row-req_\d+"/g)].length).toBe(25);
+  expect(all).toContain('rel="next"');
+  const failed = await at("status=5xx");
+  expect([...failed.matchAll(/id="row-(req_\d+)"/g)].map((match) => match[1])).toEqual(["req_201"]);
+  expect(failed).toContain("broken off by an error");
+  expect(await at("status=404")).toContain("No request matches the filters.");
+});
+
 test("a range limits the totals; an invalid range is refused", async () => {
   const now = t.ctx.clock.now() / 1000;
   const { data } = await t.json<{ data: { requests: number }[] }>(

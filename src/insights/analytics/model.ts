@@ -1,5 +1,7 @@
 /** Queries and answers of usage analytics. Latencies in milliseconds, times in seconds since 1970. */
 import * as v from "valibot";
+import { PageQuery } from "../../lib/page.ts";
+import { id } from "../../lib/request-fields.ts";
 
 const number = v.nullable(v.number());
 /** Percentiles of a sample; null where nothing was measured. */
@@ -42,6 +44,47 @@ export const DeploymentStats = v.strictObject({
   hours: v.array(SeriesPoint),
 });
 export type DeploymentStats = v.InferOutput<typeof DeploymentStats>;
+
+/** Which requests of a deployment: `status` is a code or a class such as `5xx`, `key` a key id or `session`. */
+const REQUEST_FILTER = {
+  status: v.optional(v.pipe(v.string(), v.regex(/^[1-5](?:xx|\d\d)$/, "must be a status such as 200 or 5xx"))),
+  key: v.optional(id),
+};
+export const RequestsQuery = v.strictObject({
+  ...PageQuery.entries,
+  after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/, "must be the id of a request in this list"))),
+  ...REQUEST_FILTER,
+});
+export interface RequestFilter {
+  status?: string;
+  key?: string;
+}
+
+/** One request to a deployment, without its contents. Latencies in milliseconds. */
+export const DeploymentRequest = v.strictObject({
+  object: v.literal("deployment.request"),
+  /** Its place in the list, for `after`. */
+  id: v.string(),
+  /** The `x-request-id` of the answer. */
+  request_id: v.string(),
+  created_at: v.number(),
+  model: v.string(),
+  /** Null for a browser session; the name also for a deleted key. */
+  key_id: v.nullable(v.string()),
+  key_name: v.nullable(v.string()),
+  user_id: v.string(),
+  user_email: v.nullable(v.string()),
+  /** 499: the client disconnected. */
+  status: v.number(),
+  streamed: v.boolean(),
+  prompt_tokens: v.number(),
+  completion_tokens: v.number(),
+  first_token_ms: number,
+  latency_ms: v.number(),
+  /** Why the answer ended: `stop`, `length`, `tool_calls`, or `error` when the engine broke it off. */
+  finish_reason: v.nullable(v.string()),
+});
+export type DeploymentRequest = v.InferOutput<typeof DeploymentRequest>;
 
 const GROUPS = ["model", "key", "user", "day"] as const;
 export type Group = (typeof GROUPS)[number];

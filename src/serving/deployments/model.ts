@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { deployment } from "../../db/schema/deployments.ts";
 import { filledName } from "../../lib/text/names.ts";
+import { LogLines } from "../../training/metrics/model.ts";
 
 export type DeploymentRow = typeof deployment.$inferSelect;
 
@@ -68,6 +69,18 @@ export function deploymentView(row: DeploymentRow, active: number, usedAt: numbe
     created_at: Math.floor(row.createdAt / 1000),
   };
 }
+
+/**
+ * The log of a deployment's engine: the lines of its serve job, oldest first, and for an engine that ended the last
+ * output of its process.
+ */
+export const DeploymentLogs = v.strictObject({
+  ...LogLines.entries,
+  /** Null before the first start. */
+  job_id: v.nullable(v.string()),
+  output: v.array(v.string()),
+});
+export type DeploymentLogs = v.InferOutput<typeof DeploymentLogs>;
 
 /** Where to send a request, and the engine's name of the model. */
 export interface Serving {

@@ -1,13 +1,17 @@
 /** Pages of deployments: the list with the deploy form, and one deployment with its statistics. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { listKeys } from "../../../src/accounts/auth/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { RequestsQuery } from "../../../src/insights/analytics/model.ts";
+import { listRequests } from "../../../src/insights/analytics/requests.ts";
 import { deploymentStats } from "../../../src/insights/analytics/service.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
+import { readEngineLog } from "../../../src/serving/deployments/engine-log.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -17,13 +21,18 @@ import {
   stopDeployment,
   updateDeployment,
 } from "../../../src/serving/deployments/service.ts";
+import { EngineLogPanel } from "./engine-log.tsx";
 import { DeploymentList, DeploymentsPage } from "./list.tsx";
+import { RequestList, type RequestsProps } from "./requests.tsx";
 import { DeploymentPage, DeploymentState } from "./show.tsx";
 
 const PAGE = 25;
+const LOG_LINES = 100;
+const MAX_KEYS = 100;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const text = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
 const ListQuery = v.object({ after: text, q: text });
+const ShowQuery = v.object({ after: text, status: text, key: text });
 const DeployForm = v.object({ model: v.pipe(v.string(), v.maxLength(400)) });
 const SleepForm = v.object({
   idle_minutes: v.pipe(v.string(), v.regex(/^\d{1,6}$/, "must be a whole number of minutes"), v.transform(Number)),
@@ -39,6 +48,23 @@ type VisitOf = Visit & { params: v.InferOutput<typeof Id> };
 async function listProps(ctx: Ctx, actor: Actor, { after, q }: v.InferOutput<typeof ListQuery>) {
   const page = listed(await listDeployments(ctx, actor, { after, search: q, limit: PAGE }), PAGE);
   return { ...page, models: (await listModels(ctx, actor)).map((row) => row.id) };
+}
+
+async function requestsProps(ctx: Ctx, actor: Actor, id: string, query: v.InferOutput<typeof ShowQuery>) {
+  // Anything else than a filter of the form, such as a shortened address, shows all.
+  const parsed = v.safeParse(
+    RequestsQuery,
+    Object.fromEntries(Object.entries(query).filter(([, value]) => value !== "")),
+  );
+  const { after, status, key } = parsed.success ? parsed.output : {};
+  const rows = await listRequests(ctx, actor, id, { after, status, key, limit: PAGE });
+  const keys = (await listKeys(ctx, actor, { limit: MAX_KEYS })).map((one): [string, string] => [one.id, one.name]);
+  return {
+    requests: listed(rows, PAGE),
+    keys,
+    filtered: !!(status || key),
+    own: actor.role !== "admin",
+  } satisfies RequestsProps;
 }
 
 const handlers = (ctx: Ctx) => ({
@@ -62,14 +88,22 @@ const handlers = (ctx: Ctx) => ({
     }
   },
 
-  async show({ request, actor, params }: VisitOf) {
+  async show({ request, actor, params, query }: VisitOf & { query: v.InferOutput<typeof ShowQuery> }) {
     const page = pageOf(ctx, request, actor);
     const props = {
       deployment: await getDeployment(ctx, actor, params.id),
       stats: await deploymentStats(ctx, actor, params.id),
       baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
+      engine: await readEngineLog(ctx, actor, params.id, { limit: LOG_LINES }),
+      ...(await requestsProps(ctx, actor, params.id, query)),
     };
-    return html(page, <DeploymentPage {...props} />, { fragments: { state: () => <DeploymentState {...props} /> } });
+    return html(page, <DeploymentPage {...props} />, {
+      fragments: {
+        state: () => <DeploymentState {...props} />,
+        requests: () => <RequestList {...props} />,
+        "engine-log": () => <EngineLogPanel engine={props.engine} />,
+      },
+    });
   },
 
   async update({ request, actor, params, body }: VisitOf & { body: v.InferOutput<typeof SleepForm> }) {
@@ -99,7 +133,7 @@ export const deploymentsPages = (ctx: Ctx) => {
     .use(session(ctx))
     .get("/deployments", route.list, { query: ListQuery })
     .post("/deployments", route.create, { body: DeployForm })
-    .get("/deployments/:id", route.show, { params: Id })
+    .get("/deployments/:id", route.show, { params: Id, query: ShowQuery })
     .post("/deployments/:id", route.update, { params: Id, body: SleepForm })
     .post("/deployments/:id/start", route.start, { params: Id })
     .post("/deployments/:id/stop", route.stop, { params: Id })

@@ -1,6 +1,7 @@
 /** One deployment: state, statistics, example request, settings. */
 import type { DeploymentStats, WindowStats } from "../../../src/insights/analytics/model.ts";
 import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/text/format.ts";
+import type { EngineLog } from "../../../src/serving/deployments/engine-log.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -9,11 +10,17 @@ import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Table } from "../../parts/table.tsx";
 import { KeyValue, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+import { EngineLogPanel } from "./engine-log.tsx";
+import { RequestLog, type RequestsProps } from "./requests.tsx";
 
 interface DeploymentProps {
   deployment: DeploymentView;
   stats: DeploymentStats;
   baseUrl: string;
+}
+
+interface PageProps extends DeploymentProps, RequestsProps {
+  engine: EngineLog;
 }
 
 const ms = (value: number | null) =>
@@ -139,10 +146,12 @@ function Example({ deployment, baseUrl }: Pick<DeploymentProps, "deployment" | "
   );
 }
 
-export function DeploymentPage(props: DeploymentProps) {
-  const { deployment } = props;
+export function DeploymentPage(props: PageProps) {
+  const { deployment, engine } = props;
+  // What explains a failure comes first.
+  const broken = deployment.error !== null;
   // Before the first request there are no numbers, and the request is what is needed.
-  const fresh = deployment.last_request_at === null;
+  const fresh = deployment.last_request_at === null && props.requests.items.length === 0 && !props.filtered;
   return (
     <Layout
       title={deployment.name}
@@ -151,9 +160,12 @@ export function DeploymentPage(props: DeploymentProps) {
       live={{ topics: ["deployments"] }}
     >
       <div class="stack loose">
-        {fresh ? <Example {...props} /> : null}
+        {fresh && !broken ? <Example {...props} /> : null}
         <DeploymentState {...props} />
-        {fresh ? null : <Example {...props} />}
+        {broken ? <EngineLogPanel engine={engine} /> : null}
+        {fresh ? null : <RequestLog {...props} />}
+        {fresh && !broken ? null : <Example {...props} />}
+        {broken ? null : <EngineLogPanel engine={engine} />}
         <div class="columns">
           <section class="panel">
             <header>
