@@ -68,7 +68,7 @@ const SHOTS: Shot[] = [
   { name: "job-failed", path: job(0), seeds: ["failing"] },
   { name: "job-cancel", path: job(0), seeds: ["full"], act: (page) => page.click("[popovertarget=confirm-cancel]") },
   { name: "job-clear", path: job(1), seeds: ["full"], act: (page) => page.click("[popovertarget=confirm-clear]") },
-  { name: "compare", path: `/jobs/compare?ids=${job(1).slice(6)}&ids=${job(4).slice(6)}`, seeds: ["full"] },
+  { name: "compare", path: `/jobs/compare?ids=${job(4).slice(6)}&ids=${job(8).slice(6)}`, seeds: ["full"] },
   { name: "palette", path: "/jobs", seeds: ["full"], act: (page) => openPalette(page) },
   { name: "datasets", path: "/datasets" },
   { name: "dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"] },

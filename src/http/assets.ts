@@ -8,6 +8,7 @@ import uplot from "../../node_modules/uplot/dist/uPlot.esm.js" with { type: "fil
 import uplotCss from "../../node_modules/uplot/dist/uPlot.min.css" with { type: "file" };
 import app from "../../views/assets/app.js" with { type: "file" };
 import chart from "../../views/assets/chart.js" with { type: "file" };
+import chartFormat from "../../views/assets/chart-format.js" with { type: "file" };
 import chartImage from "../../views/assets/chart-image.js" with { type: "file" };
 import adminCss from "../../views/assets/css/admin.css" with { type: "file" };
 import bareCss from "../../views/assets/css/bare.css" with { type: "file" };
@@ -77,6 +78,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       session,
       stream,
       upload,
+      "chart-format": chartFormat,
       "chart-image": chartImage,
       "playground-code": playgroundCode,
       "playground-state": playgroundState,

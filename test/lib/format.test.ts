@@ -73,7 +73,27 @@ const series = (await import("../../views/assets/series.js")) as unknown as {
   smooth(values: (number | null | undefined)[], weight: number): (number | null | undefined)[];
   thin(map: Map<number, number | null>, most: number): Map<number, number | null>;
   toCsv(labels: string[], aligned: unknown[][]): string;
+  progressBy(by: string, seconds: Map<number, number>, rates: Map<number, number>): (step: number) => number | null;
+  moved(map: Map<number, number>, place: (step: number) => number | null): Map<number, number>;
 };
+
+test("steps are placed by tokens and by minutes of training, also between and after measurements", () => {
+  // 10 steps of 6 s at 100 tokens/s, then 10 of 12 s at 50: 600 tokens a step throughout.
+  const seconds = new Map([
+    [20, 12],
+    [10, 6],
+  ]);
+  const rates = new Map([
+    [10, 100],
+    [20, 50],
+  ]);
+  const steps = [0, 5, 10, 15, 20, 25];
+  expect(steps.map(series.progressBy("tokens", seconds, rates))).toEqual([0, 3000, 6000, 9000, 12_000, 15_000]);
+  expect(steps.map(series.progressBy("time", seconds, rates))).toEqual([0, 0.5, 1, 2, 3, 4]);
+  const none = series.progressBy("time", new Map(), new Map());
+  expect([...series.moved(new Map([[3, 0.5]]), none)]).toEqual([]);
+  expect([...series.moved(new Map([[15, 0.5]]), series.progressBy("time", seconds, rates))]).toEqual([[2, 0.5]]);
+});
 
 test("points merge by step, and what is no number is a gap", () => {
   const map = series.addPoints(new Map(), [

@@ -135,6 +135,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);
+  await addEvaluation(ctx, actor, 8, [0.02, 0.88]);
   await addSweeps(ctx, actor);
 }
 

@@ -1,8 +1,9 @@
 // <ft-chart>: uPlot with shared axes and colors; hover values, smoothing, log scale, drag zoom with finer data, PNG and
 // CSV export, live points.
 
+import { around, clock, FORMATS, short } from "./chart-format.js";
 import { chartImage } from "./chart-image.js";
-import { addPoints, align, smooth, thin, toCsv } from "./series.js";
+import { addPoints, align, moved, PACE, progressBy, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
 
 const MOST_POINTS = 4000;
@@ -11,33 +12,6 @@ const DASHES = { 2: [5, 3], 4: [2, 3], 6: [8, 3, 2, 3], 8: [3, 2] };
 /** Whether values were measured at few steps, as in validation. */
 const measured = (one) => one.key.startsWith("eval/");
 const SMOOTHING = 0.85;
-
-const short = (value) => {
-  const size = Math.abs(value);
-  for (const [unit, word] of [
-    [1e9, "B"],
-    [1e6, "M"],
-    [1e3, "K"],
-  ])
-    if (size >= unit) return `${Number((value / unit).toPrecision(3))}${word}`;
-  return size !== 0 && size < 0.001 ? value.toExponential(1) : `${Number(value.toPrecision(3))}`;
-};
-const FORMATS = {
-  number: short,
-  hundredths: (value) => `${Number(value.toPrecision(3))}%`,
-  percent: (value) => `${Number((value * 100).toPrecision(3))}%`,
-  seconds: (value) => `${short(value)} s`,
-  megabytes: (value) => (value >= 1024 ? `${Number((value / 1024).toPrecision(3))} GB` : `${Math.round(value)} MB`),
-  rate: short,
-};
-
-/** A time (seconds since 1970) formatted for an axis of `span` seconds. */
-function clock(x, span) {
-  const minutes = { hour: "2-digit", minute: "2-digit", hour12: false };
-  const seconds = { ...minutes, second: "2-digit" };
-  const days = { month: "short", day: "numeric" };
-  return new Date(x * 1000).toLocaleString([], span > 2 * 86_400 ? days : span < 900 ? seconds : minutes);
-}
 
 /** A color of the stylesheet for the canvas. */
 function color(host, name) {
@@ -59,9 +33,12 @@ class Chart extends HTMLElement {
     this.format = FORMATS[this.dataset.unit] ?? short;
     this.time = this.dataset.time !== undefined;
     this.max = Number(this.dataset.max ?? 0);
+    /** `tokens` or `time` in place of steps; `pace` has the series from which they follow, by source. */
+    this.by = this.dataset.by;
+    this.pace = new Map();
     this.where = this.time
       ? (x) => clock(x, 0)
-      : (x) => `${this.dataset.axis} ${Math.round(x).toLocaleString("en-US")}`;
+      : (x) => `${this.dataset.axis} ${this.by ? short(x) : Math.round(x).toLocaleString("en-US")}`;
     // A link with a range zooms every chart of the page; smoothing and scale belong to the large one.
     const query = new URLSearchParams(location.search);
     const [from, to] = (query.get("range") ?? "").split("-").map(Number);
@@ -139,8 +116,8 @@ class Chart extends HTMLElement {
     await Promise.all(
       [...sources].map(async ([src, list]) => {
         const url = new URL(src, location.href);
-        url.searchParams.set("keys", list.map((one) => one.key).join(","));
-        if (this.range) {
+        url.searchParams.set("keys", [...list.map((one) => one.key), ...(this.by ? PACE : [])].join(","));
+        if (this.range && !this.by) {
           url.searchParams.set("from", String(Math.floor(this.range[0])));
           url.searchParams.set("to", String(Math.ceil(this.range[1])));
         }
@@ -148,6 +125,8 @@ class Chart extends HTMLElement {
         if (!answer?.ok) return;
         const { series } = await answer.json();
         for (const one of list) one.map = addPoints(new Map(), series[one.key]?.points ?? []);
+        const pace = PACE.map((key) => addPoints(new Map(), series[key]?.points ?? []));
+        this.pace.set(src, pace);
       }),
     );
     this.draw();
@@ -156,9 +135,11 @@ class Chart extends HTMLElement {
   take(batch) {
     let changed = false;
     for (const one of this.series) {
+      if (this.by && one.job === batch.job_id)
+        for (const [n, map] of (this.pace.get(one.src) ?? []).entries()) addPoints(map, batch.points?.[PACE[n]] ?? []);
       const points = one.job === batch.job_id ? batch.points?.[one.key] : null;
       if (!points?.length) continue;
-      const seen = this.range ? points.filter(([step]) => step <= this.range[1]) : points;
+      const seen = this.range && !this.by ? points.filter(([step]) => step <= this.range[1]) : points;
       addPoints(one.map, seen);
       if (one.map.size > MOST_POINTS) one.map = thin(one.map, MOST_POINTS / 2);
       changed ||= seen.length > 0;
@@ -174,9 +155,17 @@ class Chart extends HTMLElement {
     });
   }
 
+  /** The points of every series by the chosen horizontal axis. */
+  maps() {
+    if (!this.by) return this.series.map((one) => one.map);
+    return this.series.map((one) =>
+      moved(one.map, progressBy(this.by, ...(this.pace.get(one.src ?? this.dataset.src) ?? PACE.map(() => new Map())))),
+    );
+  }
+
   /** Aligned values; with smoothing, the smoothed lines follow the raw ones. */
   data() {
-    const aligned = align(this.series.map((one) => one.map));
+    const aligned = align(this.maps());
     if (this.log)
       for (const column of aligned.slice(1))
         for (let i = 0; i < column.length; i++) if (column[i] !== undefined && !(column[i] > 0)) column[i] = null;
@@ -229,7 +218,7 @@ class Chart extends HTMLElement {
         legend: { show: false },
         focus: { alpha: 0.2 },
         cursor: {
-          sync: { key: this.time ? "time" : "steps", setSeries: false },
+          sync: { key: this.time ? "time" : (this.by ?? "steps"), setSeries: false },
           drag: { x: true, y: false },
           points: { size: 6 },
         },
@@ -249,7 +238,7 @@ class Chart extends HTMLElement {
             values: (plot, all) =>
               this.time
                 ? all.map((v) => clock(v, plot.scales.x.max - plot.scales.x.min))
-                : all.map((v) => (v === null || v % 1 ? "" : short(v))),
+                : all.map((v) => (v === null || (v % 1 && !this.by) ? "" : short(v))),
           },
           {
             ...axis,
@@ -285,7 +274,10 @@ class Chart extends HTMLElement {
     this.range = range;
     this.zoomed = Boolean(range);
     this.resetButton.hidden = !range;
-    this.keep("range", range && `${Math.floor(range[0])}-${Math.ceil(range[1])}`);
+    this.keep(
+      "range",
+      range && (this.by ? range.map((x) => x.toFixed(2)).join("-") : `${Math.floor(range[0])}-${Math.ceil(range[1])}`),
+    );
     this.load();
   }
 
@@ -349,18 +341,20 @@ class Chart extends HTMLElement {
     if (!details) return;
     details.ontoggle = () => this.fillTable();
     if (!details.open) return;
-    const [steps, ...columns] = align(this.series.map((one) => one.map));
+    const [steps, ...columns] = align(this.maps());
     const rows = steps.slice(-200).map((step, i) => {
       const row = document.createElement("tr");
       const offset = Math.max(0, steps.length - 200);
       for (const [n, value] of [step, ...columns.map((column) => column[i + offset])].entries()) {
         const cell = document.createElement("td");
         cell.className = n ? "end" : "num";
-        cell.textContent = value == null ? "" : n ? this.format(value) : this.time ? this.where(value) : String(value);
+        cell.textContent =
+          value == null ? "" : n ? this.format(value) : this.time || this.by ? this.where(value) : String(value);
         row.append(cell);
       }
       return row;
     });
+    if (this.by) details.querySelector("th").textContent = this.dataset.axis;
     details.querySelector("tbody").replaceChildren(...rows);
   }
 
@@ -374,7 +368,7 @@ class Chart extends HTMLElement {
 
   saveCsv() {
     const labels = [this.dataset.axis.toLowerCase(), ...this.series.map((one) => one.label)];
-    this.save(new Blob([toCsv(labels, align(this.series.map((one) => one.map)))], { type: "text/csv" }), "csv");
+    this.save(new Blob([toCsv(labels, align(this.maps()))], { type: "text/csv" }), "csv");
   }
 
   savePng() {
@@ -387,14 +381,6 @@ class Chart extends HTMLElement {
       (blob) => blob && this.save(blob, "png"),
     );
   }
-}
-
-/** The range of the axis with padding; a flat line gets a range too. */
-function around(low, high) {
-  if (low === null || high === null) return [0, 1];
-  const span = high - low || Math.abs(high) || 1;
-  const floor = low >= 0 && low < span * 0.4 ? 0 : low - span * 0.06;
-  return [floor, high + span * 0.08];
 }
 
 if (!customElements.get("ft-chart")) customElements.define("ft-chart", Chart);

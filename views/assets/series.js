@@ -18,6 +18,44 @@ export function align(maps) {
   return [steps, ...maps.map((map) => steps.map((step) => map.get(step)))];
 }
 
+/** Series from which the tokens and the time of a step follow. */
+export const PACE = ["perf/step_seconds", "perf/tokens_per_second"];
+
+/**
+ * A function from step to the tokens, or minutes of training, up to it. The pace is measured for the steps since the
+ * previous measurement; steps between two measurements are interpolated, later ones go on at the last pace.
+ * @param seconds step -> seconds per step
+ * @param rates step -> tokens per second
+ */
+export function progressBy(by, seconds, rates) {
+  const steps = [...seconds.keys()].filter((step) => seconds.get(step) !== null).sort((a, b) => a - b);
+  const per = (step) => seconds.get(step) * (by === "tokens" ? (rates.get(step) ?? 0) : 1 / 60);
+  const sums = [];
+  let [sum, from] = [0, 0];
+  for (const step of steps) {
+    sum += per(step) * (step - from);
+    from = step;
+    sums.push(sum);
+  }
+  return (step) => {
+    if (steps.length === 0) return null;
+    // The first measurement at or after the step, or the last.
+    let [at, end] = [0, steps.length - 1];
+    while (at < end) {
+      const middle = (at + end) >> 1;
+      if (steps[middle] < step) at = middle + 1;
+      else end = middle;
+    }
+    return sums[at] - per(steps[at]) * (steps[at] - step);
+  };
+}
+
+/** Points by another horizontal axis; points without a place on it are left out. */
+export function moved(map, place) {
+  const points = [...map].map(([step, value]) => [place(step), value]);
+  return new Map(points.filter(([x]) => x !== null));
+}
+
 /** Exponential moving average, corrected for its start; gaps stay gaps. `weight` 0 (none) to 1. */
 export function smooth(values, weight) {
   let sum = 0;

@@ -16,6 +16,9 @@ export interface ChartSeries {
   points?: [step: number, value: number | null][];
 }
 
+/** Names of the horizontal axes other than steps. */
+const BY = { tokens: "Tokens", time: "Minutes" } as const;
+
 /** `src` answers `{series: {key: [[step, value], …]}}` for `?keys=&from=&to=&max=`. */
 export function Chart(props: {
   id: string;
@@ -31,6 +34,8 @@ export function Chart(props: {
   time?: boolean;
   /** The vertical axis goes from 0 to this value. */
   max?: number;
+  /** The horizontal axis is tokens or training time instead of steps. */
+  by?: "tokens" | "time";
 }) {
   const Title = props.small ? "h3" : "h2";
   const shown = props.series.map(({ points: _points, ...rest }) => rest);
@@ -41,7 +46,8 @@ export function Chart(props: {
       data-src={props.src}
       data-series={JSON.stringify(shown)}
       data-unit={props.unit ?? "number"}
-      data-axis={props.axis ?? "Step"}
+      data-axis={props.axis ?? (props.by ? BY[props.by] : "Step")}
+      data-by={props.by}
       data-time={props.time ? "" : undefined}
       data-max={props.max === undefined ? undefined : String(props.max)}
       data-title={props.title}

@@ -1,29 +1,90 @@
 /**
- * `/jobs/compare?ids=`: training runs side by side: curves, differing settings, evaluation results, time and cost.
+ * `/jobs/compare?ids=`: training runs side by side: verdict, curves, answers, settings, time and cost. Runs are added
+ * and removed on the page.
  */
-import type { EvaluateResult, TrainSpec } from "../../../src/contract/spec.ts";
-import { formatDuration, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
-import type { JobRow } from "../../../src/training/jobs/model.ts";
-import type { SeriesReply } from "../../../src/training/metrics/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
+import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
-import { StateBadge } from "../../parts/state.tsx";
-import { isLive, settingsOf } from "./describe.ts";
+import { stateWord } from "../../parts/state.tsx";
+import { CompareAnswers } from "./compare-answers.tsx";
+import { type ComparedRun, type CompareProps, colorOf } from "./compare-data.ts";
+import { Outcomes, Settings } from "./compare-tables.tsx";
+import { isLive } from "./describe.ts";
 
-interface ComparedRun {
-  job: JobRow & { spec: TrainSpec };
-  series: SeriesReply;
-  evaluation: EvaluateResult | null;
-  costUsd: number | null;
+/** Choices of the horizontal axis, by the value of `?x=`; absent = step. */
+const AXES = { step: "Step", tokens: "Tokens", time: "Time" } as const;
+type Axis = keyof typeof AXES;
+
+/** The address of this comparison with other runs. */
+const withRuns = (url: URL, runs: ComparedRun[]) =>
+  withQuery(url, { ids: runs.map(({ job }) => job.id).join(","), range: null });
+
+function AxisChoice({ axis }: { axis: Axis }) {
+  const { url } = usePage();
+  return (
+    <nav class="segments" aria-label="Horizontal axis">
+      {(Object.keys(AXES) as Axis[]).map((key) => (
+        <a
+          href={withQuery(url, { x: key === "step" ? null : key, range: null })}
+          aria-current={key === axis ? "true" : undefined}
+        >
+          {AXES[key]}
+        </a>
+      ))}
+    </nav>
+  );
 }
 
-const COLORS = [1, 3, 4, 6, 5, 2] as const;
-/** Maximum number of runs in a comparison: one per color. */
-export const MAX_RUNS = COLORS.length;
-
-const colorOf = (index: number) => COLORS[index] ?? 1;
+/** The compared runs with a button to remove each, and a form that adds a recent run. */
+function Runs({ runs, more }: Pick<CompareProps, "runs" | "more">) {
+  const { url } = usePage();
+  const kept = [...url.searchParams].filter(([name]) => !["ids", "after", "range"].includes(name));
+  return (
+    <section class="compared" aria-label="Compared runs">
+      {runs.map(({ job }, place) => (
+        <span class="tag compared-run">
+          <span class={`swatch series-${colorOf(place)}`} aria-hidden="true" />
+          <a class="clip" href={`/jobs/${encodeURIComponent(job.id)}`} title={job.name} dir="auto">
+            {job.name}
+          </a>
+          <a
+            class="button plain small icon-only"
+            href={withRuns(
+              url,
+              runs.filter((run) => run.job !== job),
+            )}
+            title="Remove from the comparison"
+          >
+            <Icon name="x" />
+            <span class="visually-hidden">Remove {job.name} from the comparison</span>
+          </a>
+        </span>
+      ))}
+      {more.length ? (
+        <form class="row" method="get" action={url.pathname}>
+          {runs.map(({ job }) => (
+            <input type="hidden" name="ids" value={job.id} />
+          ))}
+          {kept.map(([name, value]) => (
+            <input type="hidden" name={name} value={value} />
+          ))}
+          <select name="ids" aria-label="Run to add" required>
+            <option value="">Add a recent run</option>
+            {more.map((job) => (
+              <option value={job.id}>{`${job.name} (${stateWord(job.state)})`}</option>
+            ))}
+          </select>
+          <button class="button small" type="submit">
+            <Icon name="plus" />
+            Add
+          </button>
+        </form>
+      ) : null}
+    </section>
+  );
+}
 
 function Overlay({
   runs,
@@ -31,8 +92,10 @@ function Overlay({
   title,
   unit,
   small,
+  axis,
 }: {
   runs: ComparedRun[];
+  axis: Axis;
   metric: string;
   title: string;
   unit?: string;
@@ -55,152 +118,16 @@ function Overlay({
         series={series}
         unit={unit}
         small={small}
+        by={axis === "step" ? undefined : axis}
       />
     </div>
   );
 }
 
-interface Line {
-  label: string;
-  values: (number | null)[];
-  format: (value: number | null) => string;
-  /** Which values are better; null where neither is. */
-  best: "low" | "high" | null;
-}
-
-const last = (run: ComparedRun, key: string) => run.series.series[key]?.last_value ?? null;
-const seconds = (job: JobRow) => (job.startedAt && job.finishedAt ? (job.finishedAt - job.startedAt) / 1000 : null);
-
-function outcomes(runs: ComparedRun[]): Line[] {
-  const of = (
-    label: string,
-    best: Line["best"],
-    format: Line["format"],
-    read: (run: ComparedRun) => number | null | undefined,
-  ): Line => ({ label, best, format, values: runs.map((run) => read(run) ?? null) });
-  const percent = (value: number | null) => formatPercent(value, 1);
-  const plain = (value: number | null) => formatNumber(value);
-  return [
-    of("Exact match before", null, percent, (run) => run.evaluation?.base.exact_match.mean),
-    of("Exact match after", "high", percent, (run) => run.evaluation?.tuned?.exact_match.mean),
-    of("Preference accuracy before", null, percent, (run) => run.evaluation?.base.preference?.mean),
-    of("Preference accuracy after", "high", percent, (run) => run.evaluation?.tuned?.preference?.mean),
-    of("Token accuracy after", "high", percent, (run) => run.evaluation?.tuned?.token_accuracy.mean),
-    of("Perplexity after", "low", plain, (run) => run.evaluation?.tuned?.perplexity),
-    of("Last training loss", "low", plain, (run) => last(run, "train/loss")),
-    of("Last validation loss", "low", plain, (run) => last(run, "eval/loss")),
-    of("Time", "low", formatDuration, (run) => seconds(run.job)),
-    of("Cost", "low", formatMoney, (run) => run.costUsd),
-  ].filter((line) => line.values.some((value) => value !== null));
-}
-
-function bestOf({ values, best }: Line): number | null {
-  const known = values.filter((value) => value !== null);
-  if (!best || known.length < 2 || new Set(known).size < 2) return null;
-  return best === "low" ? Math.min(...known) : Math.max(...known);
-}
-
-function Heads({ runs, first }: { runs: ComparedRun[]; first: string }) {
-  return (
-    <thead>
-      <tr>
-        <th scope="col">{first}</th>
-        {runs.map(({ job }, index) => (
-          <th scope="col" class="run-head">
-            <span class={`swatch series-${colorOf(index)}`} aria-hidden="true" />
-            <a href={`/jobs/${encodeURIComponent(job.id)}`} title={job.name} dir="auto">
-              {job.name}
-            </a>
-          </th>
-        ))}
-      </tr>
-    </thead>
-  );
-}
-
-function Outcomes({ runs }: { runs: ComparedRun[] }) {
-  return (
-    <section class="panel" aria-labelledby="outcome-title">
-      <header>
-        <h2 id="outcome-title">Results</h2>
-      </header>
-      <div class="table-wrap">
-        <table class="list still">
-          <Heads runs={runs} first="Metric" />
-          <tbody>
-            <tr>
-              <th scope="row">State</th>
-              {runs.map(({ job }) => (
-                <td>
-                  <StateBadge state={job.state} />
-                </td>
-              ))}
-            </tr>
-            {outcomes(runs).map((line) => {
-              const best = bestOf(line);
-              return (
-                <tr>
-                  <th scope="row">{line.label}</th>
-                  {line.values.map((value) => (
-                    <td class="num">
-                      {line.format(value)}
-                      {value !== null && value === best ? <span class="tag best">best</span> : null}
-                    </td>
-                  ))}
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </div>
-    </section>
-  );
-}
-
-function Settings({ runs }: { runs: ComparedRun[] }) {
+export function ComparePage({ runs, note, verdict, answers, more }: CompareProps) {
   const { url } = usePage();
-  const all = url.searchParams.get("settings") === "all";
-  const lists = runs.map(({ job }) => settingsOf(job.spec));
-  const rows = (lists[0] ?? []).map(([, name], index) => ({
-    name,
-    values: lists.map((list) => list[index]?.[2] ?? ""),
-  }));
-  const differing = rows.filter((row) => new Set(row.values).size > 1);
-  const shown = all ? rows : differing;
-  return (
-    <section class="panel" aria-labelledby="settings-title" id="settings">
-      <header>
-        <h2 id="settings-title">{all ? "All settings" : "Settings that differ"}</h2>
-        <a class="button small" href={`${withQuery(url, { settings: all ? null : "all" })}#settings`}>
-          {all ? "Only differences" : "Show all"}
-        </a>
-      </header>
-      {shown.length ? (
-        <div class="table-wrap">
-          <table class="list still">
-            <Heads runs={runs} first="Setting" />
-            <tbody>
-              {shown.map((row) => (
-                <tr class={all && !differing.includes(row) ? "same" : undefined}>
-                  <th scope="row">{row.name}</th>
-                  {row.values.map((value) => (
-                    <td class="mono wrap-any">{value}</td>
-                  ))}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      ) : (
-        <Empty icon="check" title="No differences" slim>
-          These runs used the same settings; remaining differences are random.
-        </Empty>
-      )}
-    </section>
-  );
-}
-
-export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string | null }) {
+  const asked = url.searchParams.get("x");
+  const axis: Axis = asked === "tokens" || asked === "time" ? asked : "step";
   const live = runs.filter(({ job }) => isLive(job.state)).map(({ job }) => job.id);
   const batches = runs.map((run) => run.series.batchId);
   return (
@@ -212,38 +139,52 @@ export function ComparePage({ runs, note }: { runs: ComparedRun[]; note: string 
     >
       <div class="stack">
         {note ? <Notice kind="warn">{note}</Notice> : null}
+        {runs.length ? <Runs runs={runs} more={more} /> : null}
+        {verdict ? <p class="verdict">{verdict}</p> : null}
         {runs.length ? (
           <>
+            <div class="row between">
+              <span class="muted small">
+                {axis === "time" ? "Time of training steps, without evaluation, saving and waiting" : null}
+                {axis === "tokens" ? "Tokens trained on, without padding" : null}
+              </span>
+              <AxisChoice axis={axis} />
+            </div>
             <div class="curves">
-              <Overlay runs={runs} metric="train/loss" title="Training loss" />
+              <Overlay runs={runs} axis={axis} metric="train/loss" title="Training loss" />
               <div class="small-charts">
-                <Overlay runs={runs} metric="eval/loss" title="Validation loss" small />
+                <Overlay runs={runs} axis={axis} metric="eval/loss" title="Validation loss" small />
                 <Overlay
                   runs={runs}
+                  axis={axis}
                   metric="eval/token_accuracy"
                   title="Validation token accuracy"
                   unit="percent"
                   small
                 />
-                <Overlay runs={runs} metric="train/learning_rate" title="Learning rate" unit="rate" small />
-                <Overlay runs={runs} metric="perf/tokens_per_second" title="Tokens per second" small />
+                <Overlay runs={runs} axis={axis} metric="train/learning_rate" title="Learning rate" unit="rate" small />
+                <Overlay runs={runs} axis={axis} metric="perf/tokens_per_second" title="Tokens per second" small />
               </div>
             </div>
             <Outcomes runs={runs} />
             <Settings runs={runs} />
+            <CompareAnswers runs={runs} answers={answers} />
           </>
         ) : (
-          <Empty
-            icon="compare"
-            title="Choose runs to compare"
-            action={
-              <a class="button primary" href="/jobs?kind=train">
-                Choose training jobs
-              </a>
-            }
-          >
-            Select two or more training jobs in the list, then press “Compare”.
-          </Empty>
+          <>
+            <Runs runs={runs} more={more} />
+            <Empty
+              icon="compare"
+              title="Choose runs to compare"
+              action={
+                <a class="button primary" href="/jobs?kind=train">
+                  Choose training jobs
+                </a>
+              }
+            >
+              Add runs here, or select two or more training jobs in the list and press “Compare”.
+            </Empty>
+          </>
         )}
       </div>
     </Layout>

@@ -1,7 +1,7 @@
 /** Loads the data of the job pages. */
 
 import { usageOfJob } from "../../../src/billing/ledger/service.ts";
-import { isEvaluateResult, JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
+import { JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
 import { fits } from "../../../src/contract/support.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -244,33 +244,7 @@ async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
 }
 
 /** The newest evaluation job of a training job. */
-async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow, state?: JobState): Promise<JobRow | null> {
+export async function evaluationOf(ctx: Ctx, actor: Actor, job: JobRow, state?: JobState): Promise<JobRow | null> {
   const [newest] = await listJobs(ctx, actor, { kind: "evaluate", state, parentId: job.id, limit: 1 });
   return newest ?? null;
-}
-
-/** The training jobs among `ids`, at most `most`, with curves, results and cost. */
-export async function compareProps(ctx: Ctx, actor: Actor, ids: string[], most: number) {
-  const jobs = await Promise.all(ids.slice(0, most).map((id) => getJob(ctx, actor, id)));
-  const trained = jobs.filter((job): job is JobRow & { spec: TrainSpec } => job.spec.kind === "train");
-  const runs = await Promise.all(
-    trained.map(async (job) => {
-      const [series, evaluation, usage] = await Promise.all([
-        readSeries(ctx, job.id, { maxPoints: 500 }),
-        evaluationOf(ctx, actor, job, "succeeded"),
-        usageOfJob(ctx, actor, job.id),
-      ]);
-      const result = isEvaluateResult(evaluation?.result) ? evaluation.result : null;
-      return { job, series, evaluation: result, costUsd: usage.durationMs > 0 ? usage.costUsd : null };
-    }),
-  );
-  const note =
-    ids.length > most
-      ? `A comparison has at most ${most} runs; the first ${most} are shown.`
-      : trained.length < jobs.length
-        ? "Only training jobs can be compared; other jobs were omitted."
-        : ids.length === 1
-          ? "A comparison needs at least two runs. Select a second one in the list of jobs."
-          : null;
-  return { runs, note };
 }

@@ -18,7 +18,9 @@ import { getJob } from "../../../src/training/jobs/store.ts";
 import { clearRun } from "../../../src/training/plan/cleanup.ts";
 import { continueJob, reproduceJob } from "../../../src/training/plan/reproduce.ts";
 import { createTrainJob, planTrainJob, rerunJob } from "../../../src/training/plan/service.ts";
-import { ComparePage, MAX_RUNS } from "./compare.tsx";
+import { ComparePage } from "./compare.tsx";
+import { CompareAnswers } from "./compare-answers.tsx";
+import { compareProps } from "./compare-data.ts";
 import { JobPage } from "./detail.tsx";
 import { JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
@@ -26,7 +28,7 @@ import { COLUMN_KEYS, DEFAULT_COLUMNS, DeleteJobsPage, JobList, JobListPage } fr
 import { LogLines } from "./log.tsx";
 import { NewJobFormView, NewJobPage } from "./new.tsx";
 import { JobOutcome } from "./outcome.tsx";
-import { compareProps, firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
+import { firstForm, jobProps, listProps, newJobProps } from "./page-data.ts";
 import { JobUpdate } from "./update.tsx";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -60,6 +62,8 @@ const NewQuery = v.object({ data: text(100), model: text(200), from: text(100), 
 const JobQuery = v.object({ log: text(200), before: text(15) });
 const CompareQuery = v.object({
   ids: v.optional(v.union([v.pipe(v.string(), v.maxLength(2000)), v.array(v.pipe(v.string(), v.maxLength(100)))]), ""),
+  after: text(20),
+  rows: text(20),
 });
 
 type FormBody = v.InferOutput<typeof JobFormBody>;
@@ -206,8 +210,14 @@ async function comparePage(ctx: Ctx, { request, actor }: Asked, query: v.InferOu
     .flat()
     .flatMap((part) => part.split(","))
     .filter(Boolean);
-  const props = await compareProps(ctx, actor, [...new Set(ids)], MAX_RUNS);
-  return html(pageOf(ctx, request, actor), <ComparePage {...props} />);
+  const { after, rows } = query;
+  const props = await compareProps(ctx, actor, [...new Set(ids)], {
+    mixed: rows === "mixed",
+    after: /^\d{1,15}$/.test(after) ? Number(after) : null,
+  });
+  return html(pageOf(ctx, request, actor), <ComparePage {...props} />, {
+    fragments: { answers: () => <CompareAnswers {...props} /> },
+  });
 }
 
 /** The page of a job. */
