@@ -4,6 +4,7 @@ import type { TrainSpec } from "../contract/spec.ts";
 import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
+import { timeLeftMs } from "../training/jobs/time-left.ts";
 import { automaticRate } from "../training/plan/learning-rate.ts";
 import { Integration, type TrainRequest } from "../training/plan/request.ts";
 import { reinforcementView } from "./reinforcement.ts";
@@ -109,13 +110,13 @@ export function fineTuningJobView(row: JobRow, now: number): FineTuningJobView {
   const request = row.request as Partial<TrainRequest>;
   const { progress, result } = row;
   const hyperparameters = hyperparametersOf(row, spec);
-  const running = row.state === "running" && typeof progress.eta_s === "number";
+  const left = row.state === "running" ? timeLeftMs(progress, row.progressAt, now) : null;
   return {
     object: "fine_tuning.job",
     id: row.id,
     created_at: seconds(row.createdAt),
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
-    estimated_finish: running ? seconds(now + (progress.eta_s ?? 0) * 1000) : null,
+    estimated_finish: left === null ? null : seconds(now + left),
     model: spec.start?.model ?? spec.base_model.id,
     fine_tuned_model: row.state === "succeeded" ? spec.output_model : null,
     organization_id: row.org,

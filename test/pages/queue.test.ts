@@ -7,6 +7,7 @@ import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
 import { newestRound } from "../../src/training/queue/forecasts.ts";
 import { invalidateRound, queueCarry } from "../../src/training/queue/runner.ts";
+import { viewQueue } from "../../src/training/queue/service.ts";
 import { soon, windowText } from "../../views/pages/queue/words.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { seed } from "../support/seed.ts";
@@ -52,6 +53,28 @@ describe("the queue page", () => {
       expect(text).toContain(words);
     expect(text).toContain("Scheduled not to start before");
     expect(text).not.toMatch(/ style=| on[a-z]+="|<script>/);
+  });
+
+  test("agrees with the page of a job about the time left when its run is slow", async () => {
+    const id = idOf("ftjob-", 2000);
+    const [before] = await t.ctx.db.select({ progress: job.progress }).from(job).where(eq(job.id, id));
+    const now = t.ctx.clock.now();
+    // 10 steps of 57 s are left, and the current one has taken 8 min already.
+    const progress = { ...before?.progress, step: 10, total_steps: 20, eta_s: 569 };
+    await t.ctx.write((tx) =>
+      tx
+        .update(job)
+        .set({ progress, progressAt: now - 480_000 })
+        .where(eq(job.id, id)),
+    );
+    invalidateRound(queueCarry(t.ctx));
+    expect((await get(`/jobs/${id}`)).text).toContain("about 8 min 32 s left");
+    const { running } = await viewQueue(t.ctx, t.actor("admin"), { limit: 1 });
+    const ends = running.find((one) => one.id === id)?.ends;
+    expect((ends?.earliest ?? 0) - now).toBeWithin(425_000, 512_101);
+    expect((ends?.latest ?? 0) - now).toBeWithin(512_100, 720_000);
+    const answer = (await t.json("GET", `/v1/fine_tuning/jobs/${id}`)) as { estimated_finish: number };
+    expect(answer.estimated_finish - now / 1000).toBeWithin(500, 530);
   });
 
   test("answers the live fragment alone, filtered by team", async () => {

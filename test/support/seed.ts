@@ -60,6 +60,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
     [1, 135],
     [3, 45],
     [4, 135],
+    [8, 135],
   ] as const)
     await addRun(ctx, idOf("ftjob-", n), steps, n + 1);
   for (const row of first.filter((one) => one.startedAt))

@@ -11,6 +11,7 @@ import { sqlJson } from "../../db/json.ts";
 import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { teamShare } from "../../db/schema/queue.ts";
+import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 import {
   type Capacity,
@@ -158,15 +159,16 @@ type RunningRow = Row & {
   endedAt: number | null;
   state: string;
   etaS: number | null;
+  step: number | null;
+  totalSteps: number | null;
   progressAt: number | null;
 };
 
 function leftOf(row: RunningRow, estimate: Span, now: number): Span {
   if (row.endedAt !== null) return LEAVING;
-  if (row.etaS !== null && row.kind !== "serve") {
-    const left = Math.max(0, row.etaS * 1000 - Math.max(0, now - (row.progressAt ?? now)));
-    return { low: left * 0.85, high: left * 1.25 + 60_000 };
-  }
+  const progress = { eta_s: row.etaS, step: row.step ?? undefined, total_steps: row.totalSteps ?? undefined };
+  const left = row.kind === "serve" ? null : timeLeftMs(progress, row.progressAt, now);
+  if (left !== null) return { low: left * 0.85, high: left * 1.25 + 60_000 };
   const ran = now - row.startedAt;
   if (estimate.high === null) return UNKNOWN;
   return { low: Math.max(0, estimate.low - ran), high: Math.max(60_000, estimate.high - ran) };
@@ -179,6 +181,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
     await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
     json_extract(${attempt.offer}, '$.id') as "offerId", coalesce(${attempt.startedAt}, ${attempt.createdAt}) as "startedAt",
     ${attempt.endedAt} as "endedAt", ${job.state} as "state", json_extract(${job.progress}, '$.eta_s') as "etaS",
+    json_extract(${job.progress}, '$.step') as "step", json_extract(${job.progress}, '$.total_steps') as "totalSteps",
     ${job.progressAt} as "progressAt"
     from ${attempt} join ${job} on ${job.id} = ${attempt.jobId} where ${attempt.goneAt} is null
     order by ${attempt.createdAt}, ${attempt.id} limit 10000`);

@@ -88,6 +88,7 @@ function FirstStepsPanel({ steps }: { steps: FirstSteps }) {
 }
 
 function Running({ running }: Pick<HomeProps, "running">) {
+  const { now } = usePage();
   return (
     <section class="panel" aria-labelledby="running-title">
       <header>
@@ -100,6 +101,7 @@ function Running({ running }: Pick<HomeProps, "running">) {
         <ul class="lines-list">
           {running.map(({ job, losses }) => {
             const { fraction, loss } = progressOf(job);
+            const left = timeLeft(job, now);
             return (
               <li id={`run-${job.id}`}>
                 <div class="grow stack tight">
@@ -113,7 +115,7 @@ function Running({ running }: Pick<HomeProps, "running">) {
                     label={`Progress of ${job.name}`}
                     fraction={job.state === "queued" ? 0 : fraction}
                     left={activityOf(job)}
-                    right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)]
+                    right={[fraction !== null ? formatPercent(fraction) : null, left && `about ${left}`]
                       .filter(Boolean)
                       .join(", ")}
                   />

@@ -1,6 +1,6 @@
 /** The page of all hosts: their utilization, and the running jobs. */
 import type { HostView } from "../../../src/compute/hosts/model.ts";
-import { formatDuration, formatExact, formatNumber, plural } from "../../../src/lib/text/format.ts";
+import { formatExact, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -17,7 +17,8 @@ export interface WorkItem {
   state: string;
   startedAt: number | null;
   fraction: number | null;
-  etaS: number | null;
+  /** `3 min left`; null = unknown. */
+  left: string | null;
 }
 
 export interface HostsProps {
@@ -165,11 +166,7 @@ export function HostsBody({ hosts, running, waiting }: HostsProps) {
                   row.fraction === null ? (
                     "–"
                   ) : (
-                    <Progress
-                      label={`Progress of ${row.name}`}
-                      fraction={row.fraction}
-                      left={row.etaS === null ? "" : `${formatDuration(row.etaS)} left`}
-                    />
+                    <Progress label={`Progress of ${row.name}`} fraction={row.fraction} left={row.left ?? ""} />
                   ),
               },
               { key: "since", label: "Since", wide: true, render: (row) => <Time at={row.startedAt} /> },

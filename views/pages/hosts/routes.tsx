@@ -17,6 +17,7 @@ import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { timeLeft } from "../jobs/describe.ts";
 import { AddHostPage } from "./add.tsx";
 import { HostBody, HostPage, type HostProps } from "./host.tsx";
 import { HostsBody, HostsPage, type HostsProps, type WorkItem } from "./page.tsx";
@@ -24,21 +25,21 @@ import { HostsBody, HostsPage, type HostsProps, type WorkItem } from "./page.tsx
 const MAX = 100;
 const number = (value: unknown) => (typeof value === "number" ? value : null);
 
-const item = (row: JobRow): WorkItem => ({
+const item = (row: JobRow, now: number): WorkItem => ({
   id: row.id,
   name: row.name,
   kind: row.kind,
   state: row.state,
   startedAt: row.startedAt,
   fraction: row.kind === "serve" ? null : number(row.progress.fraction),
-  etaS: number(row.progress.eta_s),
+  left: timeLeft(row, now),
 });
 
 async function propsOf(ctx: Ctx, actor: Actor): Promise<HostsProps> {
   const of = (state: JobRow["state"][]) => listJobs(ctx, actor, { state, limit: MAX });
   return {
     hosts: await listHosts(ctx, actor),
-    running: (await of(["starting", "running", "pausing", "stopping"])).map(item),
+    running: (await of(["starting", "running", "pausing", "stopping"])).map((row) => item(row, ctx.clock.now())),
     waiting: (await of(["queued"])).length,
     admin: actor.role === "admin",
   };

@@ -13,6 +13,7 @@ import {
 } from "../../../src/contract/spec.ts";
 import { formatDuration, formatInteger } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { timeLeftMs } from "../../../src/training/jobs/time-left.ts";
 import { SPECIAL_WORDS } from "../../../src/training/plan/resolved-text.ts";
 
 export const KIND_WORDS: Record<JobRow["kind"], string> = {
@@ -30,7 +31,6 @@ interface Progress {
   step: number | null;
   totalSteps: number | null;
   fraction: number | null;
-  etaS: number | null;
   phase: string | null;
   tokensSeen: number | null;
   loss: number | null;
@@ -42,12 +42,11 @@ const number = (value: unknown) => (typeof value === "number" && Number.isFinite
 
 /** The stored progress of a job, with every field validated. */
 export function progressOf(job: Pick<JobRow, "progress">): Progress {
-  const { step, total_steps, fraction, eta_s, phase, tokens_seen, loss, waiting } = job.progress;
+  const { step, total_steps, fraction, phase, tokens_seen, loss, waiting } = job.progress;
   return {
     step: number(step),
     totalSteps: number(total_steps),
     fraction: number(fraction),
-    etaS: number(eta_s),
     phase: typeof phase === "string" ? phase : null,
     tokensSeen: number(tokens_seen),
     loss: number(loss),
@@ -92,12 +91,10 @@ export function activityOf(job: JobRow): string {
   }
 }
 
-/** `about 3 min left`, or null. */
-export function timeLeft(job: JobRow): string | null {
-  const { etaS } = progressOf(job);
-  return job.state === "running" && etaS !== null
-    ? `about ${formatDuration(Math.max(1, Math.round(etaS)))} left`
-    : null;
+/** `3 min left` for a running job at the time `now`, or null. */
+export function timeLeft(job: Pick<JobRow, "state" | "progress" | "progressAt">, now: number): string | null {
+  const left = job.state === "running" ? timeLeftMs(job.progress, job.progressAt, now) : null;
+  return left === null ? null : `${formatDuration(Math.max(1, Math.round(left / 1000)))} left`;
 }
 
 const METHOD_NAMES: Record<MethodName, string> = {

@@ -1,14 +1,7 @@
 /** `/jobs`: all jobs, with filters, search, paging and live updates. */
 import type { VNode } from "preact";
 import type { Listed } from "../../../src/lib/page.ts";
-import {
-  formatDuration,
-  formatInteger,
-  formatMoney,
-  formatNumber,
-  formatPercent,
-  plural,
-} from "../../../src/lib/text/format.ts";
+import { formatInteger, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import type { RunFacts } from "../../../src/training/jobs/facts.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
@@ -20,18 +13,16 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName } from "../../parts/table.tsx";
 import { CopyId, Time, Took } from "../../parts/value.tsx";
-import { isLive, KIND_WORDS, methodWords, progressOf } from "./describe.ts";
+import { isLive, KIND_WORDS, methodWords, progressOf, timeLeft } from "./describe.ts";
 
 function ProgressCell({ job }: { job: JobRow }) {
-  const { fraction, etaS, loss } = progressOf(job);
+  const { now } = usePage();
+  const { fraction, loss } = progressOf(job);
   if (isLive(job.state) && fraction !== null)
     return (
       <div class="progress">
         <progress aria-label={`Progress of ${job.name}`} max={1} value={fraction} />
-        <span class="xs muted num">
-          {formatPercent(fraction)}
-          {etaS !== null ? `, ${formatDuration(Math.round(etaS))} left` : ""}
-        </span>
+        <span class="xs muted num">{[formatPercent(fraction), timeLeft(job, now)].filter(Boolean).join(", ")}</span>
       </div>
     );
   if (job.state === "failed") return <span class="bad-text clip">{job.error?.code.replaceAll("_", " ")}</span>;

@@ -257,9 +257,10 @@ function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
 
 /** The live part of the page. */
 export function JobStatus(props: JobStatusProps): VNode {
-  const { url } = usePage();
+  const { url, now } = usePage();
   const { job } = props;
   const { fraction } = progressOf(job);
+  const left = timeLeft(job, now);
   const active = isLive(job.state);
   return (
     <section id="job-status" class="stack" aria-label="Status" {...liveOn(url, `job:${job.id}`)}>
@@ -270,7 +271,9 @@ export function JobStatus(props: JobStatusProps): VNode {
           label={`Progress of ${job.name}`}
           fraction={job.state === "queued" || job.state === "validating" ? 0 : fraction}
           left={props.queue?.waiting.message ?? activityOf(job)}
-          right={[fraction !== null ? formatPercent(fraction) : null, timeLeft(job)].filter(Boolean).join(", ")}
+          right={[fraction !== null ? formatPercent(fraction) : null, left && `about ${left}`]
+            .filter(Boolean)
+            .join(", ")}
         />
       ) : null}
       {props.queue ? <Waiting id={job.id} queue={props.queue} /> : null}
