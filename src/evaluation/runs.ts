@@ -10,7 +10,7 @@ import { listSamples } from "../training/metrics/service.ts";
 import { MAX_ROWS } from "./model.ts";
 
 /** A run whose answers are compared; `evaluationJob` is its finished evaluation. */
-export interface RunRef {
+interface RunRef {
   job: JobRow & { spec: TrainSpec };
   evaluationJob: string | null;
 }

@@ -4,7 +4,7 @@ import { usePage } from "../../context.ts";
 import { Tabs } from "../../parts/form.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
 import { Pager } from "../../parts/table.tsx";
-import type { ComparedRun, CompareProps } from "./compare-data.ts";
+import type { ComparedRun, CompareProps } from "./compare-page-data.ts";
 
 function Row({ row, runs }: { row: SharedRow; runs: ComparedRun[] }) {
   const question = String(row.prompt.filter(({ role }) => role !== "system").at(-1)?.content ?? "");

@@ -4,7 +4,7 @@ import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type ComparedRun, colorOf } from "./compare-data.ts";
+import { type ComparedRun, colorOf } from "./compare-page-data.ts";
 import { settingsOf } from "./describe.ts";
 
 interface Line {

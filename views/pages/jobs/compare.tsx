@@ -9,7 +9,7 @@ import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { stateWord } from "../../parts/state.tsx";
 import { CompareAnswers } from "./compare-answers.tsx";
-import { type ComparedRun, type CompareProps, colorOf } from "./compare-data.ts";
+import { type ComparedRun, type CompareProps, colorOf } from "./compare-page-data.ts";
 import { Outcomes, Settings } from "./compare-tables.tsx";
 import { isLive } from "./describe.ts";
 

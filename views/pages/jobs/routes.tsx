@@ -20,7 +20,7 @@ import { continueJob, reproduceJob } from "../../../src/training/plan/reproduce.
 import { createTrainJob, planTrainJob, rerunJob } from "../../../src/training/plan/service.ts";
 import { ComparePage } from "./compare.tsx";
 import { CompareAnswers } from "./compare-answers.tsx";
-import { compareProps } from "./compare-data.ts";
+import { compareProps } from "./compare-page-data.ts";
 import { JobPage } from "./detail.tsx";
 import { JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { fieldOf, formOf, JobFormBody, requestOf } from "./form.ts";
