@@ -152,6 +152,8 @@ describe("half of a surrogate pair", () => {
     let refused = 0;
     for (const route of routes.filter(({ method }) => method === "POST" || method === "PATCH" || method === "PUT")) {
       const key = `${route.method} ${route.path}`;
+      // The job is read afterwards, without the texts that a form may bring.
+      if (key === "POST /jobs/:id/delete" || key === "POST /jobs/:id/edit") continue;
       const body = BODIES[key]?.(made) ?? {};
       if (body instanceof FormData) continue;
       const api = route.path.startsWith("/v1/");

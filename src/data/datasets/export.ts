@@ -41,7 +41,7 @@ async function* fileOnce(path: string): AsyncGenerator<Uint8Array> {
 
 /**
  * The faulty rows of a version's file as JSONL: `line`, `problems` and `text`, the source. Reads the file again.
- * @throws AppError `file_not_found`, `rows_not_read`
+ * @throws AppError `file_not_found`, `bytes_missing`, `rows_not_read`
  */
 export async function faultyRows(
   ctx: Ctx,
@@ -52,6 +52,8 @@ export async function faultyRows(
 ): Promise<{ version: VersionRow; rows: AsyncGenerator<Uint8Array> }> {
   const version = await versionOf(ctx, actor, datasetId, versionId);
   const file = await getFile(ctx, actor, version.fileId ?? "");
+  if (!existsSync(ctx.files.path("files", file.id)))
+    throw new AppError("gone", "bytes_missing", "The uploaded file is no longer on the server's disk. Upload it again.");
   const path = ctx.files.path("tmp", `body-${randomChars(16)}`);
   const outDir = `${path}.rows`;
   try {

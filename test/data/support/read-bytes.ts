@@ -1,12 +1,13 @@
 /** Reads bytes as an uploaded file in this process, for tests of containers. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Reading } from "../../../src/data/validation/containers/source.ts";
 import { validateAny } from "../../../src/data/validation/pass/validate.ts";
 
 export const folder = mkdtempSync(join(tmpdir(), "ftl-containers-"));
-export const removeFolder = () => rmSync(folder, { recursive: true });
+/** Removes the folder at the end of a test file; `read` creates it again for the next one. */
+export const removeFolder = () => rmSync(folder, { recursive: true, force: true });
 
 export const cases = join(import.meta.dir, "../../cases/containers");
 export const fixture = (name: string) => readFileSync(join(cases, name));
@@ -22,6 +23,7 @@ export async function read(
 ) {
   const source = join(folder, "upload");
   const outDir = join(folder, "rows.part");
+  mkdirSync(folder, { recursive: true });
   writeFileSync(source, content);
   const outcome = await validateAny({
     source,
