@@ -53,7 +53,11 @@ export async function faultyRows(
   const version = await versionOf(ctx, actor, datasetId, versionId);
   const file = await getFile(ctx, actor, version.fileId ?? "");
   if (!existsSync(ctx.files.path("files", file.id)))
-    throw new AppError("gone", "bytes_missing", "The uploaded file is no longer on the server's disk. Upload it again.");
+    throw new AppError(
+      "gone",
+      "bytes_missing",
+      "The uploaded file is no longer on the server's disk. Upload it again.",
+    );
   const path = ctx.files.path("tmp", `body-${randomChars(16)}`);
   const outDir = `${path}.rows`;
   try {
