@@ -10,7 +10,7 @@ const LOG_FROM = 20;
 type Dot = { trial: TrialView; x: number; y: number };
 
 /** Horizontal positions (0 to 1) of values, and the tick labels. */
-function axisOf(values: (string | number | boolean)[]) {
+export function axisOf(values: (string | number | boolean)[]) {
   const numbers = values.every((value) => typeof value === "number") ? (values as number[]) : null;
   if (!numbers) {
     const names = [...new Set(values.map(String))];

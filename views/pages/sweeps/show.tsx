@@ -11,6 +11,7 @@ import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, liveOn, Table } from "../../parts/table.tsx";
 import { CopyId, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
+import { Importance, Parallel } from "./parallel.tsx";
 import { Scatter } from "./scatter.tsx";
 import { bestOf, STRATEGIES, scoreOf, valuesOf } from "./words.ts";
 
@@ -187,6 +188,8 @@ export function SweepState({ sweep }: { sweep: SweepView }) {
           fragment="sweep-state"
         />
       </section>
+      <Importance sweep={sweep} />
+      <Parallel sweep={sweep} />
       <Scatter sweep={sweep} />
     </div>
   );
