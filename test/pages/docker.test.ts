@@ -89,7 +89,7 @@ describe.skipIf(skip !== null)(`a container in the browser${skip ? ` (skipped: $
     const { data } = await live.call<{ data: { id: string; provider: string; gpus: unknown[] }[] }>("GET", "/v1/hosts");
     expect(data).toMatchObject([{ id: "docker.bench", provider: "docker", gpus: [] }]);
     await page.goto(`${live.url}/hosts/docker.bench`);
-    await main.getByText("Memory used").first().waitFor();
+    await main.getByText("Memory", { exact: true }).first().waitFor();
     await picture("host");
   });
 

@@ -5,7 +5,6 @@ asks for it, and where the turn's own words are in them.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -197,21 +196,26 @@ class Conversation:
         return " and ".join(said) if same else None
 
 
-THINKS = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
-END_OF_THINK = re.compile(r"\s*</think(?:ing)?>\s*")
+def after_space(text: str, at: int) -> int:
+    """The first place at or after `at` that is not white space."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
 
 
 def after_reasoning(text: str, begin: int, message: Message) -> int:
     """Where an answer begins after the reasoning in front of it; `begin` without any."""
     reasoning, content = str(message.get(REASONING[0]) or "").strip(), message["content"].strip()
     if not reasoning or (at := text.find(reasoning, begin)) < 0:
-        found = THINKS.match(text, begin)
-        return found.end() if found else begin
+        opened = after_space(text, begin)
+        closed = text.find(CLOSED_THINK, opened) if text.startswith(OPEN_THINK, opened) else -1
+        return after_space(text, closed + len(CLOSED_THINK)) if closed >= 0 else begin
     at += len(reasoning)
     if content and (answer := text.find(content, at)) >= 0:
         return answer
-    found = END_OF_THINK.match(text, at)
-    return found.end() if found else at
+    closed = after_space(text, at)
+    end = next((word for word in (CLOSED_THINK, "</thinking>") if text.startswith(word, closed)), None)
+    return after_space(text, closed + len(end)) if end else at
 
 
 def closed_think(prompt: str) -> str:
