@@ -14,6 +14,10 @@ const MAX_PROMPTS = 1 << 18;
 const FIRST_PROMPTS = 1 << 10;
 /** Prompts that are compared for each band. */
 const SAME_BAND = 4;
+/** Bits of the filter that most bands of different prompts stop at. It fits into the cache of a core, the table does not. */
+const FILTER_BITS = 1 << 22;
+/** Low bits of a slot: id + 1 of its prompt. The others are those of its band's hash. */
+const OWNER = (MAX_PROMPTS << 1) - 1;
 
 /** A kept prompt and the estimated similarity, 0 to 1; `id` is -1 when there is none. */
 export interface Match {
@@ -21,16 +25,18 @@ export interface Match {
   similarity: number;
 }
 
-export function createNearIndex(maxPrompts = MAX_PROMPTS) {
+/** @param expected about as many prompts as will come: the index then grows less often */
+export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
   let room = FIRST_PROMPTS;
+  while (room < expected && room < maxPrompts) room *= 2;
   let count = 0;
   let sketches = new Uint32Array(room * PLACES);
   /** The last search that compared a prompt, so that none is compared twice. */
   let visited = new Uint32Array(room);
   let slots = room * BANDS * 2;
-  let tags = new Uint32Array(slots);
-  /** Prompt id + 1; 0 is a free slot. */
-  let owners = new Uint32Array(slots);
+  /** The high bits of a band's hash, and the id + 1 of its prompt; 0 is a free slot. */
+  let table = new Uint32Array(slots);
+  const filter = new Uint32Array(FILTER_BITS / 32);
   let searches = 0;
   let full = false;
   const match: Match = { id: -1, similarity: 0 };
@@ -63,12 +69,19 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS) {
     return empty === BAND ? 0 : hash >>> 0 || 1;
   }
 
+  const firstSlot = (tag: number) => (tag ^ (tag >>> 12)) & (slots - 1);
+  const filterBit = (tag: number) => Math.imul(tag, 0x9e3779b1) & (FILTER_BITS - 1);
+
   function insert(tag: number, id: number) {
-    let at = (tag ^ (tag >>> 12)) & (slots - 1);
-    for (let same = 0; owners[at] !== 0; at = (at + 1) & (slots - 1))
-      if (tags[at] === tag && ++same >= SAME_BAND) return;
-    tags[at] = tag;
-    owners[at] = id + 1;
+    const bit = filterBit(tag);
+    filter[bit >>> 5] = (filter[bit >>> 5] ?? 0) | (1 << (bit & 31));
+    let at = firstSlot(tag);
+    for (let same = 0; ; at = (at + 1) & (slots - 1)) {
+      const slot = table[at] ?? 0;
+      if (slot === 0) break;
+      if (((slot ^ tag) & ~OWNER) === 0 && ++same >= SAME_BAND) return;
+    }
+    table[at] = (tag & ~OWNER) | (id + 1);
   }
 
   function grow() {
@@ -78,8 +91,7 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS) {
     sketches = new Uint32Array(room * PLACES);
     sketches.set(older);
     visited = new Uint32Array(room);
-    tags = new Uint32Array(slots);
-    owners = new Uint32Array(slots);
+    table = new Uint32Array(slots);
     for (let id = 0; id < count; id++)
       for (let band = 0; band < BANDS; band++) {
         const tag = bandHash(sketches, id * PLACES + band * BAND, band);
@@ -108,17 +120,20 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS) {
       for (let band = 0; band < BANDS; band++) {
         const tag = bandHash(places, band * BAND, band);
         bands[band] = tag;
-        if (!tag) continue;
-        for (let at = (tag ^ (tag >>> 12)) & (slots - 1); ; at = (at + 1) & (slots - 1)) {
-          const owner = owners[at];
-          if (!owner) break;
-          if (tags[at] !== tag || visited[owner - 1] === searches) continue;
-          visited[owner - 1] = searches;
-          const similarity = similarityTo(places, owner - 1);
+        const bit = filterBit(tag);
+        if (!tag || !((filter[bit >>> 5] ?? 0) & (1 << (bit & 31)))) continue;
+        for (let at = firstSlot(tag); ; at = (at + 1) & (slots - 1)) {
+          const slot = table[at] ?? 0;
+          if (slot === 0) break;
+          if ((slot ^ tag) & ~OWNER) continue;
+          const id = (slot & OWNER) - 1;
+          if (visited[id] === searches) continue;
+          visited[id] = searches;
+          const similarity = similarityTo(places, id);
           if (similarity < NEAR) continue;
-          use(owner - 1, similarity);
-          if (match.id < 0 || owner - 1 < match.id) {
-            match.id = owner - 1;
+          use(id, similarity);
+          if (match.id < 0 || id < match.id) {
+            match.id = id;
             match.similarity = similarity;
           }
         }
