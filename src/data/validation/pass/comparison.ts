@@ -1,10 +1,12 @@
 /** Compares each row with the earlier ones while the file streams: equal rows, nearly equal rows, and equal prompts. */
 import { createHashLines } from "../rows/duplicates.ts";
 import { createLabels } from "../rows/labels.ts";
-import { createNearIndex, createSets, type Match } from "../rows/near.ts";
+import { createFirstRows, type FirstRow } from "../rows/first-rows.ts";
+import { createNearIndex, createSets } from "../rows/near.ts";
 import { createRowReader, createRowText } from "../rows/row-text.ts";
 import { createSketcher } from "../rows/sketch.ts";
 import type { SplitKeys } from "./holdout.ts";
+import type { createLatePrompts } from "./late-prompts.ts";
 import { hashRow } from "./row-hash.ts";
 
 /** What a row has in common with earlier rows. The object is reused for every row. */
@@ -15,18 +17,27 @@ interface Compared extends SplitKeys {
   alike: number;
 }
 
-/** Compares rows in bounded memory. */
-export function createComparison() {
+/** Bytes of a row at which memory is not too small for most files. */
+const SHORT_ROW = 512;
+/** Different prompts that are compared with all later ones. Those after them are stored in `late` for the split. */
+const MAX_PROMPTS = 1 << 16;
+
+/**
+ * Compares rows in bounded memory.
+ * @param bytes size of the file, by which memory is reserved
+ */
+export function createComparison(bytes: number, late: ReturnType<typeof createLatePrompts>) {
+  const expected = Math.min(MAX_PROMPTS, Math.ceil(bytes / SHORT_ROW));
+  /** Rows whose prompt is not kept, or is not new. The first row of a kept prompt is in `firsts`. */
   const rows = createHashLines();
   const answers = createHashLines();
-  const index = createNearIndex();
+  const index = createNearIndex(MAX_PROMPTS, expected);
+  const firsts = createFirstRows(expected);
   const sets = createSets();
   const labels = createLabels();
   const reader = createRowReader();
   const text = createRowText();
   const sketcher = createSketcher();
-  /** Hashes of kept prompts: two numbers each. */
-  let kept = new Uint32Array(2048);
   const found: Compared = {
     same: 0,
     alike: 0,
@@ -35,6 +46,13 @@ export function createComparison() {
     near: { lo: 0, hi: 0 },
     nearId: -1,
     label: 0,
+  };
+  const { row, prompt, near } = found;
+  const first: FirstRow = { line: 0, rest: 0 };
+  let linked = -1;
+  const link = (id: number) => {
+    if (linked >= 0) sets.join(linked, id);
+    linked = id;
   };
 
   /** A hash of the system messages and of all that follows the prompt. */
@@ -45,32 +63,24 @@ export function createComparison() {
     return hash;
   }
 
-  /** Finds or keeps the prompt that the row belongs to. */
-  function place(): void {
-    found.near = found.prompt;
+  /** Finds the kept prompt that the row belongs to, or keeps its prompt. @returns whether it is kept as a new one */
+  function place(): boolean {
+    near.lo = prompt.lo;
+    near.hi = prompt.hi;
     found.nearId = -1;
-    if (sketcher.isEmpty) return;
-    let first = -1;
-    const match: Match = index.find(sketcher.places, (id) => {
-      if (first >= 0) sets.join(first, id);
-      first = id;
-    });
+    if (sketcher.isEmpty) return false;
+    found.nearId = firsts.find(prompt);
+    if (found.nearId >= 0) return false;
+    linked = -1;
+    const match = index.find(sketcher.places, link);
     if (match.id >= 0) {
       found.nearId = match.id;
-      found.near = { lo: kept[match.id * 2] ?? 0, hi: kept[match.id * 2 + 1] ?? 0 };
-      return;
+      firsts.readKey(match.id, near);
+      return false;
     }
-    const id = index.keep(sketcher.places);
-    if (id < 0) return;
-    sets.add();
-    if (id * 2 >= kept.length) {
-      const older = kept;
-      kept = new Uint32Array(older.length * 2);
-      kept.set(older);
-    }
-    kept[id * 2] = found.prompt.lo;
-    kept[id * 2 + 1] = found.prompt.hi;
-    found.nearId = id;
+    found.nearId = index.keep(sketcher.places);
+    if (found.nearId < 0) late.add(prompt, sketcher.places);
+    return found.nearId >= 0;
   }
 
   return {
@@ -81,14 +91,24 @@ export function createComparison() {
     },
     /** Compares the canonical row at `start` to `end`, which is on `line` of the file. */
     look(bytes: Buffer, start: number, end: number, line: number): Compared {
-      found.row = hashRow(bytes.subarray(start, end));
+      hashRow(bytes.subarray(start, end), row);
       reader.read(bytes, start, end, text);
       sketcher.read(bytes, text.system, text.prompt);
-      found.prompt = { lo: sketcher.lo, hi: sketcher.hi };
-      place();
-      found.same = rows.first(found.row.lo, found.row.hi, line);
-      found.alike = found.same ? 0 : answers.first(restHash(bytes) ^ found.near.lo, found.near.hi, line);
-      found.label = 0;
+      prompt.lo = sketcher.lo;
+      prompt.hi = sketcher.hi;
+      found.same = found.alike = found.label = 0;
+      if (place()) {
+        first.line = line;
+        first.rest = restHash(bytes);
+        firsts.add(prompt, row, first);
+        sets.add();
+        return found;
+      }
+      const id = found.nearId;
+      found.same = (id >= 0 && firsts.lineOfRow(id, row)) || rows.first(row.lo, row.hi, line);
+      if (found.same || (id < 0 && !sketcher.isEmpty)) return found;
+      const rest = restHash(bytes);
+      found.alike = (id >= 0 && firsts.lineOfRest(id, rest)) || answers.first(rest ^ near.lo, near.hi, line);
       return found;
     },
     /** Counts the label of the last row, once it is clear that the row is kept. */

@@ -2,7 +2,9 @@
  * Selects the validation split while the file streams. Rows with the same or nearly the same prompt stay together, and
  * labels keep their shares. The choice depends only on the rows and the seed.
  */
+import type { Hash } from "../rows/first-rows.ts";
 import type { createSets } from "../rows/near.ts";
+import type { createLatePrompts } from "./late-prompts.ts";
 
 const MAX_HOLDOUT_ROWS = 1000;
 /** Groups that are kept to choose from: more than rows, so that there are enough of each label. */
@@ -29,7 +31,7 @@ interface Group {
 }
 
 /** A 53-bit number from a hash and the seed. Equal hashes get equal keys. */
-function splitKey(lo: number, hi: number, seed: number): number {
+function splitKey({ lo, hi }: Hash, seed: number): number {
   let a = (lo ^ seed) | 0;
   let b = (hi ^ Math.imul(seed, 0x85ebca6b)) | 0;
   for (let round = 0; round < 2; round++) {
@@ -51,6 +53,8 @@ function holdoutSize(rows: number, fraction: number): number {
 function createSmallest() {
   // A max-heap by key: the root is removed first.
   const heap: Group[] = [];
+  /** Larger keys are not kept: the largest key of a full heap. */
+  let limit = Number.POSITIVE_INFINITY;
   const byKey = new Map<number, Group>();
   const keyAt = (index: number) => heap[index]?.key ?? -1;
 
@@ -84,7 +88,7 @@ function createSmallest() {
   return {
     /** @param prompt the kept prompt that the row belongs to, or -1 */
     add(key: number, prompt: number, start: number, end: number, label: number) {
-      if (heap.length >= MAX_GROUPS && key > keyAt(0)) return;
+      if (key > limit) return;
       const known = byKey.get(key);
       if (known) {
         if (prompt >= 0 && known.prompts.at(-1) !== prompt && !known.prompts.includes(prompt))
@@ -97,13 +101,18 @@ function createSmallest() {
       byKey.set(key, group);
       heap.push(group);
       up(heap.length - 1);
-      if (heap.length <= MAX_GROUPS) return;
+      if (heap.length < MAX_GROUPS) return;
+      if (heap.length === MAX_GROUPS) {
+        limit = keyAt(0);
+        return;
+      }
       const [root, last] = [heap[0], heap.pop()];
       if (root && last) {
         heap[0] = last;
         byKey.delete(root.key);
         down();
       }
+      limit = keyAt(0);
     },
     /** The groups by key. */
     groups: (): Group[] => [...heap].sort((a, b) => a.key - b.key),
@@ -176,9 +185,9 @@ function take(groups: Group[], rows: number, wanted: number, labels: Map<number,
 /** What a row is grouped by. */
 export interface SplitKeys {
   /** Hashes of the whole row, of its prompt, and of the first prompt that is nearly equal to it. */
-  row: { lo: number; hi: number };
-  prompt: { lo: number; hi: number };
-  near: { lo: number; hi: number };
+  row: Hash;
+  prompt: Hash;
+  near: Hash;
   /** The kept prompt with the key `near`, or -1. */
   nearId: number;
   /** Label of the row; 0 without one. */
@@ -188,14 +197,33 @@ export interface SplitKeys {
 /** How rows of a split are kept together: by nearly equal prompts, by equal prompts, or only equal rows. */
 export type SplitBy = "near_prompt" | "prompt" | "row";
 
-/** Creates the selection. Near prompts that turn out to be connected are joined in `sets`. */
-export function createHoldout(seed: number, sets: ReturnType<typeof createSets>) {
+/**
+ * Creates the selection. Near prompts that turn out to be connected are joined in `sets`. `late` has the prompts that
+ * were not compared with each other yet.
+ */
+export function createHoldout(
+  seed: number,
+  sets: ReturnType<typeof createSets>,
+  late: ReturnType<typeof createLatePrompts>,
+) {
   const levels = { near_prompt: createSmallest(), prompt: createSmallest(), row: createSmallest() };
+
+  /** Groups without nearly equal prompts elsewhere. */
+  function nearGroups(): Group[] {
+    const groups = joined(levels.near_prompt.groups(), sets);
+    const keys = new Set(groups.filter(({ prompts }) => prompts.length === 0).map(({ key }) => key));
+    const linked = late.linked(keys, (prompt) => splitKey(prompt, seed));
+    return groups.filter(({ key }) => !linked.has(key));
+  }
+
   return {
     add({ row, prompt, near, nearId, label }: SplitKeys, start: number, end: number) {
-      levels.near_prompt.add(splitKey(near.lo, near.hi, seed), nearId, start, end, label);
-      levels.prompt.add(splitKey(prompt.lo, prompt.hi, seed), -1, start, end, label);
-      levels.row.add(splitKey(row.lo, row.hi, seed), -1, start, end, label);
+      const promptKey = splitKey(prompt, seed);
+      const isNew = near.lo === prompt.lo && near.hi === prompt.hi;
+      const nearKey = isNew ? promptKey : splitKey(near, seed);
+      levels.near_prompt.add(nearKey, nearId, start, end, label);
+      levels.prompt.add(promptKey, -1, start, end, label);
+      levels.row.add(splitKey(row, seed), -1, start, end, label);
     },
     /**
      * The validation rows in file order: about the fraction of `rows`, and at most 1,000.
@@ -207,11 +235,12 @@ export function createHoldout(seed: number, sets: ReturnType<typeof createSets>)
       let spans: RowSpan[] = [];
       for (by of ["near_prompt", "prompt", "row"] as const) {
         if (wanted === 0) break;
-        const groups = levels[by].groups();
-        spans = take(by === "near_prompt" ? joined(groups, sets) : groups, rows, wanted, labels);
+        spans = take(by === "near_prompt" ? nearGroups() : levels[by].groups(), rows, wanted, labels);
         if (spans.length > 0 && spans.length >= wanted * ENOUGH) break;
       }
       return { spans: spans.sort((a, b) => a.start - b.start), by };
     },
+    /** Deletes temporary files. */
+    drop: late.drop,
   };
 }

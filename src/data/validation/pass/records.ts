@@ -1,7 +1,8 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
 import { writeExact } from "../../../lib/text/exact-json.ts";
+import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createMisreadWatch } from "../containers/misread-watch.ts";
-import { findPrivate, type PrivateKind } from "../rows/private-data.ts";
+import { createPrivateSearch } from "../rows/private-data.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
 import { createStatistics } from "../rows/statistics.ts";
@@ -10,6 +11,7 @@ import type { RecordSink } from "../scan/lines.ts";
 import { createComparison } from "./comparison.ts";
 import type { createFaults } from "./faults.ts";
 import { createHoldout } from "./holdout.ts";
+import { createLatePrompts } from "./late-prompts.ts";
 import type { Plan } from "./plan.ts";
 import { isValid, type Valid, validLines } from "./row-check.ts";
 import { createRowWriter } from "./row-writer.ts";
@@ -27,15 +29,6 @@ const NOTHING = Buffer.alloc(0);
 
 type Faults = ReturnType<typeof createFaults>;
 
-/** The range without blanks at both ends. */
-function trimmed(bytes: Buffer, start: number, end: number): [number, number] {
-  let from = start;
-  let to = end;
-  while (from < to && (bytes[from] ?? 0) <= 32) from++;
-  while (to > from && (bytes[to - 1] ?? 0) <= 32) to--;
-  return [from, to];
-}
-
 /** True for a CSV record of which no cell has a value. */
 function isEmptyRecord(bytes: Buffer, from: number, to: number, delimiter: string): boolean {
   const comma = delimiter.charCodeAt(0);
@@ -49,8 +42,9 @@ function isEmptyRecord(bytes: Buffer, from: number, to: number, delimiter: strin
 /** Counts, hashes and writes good rows; counts bad ones. */
 function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems: Problems) {
   const statistics = createStatistics();
-  const comparison = createComparison();
-  const writer = createRowWriter(task.outDir, task, createHoldout(task.seed, comparison.sets));
+  const late = createLatePrompts(task.outDir, task.diskReserve);
+  const comparison = createComparison(report.bytes, late);
+  const writer = createRowWriter(task.outDir, task, createHoldout(task.seed, comparison.sets, late));
   const pairs: NonNullable<Report["duplicates"]["pairs"]> = [];
   let exact = 0;
   let near = 0;
@@ -70,10 +64,10 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     return !leave;
   }
 
-  const notePrivate = (kind: PrivateKind, sample: string) => problems.add(kind, "", sample);
+  const secrets = createPrivateSearch((kind, sample) => problems.add(kind, "", sample));
 
   /** Writes a row, unless it is a duplicate to leave out. @returns whether it was kept */
-  function store(bytes: Buffer, start: number, end: number, line: number): boolean {
+  function store(bytes: Buffer, start: number, end: number, line: number, signs = true): boolean {
     const found = comparison.look(bytes, start, end, line);
     const first = found.same || found.alike;
     if (first > 0) {
@@ -81,7 +75,7 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
       if (!noteDuplicate(line, first, found.same ? "exact" : "near", sample)) return false;
     }
     comparison.countLabel(bytes);
-    findPrivate(bytes, start, end, notePrivate);
+    secrets.look(bytes, start, end, signs);
     report.rows++;
     if (writing) writer.addBytes(bytes, start, end, line, found);
     return true;
@@ -90,9 +84,10 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
   return {
     writer,
     labels: comparison.labels,
-    /** Adds a row that a shortcut took. */
-    addTaken(bytes: Buffer, start: number, end: number, line: number) {
-      if (store(bytes, start, end, line)) statistics.addPlain(plan.counts);
+    begin: secrets.begin,
+    /** Adds a row that a shortcut took from the range `from` to `to` of the chunk. */
+    addTaken(row: RowRange, from: number, to: number, line: number) {
+      if (store(row.bytes, row.from, row.to, line, secrets.hasSign(from, to))) statistics.addPlain(plan.counts);
     },
     /** Adds a checked row; `start` to `end` are its bytes in the file. */
     addChecked(checked: Checked, bytes: Buffer, start: number, end: number, line: number) {
@@ -138,7 +133,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, fa
       const row = shortcut.take(bytes, from, to);
       if (row) {
         shortcut.misses = 0;
-        rows.addTaken(row.bytes, row.from, row.to, number);
+        rows.addTaken(row, from, to, number);
         return true;
       }
       shortcut.misses++;
@@ -149,7 +144,10 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, fa
   const sink: RecordSink = {
     record(bytes, start, end, line) {
       records++;
-      let [from, to] = trimmed(bytes, start, end);
+      let from = start;
+      let to = end;
+      while (from < to && (bytes[from] ?? 0) <= 32) from++;
+      while (to > from && (bytes[to - 1] ?? 0) <= 32) to--;
       if (from === to) {
         report.blank_lines++;
         return;
@@ -172,7 +170,8 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, fa
       }
       misread.look(bytes, from, to);
       // Spaces around a CSV record belong to its cells.
-      const [first, last] = plan.container === "csv" ? [start, end] : [from, to];
+      const first = plan.container === "csv" ? start : from;
+      const last = plan.container === "csv" ? end : to;
       if (isValid(valid, bytes, first, last) && takenShort(bytes, first, last, number)) return;
       const checked = plan.check(bytes, first, last, valid);
       if (checked?.later) return;
@@ -203,6 +202,7 @@ export function createRecords(task: ValidateTask, plan: Plan, report: Report, fa
     labels: rows.labels,
     begin(chunk: Buffer) {
       misread.begin(chunk);
+      rows.begin(chunk);
       valid = validLines(chunk);
     },
     onCrlf() {

@@ -60,8 +60,7 @@ export function createRowWriter(
     const start = flushed + used;
     rows++;
     if ((rows - 1) % INDEX_EVERY === 0) index.push(id, start);
-    out.set(PREFIX, used);
-    used += PREFIX.length;
+    for (let i = 0; i < PREFIX.length; i++) out[used++] = PREFIX[i] ?? 0;
     for (let unit = 10 ** Math.floor(Math.log10(id) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
       out[used++] = ZERO + (Math.floor(id / unit) % 10);
     out[used++] = COMMA;
@@ -110,6 +109,7 @@ export function createRowWriter(
     },
     /** Closes and deletes the temporary file. While it is open, its disk space is not freed. */
     drop() {
+      holdout.drop();
       closeSync(fd);
       unlinkSync(path);
     },

@@ -3,6 +3,8 @@
 const FIRST_SLOTS = 1 << 14;
 /** 4 million slots of 12 bytes: 48 MiB, enough for 3 million distinct rows. */
 const MAX_SLOTS = 1 << 22;
+const FIELDS = 3;
+const LINE = 2;
 
 /**
  * Two rows count as equal when their 64-bit hashes are equal. With 3 million rows, the chance of one wrong match is
@@ -10,36 +12,34 @@ const MAX_SLOTS = 1 << 22;
  */
 export function createHashLines(maxSlots = MAX_SLOTS) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
-  let low = new Uint32Array(slots);
-  let high = new Uint32Array(slots);
-  /** Line 0 is a free slot. */
-  let lines = new Uint32Array(slots);
+  /** Three numbers each: the halves of the hash, and the line. Line 0 is a free slot. */
+  let table = new Uint32Array(slots * FIELDS);
   let size = 0;
   let complete = true;
 
-  /** The slot of the hash, or the free slot where it belongs. */
-  function slotOf(lo: number, hi: number): number {
-    let at = (lo ^ Math.imul(hi, 0x9e3779b1)) & (slots - 1);
-    while (lines[at] !== 0 && (low[at] !== lo || high[at] !== hi)) at = (at + 1) & (slots - 1);
-    return at;
+  /** Where the hash is, or the free place where it belongs. */
+  function placeOf(lo: number, hi: number): number {
+    let slot = (lo ^ Math.imul(hi, 0x9e3779b1)) & (slots - 1);
+    for (; ; slot = (slot + 1) & (slots - 1)) {
+      const at = slot * FIELDS;
+      if (table[at + LINE] === 0 || (table[at] === lo && table[at + 1] === hi)) return at;
+    }
   }
-  function place(at: number, lo: number, hi: number, line: number) {
-    low[at] = lo;
-    high[at] = hi;
-    lines[at] = line;
+  function put(at: number, lo: number, hi: number, line: number) {
+    table[at] = lo;
+    table[at + 1] = hi;
+    table[at + LINE] = line;
   }
 
   function grow() {
-    const [oldLow, oldHigh, oldLines] = [low, high, lines];
+    const older = table;
     slots *= 2;
-    low = new Uint32Array(slots);
-    high = new Uint32Array(slots);
-    lines = new Uint32Array(slots);
-    for (let i = 0; i < oldLines.length; i++) {
-      const line = oldLines[i] ?? 0;
+    table = new Uint32Array(slots * FIELDS);
+    for (let i = 0; i < older.length; i += FIELDS) {
+      const line = older[i + LINE] ?? 0;
       if (line === 0) continue;
-      const [lo, hi] = [oldLow[i] ?? 0, oldHigh[i] ?? 0];
-      place(slotOf(lo, hi), lo, hi, line);
+      const [lo, hi] = [older[i] ?? 0, older[i + 1] ?? 0];
+      put(placeOf(lo, hi), lo, hi, line);
     }
   }
 
@@ -49,14 +49,15 @@ export function createHashLines(maxSlots = MAX_SLOTS) {
      * and `complete` becomes false.
      */
     first(lo: number, hi: number, line: number): number {
-      const [a, b] = [lo >>> 0, hi >>> 0];
+      const a = lo >>> 0;
+      const b = hi >>> 0;
       if (size * 4 >= slots * 3 && slots < maxSlots) grow();
-      const at = slotOf(a, b);
-      const known = lines[at] ?? 0;
+      const at = placeOf(a, b);
+      const known = table[at + LINE] ?? 0;
       if (known > 0) return known;
       if (size * 4 >= slots * 3) complete = false;
       else {
-        place(at, a, b, line);
+        put(at, a, b, line);
         size++;
       }
       return 0;

@@ -108,8 +108,7 @@ function ibanAt(bytes: Buffer, from: number, end: number): string | null {
 const masked = (text: string) => `${text.slice(0, 4)}…${text.slice(-2)}`;
 
 /** Looks at the number around the digit at `hit`; returns the index after it. */
-function lookAtNumber(bytes: Buffer, hit: number, span: [number, number], found: Found): number {
-  const [start, end] = span;
+function lookAtNumber(bytes: Buffer, hit: number, start: number, end: number, found: Found): number {
   const joins = (at: number) => {
     const byte = bytes[at] ?? 0;
     return (
@@ -159,32 +158,76 @@ function isKey(bytes: Buffer, at: number, start: Buffer, more: number): boolean 
   return to - at - start.length >= more;
 }
 
+/** What an e-mail address or a key cannot be without. */
+const SIGNS = [Buffer.from("@"), ...KEYS.map(([begin]) => begin), PRIVATE_KEY];
+
 /**
- * Looks through a row.
- * @param found called once for each kind, with a sample that does not show the value
+ * Creates a search through rows.
+ * @param found called once for each kind in a row, with a sample that does not show the value
  */
-export function findPrivate(bytes: Buffer, start: number, end: number, found: Found): void {
-  const seen = new Set<PrivateKind>();
+export function createPrivateSearch(found: Found) {
+  let chunk: Buffer = Buffer.alloc(0);
+  /** The next place of each sign in the chunk, and the first of them. */
+  const next = SIGNS.map(() => -1);
+  let nearest = -1;
+  const seen: PrivateKind[] = [];
   const once: Found = (kind, sample) => {
-    if (seen.has(kind)) return;
-    seen.add(kind);
+    if (seen.includes(kind)) return;
+    seen.push(kind);
     found(kind, sample);
   };
-  for (let at = start + STRIDE; at < end; at += STRIDE)
-    if (isDigit(bytes[at] ?? 0)) at = lookAtNumber(bytes, at, [start, end], once);
-  // Native searches in the row alone: in the whole buffer they would read to its end for each row.
-  const row = bytes.subarray(start, end);
-  for (let at = row.indexOf(AT); at >= 0; at = row.indexOf(AT, at + 1)) {
-    const email = emailAt(row, at);
-    if (!email) continue;
-    once("email_address", email);
-    break;
+
+  function lookForSigns(row: Buffer) {
+    for (let at = row.indexOf(AT); at >= 0; at = row.indexOf(AT, at + 1)) {
+      const email = emailAt(row, at);
+      if (!email) continue;
+      once("email_address", email);
+      break;
+    }
+    for (const [begin, more] of KEYS)
+      for (let at = row.indexOf(begin); at >= 0; at = row.indexOf(begin, at + 1))
+        if (isKey(row, at, begin, more)) {
+          once("secret_key", `${begin.toString()}…`);
+          break;
+        }
+    if (row.includes(PRIVATE_KEY)) once("secret_key", "private key");
   }
-  for (const [begin, more] of KEYS)
-    for (let at = row.indexOf(begin); at >= 0; at = row.indexOf(begin, at + 1))
-      if (isKey(row, at, begin, more)) {
-        once("secret_key", `${begin.toString()}…`);
-        break;
+
+  return {
+    /** Starts a chunk of the file. */
+    begin(bytes: Buffer): void {
+      chunk = bytes;
+      next.fill(-1);
+      nearest = -1;
+    },
+    /**
+     * Whether the range of the chunk may have an e-mail address or a key. Ranges must come in their order. It takes one
+     * native search of each sign for hundreds of rows.
+     */
+    hasSign(from: number, to: number): boolean {
+      if (nearest >= to) return false;
+      nearest = chunk.length;
+      for (const [index, sign] of SIGNS.entries()) {
+        let at = next[index] ?? -1;
+        if (at < from) {
+          at = chunk.indexOf(sign, from);
+          next[index] = at < 0 ? chunk.length : at;
+        }
+        nearest = Math.min(nearest, next[index] ?? nearest);
       }
-  if (row.includes(PRIVATE_KEY)) once("secret_key", "private key");
+      return nearest < to;
+    },
+    /**
+     * Looks through a row.
+     * @param signs false when the row has no e-mail address and no key
+     */
+    look(bytes: Buffer, start: number, end: number, signs: boolean): void {
+      seen.length = 0;
+      for (let at = start + STRIDE; at < end; at += STRIDE)
+        // The codes of digits differ from that of 0 in their low bits only: below 10.
+        if (((bytes[at] ?? 0) ^ 48) < 10) at = lookAtNumber(bytes, at, start, end, once);
+      // Native searches in the row alone: in the whole buffer they would read to its end for each row.
+      if (signs) lookForSigns(bytes.subarray(start, end));
+    },
+  };
 }

@@ -83,7 +83,7 @@ function afterSpace(bytes: Uint8Array, from: number): number {
 export function createRowReader() {
   const roles = new Uint8Array(MAX_TURNS);
   /** The ranges of each turn: its reasoning, its content and its tool calls. */
-  const ranges = new Float64Array(MAX_TURNS * PER_TURN);
+  const ranges = new Int32Array(MAX_TURNS * PER_TURN);
   let turns = 0;
 
   /** Reads the message object at `from`; returns the index after it. */

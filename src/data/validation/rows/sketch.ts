@@ -6,7 +6,11 @@ const GROUP = 3;
 /** Places of a sketch. The estimate has a standard error of about 0.07. */
 export const PLACES = 32;
 /** A place without a group of words. */
-export const EMPTY = 0xffffffff;
+export const EMPTY = 0xffff;
+/** The same while the smallest hash of each place is searched. */
+const NONE = 0xffffffff;
+/** The low bits of a hash choose its place. A sketch keeps 16 of the others. */
+const PLACE_BITS = Math.log2(PLACES);
 /** Bytes of one text that are compared word by word; the rest of a longer text counts as it is. */
 const MAX_BYTES = 4096;
 
@@ -32,12 +36,26 @@ const ESCAPED = new Uint8Array(256).map((_, byte) => byte);
 for (const letter of "nrtbf") ESCAPED[letter.charCodeAt(0)] = 32;
 
 const START = 0x811c9dc5 | 0;
+/** Tokens below this number are marks, the others are hashes of words. */
+const FIRST_HASH = 128;
+/** The token at the end of each text. */
+const BORDER = 7;
 const add = (word: number, byte: number) => Math.imul(word ^ byte, 0x01000193);
 
 /** The hash of a word with one more character, given by its code, as its UTF-8 bytes. */
 function addCode(word: number, code: number): number {
   if (code < 0x800) return add(add(word, 0xc0 | (code >> 6)), 0x80 | (code & 63));
   return add(add(add(word, 0xe0 | (code >> 12)), 0x80 | ((code >> 6) & 63)), 0x80 | (code & 63));
+}
+
+/** Both halves of the exact key with one more value. */
+function mixLow(key: number, value: number): number {
+  const mixed = Math.imul(key ^ value, 0x85ebca6b);
+  return mixed ^ (mixed >>> 15);
+}
+function mixHigh(key: number, value: number): number {
+  const mixed = Math.imul((key + value) | 0, 0xc2b2ae35);
+  return mixed ^ (mixed >>> 13);
 }
 
 function hex4(bytes: Uint8Array, at: number): number {
@@ -51,12 +69,16 @@ function hex4(bytes: Uint8Array, at: number): number {
 
 /** Creates a hasher of prompts that reuses its memory. */
 export function createSketcher() {
-  const places = new Uint32Array(PLACES);
+  const places = new Uint16Array(PLACES);
+  const smallest = new Uint32Array(PLACES);
+  /** Hashes of words, and single marks by their byte. */
+  const tokens = new Int32Array(MAX_BYTES + 1);
   let lo = 0;
   let hi = 0;
+  let words = 0;
+  /** The last two words. */
   let old = 0;
   let older = 0;
-  let words = 0;
   let systemHash = 0;
 
   function place(hash: number) {
@@ -64,30 +86,43 @@ export function createSketcher() {
     h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
     h = (h ^ (h >>> 16)) >>> 0;
     const at = h & (PLACES - 1);
-    if (h < (places[at] ?? 0)) places[at] = h;
+    if (h < (smallest[at] ?? 0)) smallest[at] = h;
   }
-  function mix(value: number) {
-    lo = Math.imul(lo ^ value, 0x85ebca6b);
-    lo ^= lo >>> 15;
-    hi = Math.imul((hi + value) | 0, 0xc2b2ae35);
-    hi ^= hi >>> 13;
-  }
-  function endWord(word: number) {
-    mix(word);
-    if (++words >= GROUP) place(word ^ Math.imul(old, 0x9e3779b1) ^ Math.imul(older, 0x27d4eb2f));
-    older = old;
-    old = word;
+
+  /** Adds tokens to the key, and groups of words to the sketch. The state is in local variables: this loop is hot. */
+  function addTokens(count: number) {
+    let a = lo; let b = hi; let last = old; let before = older; let seen = words;
+    for (let i = 0; i < count; i++) {
+      const token = tokens[i] ?? 0;
+      a = mixLow(a, token);
+      b = mixHigh(b, token);
+      if (token >>> 0 < FIRST_HASH) continue;
+      if (++seen >= GROUP) place(token ^ Math.imul(last, 0x9e3779b1) ^ Math.imul(before, 0x27d4eb2f));
+      before = last;
+      last = token;
+    }
+    lo = a;
+    hi = b;
+    old = last;
+    older = before;
+    words = seen;
   }
 
   /** Adds one text, a range of a JSON string without its quotes, or of any JSON value. */
   function addText(bytes: Uint8Array, from: number, end: number) {
-    const to = Math.min(end, from + MAX_BYTES);
+    const to = Math.min(end, from + MAX_BYTES) | 0;
+    let count = 0;
     let word = START;
-    for (let at = from; at < to; ) {
+    for (let at = from | 0; at < to; ) {
       const byte = bytes[at++] ?? 0;
       let kind = CLASSES[byte] ?? 0;
       if (kind >= LETTER) {
         word = Math.imul(word ^ kind, 0x01000193);
+        continue;
+      }
+      if (kind === SPACE) {
+        if (word !== START) tokens[count++] = word;
+        word = START;
         continue;
       }
       let mark = byte;
@@ -100,8 +135,8 @@ export function createSketcher() {
           if (code >= 0x80) {
             if (code < FIRST_WIDE_CODE) word = addCode(word, code);
             else {
-              if (word !== START) endWord(word);
-              endWord(addCode(START, code));
+              if (word !== START) tokens[count++] = word;
+              tokens[count++] = addCode(START, code);
               word = START;
             }
             continue;
@@ -114,18 +149,22 @@ export function createSketcher() {
           continue;
         }
       }
-      if (word !== START) endWord(word);
+      if (word !== START) tokens[count++] = word;
       word = START;
       if (kind === WIDE) {
         let wide = add(START, byte);
         for (let more = byte >= 0xf0 ? 3 : 2; more > 0 && at < to; more--) wide = add(wide, bytes[at++] ?? 0);
-        endWord(wide);
-      } else if (kind !== SPACE) mix(mark);
+        tokens[count++] = wide;
+      } else if (kind !== SPACE) tokens[count++] = mark;
     }
-    if (word !== START) endWord(word);
+    if (word !== START) tokens[count++] = word;
     // A border between two texts counts.
-    mix(7);
-    if (to < end) mix(Bun.hash.xxHash32(bytes.subarray(to, end)));
+    tokens[count++] = BORDER;
+    addTokens(count);
+    if (to >= end) return;
+    const rest = Bun.hash.xxHash32(bytes.subarray(to, end)) | 0;
+    lo = mixLow(lo, rest);
+    hi = mixHigh(hi, rest);
   }
 
   return {
@@ -151,17 +190,20 @@ export function createSketcher() {
      * @param system ranges that count for the key only; `prompt`: ranges that count for the sketch too
      */
     read(bytes: Uint8Array, system: number[], prompt: number[]): void {
-      places.fill(EMPTY);
+      for (let i = 0; i < PLACES; i++) smallest[i] = NONE;
       words = old = older = 0;
-      lo = START;
-      hi = 1;
       systemHash = 0;
       for (let i = 0; i < system.length; i += 2)
-        systemHash = Bun.hash.xxHash32(bytes.subarray(system[i], system[i + 1]), systemHash);
-      mix(systemHash | 0);
+        systemHash += 1;
+      lo = mixLow(START, systemHash | 0);
+      hi = mixHigh(1, systemHash | 0);
       for (let i = 0; i < prompt.length; i += 2) addText(bytes, prompt[i] ?? 0, prompt[i + 1] ?? 0);
       // A prompt with fewer words than a group has them as one group.
       if (words > 0 && words < GROUP) place(old ^ Math.imul(older, 0x9e3779b1));
+      for (let i = 0; i < PLACES; i++) {
+        const hash = smallest[i] ?? NONE;
+        places[i] = hash === NONE ? EMPTY : Math.min((hash >>> PLACE_BITS) & EMPTY, EMPTY - 1);
+      }
     },
   };
 }
