@@ -2,7 +2,7 @@
  * Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems.
  */
 import { describe, expect, test } from "bun:test";
-import type { PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
+import { type PlainRow, readPlainText } from "../../src/data/validation/fast-path/plain-row.ts";
 import { createTextRows, type TextLayout } from "../../src/data/validation/fast-path/text-row.ts";
 import { alpacaFormat } from "../../src/data/validation/formats/alpaca.ts";
 import { chatFormat } from "../../src/data/validation/formats/chat.ts";
@@ -13,6 +13,7 @@ import { checkedFields } from "../../src/data/validation/formats/detect.ts";
 import type { RowFormat } from "../../src/data/validation/formats/format.ts";
 import { preferenceFormat } from "../../src/data/validation/formats/preference.ts";
 import { sharegptFormat } from "../../src/data/validation/formats/sharegpt.ts";
+import { textFormat } from "../../src/data/validation/formats/text.ts";
 import { readPair } from "../../src/data/validation/mapping/read.ts";
 import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
 import { isObject } from "../../src/data/validation/rows/chat.ts";
@@ -264,4 +265,29 @@ test("records of CSV", () => {
     });
   }
   expect(taken).toBeGreaterThan(3000);
+});
+
+test("plain text rows", () => {
+  const next = numbers(47);
+  let taken = 0;
+  for (let round = 0; round < 6000; round++) {
+    let line = objectOf(next, shaken(next, [["text", text(next)]]));
+    const at = next(line.length);
+    if (next(8) === 0) line = line.slice(0, at) + pick(next, ['"', "}", " ", "\\", ","]) + line.slice(at + next(2));
+    const bytes = Buffer.from(`${line}\n{"text":"next"}`);
+    const end = Buffer.byteLength(line);
+    const counts = noCounts();
+    if (!readPlainText(bytes, 0, end, counts)) continue;
+    taken++;
+    const problems = createProblems();
+    const checked = createRowCheck(textFormat, problems).check(bytes, 0, end);
+    const length = checked && isText(checked.row) ? checked.row.text.length : -1;
+    expect({ line, same: checked?.same, characters: counts.characters, problems: problems.list() }).toEqual({
+      line,
+      same: true,
+      characters: length,
+      problems: [],
+    });
+  }
+  expect(taken).toBeGreaterThan(1500);
 });

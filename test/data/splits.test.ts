@@ -134,6 +134,21 @@ describe("rows with one prompt stay in one split", () => {
     }
   });
 
+  test("also after memory for the comparison of prompts is full", () => {
+    const line = (n: number, user: string) => JSON.stringify(chat(user, `a${n}`));
+    const kept = range(66_000).map((n) => line(n, `first${n} second${n}`));
+    // Pairs that differ in one word of 21, and rows with a prompt of their own.
+    const late = range(3000).map((n) => line(n, `${sentence(n >> 1)} v${n}`));
+    const alone = range(600).map((n) => line(n, sentence(10_000 + n)));
+    const found = read([...kept, ...late, ...alone].join("\n"), { holdoutFraction: 0.01 });
+    expect(found.report.duplicates).toMatchObject({ near: 0, complete: false });
+    expect(found.report.split.by).toBe("near_prompt");
+    const topic = (row: Row) => Number(/^w(\d+)x/.exec(prompts([row])[0] ?? "")?.[1] ?? -1);
+    const held = new Set(found.holdout.map(topic));
+    expect([...held].some((each) => each >= 10_000)).toBe(true);
+    expect(found.train.map(topic).filter((each) => each >= 0 && held.has(each))).toEqual([]);
+  });
+
   test("one prompt for all rows cannot be split: the report warns", () => {
     const found = read(range(100).map((n) => chat("Write a poem.", `poem ${n}`)));
     expect(found.report.split).toMatchObject({ by: "row", holdout_rows: 10 });
@@ -223,6 +238,11 @@ describe("duplicates", () => {
       line: 4,
       detail: "like line 1",
     });
+  });
+
+  test("the same prompt and answer after another system message is no duplicate", () => {
+    const { report } = read(range(4).map((n) => chat(sentence(1), "one", `You are number ${n}.`)));
+    expect(report.duplicates).toMatchObject({ rows: 0, near: 0 });
   });
 
   test.each([

@@ -24,6 +24,7 @@ const SPACE = 32;
 const OPEN = ascii('{"messages":');
 const ROLE = ascii('{"role":');
 const CONTENT = ascii('"content":');
+const TEXT = ascii('{"text":');
 const ASSISTANT = ascii('assistant"');
 const USER = ascii('user"');
 const SYSTEM = ascii('system"');
@@ -74,4 +75,20 @@ export function readPlain(bytes: Uint8Array, start: number, end: number, row: Pl
     if (bytes[at] === SPACE) at++;
   }
   return bytes[at] === 93 && bytes[at + 1] === 125 && at + 2 === end && last === 97;
+}
+
+/**
+ * The same for a plain text row: `{"text": "…"}`.
+ * @returns false when the row needs the full check, which may still accept it
+ */
+export function readPlainText(bytes: Uint8Array, start: number, end: number, row: PlainRow): boolean {
+  row.system = row.user = row.assistant = row.characters = 0;
+  if (!startsWith(bytes, start, TEXT)) return false;
+  let at = start + TEXT.length;
+  if (bytes[at] === SPACE) at++;
+  if (bytes[at++] !== QUOTE) return false;
+  const close = endOfText(bytes, at, end, facts);
+  if (close < 0 || maybeBlank(bytes, at, close)) return false;
+  row.characters = facts.units;
+  return bytes[close + 1] === 125 && close + 2 === end;
 }

@@ -1,7 +1,7 @@
 /** Compares each row with the earlier ones while the file streams: equal rows, nearly equal rows, and equal prompts. */
 import { createHashLines } from "../rows/duplicates.ts";
-import { createLabels } from "../rows/labels.ts";
 import { createFirstRows, type FirstRow } from "../rows/first-rows.ts";
+import { createLabels } from "../rows/labels.ts";
 import { createNearIndex, createSets } from "../rows/near.ts";
 import { createRowReader, createRowText } from "../rows/row-text.ts";
 import { createSketcher } from "../rows/sketch.ts";
@@ -93,7 +93,7 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
     look(bytes: Buffer, start: number, end: number, line: number): Compared {
       hashRow(bytes.subarray(start, end), row);
       reader.read(bytes, start, end, text);
-      sketcher.read(bytes, text.system, text.prompt);
+      sketcher.read(bytes, text);
       prompt.lo = sketcher.lo;
       prompt.hi = sketcher.hi;
       found.same = found.alike = found.label = 0;

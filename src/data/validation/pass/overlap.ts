@@ -65,7 +65,7 @@ export function countOverlap(task: OverlapTask, onProgress: (rows: number) => vo
 
   const keyOf = (bytes: Buffer, start: number, end: number) => {
     reader.read(bytes, start, end, text);
-    sketcher.read(bytes, text.system, text.prompt);
+    sketcher.read(bytes, text);
     return `${sketcher.hi} ${sketcher.lo}`;
   };
   const note = (prompt: Prompt, trainRow: number, kind: "same" | "near", similarity: number) => {

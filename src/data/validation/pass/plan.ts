@@ -1,7 +1,7 @@
 /** Decides from the first bytes of a file how its records are split and checked. */
 
 import type { Source } from "../containers/source.ts";
-import { type PlainRow, readPlain } from "../fast-path/plain-row.ts";
+import { type PlainRow, readPlain, readPlainText } from "../fast-path/plain-row.ts";
 import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createTextRows } from "../fast-path/text-row.ts";
 import { type CsvMapping, csvPreview, firstCells, objectOf } from "../formats/csv.ts";
@@ -193,15 +193,16 @@ function jsonShortcuts(
   noteIgnored: (key: string, value: unknown) => void,
 ): Shortcut[] {
   const lines = container === "jsonl";
+  const plain = (read: typeof readPlain): Shortcut => ({
+    take: (bytes, from, to) => (read(bytes, from, to, counts) ? { bytes, from, to } : null),
+    misses: 0,
+  });
+  if (lines && format.name === "text") return [plain(readPlainText)];
   if (!format.layout) return [];
   const layout = { ...format.layout, onlyWithExtra: lines && format.layout.onlyWithExtra };
   const known = checkedFields(format);
   const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
-  if (lines && format.name === "chat")
-    shortcuts.unshift({
-      take: (bytes, from, to) => (readPlain(bytes, from, to, counts) ? { bytes, from, to } : null),
-      misses: 0,
-    });
+  if (lines && format.name === "chat") shortcuts.unshift(plain(readPlain));
   return shortcuts;
 }
 

@@ -1,7 +1,7 @@
 /** Processes the records of a file: checks each one, counts it, looks for duplicates, and writes the good rows. */
 import { writeExact } from "../../../lib/text/exact-json.ts";
-import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createMisreadWatch } from "../containers/misread-watch.ts";
+import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createPrivateSearch } from "../rows/private-data.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";

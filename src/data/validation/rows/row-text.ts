@@ -23,7 +23,7 @@ const ROLE = new Uint8Array(256).fill(USER);
 for (const [index, letter] of ["s", "u", "a", "t"].entries()) ROLE[letter.charCodeAt(0)] = index;
 
 /** Ranges of a row: pairs of start and end, in the order of the row. */
-interface RowText {
+export interface RowText {
   /** Contents of the system messages before the answer. */
   system: number[];
   /** Contents and tool calls of the other messages before the answer, or the whole text. */
@@ -34,9 +34,18 @@ interface RowText {
   answer: number[];
   /** The label of a labeled row. */
   label: boolean | null;
+  /** A plain text row: a text without an answer. */
+  isDocument: boolean;
 }
 
-export const createRowText = (): RowText => ({ system: [], prompt: [], rest: [], answer: [], label: null });
+export const createRowText = (): RowText => ({
+  system: [],
+  prompt: [],
+  rest: [],
+  answer: [],
+  label: null,
+  isDocument: false,
+});
 
 /** Index of the closing quote of the text that begins at `from`, after its opening quote. */
 function endOfString(bytes: Uint8Array, from: number): number {
@@ -137,6 +146,7 @@ export function createRowReader() {
     read(bytes: Uint8Array, start: number, end: number, row: RowText): void {
       row.system.length = row.prompt.length = row.rest.length = row.answer.length = 0;
       row.label = null;
+      row.isDocument = false;
       turns = 0;
       let pair = false;
       for (let at = afterSpace(bytes, start + 1); at < end && bytes[at] === QUOTE; at = afterSpace(bytes, at + 1)) {
@@ -147,8 +157,10 @@ export function createRowReader() {
         // By first letter: messages, text, label, chosen, rejected, item. `tools` and `id` are not compared.
         const isMessages = first === 109;
         const stop = isMessages ? readTurns(bytes, value, end) : endOfValue(bytes, value, end);
-        if (first === 116 && keyEnd - key === 4) row.prompt.push(value + 1, stop - 1);
-        else if (first === 99 || first === 114) {
+        if (first === 116 && keyEnd - key === 4) {
+          row.isDocument = true;
+          row.prompt.push(value + 1, stop - 1);
+        } else if (first === 99 || first === 114) {
           pair = true;
           row.rest.push(value, stop);
         } else if (first === 108) {

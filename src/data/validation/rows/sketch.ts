@@ -2,6 +2,8 @@
  * Hashes the prompt of a row for comparison: an exact key that ignores letter case and spaces, and a MinHash sketch
  * over groups of three words, whose share of equal places estimates the share of equal groups.
  */
+import type { RowText } from "./row-text.ts";
+
 const GROUP = 3;
 /** Places of a sketch. The estimate has a standard error of about 0.07. */
 export const PLACES = 32;
@@ -13,6 +15,10 @@ const NONE = 0xffffffff;
 const PLACE_BITS = Math.log2(PLACES);
 /** Bytes of one text that are compared word by word; the rest of a longer text counts as it is. */
 const MAX_BYTES = 4096;
+/** A text without a prompt is compared by its first bytes and by the first bytes of each later section. */
+const OPENING = 512;
+const SECTION = 1024;
+const SECTION_START = 192;
 
 const SPACE = 0;
 const MARK = 1;
@@ -40,6 +46,7 @@ const START = 0x811c9dc5 | 0;
 const FIRST_HASH = 128;
 /** The token at the end of each text. */
 const BORDER = 7;
+
 const add = (word: number, byte: number) => Math.imul(word ^ byte, 0x01000193);
 
 /** The hash of a word with one more character, given by its code, as its UTF-8 bytes. */
@@ -91,7 +98,11 @@ export function createSketcher() {
 
   /** Adds tokens to the key, and groups of words to the sketch. The state is in local variables: this loop is hot. */
   function addTokens(count: number) {
-    let a = lo; let b = hi; let last = old; let before = older; let seen = words;
+    let a = lo;
+    let b = hi;
+    let last = old;
+    let before = older;
+    let seen = words;
     for (let i = 0; i < count; i++) {
       const token = tokens[i] ?? 0;
       a = mixLow(a, token);
@@ -109,15 +120,15 @@ export function createSketcher() {
   }
 
   /** Adds one text, a range of a JSON string without its quotes, or of any JSON value. */
-  function addText(bytes: Uint8Array, from: number, end: number) {
-    const to = Math.min(end, from + MAX_BYTES) | 0;
+  function addText(bytes: Uint8Array, from: number, end: number, most = MAX_BYTES) {
+    const to = Math.min(end, from + most) | 0;
     let count = 0;
     let word = START;
     for (let at = from | 0; at < to; ) {
       const byte = bytes[at++] ?? 0;
       let kind = CLASSES[byte] ?? 0;
       if (kind >= LETTER) {
-        word = Math.imul(word ^ kind, 0x01000193);
+        word = add(word, kind);
         continue;
       }
       if (kind === SPACE) {
@@ -161,10 +172,22 @@ export function createSketcher() {
     // A border between two texts counts.
     tokens[count++] = BORDER;
     addTokens(count);
-    if (to >= end) return;
-    const rest = Bun.hash.xxHash32(bytes.subarray(to, end)) | 0;
-    lo = mixLow(lo, rest);
-    hi = mixHigh(hi, rest);
+  }
+
+  /** Adds a text to the exact key only. */
+  function addBytes(bytes: Uint8Array, from: number, to: number) {
+    if (from >= to) return;
+    const hash = Bun.hash.xxHash32(bytes.subarray(from, to)) | 0;
+    lo = mixLow(lo, hash);
+    hi = mixHigh(hi, hash);
+  }
+
+  /** Adds a document by its opening and the start of each section. */
+  function addDocument(bytes: Uint8Array, from: number, end: number) {
+    addText(bytes, from, end, OPENING);
+    addBytes(bytes, from + OPENING, end);
+    const last = Math.min(end, from + MAX_BYTES);
+    for (let at = from + SECTION; at < last; at += SECTION) addText(bytes, at, end, SECTION_START);
   }
 
   return {
@@ -189,15 +212,23 @@ export function createSketcher() {
      * Reads a prompt.
      * @param system ranges that count for the key only; `prompt`: ranges that count for the sketch too
      */
-    read(bytes: Uint8Array, system: number[], prompt: number[]): void {
+    read(bytes: Uint8Array, { system, prompt, isDocument }: RowText): void {
       for (let i = 0; i < PLACES; i++) smallest[i] = NONE;
       words = old = older = 0;
       systemHash = 0;
       for (let i = 0; i < system.length; i += 2)
-        systemHash += 1;
+        systemHash = Bun.hash.xxHash32(bytes.subarray(system[i], system[i + 1]), systemHash);
       lo = mixLow(START, systemHash | 0);
       hi = mixHigh(1, systemHash | 0);
-      for (let i = 0; i < prompt.length; i += 2) addText(bytes, prompt[i] ?? 0, prompt[i + 1] ?? 0);
+      for (let i = 0; i < prompt.length; i += 2) {
+        const from = prompt[i] ?? 0;
+        const to = prompt[i + 1] ?? 0;
+        if (isDocument) addDocument(bytes, from, to);
+        else {
+          addText(bytes, from, to);
+          addBytes(bytes, from + MAX_BYTES, to);
+        }
+      }
       // A prompt with fewer words than a group has them as one group.
       if (words > 0 && words < GROUP) place(old ^ Math.imul(older, 0x9e3779b1));
       for (let i = 0; i < PLACES; i++) {
