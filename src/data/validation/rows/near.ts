@@ -6,7 +6,7 @@ import { EMPTY, PLACES } from "./sketch.ts";
 
 /** Prompts above this share of equal word groups are nearly equal. */
 const NEAR = 0.8;
-/** Two texts that are alike to 80% share one of five bands of three places with a probability of 97%, at 90% of 99.9%. */
+/** Texts that are alike to 80% share one of five bands of three places with a probability of 97%. */
 const BAND = 3;
 const BANDS = 5;
 /** Different prompts that are kept for comparison: about 50 MiB. Later ones are still compared with them. */
