@@ -1,7 +1,7 @@
 /**
  * Megabytes per second of dataset validation with all checks, hashes and writes, and its peak memory; compared with
  * scripts that only split and parse (Bun's JSON.parse, Python's json.loads), alternating in the same run. `bun
- * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--upload MB]`
+ * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--vocabulary 3000] [--upload MB]`
  */
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,14 +15,36 @@ const { values: options } = parseArgs({
   options: {
     mb: { type: "string", default: "400" },
     rounds: { type: "string", default: "3" },
+    /** Different words of the texts. With 17, most prompts are nearly the same, so few have to be kept for comparison. */
+    vocabulary: { type: "string", default: "3000" },
     /** Also send a file of this size in MB to a running server, as a form, and read the server's peak memory. */
     upload: { type: "string" },
   },
 });
 needs("python3");
 const MEGABYTE = 1e6;
-const WORDS =
+const FEW_WORDS =
   "the card payment was declined after travel please explain what happened with my account balance and fees".split(" ");
+
+/** The same numbers from 0 to 1 every time. */
+let seed = 1;
+function random(): number {
+  seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+  return seed / 2 ** 32;
+}
+const WORDS =
+  Number(options.vocabulary) <= FEW_WORDS.length
+    ? FEW_WORDS
+    : Array.from({ length: Number(options.vocabulary) }, () =>
+        Array.from({ length: 2 + Math.floor(random() * 8) }, () => "etaoinshrdlucmfw"[Math.floor(random() * 16)]).join(
+          "",
+        ),
+      );
+/** Some words are more frequent than others. */
+const wordAt = (n: number, i: number) =>
+  WORDS === FEW_WORDS
+    ? WORDS[(n * 31 + i * i * 7 + i) % WORDS.length]
+    : WORDS[Math.floor(random() ** 2 * WORDS.length)];
 
 interface Result {
   status: string;
@@ -35,8 +57,7 @@ interface Result {
 /** Sentences that differ from row to row, with the line breaks, quotes and accents that real answers have. */
 function text(n: number, words: number): string {
   let out = "";
-  for (let i = 0; i < words; i++)
-    out += `${WORDS[(n * 31 + i * i * 7 + i) % WORDS.length]}${i % 13 === 12 ? ",\n" : i % 29 === 28 ? ' "né" ' : " "}`;
+  for (let i = 0; i < words; i++) out += `${wordAt(n, i)}${i % 13 === 12 ? ",\n" : i % 29 === 28 ? ' "né" ' : " "}`;
   return out + n;
 }
 

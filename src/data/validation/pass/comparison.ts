@@ -29,7 +29,7 @@ const MAX_PROMPTS = 1 << 16;
 export function createComparison(bytes: number, late: ReturnType<typeof createLatePrompts>) {
   const expected = Math.min(MAX_PROMPTS, Math.ceil(bytes / SHORT_ROW));
   /** Rows whose prompt is not kept, or is not new. The first row of a kept prompt is in `firsts`. */
-  const rows = createHashLines();
+  const rows = createHashLines(undefined, bytes / SHORT_ROW - MAX_PROMPTS);
   const answers = createHashLines();
   const index = createNearIndex(MAX_PROMPTS, expected);
   const firsts = createFirstRows(expected);
@@ -69,10 +69,11 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
     near.hi = prompt.hi;
     found.nearId = -1;
     if (sketcher.isEmpty) return false;
-    found.nearId = firsts.find(prompt);
-    if (found.nearId >= 0) return false;
     linked = -1;
     const match = index.find(sketcher.places, link);
+    // The same prompt is found by its key, because the index keeps only a few prompts for each band.
+    found.nearId = match.maybeKept ? firsts.find(prompt) : -1;
+    if (found.nearId >= 0) return false;
     if (match.id >= 0) {
       found.nearId = match.id;
       firsts.readKey(match.id, near);

@@ -9,9 +9,11 @@ const LINE = 2;
 /**
  * Two rows count as equal when their 64-bit hashes are equal. With 3 million rows, the chance of one wrong match is
  * below one in a million.
+ * @param expected about as many rows as will come: the table then grows less often
  */
-export function createHashLines(maxSlots = MAX_SLOTS) {
+export function createHashLines(maxSlots = MAX_SLOTS, expected = 0) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
+  while (slots < expected && slots < maxSlots) slots *= 2;
   /** Three numbers each: the halves of the hash, and the line. Line 0 is a free slot. */
   let table = new Uint32Array(slots * FIELDS);
   let size = 0;

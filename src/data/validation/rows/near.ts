@@ -17,7 +17,7 @@ const FIRST_PROMPTS = 1 << 10;
 /** Prompts that are compared for each band. */
 const SAME_BAND = 4;
 /** Bits of the filter that most bands of different prompts stop at. It fits into the cache of a core. */
-const FILTER_BITS = 1 << 22;
+const FILTER_BITS = 1 << 21;
 /** Low bits of a slot: id + 1 of its prompt. The others are those of its band's hash. */
 const OWNER = (MAX_PROMPTS << 1) - 1;
 
@@ -25,6 +25,8 @@ const OWNER = (MAX_PROMPTS << 1) - 1;
 export interface Match {
   id: number;
   similarity: number;
+  /** False when it is certain that the same prompt is not kept. */
+  maybeKept: boolean;
 }
 
 /** @param expected about as many prompts as will come: the index then grows less often */
@@ -41,7 +43,7 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
   const filter = new Uint32Array(FILTER_BITS / 32);
   let searches = 0;
   let full = false;
-  const match: Match = { id: -1, similarity: 0 };
+  const match: Match = { id: -1, similarity: 0, maybeKept: false };
   const bands = new Uint32Array(BANDS);
 
   function similarityTo(places: Uint16Array, id: number): number {
@@ -118,12 +120,17 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
     find(places: Uint16Array, use: (id: number, similarity: number) => void): Match {
       match.id = -1;
       match.similarity = 0;
+      match.maybeKept = true;
       searches++;
       for (let band = 0; band < BANDS; band++) {
         const tag = bandHash(places, band * BAND, band);
         bands[band] = tag;
         const bit = filterBit(tag);
-        if (!tag || !((filter[bit >>> 5] ?? 0) & (1 << (bit & 31)))) continue;
+        if (!tag) continue;
+        if (((filter[bit >>> 5] ?? 0) & (1 << (bit & 31))) === 0) {
+          match.maybeKept = false;
+          continue;
+        }
         for (let at = firstSlot(tag); ; at = (at + 1) & (slots - 1)) {
           const slot = table[at] ?? 0;
           if (slot === 0) break;

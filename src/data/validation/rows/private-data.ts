@@ -1,7 +1,7 @@
 /** Finds personal data and secrets in the bytes of a row: card numbers, IBANs, e-mail addresses and keys. */
 
 /** The kinds, as problem codes. */
-export type PrivateKind = "card_number" | "iban" | "email_address" | "secret_key";
+type PrivateKind = "card_number" | "iban" | "email_address" | "secret_key";
 
 /** A digit is searched at every sixth byte: of a number with 13 digits, in groups or not, one of them is hit. */
 const STRIDE = 6;
