@@ -9,7 +9,7 @@ const NEAR = 0.8;
 /** Texts that are alike to 80% share one of five bands of three places with a probability of 97%. */
 const BAND = 3;
 const BANDS = 5;
-/** Different prompts that are kept for comparison: about 50 MiB. Later ones are still compared with them. */
+/** Different prompts that are kept for comparison: about 25 MiB. Later ones are still compared with them. */
 const MAX_PROMPTS = 1 << 18;
 /** Slots for each prompt, a power of two. */
 const SLOTS = 8;
