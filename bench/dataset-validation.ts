@@ -15,7 +15,7 @@ const { values: options } = parseArgs({
   options: {
     mb: { type: "string", default: "400" },
     rounds: { type: "string", default: "3" },
-    /** Different words of the texts. With 17, most prompts are nearly the same, so few have to be kept for comparison. */
+    /** Different words of the texts. With 17, most prompts are nearly the same, so few are kept for comparison. */
     vocabulary: { type: "string", default: "3000" },
     /** Also send a file of this size in MB to a running server, as a form, and read the server's peak memory. */
     upload: { type: "string" },

@@ -22,7 +22,7 @@ const FILTER_BITS = 1 << 21;
 const OWNER = (MAX_PROMPTS << 1) - 1;
 
 /** A kept prompt and the estimated similarity, 0 to 1; `id` is -1 when there is none. */
-export interface Match {
+interface Match {
   id: number;
   similarity: number;
   /** False when it is certain that the same prompt is not kept. */
