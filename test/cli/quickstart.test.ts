@@ -83,7 +83,7 @@ describe.skipIf(skip !== null)(`quickstart${skip ? ` (skipped: ${skip})` : ""}`,
     expect(result.model).toStartWith("ft:tiny:");
     expect(result.before.rows).toBe(4);
     expect(result.after.loss).toBeLessThan(result.before.loss);
-    expect(err).toContain("text -> prompt");
+    expect(err).toContain("text is the prompt");
     expect(err).toContain("36 for training, 4 for validation");
     expect(err).toMatch(/answered /);
     const models = await fetch(`${result.base_url}/models`, { headers: { authorization: `Bearer ${result.api_key}` } });
