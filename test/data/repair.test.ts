@@ -96,6 +96,22 @@ test("duplicates are removed in a new version of the same file", async () => {
   expect((await settled(lab, dataset.id)).version).toMatchObject({ rows: 20, status: "ready" });
 });
 
+test("a new version of the same file keeps what is left out and removed, until the request changes it", async () => {
+  const { dataset } = await validated(
+    lab,
+    [chatLine(1), chatLine(2), chatLine(2), "no", "no json", "{}", "7"].join("\n"),
+  );
+  const next = async (body: object) => {
+    await lab.json("POST", `/v1/datasets/${dataset.id}/versions`, { body });
+    return (await settled(lab, dataset.id)).version;
+  };
+  expect(await next({ skip_bad: "any" })).toMatchObject({ status: "ready", rows: 3 });
+  expect(await next({ remove_duplicates: "exact" })).toMatchObject({ status: "ready", rows: 2 });
+  expect(await next({ seed: 7 })).toMatchObject({ status: "ready", rows: 2, skip_bad: "any" });
+  expect(await next({ remove_duplicates: null })).toMatchObject({ status: "ready", rows: 3 });
+  expect(await next({ skip_bad: false })).toMatchObject({ status: "failed", bad_rows: 4 });
+});
+
 test("a version is downloaded in the order of the file, and the download is a dataset again", async () => {
   const { dataset, version } = await validated(lab, chatLines(30).join("\n"));
   const rows = await lines(`/v1/datasets/${dataset.id}/content?version=${version.id}`);

@@ -1,12 +1,15 @@
 /** Pages over HTTP: whole pages and fragments, forms with errors, redirects, search, theme. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { and, eq, isNull, sql } from "drizzle-orm";
+import { jobsUsing } from "../../src/data/datasets/usage.ts";
+import { job } from "../../src/db/schema/jobs.ts";
 import { safePath } from "../../src/http/html.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { seed } from "../support/seed.ts";
 import { idOf } from "../support/seed-rows.ts";
 
 const PAGE = { accept: "text/html" };
-const job = (n: number) => idOf("ftjob-", n);
+const jobId = (n: number) => idOf("ftjob-", n);
 const fragment = (id: string) => ({ ...PAGE, "hx-request": "true", "hx-target": `div#${id}` });
 
 let t: TestApp;
@@ -78,6 +81,27 @@ describe("pages", () => {
     expect(none.text).toContain(`href="${path}"`);
   });
 
+  test("the list of datasets has the number of training jobs that used each", async () => {
+    const { org } = t.actor("admin");
+    const jobs = await t.ctx.db
+      .select({ spec: job.spec })
+      .from(job)
+      .where(and(eq(job.org, org), eq(job.kind, "train"), isNull(job.deletedAt)));
+    const uses = (id: string) => jobs.filter(({ spec }) => "dataset" in spec && spec.dataset?.dataset_id === id).length;
+    const [first, unused] = [idOf("ds_", 0), idOf("ds_", 6)];
+    expect([uses(first) > 1, uses(unused)]).toEqual([true, 0]);
+    const { text } = await get("/datasets");
+    const shown = (id: string) =>
+      new RegExp(`<a href="/jobs\\?kind=train&amp;dataset=${id}">(\\d+) jobs</a>`).exec(text)?.[1];
+    expect([shown(first), shown(unused)]).toEqual([String(uses(first)), undefined]);
+    const { sql: query, params } = jobsUsing(t.ctx, t.actor("admin"), first).toSQL();
+    const inlined = params.reduce<string>((text, value) => text.replace("?", `'${value}'`), query);
+    const plan = await t.ctx.db.all<{ detail: string }>(sql.raw(`explain query plan ${inlined}`));
+    expect(plan.map(({ detail }) => detail).join("; ")).toContain(
+      "USING INDEX job_dataset (org=? AND <expr>=? AND kind=? AND deleted_at=?)",
+    );
+  });
+
   test("a dataset shows its rows, its problems with line numbers, and why tokens are not counted", async () => {
     const dataset = async (n: number) => (await get(`/datasets/${idOf("ds_", n)}`)).text;
     const plain = await dataset(0);
@@ -128,7 +152,7 @@ describe("pages", () => {
   });
 
   test("another organization's job is not found", async () => {
-    const answer = await t.request("GET", `/jobs/${job(0)}`, { as: "other", headers: PAGE });
+    const answer = await t.request("GET", `/jobs/${jobId(0)}`, { as: "other", headers: PAGE });
     expect(answer.status).toBe(404);
   });
 });
@@ -227,14 +251,14 @@ describe("the new-job form", () => {
 
 describe("actions", () => {
   test("an action that the state does not allow returns to the page with the reason", async () => {
-    const answer = await t.request("POST", `/jobs/${job(1)}/pause`, { form: {}, headers: PAGE });
+    const answer = await t.request("POST", `/jobs/${jobId(1)}/pause`, { form: {}, headers: PAGE });
     expect(answer.status).toBe(303);
     const flash = /flash=([^;]+)/.exec(answer.headers.get("set-cookie") ?? "")?.[1] ?? "";
     expect(JSON.parse(Buffer.from(flash, "base64url").toString())).toMatchObject({ kind: "bad" });
   });
 
   test("an unknown action is refused", async () => {
-    const answer = await t.request("POST", `/jobs/${job(1)}/explode`, { form: {}, headers: PAGE });
+    const answer = await t.request("POST", `/jobs/${jobId(1)}/explode`, { form: {}, headers: PAGE });
     expect(answer.status).toBe(400);
   });
 
@@ -251,7 +275,7 @@ describe("errors", () => {
     ["GET", "/jobs/none", "admin", 404, ["Not found", "No such job: none", "All jobs"]],
     ["GET", "/nothing-here", "admin", 404, ["Not found", "nothing at this address"]],
     ["GET", "/admin", "member", 403, ["Not allowed", "administrator", "member@example.test"]],
-    ["POST", `/jobs/${job(1)}/explode`, "admin", 400, ["Request refused", "what you typed is still in the form"]],
+    ["POST", `/jobs/${jobId(1)}/explode`, "admin", 400, ["Request refused", "what you typed is still in the form"]],
   ] as const)(
     "%s %s as %p returns an error page with the navigation and a next step",
     async (method, path, as, status, words) => {

@@ -1,7 +1,8 @@
 // Uploads by file picker or drag and drop: raw bytes with progress. Without this script the form posts as usual.
 //
 // <form data-upload="/datasets/upload" …><input type="file" name="file"><ul class="uploads" data-uploads></ul></form>
-// The address gets PUT ?filename=… with the bytes as body and answers {url}, which is opened, or {error: {message}}.
+// The address gets PUT ?filename=… with the bytes as body and answers {url} or {error: {message}}. The url of a single
+// file is opened. Several files stay on the page, each with a link or its error.
 
 function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;
@@ -27,7 +28,26 @@ function row(name) {
   return { item, bar, right };
 }
 
-function send(form, file) {
+/** Shows the error of a file in place of its progress. */
+function showError(item, name, message) {
+  item.replaceChildren();
+  item.className = "error-line";
+  item.setAttribute("role", "alert");
+  item.textContent = message.startsWith(name) ? message : `${name}: ${message}`;
+}
+
+/** Shows a link to an uploaded file in place of its progress. */
+function showLink(item, name, url) {
+  const link = document.createElement("a");
+  link.href = url;
+  link.textContent = name;
+  item.className = "small";
+  item.setAttribute("role", "status");
+  item.replaceChildren("Uploaded: ", link);
+}
+
+/** @param {boolean} alone the page of the file is opened when it was received */
+function send(form, file, alone) {
   const { item, bar, right } = row(file.name);
   form.querySelector("[data-uploads]").append(item);
   const request = new XMLHttpRequest();
@@ -45,25 +65,32 @@ function send(form, file) {
         ? "Received. Validating"
         : `${size(loaded)} of ${size(total)}${left > 2 && Number.isFinite(left) ? `, ${Math.round(left)} s left` : ""}`;
   });
-  const failed = (message) => {
-    item.replaceChildren();
-    item.className = "error-line";
-    item.setAttribute("role", "alert");
-    item.textContent = `${file.name}: ${message}`;
-  };
   request.addEventListener("load", () => {
-    if (request.status < 400 && request.response?.url) location.assign(request.response.url);
-    else failed(request.response?.error?.message ?? "The server refused the file. Try again.");
+    const url = request.status < 400 ? request.response?.url : null;
+    if (!url) showError(item, file.name, request.response?.error?.message ?? "The server refused the file. Try again.");
+    else if (alone) location.assign(url);
+    else showLink(item, file.name, url);
   });
-  request.addEventListener("error", () => failed("The connection was lost and nothing was stored. Try again."));
+  request.addEventListener("error", () =>
+    showError(item, file.name, "The connection was lost and nothing was stored. Try again."),
+  );
   request.send(file);
 }
 
 function start(form) {
   const input = form.querySelector("input[type=file]");
-  const take = (files) => {
-    for (const file of files) send(form, file);
+  const take = (chosen) => {
+    const files = [...chosen];
     input.value = "";
+    const list = form.querySelector("[data-uploads]");
+    for (const done of list.querySelectorAll(":scope > :not(.progress)")) done.remove();
+    if (files.length > 1 && !input.multiple) {
+      const item = document.createElement("li");
+      list.append(item);
+      showError(item, "Nothing was uploaded", "Choose one file: each version is one file.");
+      return;
+    }
+    for (const file of files) send(form, file, files.length === 1);
   };
   input.addEventListener("change", () => take(input.files));
   form.addEventListener("submit", (event) => {

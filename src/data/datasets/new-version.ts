@@ -2,13 +2,14 @@
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deleteFile, keepFile } from "../files/service.ts";
 import { type Received, receive } from "../storage/receive.ts";
+import type { Reading } from "../validation/containers/source.ts";
 import type { DatasetRow, VersionRow } from "../validation/model.ts";
 import { createVersion } from "./versions.ts";
 
 interface NewContent {
   bytes: AsyncIterable<Uint8Array>;
   filename: string;
-  /** Mapping and left-out rows are those of the earlier version, because the file has the same form. */
+  /** Mapping, reading and left-out rows are those of the earlier version, because the file has the same form. */
   keepSettings?: boolean;
 }
 
@@ -41,7 +42,12 @@ export async function newVersionOf(
       fileId: file.id,
       after: after.id,
       ...(keepSettings
-        ? { mapping: after.mapping, skipBad: after.skipBad, removeDuplicates: after.removeDuplicates }
+        ? {
+            mapping: after.mapping,
+            reading: after.reading as Reading | null,
+            skipBad: after.skipBad,
+            removeDuplicates: after.removeDuplicates,
+          }
         : {}),
     });
   } catch (error) {

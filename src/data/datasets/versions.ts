@@ -85,7 +85,7 @@ export async function versionOf(
 
 /**
  * Creates a version from the file of the newest one, or from another file, with changed settings. Settings that are not
- * given are copied from the newest version. A newest version that waits for its column mapping has no rows: it is
+ * given are those of the newest version; for another file only the split settings are. A newest version that waits for its column mapping has no rows: it is
  * completed, and no new one is created.
  * @param given `after`: the version that must still be the newest
  * @throws AppError `version_validating`, `quota_exceeded`
@@ -110,8 +110,9 @@ export async function createVersion(
     reading: readingOf(given.reading, sameFile ? (newest.reading as Reading | null) : null),
     seed: given.seed ?? newest.splitSeed,
     holdoutFraction: given.holdoutFraction ?? newest.holdoutFraction / 1e6,
-    skipBad: given.skipBad ?? (sameFile && given.removeDuplicates ? newest.skipBad : false),
-    removeDuplicates: given.removeDuplicates ?? null,
+    skipBad: given.skipBad ?? (sameFile ? newest.skipBad : false),
+    removeDuplicates:
+      given.removeDuplicates === undefined && sameFile ? newest.removeDuplicates : (given.removeDuplicates ?? null),
   };
   const completes = newest.status === "needs_mapping" && sameFile;
   const id = await ctx.write(async (tx) => {

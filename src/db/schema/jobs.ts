@@ -1,4 +1,5 @@
 /** Jobs of every kind, their attempts, and the commands waiting for a trainer. */
+import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { JOB_STATES, type JobResult, type Progress } from "../../contract/job.ts";
 import type { Handle, Offer } from "../../contract/provider.ts";
@@ -79,6 +80,8 @@ export const job = sqliteTable(
     index("job_state").on(t.state, t.notBefore),
     index("job_quota").on(t.org, t.state),
     index("job_parent").on(t.parentId),
+    /** For the jobs that used a dataset, and their number. */
+    index("job_dataset").on(t.org, sql`"spec" ->> '$.dataset.dataset_id'`, t.kind, t.deletedAt, t.createdAt, t.id),
     index("job_request").on(t.org, t.requestHash),
     uniqueIndex("job_idempotency").on(t.org, t.idempotencyKey),
   ],

@@ -52,7 +52,7 @@ const FILTERS = {
     (select 1 from json_each(${job.metadata}) m where m.key = wanted.key and m.value = wanted.value))`,
   metadata: sql`${job.metadata} = ${placeholder("metadata")}`,
   createdBy: eq(job.createdBy, placeholder("createdBy")),
-  datasetId: sql`json_extract(${job.spec}, '$.dataset.dataset_id') = ${placeholder("datasetId")}`,
+  datasetId: sql`${job.spec} ->> '$.dataset.dataset_id' = ${placeholder("datasetId")}`,
   base: sql`json_extract(${job.spec}, '$.base_model.id') = ${placeholder("base")}`,
   tag: sql`exists (select 1 from json_each(${job.tags}) where value = ${placeholder("tag")})`,
   archived: sql`(${job.archivedAt} is not null) = ${placeholder("archived")}`,

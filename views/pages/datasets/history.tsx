@@ -147,50 +147,75 @@ function UploadVersion({ dataset }: HistoryProps) {
   );
 }
 
-function MergeForm({ dataset, others }: HistoryProps) {
-  if (others.length === 0) return null;
+/** The form that adds rows. It appears with the first ready version; a form that the user fills in is not refreshed. */
+export function MergeForm({ dataset, others }: HistoryProps) {
+  if (others.length === 0) return <div id="merge" />;
   return (
-    <details class="more in-panel">
-      <summary>
-        <Icon name="right" />
-        Add the rows of another dataset
-      </summary>
-      <form class="form body" method="post" action={`/datasets/${dataset.id}/merge`}>
-        <Field
-          id="merge-dataset"
-          label="Dataset"
-          hint="Creates a new version with the rows of both. The other dataset does not change."
-          render={(ids) => (
-            <select name="dataset" {...ids}>
-              {others.map(({ id, name }) => (
-                <option value={id}>{name}</option>
-              ))}
-            </select>
-          )}
-        />
-        <div class="row">
-          <button type="submit" class="button">
-            Add rows
-          </button>
-        </div>
-      </form>
-    </details>
+    <div id="merge">
+      <details class="more in-panel" id="merge-form" hx-morph-skip>
+        <summary>
+          <Icon name="right" />
+          Add the rows of another dataset
+        </summary>
+        <form class="form body" method="post" action={`/datasets/${dataset.id}/merge`}>
+          <Field
+            id="merge-dataset"
+            label="Dataset"
+            hint="Creates a new version with the rows of both. The other dataset does not change."
+            render={(ids) => (
+              <select name="dataset" {...ids}>
+                {others.map(({ id, name }) => (
+                  <option value={id}>{name}</option>
+                ))}
+              </select>
+            )}
+          />
+          <div class="row">
+            <button type="submit" class="button">
+              Add rows
+            </button>
+          </div>
+        </form>
+      </details>
+    </div>
   );
 }
 
-/** The forms that change a dataset. They stay as they are while the page updates. */
+/** The link that downloads the rows of a ready version. */
+export function DownloadRows({ dataset, version }: HistoryProps) {
+  return (
+    <span id="download">
+      {version.status === "ready" ? (
+        <a class="button small" href={`/v1/datasets/${dataset.id}/content?version=${version.id}`} download>
+          <Icon name="download" />
+          Download rows (JSONL)
+        </a>
+      ) : null}
+    </span>
+  );
+}
+
+/** The link to the mapping of a file whose fields were mapped. */
+export function ReadingLink({ dataset, report, version }: HistoryProps) {
+  return (
+    <div id="reading">
+      {report?.mapping && version.file_id && version.status !== "needs_mapping" ? (
+        <p class="body small">
+          <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
+        </p>
+      ) : null}
+    </div>
+  );
+}
+
+/** The forms that change a dataset. They stay as they are while the page updates; what depends on the state does not. */
 export function ChangeDataset(props: HistoryProps) {
-  const { dataset, report, version } = props;
+  const { dataset } = props;
   return (
     <section class="panel" id="change">
       <header>
         <h2>Change this dataset</h2>
-        {version.status === "ready" ? (
-          <a class="button small" href={`/v1/datasets/${dataset.id}/content?version=${version.id}`} download>
-            <Icon name="download" />
-            Download rows (JSONL)
-          </a>
-        ) : null}
+        <DownloadRows {...props} />
       </header>
       <details class="more in-panel">
         <summary>
@@ -209,11 +234,7 @@ export function ChangeDataset(props: HistoryProps) {
       <UploadVersion {...props} />
       <MergeForm {...props} />
       <SplitForm {...props} />
-      {report?.mapping && version.file_id && version.status !== "needs_mapping" ? (
-        <p class="body small">
-          <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
-        </p>
-      ) : null}
+      <ReadingLink {...props} />
     </section>
   );
 }

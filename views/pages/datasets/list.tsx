@@ -3,7 +3,7 @@ import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import type { ImportView } from "../../../src/data/imports/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatCount, formatInteger } from "../../../src/lib/text/format.ts";
+import { formatCount, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -14,8 +14,8 @@ import { Progress, Time } from "../../parts/value.tsx";
 import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
-/** A dataset of the list, with the tokens of its newest version; null while they are not counted. */
-type ListedDataset = DatasetView & { tokens: number | null };
+/** A dataset of the list; `tokens` of its newest version are null while they are not counted, `jobs` used any version. */
+type ListedDataset = DatasetView & { tokens: number | null; jobs: number };
 
 const COLUMNS: Column<ListedDataset>[] = [
   {
@@ -69,6 +69,12 @@ const COLUMNS: Column<ListedDataset>[] = [
       ) : (
         <StateBadge state={row.version ? stateOf(row.version) : "failed"} />
       ),
+  },
+  {
+    key: "used",
+    label: "Used by",
+    wide: true,
+    render: (row) => (row.jobs ? <a href={`/jobs?kind=train&dataset=${row.id}`}>{plural(row.jobs, "job")}</a> : "–"),
   },
   { key: "at", label: "Added", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];

@@ -136,19 +136,18 @@ function Duplicates({ report, version, editable }: ProblemsProps) {
   const { rows = 0, near = 0, removed = 0, pairs = [] } = report?.duplicates ?? {};
   if (rows + near === 0 || removed > 0) return null;
   const action = `/datasets/${version.dataset_id}/versions`;
-  const keep: Record<string, string> = version.skip_bad ? { skip_bad: "true" } : {};
   const shown = pairs.slice(0, PAIRS_SHOWN);
   return (
     <>
       {editable && version.status === "ready" ? (
         <div class="row body">
           {rows > 0 ? (
-            <ActionButton action={action} fields={{ ...keep, remove_duplicates: "exact" }}>
+            <ActionButton action={action} fields={{ remove_duplicates: "exact" }}>
               Remove duplicates
             </ActionButton>
           ) : null}
           {near > 0 ? (
-            <ActionButton action={action} fields={{ ...keep, remove_duplicates: "near" }}>
+            <ActionButton action={action} fields={{ remove_duplicates: "near" }}>
               {rows > 0 ? "Remove near duplicates too" : "Remove near duplicates"}
             </ActionButton>
           ) : null}

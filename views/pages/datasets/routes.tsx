@@ -7,7 +7,7 @@ import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
 import { deleteDataset, getDataset, listDatasets } from "../../../src/data/datasets/service.ts";
 import { tokensOf } from "../../../src/data/datasets/token-counts.ts";
-import { jobsUsing } from "../../../src/data/datasets/usage.ts";
+import { jobsUsing, usesOf } from "../../../src/data/datasets/usage.ts";
 import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
 import { getFile, keepFile } from "../../../src/data/files/service.ts";
@@ -175,9 +175,15 @@ const handlers = (ctx: Ctx) => ({
       ctx,
       rows.flatMap((row) => row.version?.id ?? []),
     );
+    const uses = await usesOf(
+      ctx,
+      actor,
+      rows.map((row) => row.dataset.id),
+    );
     const views = rows.map((row) => ({
       ...datasetView(row.dataset, row.version),
       tokens: tokens.get(row.version?.id ?? "") ?? null,
+      jobs: uses.get(row.dataset.id) ?? 0,
     }));
     const of = listed(views, PAGE);
     const imports = await importsShown(ctx, actor);

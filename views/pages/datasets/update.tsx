@@ -3,7 +3,7 @@
  * of the page contradicts another.
  */
 import type { VNode } from "preact";
-import { DatasetHistory } from "./history.tsx";
+import { DatasetHistory, DownloadRows, MergeForm, ReadingLink } from "./history.tsx";
 import { DatasetBadge, DatasetFindings, DatasetNext, type DatasetProps, DatasetState } from "./show.tsx";
 
 /** The state with the other parts beside it, each replaced by its id. */
@@ -13,6 +13,9 @@ export function DatasetUpdate(props: DatasetProps): VNode {
     ["next", <DatasetNext {...props} />],
     ["history", <DatasetHistory {...props} />],
     ["findings", <DatasetFindings {...props} />],
+    ["download", <DownloadRows {...props} />],
+    ["merge", <MergeForm {...props} />],
+    ["reading", <ReadingLink {...props} />],
   ];
   return (
     <>

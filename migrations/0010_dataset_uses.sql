@@ -1,0 +1,1 @@
+CREATE INDEX `job_dataset` ON `job` (`org`,"spec" ->> '$.dataset.dataset_id',`kind`,`deleted_at`,`created_at`,`id`);
