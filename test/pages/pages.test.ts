@@ -42,23 +42,23 @@ describe("pages", () => {
   });
 
   test("a comparison adds and removes runs, keeps its axis, and shows shared answers row by row", async () => {
-    const { text } = await get(`/jobs/compare?ids=${job(4)},${job(8)}&x=tokens`);
+    const { text } = await get(`/jobs/compare?ids=${jobId(4)},${jobId(8)}&x=tokens`);
     // Links and a form, so that it works without scripts.
-    expect(text).toContain(`href="/jobs/compare?ids=${job(8)}&amp;x=tokens"`);
-    expect(text).toContain(`<option value="${job(0)}">`);
-    expect(text).not.toContain(`<option value="${job(4)}">`);
+    expect(text).toContain(`href="/jobs/compare?ids=${jobId(8)}&amp;x=tokens"`);
+    expect(text).toContain(`<option value="${jobId(0)}">`);
+    expect(text).not.toContain(`<option value="${jobId(4)}">`);
     expect(text).toContain('<input type="hidden" name="x" value="tokens"/>');
     expect(text).toContain('data-axis="Tokens" data-by="tokens"');
     expect(text.match(/<p class="verdict">[^<]+/)?.[0]).toMatch(/ is better by validation loss: .+ rows\)\.$/);
     const rows = (page: string) => page.match(/<li class="panel" id="row-/g)?.length ?? 0;
     expect(rows(text)).toBe(10);
-    const mixed = await get(`/jobs/compare?ids=${job(4)},${job(8)}&rows=mixed`, fragment("answers"));
+    const mixed = await get(`/jobs/compare?ids=${jobId(4)},${jobId(8)}&rows=mixed`, fragment("answers"));
     expect(mixed.text).toStartWith('<section id="answers"');
     expect(rows(mixed.text)).toBeGreaterThan(0);
     // In each of these rows one run is correct and the other is wrong.
     expect(mixed.text.match(/ · correct/g)?.length).toBe(rows(mixed.text));
     expect(mixed.text.match(/ · wrong/g)?.length).toBe(rows(mixed.text));
-    const three = await get(`/jobs/compare?ids=${job(4)}&ids=${job(8)}&ids=${job(5)}`);
+    const three = await get(`/jobs/compare?ids=${jobId(4)}&ids=${jobId(8)}&ids=${jobId(5)}`);
     expect(three.text).toContain("Comparing 3 runs");
   });
 

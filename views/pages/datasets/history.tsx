@@ -197,13 +197,10 @@ export function DownloadRows({ dataset, version }: HistoryProps) {
 
 /** The link to the mapping of a file whose fields were mapped. */
 export function ReadingLink({ dataset, report, version }: HistoryProps) {
+  if (!report?.mapping || !version.file_id || version.status === "needs_mapping") return <div id="reading" />;
   return (
-    <div id="reading">
-      {report?.mapping && version.file_id && version.status !== "needs_mapping" ? (
-        <p class="body small">
-          <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
-        </p>
-      ) : null}
+    <div id="reading" class="body small">
+      <a href={`/datasets/${dataset.id}/mapping?version=${version.id}`}>Change how the fields are read</a>
     </div>
   );
 }
