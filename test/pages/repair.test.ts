@@ -1,4 +1,4 @@
-/** A faulty file is repaired in the browser: upload, edit, leave out, remove duplicates, download, filter, rename, replace. */
+/** A faulty file is repaired in the browser: edit, leave out, remove duplicates, download, filter, rename, replace. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { createTestApp, type TestApp } from "../support/app.ts";

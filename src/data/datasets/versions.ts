@@ -85,8 +85,8 @@ export async function versionOf(
 
 /**
  * Creates a version from the file of the newest one, or from another file, with changed settings. Settings that are not
- * given are those of the newest version; for another file only the split settings are. A newest version that waits for its column mapping has no rows: it is
- * completed, and no new one is created.
+ * given are those of the newest version; for another file only the split settings are. A newest version that waits for
+ * its column mapping has no rows: it is completed, and no new one is created.
  * @param given `after`: the version that must still be the newest
  * @throws AppError `version_validating`, `quota_exceeded`
  */

@@ -205,7 +205,7 @@ export function ReadingLink({ dataset, report, version }: HistoryProps) {
   );
 }
 
-/** The forms that change a dataset. They stay as they are while the page updates; what depends on the state does not. */
+/** The forms that change a dataset. They stay as they are while the page updates, unlike what depends on the state. */
 export function ChangeDataset(props: HistoryProps) {
   const { dataset } = props;
   return (
