@@ -1,7 +1,6 @@
 /** Pages over HTTP: whole pages and fragments, forms with errors, redirects, search, theme. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { and, eq, isNull, sql } from "drizzle-orm";
-import { jobsUsing } from "../../src/data/datasets/usage.ts";
+import { and, eq, isNull } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
 import { safePath } from "../../src/http/html.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -94,12 +93,6 @@ describe("pages", () => {
     const shown = (id: string) =>
       new RegExp(`<a href="/jobs\\?kind=train&amp;dataset=${id}">(\\d+) jobs</a>`).exec(text)?.[1];
     expect([shown(first), shown(unused)]).toEqual([String(uses(first)), undefined]);
-    const { sql: query, params } = jobsUsing(t.ctx, t.actor("admin"), first).toSQL();
-    const inlined = params.reduce<string>((text, value) => text.replace("?", `'${value}'`), query);
-    const plan = await t.ctx.db.all<{ detail: string }>(sql.raw(`explain query plan ${inlined}`));
-    expect(plan.map(({ detail }) => detail).join("; ")).toContain(
-      "USING INDEX job_dataset (org=? AND <expr>=? AND kind=? AND deleted_at=?)",
-    );
   });
 
   test("a dataset shows its rows, its problems with line numbers, and why tokens are not counted", async () => {

@@ -14,7 +14,7 @@ import { Progress, Time } from "../../parts/value.tsx";
 import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
-/** A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used a version. */
+/** A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it. */
 type ListedDataset = DatasetView & { tokens: number | null; jobs: number };
 
 const COLUMNS: Column<ListedDataset>[] = [
