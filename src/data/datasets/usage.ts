@@ -10,7 +10,7 @@ const datasetId = sql<string>`${job.spec} ->> '$.dataset.dataset_id'`;
 const shown = (actor: Actor) => and(eq(job.org, actor.org), eq(job.kind, "train"), isNull(job.deletedAt));
 
 /** The newest training jobs of the organization that use any version of the dataset. */
-function jobsUsing(ctx: Ctx, actor: Actor, id: string) {
+export function jobsUsing(ctx: Ctx, actor: Actor, id: string) {
   return ctx.db
     .select({ id: job.id, name: job.name, state: job.state, createdAt: job.createdAt })
     .from(job)
