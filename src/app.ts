@@ -48,6 +48,7 @@ import { quotasApi } from "./api/limits.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { moderationsApi } from "./api/moderations.ts";
+import { monitoringApi } from "./api/monitoring.ts";
 import { organizationsApi } from "./api/organizations.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
@@ -210,6 +211,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   usersApi,
   organizationsApi,
   installationApi,
+  monitoringApi,
   authPages,
   settingsPages,
   quotasApi,

@@ -200,6 +200,13 @@ const ConfigSchema = v.strictObject({
   moderation_model: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(400))),
   /** Id of the model whose embeddings the `cosine` grader compares; none = the grader is refused. */
   embedding_model: v.optional(v.nullable(v.pipe(v.string(), v.minLength(1), v.maxLength(400))), null),
+  /** Bearer token that opens /metrics to other machines; none = only to programs on this machine, without a proxy. */
+  metrics_token: v.optional(
+    v.nullable(
+      v.pipe(v.string(), v.minLength(16, "must have at least 16 characters"), v.regex(/^\S+$/, "must have no spaces")),
+    ),
+    null,
+  ),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */

@@ -6,6 +6,8 @@ export type Access = "public" | "member" | "admin" | "trainer";
 const ACCESS: Record<string, Access> = {
   "GET /healthz": "public",
   "GET /health": "public",
+  // Its route asks for the token of monitoring.
+  "GET /metrics": "public",
   "GET /assets/*": "public",
   "GET /favicon.ico": "public",
   "GET /login": "public",

@@ -24,6 +24,7 @@ const PUBLIC = [
   "GET /healthz",
   "GET /invite",
   "GET /login",
+  "GET /metrics",
   "GET /openapi.json",
   "GET /reset",
   "GET /setup",

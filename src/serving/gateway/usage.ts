@@ -3,6 +3,7 @@ import { sql } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import type { inference } from "../../db/schema/gateway.ts";
+import { countRequest } from "./counters.ts";
 
 type UsageRow = typeof inference.$inferInsert;
 
@@ -22,8 +23,9 @@ interface UsageBuffer {
 }
 const bufferOf = perContext((): UsageBuffer => ({ rows: [], timer: null, writing: Promise.resolve() }));
 
-/** Buffers a row; it is in the database about half a second later. */
+/** Counts a request for monitoring and buffers its row; it is in the database about half a second later. */
 export function recordUsage(ctx: Ctx, row: UsageRow): void {
+  countRequest(ctx, row);
   const buffer = bufferOf(ctx);
   buffer.rows.push(row);
   if (buffer.rows.length >= FLUSH_ROWS) void flushUsage(ctx);

@@ -118,6 +118,7 @@ async function statusProps(ctx: Ctx, actor: Actor, withChecks: boolean): Promise
     space: await readSpace(ctx, actor),
     leftovers: await readLeftovers(ctx, actor),
     licenses: await listAcceptances(ctx, actor),
+    metricsToken: ctx.config.metrics_token !== null,
     checks: withChecks ? await runChecks(ctx.config, true) : null,
   };
 }

@@ -34,6 +34,8 @@ export interface StatusProps {
   licenses: AcceptanceRow[];
   /** Null until they were made: they start programs, which takes a second or two. */
   checks: Check[] | null;
+  /** Whether the setting metrics_token is set. */
+  metricsToken: boolean;
 }
 
 const KINDS: Record<string, string> = {
@@ -221,6 +223,13 @@ export function StatusPage(props: StatusProps) {
                 ),
               ],
               ["Health check", <code>GET /healthz</code>, "For load balancers and monitoring; needs no key."],
+              [
+                "Metrics",
+                <code>GET /metrics</code>,
+                props.metricsToken
+                  ? "For Prometheus, with the token of the setting metrics_token as bearer token."
+                  : "For Prometheus on this machine. Set metrics_token to collect them from another one or through a proxy.",
+              ],
             ]}
           />
         </div>

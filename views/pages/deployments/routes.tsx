@@ -27,6 +27,8 @@ import { RequestList, type RequestsProps } from "./requests.tsx";
 import { DeploymentPage, DeploymentState } from "./show.tsx";
 
 const PAGE = 25;
+/** Requests on the page of a deployment. */
+const REQUESTS = 10;
 const LOG_LINES = 100;
 const MAX_KEYS = 100;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -57,10 +59,10 @@ async function requestsProps(ctx: Ctx, actor: Actor, id: string, query: v.InferO
     Object.fromEntries(Object.entries(query).filter(([, value]) => value !== "")),
   );
   const { after, status, key } = parsed.success ? parsed.output : {};
-  const rows = await listRequests(ctx, actor, id, { after, status, key, limit: PAGE });
+  const rows = await listRequests(ctx, actor, id, { after, status, key, limit: REQUESTS });
   const keys = (await listKeys(ctx, actor, { limit: MAX_KEYS })).map((one): [string, string] => [one.id, one.name]);
   return {
-    requests: listed(rows, PAGE),
+    requests: listed(rows, REQUESTS),
     keys,
     filtered: !!(status || key),
     own: actor.role !== "admin",
