@@ -1,4 +1,4 @@
-/** A strict reader of Prometheus' text format: refuses what Prometheus refuses, and what its guidelines advise against. */
+/** A strict reader of Prometheus' text format: it refuses what Prometheus refuses, and counters without `_total`. */
 
 const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})? (\S+)$/;
 const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\[\\"n])*)"(,|$)/y;

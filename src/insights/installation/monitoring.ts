@@ -127,7 +127,8 @@ async function endpointFamilies(ctx: Ctx): Promise<Family[]> {
 }
 
 /**
- * All figures in the text format of Prometheus. They are of the whole installation: the caller checks who may read them.
+ * All figures in the text format of Prometheus. They are of the whole installation: the caller checks who may read
+ * them.
  * @param version the version of the server
  */
 export async function readMonitoring(ctx: Ctx, version: string): Promise<string> {
