@@ -1,5 +1,5 @@
 /** The export section of a fine-tuned model's page: existing exports with their fidelity, and a form for another. */
-import type { ExportView, Format } from "../../../src/training/exports/model.ts";
+import { type ExportView, type Format, QUANTIZED, QUANTIZER } from "../../../src/training/exports/model.ts";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -89,6 +89,12 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
             </button>
           </form>
         ) : null}
+        {QUANTIZED.some((format) => formats.includes(format)) ? null : (
+          <p class="small muted">
+            GGUF with 6, 5 and 4 bits (Q6_K, Q5_K_M, Q4_K_M) appears here when the program <code>{QUANTIZER}</code> of
+            llama.cpp is installed on the server.
+          </p>
+        )}
       </div>
     </section>
   );

@@ -1,0 +1,18 @@
+/** The formats that a model's page offers, with and without the program that writes the smaller ones. */
+import { expect, test } from "bun:test";
+import { h } from "preact";
+import { render } from "preact-render-to-string";
+import { FORMATS, type Format, QUANTIZED, QUANTIZER } from "../../src/training/exports/model.ts";
+import { Exports } from "../../views/pages/models/exports.tsx";
+
+const smaller = (format: Format) => QUANTIZED.includes(format);
+const CASES: [name: string, formats: readonly Format[], offered: Format[], hint: boolean][] = [
+  ["with it the page offers 6, 5 and 4 bits", FORMATS, FORMATS.filter(smaller), false],
+  ["without it the page says what to install", FORMATS.filter((format) => !smaller(format)), [], true],
+];
+
+test.each(CASES)("%s", (_, formats, offered, hint) => {
+  const text = render(h(Exports, { model: "ft:x", whole: false, exports: [], formats }));
+  expect(FORMATS.filter((format) => smaller(format) && text.includes(`value="${format}"`))).toEqual(offered);
+  expect(text.includes(`<code>${QUANTIZER}</code>`)).toBe(hint);
+});
