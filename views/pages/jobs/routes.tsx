@@ -320,7 +320,7 @@ function formHandlers(ctx: Ctx, ask: AskAs) {
     if ("problems" in parsed) return formPage(asked, body, 422);
     try {
       const job = await createTrainJob(ctx, asked.actor, parsed.request);
-      return redirect(asked.request, `/jobs/${job.id}`, "Queued. The job runs and goes on when you close this page.");
+      return redirect(asked.request, `/jobs/${job.id}`, "Queued. The job keeps running when you close this page.");
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === "internal" || !fieldOf(error.param)) throw error;
       return formPage(asked, body, 422);
