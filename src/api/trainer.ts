@@ -3,14 +3,15 @@
  * authorized by the token of one attempt.
  */
 import { Elysia, status } from "elysia";
-import { type ArtifactOpened, type EventsReply, MAX_PART_BYTES } from "../contract/trainer.ts";
+import { type ArtifactOpened, type EventsReply, MAX_PART_BYTES, type TrainerEvent } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
 import type { AskAs } from "../graders/judge.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { compareBeforeEnd } from "../training/attempts/first-batch.ts";
 import { applyTrainerEvents, pendingCommands } from "../training/attempts/trainer-events.ts";
-import { refusal } from "../training/metrics/ingest.ts";
+import { type AttemptRef, refusal } from "../training/metrics/ingest.ts";
 import { storeBatch } from "../training/metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "../training/trainer-protocol/artifacts.ts";
 import { readBytes, readJson } from "../training/trainer-protocol/body.ts";
@@ -53,6 +54,18 @@ function offsetOf(request: Request): number {
   return Number(text);
 }
 
+/** Stores events and applies them. Before the one that reports success, the first batch is compared. */
+async function storeAndApply(ctx: Ctx, attempt: AttemptRef, events: TrainerEvent[]) {
+  const store = (some: TrainerEvent[]) =>
+    storeBatch(ctx, attempt, some, (tx, fresh) => applyTrainerEvents(ctx, tx, attempt, fresh));
+  const success = events.find((event) => event.type === "finished" && event.outcome === "succeeded");
+  if (success) {
+    await store(events.filter((event) => event.seq < success.seq));
+    await compareBeforeEnd(ctx, attempt.id);
+  }
+  return store(events);
+}
+
 async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
   const attempt = await attemptOf(ctx, request);
   const events = readEvents(await readJson(request));
@@ -62,9 +75,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
       return { last_seq: attempt.lastSeq, commands: [] };
     throw refusal(attempt.over);
   }
-  const { lastSeq } = await storeBatch(ctx, attempt, events, (tx, fresh) =>
-    applyTrainerEvents(ctx, tx, attempt, fresh),
-  );
+  const { lastSeq } = await storeAndApply(ctx, attempt, events);
   ctx.failPoint("events.stored");
   return { last_seq: lastSeq, commands: await pendingCommands(ctx, attempt.jobId) };
 }
