@@ -61,18 +61,19 @@ export interface Suite {
   argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
 }
 
-/** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts. */
+/** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts, and the kernel the CPU time. */
 async function runTests(
   suite: Suite,
   files: readonly string[],
   env: Record<string, string>,
   part = suite.name,
-): Promise<Report> {
+): Promise<Report & { cpuS: number }> {
   // Loaded here because this script installs the packages.
   const { readReport } = await import("./junit.ts");
   const report = join(CACHE, "reports", `${part}.xml`);
   const output = join(CACHE, "reports", `${part}.log`);
   let code = 1;
+  let cpuS = 0;
   // A runner without a report has crashed, whatever the tests did. A second crash counts as a failure.
   for (const attempt of [1, 2]) {
     // Bun writes over an existing file without emptying it.
@@ -84,6 +85,7 @@ async function runTests(
       stderr: Bun.file(`${output}.err`),
     });
     code = await child.exited;
+    cpuS += Number(child.resourceUsage()?.cpuTime.total ?? 0) / 1e6;
     for (const path of [output, `${output}.err`]) process.stdout.write(readFileSync(path));
     if (existsSync(report)) break;
     say(
@@ -92,7 +94,7 @@ async function runTests(
   }
   const result = readReport(existsSync(report) ? readFileSync(report, "utf8") : null);
   // A runner that failed without a failed test (a file that does not load) must not pass.
-  return { ...result, failed: code !== 0 ? Math.max(1, result.failed) : result.failed };
+  return { ...result, cpuS, failed: code !== 0 ? Math.max(1, result.failed) : result.failed };
 }
 
 /** One suite with its counts. */
@@ -138,7 +140,8 @@ export async function runSuites(
       running.add(kindOf(suite.need));
       say(`Running ${suite.name}`);
       const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
-      say(`${suite.name}: ${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`);
+      const counts = `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`;
+      say(`${suite.name}: ${counts}, ${Math.round(outcome.cpuS)} s of CPU time`);
       done.push({ suite, outcome });
       running.delete(kindOf(suite.need));
       change();
