@@ -218,6 +218,10 @@ describe("lists", () => {
 });
 
 describe("our own form", () => {
+  test("a job without a name is named after its base model and the name of its dataset", async () => {
+    const { id } = await create();
+    expect((await lab.json<{ name: string }>("GET", `/v1/jobs/${id}`)).name).toBe("tiny on rows");
+  });
   test("a plan has hyperparameters, reasons and costs, and creates nothing", async () => {
     const count = async () => (await lab.json<{ data: unknown[] }>("GET", "/v1/jobs?limit=100")).data.length;
     const before = await count();

@@ -2,7 +2,9 @@
  * Training jobs: from a request to a plan or a job, and from a validating job to a frozen spec.
  */
 import { eq } from "drizzle-orm";
+import type { TrainSpec } from "../../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
+import { getDataset } from "../../data/datasets/service.ts";
 import { resolveTrainingData } from "../../data/datasets/training-data.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
@@ -74,6 +76,12 @@ async function dataSettled(ctx: Ctx, actor: Actor, request: TrainRequest): Promi
   }
 }
 
+/** The name of a job without one: `smollm2-135m-instruct on tickets`. */
+async function nameOf(ctx: Ctx, actor: Actor, { base_model, dataset }: TrainSpec): Promise<string> {
+  const { name } = await getDataset(ctx, actor, dataset.dataset_id);
+  return `${base_model.id} on ${name}`;
+}
+
 /**
  * Creates a training job. While its data is being validated or its base model installed, it stays in `validating`; its
  * spec is frozen afterwards.
@@ -99,7 +107,7 @@ export async function createTrainJob(
   return createJob(ctx, actor, {
     ...options,
     kind: "train",
-    name: request.name || request.suffix || `${spec.base_model.id} on ${spec.dataset.dataset_id}`,
+    name: request.name || request.suffix || (await nameOf(ctx, actor, spec)),
     spec,
     request: { ...request },
     metadata: request.metadata ?? {},
