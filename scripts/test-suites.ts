@@ -61,7 +61,10 @@ export interface Suite {
   argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
 }
 
-/** Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts, and the kernel the CPU time. */
+/**
+ * Runs a suite, or some files of it, and shows its output once it has ended; its JUnit report gives the counts, and the
+ * kernel the CPU time.
+ */
 async function runTests(
   suite: Suite,
   files: readonly string[],
