@@ -3,6 +3,35 @@
  * read the rest.
  */
 
+/** What the owner of an account is notified of, whoever did it. */
+type SecurityKind =
+  | "sign_in.new_device"
+  | "sign_in.new_network"
+  | "password.changed"
+  | "email.changed"
+  | "two_factor.added"
+  | "two_factor.removed"
+  | "key.created"
+  | "role.changed"
+  | "account.suspended";
+
+/** Something about the security of one account. */
+interface SecurityEvent {
+  org: string;
+  /** Owner of the account. */
+  userId: string;
+  kind: SecurityKind;
+  /** Client that did it; null when it is unknown. */
+  ip: string | null;
+  userAgent: string | null;
+  /** Milliseconds since 1970. */
+  at: number;
+  /** One fact for people: the name of a key, the new role. Never a secret. */
+  detail?: string;
+  /** A second address that is notified: the previous one of a changed e-mail address. */
+  previousEmail?: string;
+}
+
 /** Every event. `org` is the organization that the object belongs to. */
 export interface BusEvents {
   "dataset.changed": { org: string; datasetId: string; versionId: string | null };
@@ -28,6 +57,7 @@ export interface BusEvents {
   "hosts.changed": { ids: string[] };
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
+  "security.event": SecurityEvent;
 }
 
 export type BusName = keyof BusEvents;
