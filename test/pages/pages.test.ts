@@ -61,6 +61,29 @@ describe("pages", () => {
     expect(three.text).toContain("Comparing 3 runs");
   });
 
+  test("a comparison of methods with different settings shows each value under its own setting", async () => {
+    const [run] = await t.ctx.db
+      .select()
+      .from(job)
+      .where(eq(job.id, jobId(5)));
+    if (run?.spec.kind !== "train") throw new Error("not a training");
+    const spec = { ...run.spec, method: { ...run.spec.method, adapter: { type: "full" as const } } };
+    await t.ctx.write((tx) =>
+      tx
+        .update(job)
+        .set({ spec })
+        .where(eq(job.id, jobId(5))),
+    );
+    const { text } = await get(`/jobs/compare?ids=${jobId(5)},${jobId(4)}&settings=all`);
+    const valuesOf = (name: string) =>
+      [...(text.split(`<th scope="row">${name}</th>`)[1]?.split("</tr>")[0] ?? "").matchAll(/<td[^>]*>([^<]*)/g)].map(
+        ([, value]) => value,
+      );
+    expect(valuesOf("Adapter")).toEqual(["full fine-tuning", "LoRA"]);
+    expect(valuesOf("LoRA rank")).toEqual(["–", "16"]);
+    expect(valuesOf("Epochs")[0]).toMatch(/^\d/);
+  });
+
   test.each([
     ["/datasets", "datasets", "SUPPORT-tick", "support-tickets"],
     ["/evaluations", "evaluations", "rückfragen", "Rückfragen"],

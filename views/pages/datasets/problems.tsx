@@ -67,14 +67,12 @@ function ProblemTable({ problems, ...rest }: { problems: Problem[] } & Omit<Prob
           render: ({ severity, message }) => {
             const { tone, icon, word } = LOOK[severity];
             return (
-              <span class="row fixed">
+              <span class="row fixed top-aligned problem-text">
                 <span class={tone}>
                   <Icon name={icon} />
                   <span class="visually-hidden">{word}</span>
                 </span>
-                <span class="clip" title={message}>
-                  {message}
-                </span>
+                <span>{message}</span>
               </span>
             );
           },

@@ -107,11 +107,10 @@ export function Outcomes({ runs }: { runs: ComparedRun[] }) {
 export function Settings({ runs }: { runs: ComparedRun[] }) {
   const { url } = usePage();
   const all = url.searchParams.get("settings") === "all";
-  const lists = runs.map(({ job }) => settingsOf(job.spec));
-  const rows = (lists[0] ?? []).map(([, name], index) => ({
-    name,
-    values: lists.map((list) => list[index]?.[2] ?? ""),
-  }));
+  // Each method has settings of its own, so that the lists differ in length.
+  const maps = runs.map(({ job }) => new Map(settingsOf(job.spec).map(([, name, value]) => [name, value])));
+  const names = new Set(maps.flatMap((map) => [...map.keys()]));
+  const rows = [...names].map((name) => ({ name, values: maps.map((map) => map.get(name) ?? "–") }));
   const differing = rows.filter((row) => new Set(row.values).size > 1);
   const shown = all ? rows : differing;
   return (
