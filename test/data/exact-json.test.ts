@@ -48,3 +48,18 @@ test("a template shows tool definitions and arguments with their digits and the 
   const text = render([{ role: "assistant", content: "", tool_calls: [call] }], tools as never);
   expect(text.split('{"b": 1.0, "10": 9007199254740993, "2": "1.0"}')).toHaveLength(3);
 });
+
+test.each(["<escape>", '<|"|>'])("a template that marks its texts with %s shows numbers without marks", (mark) => {
+  const template = `{%- for message in messages %}{%- for call in message.tool_calls %}{
+    {%- for key, value in call.function.arguments | dictsort -%}
+      {{ key }}:{% if value is string %}{{ '${mark}' + value + '${mark}' }}{% else %}{{ value }}{% endif %},
+    {%- endfor -%} }{% endfor %}{% endfor %}`;
+  const render = createRender(() => template, {});
+  const call = {
+    id: "c1",
+    type: "function" as const,
+    function: { name: "f", arguments: '{"a":1.50,"b":"1.50","c":2}' },
+  };
+  const text = render([{ role: "assistant", content: "", tool_calls: [call] }], null as never);
+  expect(text).toBe(`{a:1.50,b:${mark}1.50${mark},c:2,}`);
+});

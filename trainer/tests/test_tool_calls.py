@@ -92,6 +92,14 @@ def test_ids_are_unlike_and_of_the_form_that_the_template_accepts():
 
 
 def test_a_hostile_answer_takes_no_longer_than_its_length_allows():
+    deep = "<start_function_call>call:f{a:" + "[" * 9000
+    for family, text in (
+        ("functiongemma", "<start_function_call>call:f{a:<escape>" * 600),
+        ("functiongemma", deep),
+        ("pythonic", "[f(a=" + "[" * 9000),
+        ("pythonic", "[f(a=" + "(" * 4000 + ")" * 4000 + ")]"),
+    ):
+        assert read(family, [text]) == (text, [])
     for text in ("<tool_call>" * 3000, '<tool_call>{"a": "' * 60, "<tool_call>" + "[" * 5000, "<" * 20000):
         assert read("hermes", [text]) == (text, [])
 
@@ -105,6 +113,18 @@ def test_a_hostile_answer_takes_no_longer_than_its_length_allows():
         ("<|start_header_id|>{{- '{\"name\": \"' + tool_call.name + '\", ' }}{{- '\"parameters\": ' }}", "llama3_json"),
         ("<|start_header_id|>{{ '<|python_tag|>' }}", "llama3_json"),
         ("functools[{{ call | tojson }}]", "phi4_mini_json"),
+        ("{{- '<|tool_call|>' + (call['function'] | tojson) + '<|/tool_call|>' -}}", "phi4_mini_tags"),
+        ("<|start_of_role|>{{- '<|tool_call|>' + (message['tool_calls'] | tojson) }}", "granite"),
+        ("{{- '<start_function_call>call:' + function['name'] + '{' -}}", "functiongemma"),
+        ("{{- '<|tool_call>call:' + function['name'] + '{' -}}", "gemma4"),
+        ("<start_of_turn>Example Format: [func_name1(params_name1=params_value1...)]{{ tools | tojson }}", "pythonic"),
+        ("<|start_header_id|><|python_tag|> in the format of [func_name1(params_name1=params_value1)]", "pythonic"),
+        ("<start_of_turn>To call a function, respond with ```tool_code\\nf(a=1)\\n```", "tool_code"),
+        ("<tool_call>{function-name}\n<arg_key>{arg-key-1}</arg_key>", None),
+        ("<tool_calls><tool_call>name<tool_sep>{}</tool_call></tool_calls>", None),
+        ("<start_of_turn>{{ message.content }}<end_of_turn>", None),
+        ("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{{ call }}", None),
+        ("<|start|>assistant<|channel|>commentary to=functions.{{ name }}<|message|>", None),
         ("<|im_start|>{{ message.content }}<|im_end|>", None),
         ("", None),
     ],

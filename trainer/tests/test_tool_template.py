@@ -12,6 +12,7 @@ from finetune_trainer.data.rows import read_rows
 from finetune_trainer.data.template import render
 from finetune_trainer.data.tokens import IGNORED
 from finetune_trainer.data.tool_calls.families import family_of_tokenizer
+from finetune_trainer.data.tool_calls.stream import parse
 from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template, use_tool_template, with_template
 from finetune_trainer.model.load import load_tokenizer
 from finetune_trainer.protocol.failures import ModelLoad, TrainingFailed
@@ -71,6 +72,33 @@ def test_numbers_of_definitions_and_calls_keep_their_digits(tokenizer, tmp_path:
     assert render(tokenizer, row["messages"], row["tools"], prompt=False).count(numbers) == 2
     ((_, (found,)),) = Encoder(tokenizer, "completion", {tokenizer.eos_token_id}).encode([row])
     assert found.text.count(numbers) == 2
+
+
+@pytest.mark.parametrize(("family", "mark"), [("functiongemma", "<escape>"), ("gemma4", '<|"|>')])
+def test_templates_of_gemma_show_numbers_that_its_parser_reads_back(tokenizer, family, mark) -> None:
+    opener, closer = {
+        "functiongemma": ("<start_function_call>", "<end_function_call>"),
+        "gemma4": ("<|tool_call>", "<tool_call|>"),
+    }[family]
+    tokenizer.chat_template = (
+        "{% macro write(value) %}{% if value is string %}MARK{{ value }}MARK"
+        "{% elif value is boolean %}{{ 'true' if value else 'false' }}"
+        "{% elif value is mapping %}{"
+        " {%- for k, v in value | dictsort %}{{ ',' if not loop.first }}{{ k }}:{{ write(v) }}"
+        "{%- endfor -%} }{% elif value is sequence %}[{% for v in value %}{{ ',' if not loop.first }}{{ write(v) }}"
+        "{% endfor %}]{% else %}{{ value }}{% endif %}{% endmacro %}"
+        "{% for m in messages %}{% for call in m.tool_calls %}"
+        f"{opener}call:{{{{ call.function.name }}}}{{{{ write(call.function.arguments) }}}}{closer}"
+        "{% endfor %}{% endfor %}"
+    ).replace("MARK", mark)
+    given = '{"a": 1.50, "b": "1.50", "big": 12345678901234567890, "l": [1.0, "x, }"], "n": null, "o": {"t": true}}'
+    call = {**CALL, "function": {"name": "book_seat", "arguments": given}}
+    text = render(tokenizer, [{"role": "assistant", "content": "", "tool_calls": [call]}], None, prompt=False)
+    assert "a:1.50," in text and "\x7f" not in text
+    found = family_of_tokenizer(tokenizer)
+    assert found.parser == family
+    (read,) = parse(found, text)[1]
+    assert (read.name, read.arguments) == ("book_seat", given)
 
 
 REASONED = [

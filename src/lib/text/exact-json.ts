@@ -143,7 +143,8 @@ export const isMarked = (value: object): boolean => SOURCE in value;
 
 /** A control character that JSON writes as it is. It stands around the digits of fenced numbers. */
 const FENCE = "\x7f";
-const FENCED = /"\x7f([-+.\deE]+)\x7f"|\x7f([-+.\deE]+)\x7f|\x7fk(?=\d)/g;
+/** With the quotation marks of JSON, FunctionGemma and Gemma 4, which templates write around texts. */
+const FENCED = /("|<escape>|<\|"\|>|)\x7f([-+.\deE]+)\x7f\1|\x7fk(?=\d)/g;
 
 function fence(value: unknown, digits: string | undefined): unknown {
   if (typeof value === "number") return digits && digits !== String(value) ? FENCE + digits + FENCE : value;
@@ -162,4 +163,4 @@ export const fenced = <T>(value: T): T => fence(value, undefined) as T;
 
 /** The text that such code wrote of `fenced` values, with the digits and keys as they were. */
 export const unfenced = (text: string): string =>
-  text.includes(FENCE) ? text.replace(FENCED, (_, quoted?: string, plain?: string) => quoted ?? plain ?? "") : text;
+  text.includes(FENCE) ? text.replace(FENCED, (_, __, digits?: string) => digits ?? "") : text;

@@ -8,7 +8,9 @@ from typing import Any
 
 FENCE = "\x7f"
 """Stands around the digits of a number in what a template renders. JSON writes it as it is."""
-FENCED = re.compile(r'"\x7f([-+.\deE]+)\x7f"|\x7f([-+.\deE]+)\x7f')
+QUOTES = ('"', "<escape>", '<|"|>')
+"""What templates write around strings: JSON, FunctionGemma and Gemma 4."""
+FENCED = re.compile(rf"({'|'.join(map(re.escape, QUOTES))}|)\x7f([-+.\deE]+)\x7f\1")
 
 
 class Digits(float):
@@ -43,7 +45,7 @@ def fenced(value: Any) -> Any:
 
 def unfenced(text: str) -> str:
     """What a template rendered of `fenced` values, with the digits as they were."""
-    return FENCED.sub(lambda found: found[1] or found[2], text) if FENCE in text else text
+    return FENCED.sub(lambda found: found[2], text) if FENCE in text else text
 
 
 def dumps(value: Any) -> bytes:

@@ -54,7 +54,7 @@ def _template_arguments(base: Path, adapters: dict[str, Path]) -> list[str]:
     family = family_of_files(directory)
     return [
         *(("--chat-template", str(directory / TEMPLATE_FILE)) if template is not None else ()),
-        *(("--enable-auto-tool-choice", "--tool-call-parser", family.parser) if family else ()),
+        *(("--enable-auto-tool-choice", "--tool-call-parser", family.parser) if family and family.vllm else ()),
     ]
 
 

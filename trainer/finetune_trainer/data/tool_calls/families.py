@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from .family import Family
+from .gemma import FUNCTION_GEMMA, GEMMA_4
 from .hermes import HERMES
 from .llama import LLAMA
 from .mistral import MISTRAL
-from .phi import PHI
+from .phi import GRANITE, PHI, PHI_TAGS
+from .pythonic import PYTHONIC, TOOL_CODE
 from .qwen_coder import QWEN_CODER
 
 # The first that recognizes a template is its family.
-FAMILIES = (QWEN_CODER, HERMES, MISTRAL, PHI, LLAMA)
+_JSON = (HERMES, MISTRAL, PHI, PHI_TAGS, GRANITE)
+FAMILIES = (QWEN_CODER, *_JSON, FUNCTION_GEMMA, GEMMA_4, TOOL_CODE, PYTHONIC, LLAMA)
 
 
 def family_of(template: str) -> Family | None:

@@ -32,7 +32,7 @@ class Family:
     `first` are openers that count only where an answer begins and after a call; `filler` is what may be between calls.
     """
 
-    parser: str  # vLLM's name of the same parser
+    parser: str  # vLLM's name of the same parser, where vLLM has one
     read: Callable[[str, list[Any]], Reader]
     openers: tuple[str, ...]
     recognizes: Callable[[str], bool]  # whether a chat template's text is of this family
@@ -41,3 +41,4 @@ class Family:
     filler: str = BLANK
     form: Form | None = None  # None when calls cannot be forced
     new_id: Callable[[], str] = _call_id
+    vllm: bool = True  # whether vLLM has the parser

@@ -1,4 +1,6 @@
-"""Phi-4 mini: `functools[{"name": …, "arguments": {…}}]`, or the same between `<|tool_call|>` and its end."""
+"""Phi-4 mini: `functools[{"name": …, "arguments": {…}}]`, or the same between `<|tool_call|>` and its end; and Granite,
+whose lists have no end mark.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,36 @@ from typing import Any
 from .family import Family, Form
 from .reading import Reader, read_calls
 
-TAG, TAG_END = "<|tool_call|>", "<|/tool_call|>"
-FORM = Form('{"name": "NAME", "arguments": ', "}", ", ", "functools[", "]")
+FUNCTOOLS, TAG, TAG_END = "functools[", "<|tool_call|>", "<|/tool_call|>"
+BEFORE, AFTER, BETWEEN = '{"name": "NAME", "arguments": ', "}", ", "
 
 
 def _read(opener: str, tools: list[Any]) -> Reader:
     return read_calls(TAG_END) if opener == TAG else read_calls(first="[")
 
 
-def _recognizes(template: str) -> bool:
-    return TAG in template or "functools[" in template
-
-
-PHI = Family("phi4_mini_json", _read, ("functools[", TAG), _recognizes, (TAG, TAG_END), form=FORM)
+PHI = Family(
+    "phi4_mini_json",
+    _read,
+    (FUNCTOOLS, TAG),
+    lambda template: FUNCTOOLS in template,
+    (TAG, TAG_END),
+    form=Form(BEFORE, AFTER, BETWEEN, FUNCTOOLS, "]"),
+)
+PHI_TAGS = Family(
+    "phi4_mini_tags",
+    _read,
+    (TAG,),
+    lambda template: TAG in template and TAG_END in template,
+    (TAG, TAG_END),
+    form=Form(BEFORE, AFTER, BETWEEN, f"{TAG}[", f"]{TAG_END}"),
+    vllm=False,
+)
+GRANITE = Family(
+    "granite",
+    lambda opener, tools: read_calls(),
+    (TAG,),
+    lambda template: TAG in template,
+    (TAG,),
+    form=Form(BEFORE, AFTER, BETWEEN, f"{TAG}[", "]"),
+)

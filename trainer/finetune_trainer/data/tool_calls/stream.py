@@ -78,7 +78,7 @@ class ToolCallStream:
     def _read_text(self, char: str) -> None:
         self._held += char
         openers = self._family.openers + (self._family.first if self._fresh else ())
-        while True:
+        while self._held:
             rest = self._held.lstrip(self._family.filler if self.calls and self._fresh else None)
             if rest in openers:
                 # The blanks before it are content after all if it turns out not to be a call.
