@@ -24,6 +24,7 @@ import { queuePages } from "../views/pages/queue/routes.tsx";
 import { settingsPages } from "../views/pages/settings/routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
+import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
@@ -315,6 +316,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
   const stops: (() => void | Promise<void>)[] = [
     startWalWatch(ctx),
     () => flushKeyUse(ctx),
+    () => flushRefusals(ctx),
     () => flushUsage(ctx),
     startDatasets(ctx),
     startImports(ctx),

@@ -55,6 +55,13 @@ export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
   };
 }
 
+/** Where a request came from. */
+export interface Source {
+  /** Client address; `local` over a Unix socket and in process. */
+  address: string;
+  userAgent: string;
+}
+
 /** The user or program that acts. `org` is the organization whose rows it reads and writes. */
 export interface Actor {
   userId: string;
@@ -64,6 +71,8 @@ export interface Actor {
   via: "session" | "key" | "cli" | "system";
   keyId: string | null;
   email: string | null;
+  /** Where the request came from; absent for work of the server. */
+  source?: Source;
 }
 
 /** The server itself, acting for `org` (or for the installation when empty). */

@@ -8,6 +8,7 @@ import { AppError, ERROR_TABLE, errorBody } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { tooDeep } from "../lib/text/json.ts";
 import { pathOf } from "./address.ts";
+import { noteRefused } from "./refusals.ts";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
 
@@ -62,8 +63,7 @@ type ErrorPage = (
   body: unknown,
 ) => Response;
 
-function errorResponse(ctx: Ctx, request: Request, thrown: unknown, requestId: string, page: ErrorPage): Response {
-  const error = toAppError(thrown);
+function errorResponse(ctx: Ctx, request: Request, error: AppError, requestId: string, page: ErrorPage): Response {
   const { status } = ERROR_TABLE[error.kind];
   if (status >= 500)
     ctx.log("error", error.message, { request_id: requestId, code: error.code, cause: error.cause ?? error });
@@ -80,5 +80,7 @@ export const errors = (ctx: Ctx, page: ErrorPage) =>
   new Elysia({ name: "errors", seed: ctx.installation }).onError({ as: "global" }, ({ error, request, set }) => {
     const state = requestState(request);
     if (state) set.headers["openai-processing-ms"] = String(Math.round(ctx.clock.monotonic() - state.startedAt));
-    return errorResponse(ctx, request, error, state?.id ?? newId("request"), page);
+    const answered = toAppError(error);
+    noteRefused(ctx, request, answered);
+    return errorResponse(ctx, request, answered, state?.id ?? newId("request"), page);
   });

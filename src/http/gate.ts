@@ -13,6 +13,7 @@ import { hostOf, pathOf } from "./address.ts";
 import { checkBody, readWhole } from "./body.ts";
 import { crossOrigin } from "./cors.ts";
 import { rateLimiter, shortDuration } from "./limits.ts";
+import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
 import { checkAccess } from "./session.ts";
@@ -23,14 +24,16 @@ export const gate = (ctx: Ctx) => {
   const limiter = rateLimiter(ctx.config.requests_per_minute);
   const secure = isHttps(ctx);
   const crossOriginOf = crossOrigin(ctx.config);
+  const addressOf = peerReader(ctx.config);
 
   return new Elysia({ name: "gate", seed: ctx.installation })
-    .onRequest(async ({ request, set }) => {
+    .onRequest(async ({ request, set, server }) => {
       const { method } = request;
       const path = pathOf(request.url);
       const access = accessOf(method, path);
       const startedAt = ctx.clock.monotonic();
-      const state: RequestState = { id: newId("request"), startedAt, actor: null, access, secure };
+      const source = { address: addressOf(server, request), userAgent: request.headers.get("user-agent") ?? "" };
+      const state: RequestState = { id: newId("request"), startedAt, source, actor: null, access, secure };
       setRequestState(request, state);
       Object.assign(set.headers, headers);
       set.headers["x-request-id"] = state.id;
@@ -46,7 +49,10 @@ export const gate = (ctx: Ctx) => {
         if (!isSafeMethod(method) && !withKey && !cross && !isOwnOrigin(request.headers, host, ctx.config))
           throw foreignOrigin();
         // A cookie never counts on a page of another site.
-        if (!path.startsWith("/assets/") && (withKey || !cross)) state.actor = await resolveActor(ctx, request);
+        if (!path.startsWith("/assets/") && (withKey || !cross)) {
+          const actor = await resolveActor(ctx, request);
+          state.actor = actor && { ...actor, source };
+        }
         checkAccess(access, state.actor);
       }
       if (limiter && state.actor?.keyId) {

@@ -1,5 +1,6 @@
 /** What the gate found out about a request, kept on the request for the plugins that run later. */
-import type { Actor } from "../ctx.ts";
+import type { Client } from "../accounts/auth/sign-in.ts";
+import type { Actor, Source } from "../ctx.ts";
 import type { Access } from "./access.ts";
 
 export interface RequestState {
@@ -8,6 +9,7 @@ export interface RequestState {
   startedAt: number;
   /** Who sent it; null = no valid credentials, or a trainer's request or an asset, which are not looked up. */
   actor: Actor | null;
+  source: Source;
   /** The access the gate checked; a route that needs another one refuses the request. */
   access: Access;
   /** Browsers reach this server over https: its cookies say so. */
@@ -23,4 +25,10 @@ export function setRequestState(request: Marked, state: RequestState): void {
 
 export function requestState(request: Marked): RequestState | undefined {
   return request[STATE];
+}
+
+/** The browser of a request, for signing in. */
+export function clientOf(request: Request): Client {
+  const source = requestState(request)?.source ?? { address: "local", userAgent: "" };
+  return { ...source, cookies: request.headers.get("cookie") };
 }

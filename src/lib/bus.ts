@@ -4,7 +4,7 @@
  */
 
 /** What the owner of an account is notified of, whoever did it. */
-type SecurityKind =
+export type SecurityKind =
   | "sign_in.new_device"
   | "sign_in.new_network"
   | "password.changed"
@@ -13,10 +13,16 @@ type SecurityKind =
   | "two_factor.removed"
   | "key.created"
   | "role.changed"
-  | "account.suspended";
+  | "account.suspended"
+  | "account.locked"
+  | "two_factor.reset"
+  | "two_factor.new_codes"
+  | "two_factor.code_used"
+  | "passkey.added"
+  | "passkey.removed";
 
 /** Something about the security of one account. */
-interface SecurityEvent {
+export interface SecurityEvent {
   org: string;
   /** Owner of the account. */
   userId: string;

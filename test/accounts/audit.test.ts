@@ -1,8 +1,8 @@
 /** The audit log: a row with every change, none without one, and a chain that shows every later change. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { sql } from "drizzle-orm";
+import { noteRefusal } from "../../src/accounts/audit/refusals.ts";
 import { audit, verifyAudit } from "../../src/accounts/audit/service.ts";
-import { noteFailure } from "../../src/accounts/auth/failures.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 
 let app: TestApp;
@@ -107,8 +107,8 @@ test("sign-ins that failed and sign-outs are recorded, without what was typed in
   await signIn("my secret password", "not-the-password");
   const failed = await named("?action=session.fail");
   expect(failed.map((row) => row.detail)).toEqual([
-    { address: "local", reason: "unknown" },
-    { address: "local", reason: "password", email: app.emails.member },
+    { address: "local", user_agent: "", reason: "unknown" },
+    { address: "local", user_agent: "", reason: "password", email: app.emails.member },
   ]);
   expect(failed[1]?.target).toBe(app.users.member);
 
@@ -118,14 +118,14 @@ test("sign-ins that failed and sign-outs are recorded, without what was typed in
 });
 
 test("failed sign-ins cannot flood the log: 100 entries in 15 minutes, then a count", async () => {
-  const failure = (n: number) => ({
-    email: `nobody${n}@example.test`,
-    address: `10.0.0.${n}`,
-    userId: null,
-    org: null,
-    reason: "unknown" as const,
-  });
-  for (let n = 0; n < 130; n++) await noteFailure(app.ctx, failure(n));
+  for (let n = 0; n < 130; n++)
+    await noteRefusal(app.ctx, {
+      action: "session.fail",
+      account: null,
+      target: "none",
+      source: { address: `10.0.0.${n}`, userAgent: "flood" },
+      reason: "unknown",
+    });
   const count = await app.ctx.db.all<{ n: number }>(
     sql`SELECT count(*) AS n FROM audit_log WHERE action = 'session.fail'`,
   );

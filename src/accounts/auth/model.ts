@@ -16,6 +16,9 @@ export const Email = v.pipe(
   v.email("must be an e-mail address"),
 );
 
+/** The text when it is an e-mail address; null for anything else, such as a password in the wrong field. */
+export const addressOf = (text: string): string | null => (v.is(Email, text) ? text : null);
+
 export const CreateKey = v.strictObject({
   name: Name,
   /** Days until the key stops working; null = never. */

@@ -8,6 +8,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { actorOfKey, forgetKeys } from "../keys/cache.ts";
+import { announceSecurity } from "./events.ts";
 import { checkPassword, hashPassword } from "./passwords.ts";
 import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
 
@@ -31,19 +32,21 @@ export interface KeyRow {
 /** True when a request has an API key, in either header. */
 export const sendsKey = ({ headers }: Request) => headers.has("authorization") || headers.has("api-key");
 
+/** The API key as sent, also when it is wrong; null for another kind of header. Azure's clients send `api-key`. */
+export function sentKey({ headers }: Request): string | null {
+  const authorization = headers.get("authorization");
+  if (authorization === null) return headers.get("api-key");
+  return /^bearer +(\S+)$/i.exec(authorization)?.[1] ?? null;
+}
+
 /**
  * The actor behind a request, or null without valid credentials. A key takes precedence over a cookie: a request with a
- * wrong key has no actor, even with a valid cookie. Azure's OpenAI clients send the key as `api-key`.
+ * wrong key has no actor, even with a valid cookie.
  */
 export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | null> {
-  const authorization = request.headers.get("authorization");
-  const azure = request.headers.get("api-key");
-  if (authorization === null && azure !== null) return actorOfKey(ctx, azure);
-  if (authorization !== null) {
-    const match = /^bearer +(\S+)$/i.exec(authorization);
-    return match?.[1] ? actorOfKey(ctx, match[1]) : null;
-  }
-  return actorOfCookie(ctx, request);
+  if (!sendsKey(request)) return actorOfCookie(ctx, request);
+  const key = sentKey(request);
+  return key === null ? null : actorOfKey(ctx, key);
 }
 
 /**
@@ -98,6 +101,7 @@ export async function createKey(
     const { hash: _, ...shown } = values;
     return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
   });
+  announceSecurity(ctx, row, "key.created", actor.source, input.name);
   return { id, key, row };
 }
 
@@ -277,11 +281,23 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
 
 /**
  * Sets a password and ends the user's sessions. Administrators may set the password of any user.
+ * @param keep token of a session that stays
  * @throws AppError `weak_password`
  */
-export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: string): Promise<void> {
+export async function setPassword(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  password: string,
+  keep: string | null = null,
+): Promise<void> {
   if (actor.userId !== id) requireAdmin(actor);
-  const [found] = await ctx.db.select().from(user).where(eq(user.id, id)).limit(1);
+  const [found] = await ctx.db
+    .select({ email: user.email, org: member.organizationId })
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(eq(user.id, id))
+    .limit(1);
   if (!found) throw notFound("user", id);
   checkPassword(password, found.email);
   const hash = await hashPassword(ctx, password);
@@ -290,10 +306,11 @@ export async function setPassword(ctx: Ctx, actor: Actor, id: string, password: 
       .update(account)
       .set({ password: hash, updatedAt: new Date(ctx.clock.now()) })
       .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
-    await endSessions(tx, id);
+    await endSessions(tx, id, keep);
     await audit(tx, ctx, actor, "user.password", id);
   });
   forgetKeys(ctx);
   forgetSessions(ctx);
   ctx.bus.emit("session.ended", { userId: id });
+  announceSecurity(ctx, { userId: id, org: found.org ?? "" }, "password.changed", actor.source);
 }

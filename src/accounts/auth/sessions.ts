@@ -1,16 +1,12 @@
-/** Browser sessions: signing in and out through better-auth, and the actor behind a signed cookie. */
+/** Browser sessions: the actor behind a signed cookie, and signing out. */
 import { timingSafeEqual } from "node:crypto";
-import { and, eq, gt } from "drizzle-orm";
+import { and, eq, gt, ne } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { member, session, user } from "../../db/schema/auth.ts";
-import { AppError } from "../../errors.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 import { audit } from "../audit/service.ts";
-import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
-import { noteFailure } from "./failures.ts";
-import { verifyNothing } from "./passwords.ts";
-import { attempt } from "./throttle.ts";
+import { isHttps, sessionCookie } from "./better.ts";
 
 interface Cached {
   actor: Actor | null;
@@ -126,76 +122,14 @@ export async function actorOfCookie(ctx: Ctx, request: Request): Promise<Actor |
   return found?.actor ?? null;
 }
 
-/** The same message for an unknown address, a wrong password and a disabled account. */
-const wrong = () =>
-  new AppError("unauthenticated", "wrong_credentials", "The e-mail address or the password is wrong.", {
-    param: "password",
-  });
-
-/**
- * Signs a person in.
- * @param input.address client address, for throttling
- * @returns `Set-Cookie` values for the browser
- * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
- */
-export async function signIn(
-  ctx: Ctx,
-  input: { email: string; password: string; address: string; userAgent: string },
-): Promise<string[]> {
-  const email = input.email.trim().toLowerCase();
-  const throttle = attempt(ctx, email, input.address);
-  const [account] = await ctx.db
-    .select({ id: user.id, banned: user.banned, org: member.organizationId })
-    .from(user)
-    .leftJoin(member, eq(member.userId, user.id))
-    .where(eq(user.email, email))
-    .limit(1);
-  const failed = { email, address: input.address, userId: account?.id ?? null, org: account?.org ?? null };
-  if (!account || account.banned) {
-    await verifyNothing(ctx, input.password);
-    await noteFailure(ctx, { ...failed, reason: account ? "disabled" : "unknown" });
-    throw wrong();
-  }
-  const auth = await betterAuthOf(ctx);
-  let cookies: string[];
-  try {
-    const answer = await auth.api.signInEmail({
-      body: { email, password: input.password, rememberMe: true },
-      headers: new Headers({ "user-agent": input.userAgent.slice(0, 200), "x-forwarded-for": input.address }),
-      returnHeaders: true,
-    });
-    cookies = answer.headers.getSetCookie();
-  } catch (error) {
-    if (error instanceof AppError) throw error;
-    // better-auth's refusals have a status; anything else is an internal error.
-    const status = (error as { statusCode?: unknown }).statusCode;
-    if (typeof status !== "number" || status >= 500) throw error;
-    await noteFailure(ctx, { ...failed, reason: "password" });
-    throw wrong();
-  }
-  throttle.success();
-  const actor: Actor = {
-    userId: account.id,
-    org: account.org ?? "",
-    role: "member",
-    via: "session",
-    keyId: null,
-    email,
-  };
-  await ctx.write(async (tx) => {
-    await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
-    await audit(tx, ctx, actor, "session.create", account.id, { address: input.address });
-  });
-  return cookies;
-}
-
 /** Ends the session of a request's cookie. @returns `Set-Cookie` values that clear the cookie */
 export async function signOut(ctx: Ctx, request: Request, actor: Actor): Promise<string[]> {
   const token = sessionToken(ctx, request);
   if (token) {
     const ended = await ctx.write(async (tx) => {
       const [row] = await tx.delete(session).where(eq(session.token, token)).returning();
-      if (row) await audit(tx, ctx, { ...actor, userId: row.userId }, "session.end", row.userId);
+      if (row)
+        await audit(tx, ctx, { ...actor, userId: row.userId }, "session.end", row.userId, { address: row.ipAddress });
       return row;
     });
     forgetSessions(ctx);
@@ -204,7 +138,11 @@ export async function signOut(ctx: Ctx, request: Request, actor: Actor): Promise
   return [writeCookie(sessionCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 })];
 }
 
-/** Ends every session of a user, in the caller's transaction; call `forgetSessions` afterwards. */
-export async function endSessions(tx: Parameters<Parameters<Ctx["write"]>[0]>[0], userId: string): Promise<void> {
-  await tx.delete(session).where(eq(session.userId, userId));
+/** Ends every session of a user but `keep`, in the caller's transaction; call `forgetSessions` afterwards. */
+export async function endSessions(
+  tx: Parameters<Parameters<Ctx["write"]>[0]>[0],
+  userId: string,
+  keep: string | null = null,
+): Promise<void> {
+  await tx.delete(session).where(and(eq(session.userId, userId), keep === null ? undefined : ne(session.token, keep)));
 }

@@ -1,64 +1,101 @@
 /**
- * Limits password guessing: counts failed attempts of an account, of an address, and of the two together within 15
- * minutes.
+ * Limits guessing: counts failed attempts in the database, so that a restart does not reset them. There is no limit for
+ * an account alone: strangers could keep its owner out.
  */
-import { type Ctx, perContext } from "../../ctx.ts";
+import { inArray, lte, sql } from "drizzle-orm";
+import type { Ctx } from "../../ctx.ts";
+import { failedAttempt } from "../../db/schema/sign-in.ts";
 import { AppError } from "../../errors.ts";
-import { type Lru, lruOf } from "../../lib/lru.ts";
+import { networkOf } from "../../lib/net/network.ts";
 
 const WINDOW_MS = 15 * 60_000;
 /**
- * The pair has a strict limit. The account has a lenient one, so that a stranger cannot easily lock out its owner. An
- * address may belong to a whole office.
+ * Failures within a window. `pair` is an account from one network, `device` an account in a browser that has signed in
+ * before: its owner behind a shared address. A network may belong to a whole office.
  */
-const LIMITS = { pair: 8, account: 50, address: 100 } as const;
-const REMEMBERED = 20_000;
+const LIMITS = { pair: 8, device: 8, network: 100 } as const;
 
-interface Count {
-  failures: number;
-  until: number;
+interface Attempt {
+  /** Takes the count back after a correct answer, and forgets the failures of the account here. */
+  success(): Promise<void>;
+  /** Takes the count back when nothing was checked, as when the server is overloaded. */
+  undo(): Promise<void>;
+  /** This failure reached a limit: the next attempt is refused. */
+  readonly last: boolean;
 }
-const countsOf = perContext((): Lru<Count> => lruOf(REMEMBERED));
 
-function keysOf(account: string, address: string): [string, number][] {
+interface Who {
+  /** What is guessed: an address, or `code` and a user id. */
+  account: string;
+  address: string;
+  /** Id of a browser that is known to the account; its failures count apart. */
+  device?: string | null;
+}
+
+function bucketsOf({ account, address, device }: Who): [keyof typeof LIMITS, string][] {
+  if (device) return [["device", `${device} ${account}`]];
+  const network = networkOf(address);
   return [
-    [`pair ${address} ${account}`, LIMITS.pair],
-    [`account ${account}`, LIMITS.account],
-    [`address ${address}`, LIMITS.address],
+    ["pair", `${network} ${account}`],
+    ["network", network],
   ];
 }
 
+const keyOf = (ctx: Ctx, kind: string, text: string) =>
+  new Bun.CryptoHasher("sha256", ctx.secret).update(`attempt ${kind} ${text}`).digest("base64url");
+
+function tooMany(untilMs: number): AppError {
+  const seconds = Math.ceil(untilMs / 1000);
+  return new AppError(
+    "rate_limited",
+    "too_many_attempts",
+    `Too many failed attempts. Try again in ${Math.ceil(seconds / 60)} minutes.`,
+    { retryAfterS: seconds },
+  );
+}
+
 /**
- * Counts an attempt as failed before the password is checked, so that parallel guesses count too; `success` undoes it.
+ * Counts an attempt as failed before it is checked, so that parallel guesses count too; `success` undoes it.
  * @throws AppError `too_many_attempts`
  */
-export function attempt(ctx: Ctx, account: string, address: string): { success(): void } {
-  const table = countsOf(ctx);
+export async function attempt(ctx: Ctx, who: Who): Promise<Attempt> {
+  const buckets = bucketsOf(who).map(([kind, text]) => ({ kind, limit: LIMITS[kind], key: keyOf(ctx, kind, text) }));
+  const keys = buckets.map((each) => each.key);
   const now = ctx.clock.now();
-  const entries = keysOf(account, address).map(([key, limit]) => {
-    const found = table.get(key);
-    return { key, limit, count: found && found.until > now ? found : { failures: 0, until: now + WINDOW_MS } };
-  });
-  const full = entries.find((entry) => entry.count.failures >= entry.limit);
-  if (full) {
-    const seconds = Math.ceil((full.count.until - now) / 1000);
-    throw new AppError(
-      "rate_limited",
-      "too_many_attempts",
-      `Too many failed attempts. Try again in ${Math.ceil(seconds / 60)} minutes.`,
-      { retryAfterS: seconds },
-    );
-  }
-  for (const { key, count } of entries) {
-    count.failures++;
-    table.set(key, count);
-  }
+  const last = await ctx.write(
+    async (tx) => {
+      await tx.delete(failedAttempt).where(lte(failedAttempt.until, now));
+      const rows = await tx.select().from(failedAttempt).where(inArray(failedAttempt.key, keys));
+      const failuresOf = (key: string) => rows.find((row) => row.key === key)?.failures ?? 0;
+      const full = buckets.find((each) => failuresOf(each.key) >= each.limit);
+      if (full) throw tooMany((rows.find((row) => row.key === full.key)?.until ?? now) - now);
+      await tx
+        .insert(failedAttempt)
+        .values(keys.map((key) => ({ key, failures: 1, until: now + WINDOW_MS })))
+        .onConflictDoUpdate({ target: failedAttempt.key, set: { failures: sql`${failedAttempt.failures} + 1` } });
+      return buckets.some((each) => failuresOf(each.key) + 1 >= each.limit);
+    },
+    { relaxed: true },
+  );
+  const takeBack = (tx: Parameters<Parameters<Ctx["write"]>[0]>[0], which: string[]) =>
+    tx
+      .update(failedAttempt)
+      .set({ failures: sql`max(0, ${failedAttempt.failures} - 1)` })
+      .where(inArray(failedAttempt.key, which));
   return {
-    success() {
-      for (const { key, count } of entries) {
-        count.failures--;
-        if (key.startsWith("pair ")) table.delete(key);
-      }
+    last,
+    async success() {
+      const [own = "", ...shared] = keys;
+      await ctx.write(
+        async (tx) => {
+          await tx.delete(failedAttempt).where(inArray(failedAttempt.key, [own]));
+          if (shared.length > 0) await takeBack(tx, shared);
+        },
+        { relaxed: true },
+      );
+    },
+    async undo() {
+      await ctx.write((tx) => takeBack(tx, keys), { relaxed: true });
     },
   };
 }

@@ -3,7 +3,8 @@ import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
 import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
-import { signIn, signOut } from "../../../src/accounts/auth/sessions.ts";
+import { signOut } from "../../../src/accounts/auth/sessions.ts";
+import { signIn } from "../../../src/accounts/auth/sign-in.ts";
 import {
   acceptInvitation,
   checkSetupToken,
@@ -15,7 +16,7 @@ import {
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
-import { peerReader } from "../../../src/http/peer.ts";
+import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { LoginPage } from "./login.tsx";
@@ -34,12 +35,6 @@ const TokenQuery = v.object({ token: field(200) });
 const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
 type LoginForm = v.InferOutput<typeof LoginForm>;
 type AccountForm = v.InferOutput<typeof AccountForm>;
-
-/** Who a new session is for: the browser and its address. */
-interface Client {
-  request: Request;
-  address: string;
-}
 
 /** Adds cookies to an answer, each as a `Set-Cookie` header of its own. */
 function withCookies(answer: Response, cookies: string[]): Response {
@@ -60,9 +55,8 @@ function showAgain(ctx: Ctx, request: Request, error: unknown, page: (message: s
 }
 
 /** Signs in and continues at `next`. */
-async function enter(ctx: Ctx, { request, address }: Client, email: string, password: string, next: string) {
-  const userAgent = request.headers.get("user-agent") ?? "";
-  const cookies = await signIn(ctx, { email, password, address, userAgent });
+async function enter(ctx: Ctx, request: Request, email: string, password: string, next: string) {
+  const cookies = await signIn(ctx, { email, password, client: clientOf(request) });
   return withCookies(redirect(request, next), cookies);
 }
 
@@ -73,12 +67,12 @@ function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutpu
   return show(ctx, request, <LoginPage next={next} ended={ended} openSignUp={ctx.config.open_sign_up} />);
 }
 
-async function login(ctx: Ctx, client: Client, body: LoginForm): Promise<Response> {
+async function login(ctx: Ctx, request: Request, body: LoginForm): Promise<Response> {
   const next = safePath(body.next);
   try {
-    return await enter(ctx, client, body.email, body.password, next);
+    return await enter(ctx, request, body.email, body.password, next);
   } catch (error) {
-    return showAgain(ctx, client.request, error, (message) => (
+    return showAgain(ctx, request, error, (message) => (
       <LoginPage next={next} error={message} email={body.email} openSignUp={ctx.config.open_sign_up} />
     ));
   }
@@ -97,12 +91,12 @@ async function setupPage(ctx: Ctx, request: Request, token: string): Promise<Res
   return show(ctx, request, <SetupPage token={token} />);
 }
 
-async function setup(ctx: Ctx, client: Client, body: AccountForm): Promise<Response> {
+async function setup(ctx: Ctx, request: Request, body: AccountForm): Promise<Response> {
   try {
     await completeSetup(ctx, body);
-    return await enter(ctx, client, body.email, body.password, "/");
+    return await enter(ctx, request, body.email, body.password, "/");
   } catch (error) {
-    return showAgain(ctx, client.request, error, (message) => (
+    return showAgain(ctx, request, error, (message) => (
       <SetupPage token={body.token} email={body.email} name={body.name} error={message} />
     ));
   }
@@ -114,15 +108,15 @@ async function invitePage(ctx: Ctx, request: Request, token: string): Promise<Re
   return show(ctx, request, <InvitePage token={token} email={email} organization={orgName} />);
 }
 
-async function acceptInvite(ctx: Ctx, client: Client, body: AccountForm): Promise<Response> {
+async function acceptInvite(ctx: Ctx, request: Request, body: AccountForm): Promise<Response> {
   try {
     const open = !body.token && ctx.config.open_sign_up;
     const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
-    return await enter(ctx, client, email, body.password, "/");
+    return await enter(ctx, request, email, body.password, "/");
   } catch (error) {
     const invited = body.token ? await findInvitation(ctx, body.token).catch(() => null) : null;
     const organization = invited?.orgName ?? (body.token ? "your organization" : null);
-    return showAgain(ctx, client.request, error, (message) => (
+    return showAgain(ctx, request, error, (message) => (
       <InvitePage organization={organization} token={body.token} email={body.email} name={body.name} error={message} />
     ));
   }
@@ -133,36 +127,27 @@ async function resetPage(ctx: Ctx, request: Request, token: string): Promise<Res
   return show(ctx, request, <ResetPage token={token} email={email} />);
 }
 
-async function reset(ctx: Ctx, client: Client, { token, password }: v.InferOutput<typeof ResetForm>) {
+async function reset(ctx: Ctx, request: Request, { token, password }: v.InferOutput<typeof ResetForm>) {
   const { email } = await findReset(ctx, token);
   try {
     await completeReset(ctx, token, password);
-    return await enter(ctx, client, email, password, "/");
+    return await enter(ctx, request, email, password, "/");
   } catch (error) {
-    return showAgain(ctx, client.request, error, (message) => (
-      <ResetPage token={token} email={email} error={message} />
-    ));
+    return showAgain(ctx, request, error, (message) => <ResetPage token={token} email={email} error={message} />);
   }
 }
 
-export const authPages = (ctx: Ctx) => {
-  const addressOf = peerReader(ctx.config);
-  const client = (request: Request, server: Parameters<typeof addressOf>[0]): Client => ({
-    request,
-    address: addressOf(server, request),
-  });
-
-  return new Elysia({ name: "auth.pages", seed: ctx.installation, detail: { hide: true } })
+export const authPages = (ctx: Ctx) =>
+  new Elysia({ name: "auth.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("/login", ({ request, actor, query }) => loginPage(ctx, request, actor, query), { query: LoginQuery })
-    .post("/login", ({ body, request, server }) => login(ctx, client(request, server), body), { body: LoginForm })
+    .post("/login", ({ body, request }) => login(ctx, request, body), { body: LoginForm })
     .post("/logout", ({ request, actor }) => logout(ctx, request, actor))
     .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })
-    .post("/setup", ({ body, request, server }) => setup(ctx, client(request, server), body), { body: AccountForm })
+    .post("/setup", ({ body, request }) => setup(ctx, request, body), { body: AccountForm })
     .get("/reset", ({ request, query }) => resetPage(ctx, request, query.token), { query: TokenQuery })
-    .post("/reset", ({ body, request, server }) => reset(ctx, client(request, server), body), { body: ResetForm })
+    .post("/reset", ({ body, request }) => reset(ctx, request, body), { body: ResetForm })
     .get("/invite", ({ request, query }) => invitePage(ctx, request, query.token), { query: TokenQuery })
-    .post("/invite", ({ body, request, server }) => acceptInvite(ctx, client(request, server), body), {
+    .post("/invite", ({ body, request }) => acceptInvite(ctx, request, body), {
       body: AccountForm,
     });
-};

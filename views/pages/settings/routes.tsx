@@ -4,12 +4,13 @@ import * as v from "valibot";
 import { keyView, Name } from "../../../src/accounts/auth/model.ts";
 import { createKey, listKeys, revokeKey, setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
-import { sessionToken, signIn } from "../../../src/accounts/auth/sessions.ts";
+import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
+import { provePassword } from "../../../src/accounts/auth/sign-in.ts";
 import { ownOrganization } from "../../../src/accounts/organizations/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
-import { peerReader } from "../../../src/http/peer.ts";
+import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
@@ -89,29 +90,19 @@ async function signOutOthers(ctx: Ctx, request: Request, actor: Actor) {
   return redirect(request, "/settings", `${plural(ended, "session")} ended.`);
 }
 
-/** Changes the password: the current one is checked by signing in, and the browser gets a new session. */
-async function changePassword(
-  ctx: Ctx,
-  { request, address }: { request: Request; address: string },
-  actor: Actor,
-  body: v.InferOutput<typeof PasswordForm>,
-) {
+/** Changes the password; this browser stays signed in. */
+async function changePassword(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof PasswordForm>) {
   try {
-    const who = { email: actor.email ?? "", address, userAgent: request.headers.get("user-agent") ?? "" };
-    await signIn(ctx, { ...who, password: body.current });
-    await setPassword(ctx, actor, actor.userId, body.password);
-    const cookies = await signIn(ctx, { ...who, password: body.password });
-    const answer = redirect(request, "/settings", "The password is changed. Other sessions have ended.");
-    for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
-    return answer;
+    await provePassword(ctx, actor, body.current, clientOf(request));
+    await setPassword(ctx, actor, actor.userId, body.password, sessionToken(ctx, request));
+    return redirect(request, "/settings", "The password is changed. Other sessions have ended.");
   } catch (error) {
     return showAgain(ctx, request, actor, "password", error);
   }
 }
 
-export const settingsPages = (ctx: Ctx) => {
-  const addressOf = peerReader(ctx.config);
-  return new Elysia({ name: "auth.settings.pages", seed: ctx.installation, detail: { hide: true } })
+export const settingsPages = (ctx: Ctx) =>
+  new Elysia({ name: "auth.settings.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("/settings", ({ request, actor }) => show(ctx, request, actor))
     .post("/settings/keys", ({ request, actor, body }) => addKey(ctx, request, actor, body), { body: KeyForm })
@@ -122,10 +113,6 @@ export const settingsPages = (ctx: Ctx) => {
     .post("/settings/sessions/:id", ({ request, actor, params }) => signOutSession(ctx, request, actor, params.id), {
       params: Id,
     })
-    .post(
-      "/settings/password",
-      ({ request, actor, body, server }) =>
-        changePassword(ctx, { request, address: addressOf(server, request) }, actor, body),
-      { body: PasswordForm },
-    );
-};
+    .post("/settings/password", ({ request, actor, body }) => changePassword(ctx, request, actor, body), {
+      body: PasswordForm,
+    });

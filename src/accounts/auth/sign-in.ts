@@ -1,0 +1,158 @@
+/** Signing in with a password through better-auth: throttled, recorded, and reported when the browser is new. */
+import { and, desc, eq } from "drizzle-orm";
+import type { Actor, Ctx, Source } from "../../ctx.ts";
+import { auditLog } from "../../db/schema/audit.ts";
+import { account as credential, member, user } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { networkOf } from "../../lib/net/network.ts";
+import { noteRefusal } from "../audit/refusals.ts";
+import { audit } from "../audit/service.ts";
+import { betterAuthOf } from "./better.ts";
+import { deviceCookie, knownDevice } from "./devices.ts";
+import { announceSecurity } from "./events.ts";
+import { addressOf } from "./model.ts";
+import { verifyNothing, verifyPassword } from "./passwords.ts";
+import { attempt } from "./throttle.ts";
+
+const REMEMBERED_SIGN_INS = 200;
+
+/** The browser that signs in. */
+export interface Client extends Source {
+  /** Its Cookie header. */
+  cookies: string | null;
+}
+
+interface Account {
+  id: string;
+  org: string;
+  email: string;
+  banned: boolean;
+}
+
+/** The same message for an unknown address, a wrong password and a disabled account. */
+const wrong = () =>
+  new AppError("unauthenticated", "wrong_credentials", "The e-mail address or the password is wrong.", {
+    param: "password",
+  });
+
+async function find(ctx: Ctx, email: string): Promise<Account | null> {
+  const [row] = await ctx.db
+    .select({ id: user.id, email: user.email, banned: user.banned, org: member.organizationId })
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(eq(user.email, email))
+    .limit(1);
+  return row ? { ...row, org: row.org ?? "" } : null;
+}
+
+/** better-auth's refusals have a status below 500; anything else is an internal error. */
+function isRefusal(error: unknown): boolean {
+  const status = (error as { statusCode?: unknown }).statusCode;
+  return typeof status === "number" && status < 500;
+}
+
+/**
+ * Signs a person in.
+ * @returns `Set-Cookie` values for the browser
+ * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
+ */
+export async function signIn(ctx: Ctx, input: { email: string; password: string; client: Client }): Promise<string[]> {
+  const { password, client } = input;
+  const email = input.email.trim().toLowerCase();
+  const found = await find(ctx, email);
+  const device = found && knownDevice(ctx, client.cookies, found.id);
+  const refusal = {
+    account: found && { userId: found.id, org: found.org },
+    target: found?.id ?? "none",
+    source: client,
+    detail: addressOf(email) ? { email } : {},
+  };
+  const tries = await attempt(ctx, { account: email, address: client.address, device }).catch(async (error) => {
+    await noteRefusal(ctx, { ...refusal, action: "session.lock", reason: "too_many_attempts" });
+    throw error;
+  });
+  const fail = async (reason: "unknown" | "disabled" | "password") => {
+    await noteRefusal(ctx, { ...refusal, action: "session.fail", reason });
+    if (tries.last && refusal.account) announceSecurity(ctx, refusal.account, "account.locked", client);
+    return wrong();
+  };
+  try {
+    if (!found || found.banned) {
+      await verifyNothing(ctx, password);
+      throw await fail(found ? "disabled" : "unknown");
+    }
+    const auth = await betterAuthOf(ctx);
+    const answer = await auth.api
+      .signInEmail({
+        body: { email, password, rememberMe: true },
+        headers: new Headers({ "user-agent": client.userAgent.slice(0, 200), "x-forwarded-for": client.address }),
+        returnHeaders: true,
+      })
+      .catch(async (error: unknown) => {
+        throw error instanceof AppError || !isRefusal(error) ? error : await fail("password");
+      });
+    await tries.success();
+    await signedIn(ctx, found, client, device);
+    return [...answer.headers.getSetCookie(), deviceCookie(ctx, found.id, device)];
+  } catch (error) {
+    // The server's own overload is no guess.
+    if (error instanceof AppError && error.code === "too_many_sign_ins") await tries.undo();
+    throw error;
+  }
+}
+
+/**
+ * Checks the password of a person who is signed in, with the limits of signing in.
+ * @throws AppError `wrong_password`, `too_many_attempts`, `too_many_sign_ins`
+ */
+export async function provePassword(ctx: Ctx, actor: Actor, password: string, client: Client): Promise<void> {
+  const device = knownDevice(ctx, client.cookies, actor.userId);
+  const tries = await attempt(ctx, { account: actor.email ?? actor.userId, address: client.address, device });
+  try {
+    const [row] = await ctx.db
+      .select({ hash: credential.password })
+      .from(credential)
+      .where(and(eq(credential.userId, actor.userId), eq(credential.providerId, "credential")))
+      .limit(1);
+    if (row?.hash && (await verifyPassword(ctx, password, row.hash))) return await tries.success();
+  } catch (error) {
+    await tries.undo();
+    throw error;
+  }
+  const account = { userId: actor.userId, org: actor.org };
+  await noteRefusal(ctx, { action: "session.fail", account, target: actor.userId, source: client, reason: "password" });
+  throw new AppError("forbidden", "wrong_password", "The password is wrong.", { param: "current" });
+}
+
+/** Whether one of the account's last sign-ins came from the network of `address`. */
+async function hasSignedInFrom(ctx: Ctx, account: Account, address: string): Promise<boolean> {
+  const rows = await ctx.db
+    .select({ detail: auditLog.detail })
+    .from(auditLog)
+    .where(and(eq(auditLog.org, account.org), eq(auditLog.actor, account.id), eq(auditLog.action, "session.create")))
+    .orderBy(desc(auditLog.seq))
+    .limit(REMEMBERED_SIGN_INS);
+  return rows.some(({ detail }) => networkOf(String(detail.address)) === networkOf(address));
+}
+
+/** Records a sign-in, and reports it to the owner when the browser or its network is new to the account. */
+async function signedIn(ctx: Ctx, account: Account, client: Client, device: string | null): Promise<void> {
+  const actor: Actor = {
+    userId: account.id,
+    org: account.org,
+    role: "member",
+    via: "session",
+    keyId: null,
+    email: account.email,
+  };
+  const isNewNetwork = device !== null && !(await hasSignedInFrom(ctx, account, client.address));
+  await ctx.write(async (tx) => {
+    await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
+    await audit(tx, ctx, actor, "session.create", account.id, {
+      address: client.address,
+      user_agent: client.userAgent.slice(0, 200),
+    });
+  });
+  if (!device) announceSecurity(ctx, actor, "sign_in.new_device", client);
+  else if (isNewNetwork) announceSecurity(ctx, actor, "sign_in.new_network", client);
+}
