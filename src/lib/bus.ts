@@ -22,7 +22,7 @@ export type SecurityKind =
   | "passkey.removed";
 
 /** Something about the security of one account. */
-export interface SecurityEvent {
+interface SecurityEvent {
   org: string;
   /** Owner of the account. */
   userId: string;

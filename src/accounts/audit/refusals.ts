@@ -12,7 +12,7 @@ const WINDOW_MS = 15 * MINUTE_MS;
 const MAX_ENTRIES = 100;
 const MAX_AGENT = 200;
 
-export interface Refusal {
+interface Refusal {
   action: "session.fail" | "session.lock" | "key.refused" | "access.denied";
   /** The account that was refused; null when there is none. */
   account: { userId: string; org: string } | null;
