@@ -187,10 +187,25 @@ export function bunSuite(name: string, need: Need, files: readonly string[]): Su
   return { name: `bun-${name}`, need, files, cwd: ROOT, argv };
 }
 
+/** The trainer's test files that take longest: they start first, so that no core waits for them at the end. */
+const LONGEST = ["zero", "adapters", "train", "methods", "parallel", "options", "tool_training", "short_runs", "full"];
+
+/** All test files of the trainer, the longest first. */
+function trainerTests(): string[] {
+  const rank = (file: string) => {
+    const at = LONGEST.indexOf(file.slice("trainer/tests/test_".length, -3));
+    return at < 0 ? LONGEST.length : at;
+  };
+  const files = [...new Bun.Glob("trainer/tests/test_*.py").scanSync(ROOT)];
+  return files.sort().sort((a, b) => rank(a) - rank(b));
+}
+
 /**
  * The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split.
+ * @param given the files to run; all without one
  */
-export function pytestSuite(files: readonly string[]): Suite {
+export function pytestSuite(given: readonly string[]): Suite {
+  const files = given.length > 0 ? given : trainerTests();
   const argv = (some: readonly string[], report: string, env: Record<string, string>) => [
     join(env.FTL_TRAINER_ENV ?? "", "bin/python"),
     "-m",
@@ -203,6 +218,7 @@ export function pytestSuite(files: readonly string[]): Suite {
     String(Math.min(4, availableParallelism())),
     "--dist",
     "loadfile",
+    "--no-loadscope-reorder",
     ...some,
   ];
   return {
