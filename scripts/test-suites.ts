@@ -56,6 +56,8 @@ export function testGroups(files: readonly string[]): [name: string, need: Need,
 export interface Suite {
   name: string;
   need: Need;
+  /** How many suites it counts as while it runs. */
+  slots: number;
   files: readonly string[];
   cwd: string;
   argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
@@ -106,11 +108,14 @@ interface Outcome {
   outcome: Report;
 }
 
+/** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
+const SLOTS = 3;
+/** The same by what they need: trainers take a core each, and there is one engine. Client libraries use trainers. */
+const SLOTS_OF = { nothing: SLOTS, trainer: 2, clients: 2, containers: 1 };
+
 /**
- * Runs suites on two workers: each takes the first suite whose needs are met. Suites that need nothing run while the
- * trainer environment and the engine are prepared, on one worker, because preparing takes a core too. Only one suite
- * with containers runs at a time, and only one with trainers, those of client libraries included: two would take each
- * other's cores, and be slower than one after the other.
+ * Runs suites, each as soon as its needs are met and a slot is free, in the given order. Suites that need nothing run
+ * while the trainer environment and the engine are prepared, one at a time, because preparing takes a core too.
  * @param ready the environment for tests with a need, as soon as it is met
  */
 export async function runSuites(
@@ -118,40 +123,44 @@ export async function runSuites(
   ready: Record<Need, Promise<Record<string, string>>>,
 ): Promise<Outcome[]> {
   const waiting = [...suites];
+  const running = new Map<Suite, Promise<void>>();
   const met = new Map<Need, Record<string, string>>();
-  const meeting = Object.entries(ready).map(([need, env]) => env.then((value) => void met.set(need as Need, value)));
+  const unmet = new Map<string, Promise<void>>();
+  for (const [need, env] of Object.entries(ready))
+    unmet.set(
+      need,
+      env.then((value) => {
+        met.set(need as Need, value);
+        unmet.delete(need);
+      }),
+    );
   const done: Outcome[] = [];
-  let changed = Promise.withResolvers<void>();
-  const running = new Set<Need>();
-  const change = () => {
-    changed.resolve();
-    changed = Promise.withResolvers();
-  };
-  for (const each of meeting) void each.then(change);
-  const failed = Promise.all(meeting);
 
   const kindOf = (need: Need): Need => (need === "clients" ? "trainer" : need);
+  const taken = (kind?: Need) =>
+    [...running.keys()]
+      .filter((suite) => !kind || kindOf(suite.need) === kind)
+      .reduce((sum, one) => sum + one.slots, 0);
+  const fits = ({ need, slots }: Suite) =>
+    met.has(need) &&
+    taken() + slots <= (met.has("trainer") ? SLOTS : 1) &&
+    taken(kindOf(need)) + slots <= SLOTS_OF[need];
 
-  async function work(): Promise<void> {
-    while (waiting.length > 0) {
-      const at = waiting.findIndex(({ need }) => met.has(need) && (need === "nothing" || !running.has(kindOf(need))));
-      const [suite] = at < 0 ? [] : waiting.splice(at, 1);
-      if (!suite) {
-        await Promise.race([changed.promise, failed.then(() => changed.promise)]);
-        continue;
-      }
-      running.add(kindOf(suite.need));
-      say(`Running ${suite.name}`);
-      const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
-      const counts = `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`;
-      say(`${suite.name}: ${counts}, ${Math.round(outcome.cpuS)} s of CPU time`);
-      done.push({ suite, outcome });
-      running.delete(kindOf(suite.need));
-      change();
-    }
+  async function run(suite: Suite): Promise<void> {
+    say(`Running ${suite.name}`);
+    const outcome = await runTests(suite, suite.files, met.get(suite.need) ?? {});
+    const counts = `${outcome.passed} passed, ${outcome.failed} failed, ${outcome.skipped} skipped`;
+    say(`${suite.name}: ${counts}, ${Math.round(outcome.cpuS)} s of CPU time`);
+    done.push({ suite, outcome });
+    running.delete(suite);
   }
 
-  await Promise.all([work(), ready.trainer.then(work)]);
+  while (waiting.length > 0 || running.size > 0) {
+    const at = waiting.findIndex(fits);
+    const [suite] = at < 0 ? [] : waiting.splice(at, 1);
+    if (suite) running.set(suite, run(suite));
+    else await Promise.race([...running.values(), ...unmet.values()]);
+  }
   return done;
 }
 
@@ -184,7 +193,7 @@ export function bunSuite(name: string, need: Need, files: readonly string[]): Su
     `--reporter-outfile=${report}`,
     ...some,
   ];
-  return { name: `bun-${name}`, need, files, cwd: ROOT, argv };
+  return { name: `bun-${name}`, need, slots: 1, files, cwd: ROOT, argv };
 }
 
 /** The trainer's test files that take longest: they start first, so that no core waits for them at the end. */
@@ -224,6 +233,7 @@ export function pytestSuite(given: readonly string[]): Suite {
   return {
     name: "pytest",
     need: "trainer",
+    slots: 2,
     files: files.map((file) => join(ROOT, file)),
     cwd: join(ROOT, "trainer"),
     argv,

@@ -1,19 +1,16 @@
 /**
- * Two more methods in a real browser, with SmolLM2 and a real trainer: DPO on preference pairs, and QLoRA on
- * conversations; each evaluated before and after.
+ * Two more methods in a real browser with a real trainer: DPO on preference pairs, and QLoRA on conversations; each
+ * evaluated before and after.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { hasBrowser, launch, signIn, troublesOf } from "../support/browser.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
-import { importModel, SMOLLM2_MODEL, trainingLines } from "../support/tiny.ts";
+import { importTinyModel, trainingLines } from "../support/tiny.ts";
 
-const skip =
-  trainerMissing ??
-  (hasBrowser ? null : "no Chromium") ??
-  (existsSync(join(SMOLLM2_MODEL, "config.json")) ? null : `no model at ${SMOLLM2_MODEL}`);
+const skip = trainerMissing ?? (hasBrowser ? null : "no Chromium");
 let live: Live;
 let browser: Browser;
 let page: Page;
@@ -81,7 +78,7 @@ async function outcome(): Promise<string> {
 describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${skip})` : ""}`, () => {
   beforeAll(async () => {
     live = await startLive();
-    await importModel(live, SMOLLM2_MODEL, "smollm2");
+    await importTinyModel(live);
     browser = await launch();
     page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
     page.setDefaultTimeout(30_000);
@@ -97,7 +94,7 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
     await upload("pairs.jsonl", pairLines(48));
     await page.locator("label:has([name=method])", { hasText: "(DPO)" }).waitFor();
     expect(await page.locator("[name=method][value=sft]").count()).toBe(0);
-    await train({ max_steps: "8", batch_size: "4", learning_rate: "0.0005", eval_every: "8", save_every: "8" });
+    await train({ max_steps: "30", batch_size: "4", learning_rate: "0.005", eval_every: "30", save_every: "30" });
     await page.locator("#chart-train-reward-accuracy canvas").waitFor();
     const [first, last] = [(await metrics("train/loss")).at(0), (await metrics("train/loss")).at(-1)];
     expect(first).toBeCloseTo(Math.LN2, 2); // model and reference are identical at the start
@@ -111,12 +108,16 @@ describe.skipIf(skip !== null)(`methods in the browser${skip ? ` (skipped: ${ski
   test("QLoRA trains on conversations with a 4-bit base model", async () => {
     await upload("bank.jsonl", trainingLines(60));
     await page.locator("label:has([name=method])", { hasText: /Supervised/ }).waitFor();
-    await train({ max_steps: "10", batch_size: "4", eval_every: "10", save_every: "10" }, { quantization: "nf4" });
+    await train(
+      { max_steps: "60", batch_size: "4", learning_rate: "0.02", eval_every: "60", save_every: "60" },
+      { quantization: "nf4" },
+    );
     await page.getByText(/nf4/).first().waitFor();
     const losses = await metrics("train/loss");
-    expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2);
+    // The weights of the tiny model are random: it learns a little.
+    expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) - 0.3);
     const [, before, after] = /Token accuracy([\d.]+)% before, after ([\d.]+)%/.exec(await outcome()) ?? [];
-    expect(Number(after)).toBeGreaterThan(Number(before));
+    expect(Number(after)).toBeGreaterThan(Number(before) + 20);
   }, 900_000);
 
   test("no script errors and no policy violations", () => {

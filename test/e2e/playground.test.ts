@@ -143,7 +143,7 @@ describe.skipIf(!hasBrowser)("tool calls", () => {
     await b.page.fill("[name=tools]", "[{");
     await b.page.fill("[name=prompt]", "weather in Oslo");
     await b.page.keyboard.press("Control+Enter");
-    expect(await b.page.locator("#tools-problem").textContent()).toStartWith("The tools are not a valid JSON list");
+    await b.page.locator("#tools-problem", { hasText: /^The tools are not a valid JSON list/ }).waitFor();
     expect(requests).toEqual([]);
     expect(await b.page.inputValue("[name=prompt]")).toBe("weather in Oslo");
   });
