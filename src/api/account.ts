@@ -1,6 +1,7 @@
 /** JSON API of accounts: the caller, their sessions, and API keys. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
+import { createKey, listKeys, revokeKey } from "../accounts/auth/api-keys.ts";
 import {
   CreateKey,
   KeyView,
@@ -11,7 +12,6 @@ import {
   SessionView,
   sessionView,
 } from "../accounts/auth/model.ts";
-import { createKey, listKeys, revokeKey } from "../accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../accounts/auth/session-list.ts";
 import { sessionToken } from "../accounts/auth/sessions.ts";
 import { EndedSessions } from "../accounts/organizations/model.ts";
@@ -30,7 +30,7 @@ async function listKeysRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
 
 async function createKeyRoute(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof CreateKey>): Promise<NewKeyView> {
   const days = body.expires_in_days;
-  const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
+  const expiresAt = days ? ctx.clock.now() + days * DAY_MS : days;
   const { row, key } = await createKey(ctx, actor, { name: body.name, expiresAt });
   return { ...keyView(row), key };
 }

@@ -69,10 +69,17 @@ export const keyCreate: Verb = {
   options: {
     email: { value: "EMAIL", help: "whose key" },
     name: { value: "NAME", help: "what it is for" },
+    days: { value: "N", help: "days until it expires (default: never, or the setting key_max_days)" },
     ...DATA,
   },
   async run(args) {
-    const made = await command(args, "key.create", { email: args.required("email"), name: args.required("name") });
+    const days = args.text("days");
+    const values = {
+      email: args.required("email"),
+      name: args.required("name"),
+      ...(days ? { days: Number(days) } : {}),
+    };
+    const made = await command(args, "key.create", values);
     process.stdout.write(`${made.key}\n`);
     return EXIT.ok;
   },

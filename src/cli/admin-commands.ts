@@ -1,13 +1,22 @@
 /** The commands of the administrator of this machine, with or without a running server: name, arguments, action. */
 import * as v from "valibot";
 import { verifyAudit } from "../accounts/audit/service.ts";
+import { createKey } from "../accounts/auth/api-keys.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
-import { createKey, createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
+import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 
 /** The person at the terminal: trusted by this machine, without an organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
+
+const DAY_MS = 86_400_000;
+const KeyOfUser = v.strictObject({
+  email: Email,
+  name: Name,
+  /** Days until it expires; absent = never, or the setting `key_max_days`. */
+  days: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650))),
+});
 
 interface Command<S extends v.GenericSchema> {
   args: S;
@@ -34,8 +43,10 @@ const COMMANDS = {
     return { id };
   }),
   /** Creates an API key for a user. -> `{id, key}`; the key is not stored. */
-  "key.create": command(v.strictObject({ email: Email, name: Name }), async (ctx, args) => {
-    const made = await createKey(ctx, operator, { name: args.name, userId: await userIdOf(ctx, args.email) });
+  "key.create": command(KeyOfUser, async (ctx, { name, email, days }) => {
+    const never = ctx.config.key_max_days === 0 ? null : undefined;
+    const expiresAt = days === undefined ? never : ctx.clock.now() + days * DAY_MS;
+    const made = await createKey(ctx, operator, { name, userId: await userIdOf(ctx, email), expiresAt });
     return { id: made.id, key: made.key };
   }),
   /** Verifies the audit log. -> `{rows, broken_at}` */

@@ -3,10 +3,13 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eq } from "drizzle-orm";
+import { isCommonPassword } from "../../src/accounts/auth/common-passwords.ts";
 import { hashingLoad } from "../../src/accounts/auth/passwords.ts";
 import { createInvitation, createSetupToken } from "../../src/accounts/organizations/invitations.ts";
 import { createApp, createCtx } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
+import { user } from "../../src/db/schema/auth.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { type FakeClock, fakeClock } from "../support/clock.ts";
 
@@ -261,30 +264,73 @@ describe("invitations", () => {
   test("nobody signs up without an invitation unless the configuration says so", async () => {
     const form = { email: "walk-in@example.test", name: "W", password: "a phrase nobody guesses" };
     expect((await app.request("POST", "/invite", { as: "anonymous", form })).status).toBe(410);
-    const open = await createTestApp({ config: { open_sign_up: true } });
-    const answer = await open.request("POST", "/invite", { as: "anonymous", form });
-    expect(answer.status).toBe(303);
-    const found = await open.request("GET", "/v1/me", { headers: { cookie: cookieOf(answer).cookie } });
-    const actor = (await found.json()) as { organization: string; role: string };
+  });
+
+  test("signing up verifies no address, says nothing about others' accounts, and is limited", async () => {
+    const open = await createTestApp({ config: { open_sign_up: true }, ctx: { clock } });
+    const signUp = (email: string, password = "a phrase nobody guesses") =>
+      open.request("POST", "/invite", { as: "anonymous", form: { email, name: "W", password } });
+    const seen = async (answer: Response) => ({
+      status: answer.status,
+      location: answer.headers.get("location"),
+      cookies: answer.headers.getSetCookie(),
+      text: await answer.text(),
+    });
+    const created = await seen(await signUp("walk-in@example.test"));
+    expect(created).toEqual({ status: 303, location: "/login?created=1", cookies: [], text: "" });
+    expect(await seen(await signUp(open.emails.admin))).toEqual(created);
+
+    const enter = (email: string, password: string) =>
+      open.request("POST", "/login", { as: "anonymous", form: { email, password } });
+    const { cookie } = cookieOf(await enter("walk-in@example.test", "a phrase nobody guesses"));
+    const actor = await open.json<{ id: string; organization: string; role: string }>("GET", "/v1/me", {
+      as: "anonymous",
+      headers: { cookie },
+    });
     expect(actor.role).toBe("member");
     expect([open.orgs.a, open.orgs.b]).not.toContain(actor.organization);
+    const [row] = await open.ctx.db.select().from(user).where(eq(user.id, actor.id));
+    expect(row?.emailVerified).toBe(false);
+    expect((await enter(open.emails.admin, "a phrase nobody guesses")).status).toBe(401);
+    expect((await enter(open.emails.admin, PASSWORD)).status).toBe(303);
+
+    const statuses: number[] = [];
+    for (let n = 0; n < 7; n++) statuses.push((await signUp(`crowd-${n}@example.test`)).status);
+    expect(statuses).toEqual([...Array(6).fill(303), 429]);
     await open.close();
   });
 
   test.each([
-    ["short", "7chars!"],
-    ["too long", "x1".repeat(129)],
-    ["well known", "Password123"],
-    ["well known with an ending", "iloveyou2024!"],
-    ["one run repeated", "abababab"],
-    ["their own address", "weak@example.test"],
-  ])("a password that is %s is refused with the reason", async (_what, password) => {
+    ["short", "four-teen-char", /at least 15 characters/],
+    ["too long", "x1".repeat(129), /at most 256 characters/],
+    ["well known", "1qaz2wsx3edc4rfv", /among the first/],
+    ["well known with an ending", "iloveyou-2024-2025!", /among the first/],
+    ["well known with other signs", "P@ssw0rd12345678", /among the first/],
+    ["one run repeated", "abababababababab", /among the first/],
+    ["their own address", "weak@example.test", /mostly the name/],
+    ["their own name", "Grace.Hopper.1906", /mostly the name/],
+    ["the name of the product", "Finetune-Lab-2026!", /mostly the name/],
+    ["the name of the organization", "Alpha-Alpha-2026", /mostly the name/],
+  ])("a password that is %s is refused with the reason", async (_what, password, reason) => {
     const { token } = await createInvitation(app.ctx, app.actor("admin"), {
       email: "weak@example.test",
       role: "member",
     });
-    const answer = await app.request("POST", "/invite", { as: "anonymous", form: { token, password } });
+    const answer = await app.request("POST", "/invite", {
+      as: "anonymous",
+      form: { token, password, name: "Grace Hopper" },
+    });
     expect(answer.status).toBe(400);
-    expect(await answer.text()).toMatch(/password/i);
+    expect(await answer.text()).toMatch(reason);
+  });
+
+  test("the list of well-known passwords has more than 3,000 that are long enough for the shortest minimum", async () => {
+    const { dictionary } = await import("@zxcvbn-ts/language-common");
+    const long = dictionary["passwords-common"].map(String).filter((each) => each.length >= 8);
+    expect(long.length).toBeGreaterThan(3000);
+    for (const each of [long[0], long[2999], long.at(-1), "summer2026!", "letmein!", "87654321"])
+      expect(await isCommonPassword(app.ctx, each ?? "")).toBe(true);
+    for (const each of ["river-otter-plays-chess", "alpha centauri trip", "PASSWORD of a quiet sea"])
+      expect(await isCommonPassword(app.ctx, each)).toBe(false);
   });
 });

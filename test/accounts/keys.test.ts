@@ -48,6 +48,77 @@ describe("API keys", () => {
     expect((await me(headers)).status).toBe(401);
   });
 
+  interface Made {
+    id: string;
+    key: string;
+    expires_at: number | null;
+    created_by_key: string | null;
+  }
+  const create = (body: Record<string, unknown>, key: string) =>
+    app.request("POST", "/v1/keys", {
+      as: "anonymous",
+      body: { name: "minted", ...body },
+      headers: { authorization: `Bearer ${key}` },
+    });
+  const created = async (body: Record<string, unknown>, key: string) =>
+    (await (await create(body, key)).json()) as Made;
+  const works = async (key: string) => (await me({ authorization: `Bearer ${key}` })).status === 200;
+  const DAY_S = 86_400;
+
+  test("a key lasts 90 days unless its creator says otherwise", async () => {
+    const now = Math.floor(clock.now() / 1000);
+    expect((await created({}, app.keys.admin)).expires_at).toBe(now + 90 * DAY_S);
+    expect((await created({ expires_in_days: 7 }, app.keys.admin)).expires_at).toBe(now + 7 * DAY_S);
+    expect((await created({ expires_in_days: null }, app.keys.admin)).expires_at).toBeNull();
+  });
+
+  test("a key that a key creates does not outlive it, and is revoked with it", async () => {
+    const parent = await created({ expires_in_days: 1 }, app.keys.admin);
+    const child = await created({}, parent.key);
+    expect(child).toMatchObject({ expires_at: parent.expires_at, created_by_key: parent.id });
+    for (const days of [null, 2]) {
+      const answer = await create({ expires_in_days: days }, parent.key);
+      expect(answer.status).toBe(400);
+      expect(await answer.json()).toMatchObject({
+        error: { code: "key_outlives_parent", param: "expires_in_days" },
+      });
+    }
+    const grandchild = await created({}, child.key);
+    expect([await works(child.key), await works(grandchild.key)]).toEqual([true, true]);
+    await app.json("DELETE", `/v1/keys/${parent.id}`);
+    expect([await works(child.key), await works(grandchild.key)]).toEqual([false, false]);
+  });
+
+  test("with a longest life, no key is created beyond it", async () => {
+    const own = await createTestApp({ config: { key_max_days: 30 }, ctx: { clock } });
+    const status = async (days: number | null | undefined) =>
+      (await own.request("POST", "/v1/keys", { body: { name: "k", expires_in_days: days } })).status;
+    expect([await status(31), await status(null), await status(30), await status(undefined)]).toEqual([
+      400, 400, 200, 200,
+    ]);
+    const { data } = await own.json<{ data: Made[] }>("GET", "/v1/keys?limit=1");
+    expect(data[0]?.expires_at).toBe(Math.floor(clock.now() / 1000) + 30 * DAY_S);
+    await own.close();
+  });
+
+  test("a changed password keeps this browser and the keys, unless the form says to revoke them", async () => {
+    const signIn = async (password: string) => {
+      const form = { email: app.emails.member, password };
+      const answer = await app.request("POST", "/login", { as: "anonymous", form });
+      return answer.headers.getSetCookie()[0]?.split(";")[0] ?? "";
+    };
+    const [cookie, other] = [await signIn(PASSWORD), await signIn(PASSWORD)];
+    const change = (form: Record<string, string>) =>
+      app.request("POST", "/settings/password", { as: "anonymous", form, headers: { cookie } });
+    expect((await change({ current: "wrong", password: "river-otter-plays-chess" })).status).toBe(403);
+    expect((await change({ current: PASSWORD, password: "river-otter-plays-chess" })).status).toBe(303);
+    expect([(await me({ cookie })).status, (await me({ cookie: other })).status]).toEqual([200, 401]);
+    expect(await works(app.keys.member)).toBe(true);
+    const again = { current: "river-otter-plays-chess", password: "river-otter-plays-go", keys: "yes" };
+    expect((await change(again)).status).toBe(303);
+    expect([await works(app.keys.member), await works(app.keys.admin)]).toEqual([false, true]);
+  });
+
   test("the time of last use is written afterwards, in batches", async () => {
     await app.request("GET", "/v1/me", { as: "member" });
     await flushKeyUse(app.ctx);

@@ -4,7 +4,8 @@
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import { createKey, revokeKey, setPassword } from "../../src/accounts/auth/service.ts";
+import { createKey, revokeKey } from "../../src/accounts/auth/api-keys.ts";
+import { setPassword } from "../../src/accounts/auth/service.ts";
 import { changeUser } from "../../src/accounts/organizations/users.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { inference } from "../../src/db/schema/gateway.ts";

@@ -5,7 +5,8 @@
 import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createKey, createOrganization, createUser } from "../../src/accounts/auth/service.ts";
+import { createKey } from "../../src/accounts/auth/api-keys.ts";
+import { createOrganization, createUser } from "../../src/accounts/auth/service.ts";
 import { type App, createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";
 import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
@@ -57,7 +58,7 @@ async function makeTemplate(): Promise<Seed> {
   const keys = {} as Seed["keys"];
   const keyIds = {} as Seed["keyIds"];
   for (const as of Object.keys(users) as As[]) {
-    const made = await createKey(ctx, systemActor(), { name: `${as} key`, userId: users[as] });
+    const made = await createKey(ctx, systemActor(), { name: `${as} key`, userId: users[as], expiresAt: null });
     keys[as] = made.key;
     keyIds[as] = made.id;
   }

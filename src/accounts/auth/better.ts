@@ -6,7 +6,8 @@ import { type Ctx, perContext } from "../../ctx.ts";
 import * as schema from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { cookieName } from "../../lib/cookies.ts";
-import { hashPassword, PASSWORD_MAX, PASSWORD_MIN, verifyPassword } from "./passwords.ts";
+import { PASSWORD_MAX } from "./password-rules.ts";
+import { hashPassword, verifyPassword } from "./passwords.ts";
 
 const SESSION_S = 14 * 86_400;
 
@@ -74,7 +75,7 @@ async function build(ctx: Ctx) {
     emailAndPassword: {
       enabled: true,
       disableSignUp: true,
-      minPasswordLength: PASSWORD_MIN,
+      minPasswordLength: ctx.config.password_min_length,
       maxPasswordLength: PASSWORD_MAX,
       password: {
         hash: (password) => hashPassword(ctx, password),

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
-import type { KeyRow } from "./service.ts";
+import type { KeyRow } from "./api-keys.ts";
 import type { SessionRow } from "./session-list.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
@@ -21,8 +21,8 @@ export const addressOf = (text: string): string | null => (v.is(Email, text) ? t
 
 export const CreateKey = v.strictObject({
   name: Name,
-  /** Days until the key stops working; null = never. */
-  expires_in_days: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650))), null),
+  /** Days until the key stops working; absent = 90 or what `key_max_days` and the creating key allow, null = never. */
+  expires_in_days: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650)))),
 });
 
 /** A key without its secret. Times are Unix seconds. */
@@ -36,6 +36,8 @@ export const KeyView = v.strictObject({
   created_at: v.number(),
   last_used_at: v.nullable(v.number()),
   expires_at: v.nullable(v.number()),
+  /** The key that created this one, null when a person did; both are revoked together. */
+  created_by_key: v.nullable(v.string()),
 });
 export type KeyView = v.InferOutput<typeof KeyView>;
 
@@ -64,6 +66,7 @@ export function keyView(row: KeyRow): KeyView {
     created_at: Math.floor(row.createdAt / 1000),
     last_used_at: seconds(row.lastUsedAt),
     expires_at: seconds(row.expiresAt),
+    created_by_key: row.parentId,
   };
 }
 

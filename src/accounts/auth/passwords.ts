@@ -1,10 +1,8 @@
-/** Password rules, and argon2id hashing: at most two hashes at a time, with a bounded queue. */
+/** Password hashing with argon2id: at most two hashes at a time, with a bounded queue. */
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { isCommonPassword } from "./common-passwords.ts";
+import { PASSWORD_MAX } from "./password-rules.ts";
 
-export const PASSWORD_MIN = 8;
-export const PASSWORD_MAX = 256;
 /** 19 MiB, two passes: OWASP's parameters for argon2id. */
 const ARGON = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 const AT_ONCE = 2;
@@ -50,15 +48,6 @@ async function limited<T>(ctx: Ctx, work: () => Promise<T>): Promise<T> {
     if (next) next();
     else hashing.running--;
   }
-}
-
-/** @throws AppError `weak_password` when the password breaks a rule */
-export function checkPassword(password: string, email: string): void {
-  const refuse = (message: string) => new AppError("invalid", "weak_password", message, { param: "password" });
-  if (password.length < PASSWORD_MIN) throw refuse(`The password needs at least ${PASSWORD_MIN} characters.`);
-  if (password.length > PASSWORD_MAX) throw refuse(`The password may have at most ${PASSWORD_MAX} characters.`);
-  if (isCommonPassword(password) || password.toLowerCase() === email.toLowerCase())
-    throw refuse("This password is among the first that attackers try. Choose another one.");
 }
 
 /** @throws AppError `too_many_sign_ins` when the queue is full */

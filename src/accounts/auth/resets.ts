@@ -8,8 +8,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
-import { checkPassword } from "./passwords.ts";
-import { setPassword } from "./service.ts";
+import { checkNewPassword, setPassword } from "./service.ts";
 
 const RESET_MS = 24 * 3_600_000;
 const PREFIX = "password-reset:";
@@ -97,7 +96,7 @@ export function findReset(ctx: Ctx, token: string): Promise<Reset> {
  */
 export async function completeReset(ctx: Ctx, token: string, password: string): Promise<string> {
   const { userId, email, org } = await findReset(ctx, token);
-  checkPassword(password, email);
+  await checkNewPassword(ctx, userId, password);
   // The link is used up first: of two requests with one link, only one sets the password.
   await ctx.write(async (tx) => {
     await open(ctx, tx, token);

@@ -1,33 +1,16 @@
-/** Accounts: the actor behind a request, users, and API keys. */
-import { and, desc, eq, isNull } from "drizzle-orm";
+/** Accounts: the actor behind a request, and users. */
+import { and, eq } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { olderThan } from "../../db/paging.ts";
-import { account, apiKey, member, organization, user } from "../../db/schema/auth.ts";
+import { account, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
+import { newId, randomChars } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { actorOfKey, forgetKeys } from "../keys/cache.ts";
 import { announceSecurity } from "./events.ts";
-import { checkPassword, hashPassword } from "./passwords.ts";
+import { checkPassword } from "./password-rules.ts";
+import { hashPassword } from "./passwords.ts";
 import { actorOfCookie, endSessions, forgetSessions } from "./sessions.ts";
-
-/** Active keys of one user. */
-const MAX_KEYS = 500;
-
-/** A key as listed, without its secret. Times in milliseconds. */
-export interface KeyRow {
-  id: string;
-  org: string;
-  userId: string;
-  email: string;
-  name: string;
-  prefix: string;
-  createdAt: number;
-  lastUsedAt: number | null;
-  expiresAt: number | null;
-  revokedAt: number | null;
-}
 
 /** True when a request has an API key, in either header. */
 export const sendsKey = ({ headers }: Request) => headers.has("authorization") || headers.has("api-key");
@@ -47,105 +30,6 @@ export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | 
   if (!sendsKey(request)) return actorOfCookie(ctx, request);
   const key = sentKey(request);
   return key === null ? null : actorOfKey(ctx, key);
-}
-
-/**
- * Creates a key. Only the answer contains the secret.
- * @param input.userId owner of the key; only administrators create keys for others
- */
-export async function createKey(
-  ctx: Ctx,
-  actor: Actor,
-  input: { name: string; userId?: string; expiresAt?: number | null },
-): Promise<{ id: string; key: string; row: KeyRow }> {
-  const userId = input.userId ?? actor.userId;
-  if (userId !== actor.userId) requireAdmin(actor);
-  const key = newSecret("ftl-");
-  const id = newId("key");
-  const row = await ctx.write(async (tx) => {
-    const [owner] = await tx.select().from(user).where(eq(user.id, userId)).limit(1);
-    if (!owner) throw notFound("user", userId);
-    const [belongs] = await tx
-      .select()
-      .from(member)
-      .where(
-        userId === actor.userId
-          ? and(eq(member.userId, userId), eq(member.organizationId, actor.org))
-          : eq(member.userId, userId),
-      )
-      .orderBy(member.createdAt)
-      .limit(1);
-    const [full] = await tx
-      .select({ id: apiKey.id })
-      .from(apiKey)
-      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt)))
-      .limit(1)
-      .offset(MAX_KEYS - 1);
-    if (full) throw new AppError("conflict", "too_many_keys", `A user may have ${MAX_KEYS} keys. Revoke unused ones.`);
-    if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organization.");
-    const values = {
-      id,
-      org: belongs.organizationId,
-      userId,
-      name: input.name,
-      hash: sha256Hex(key),
-      prefix: key.slice(0, 8),
-      createdAt: ctx.clock.now(),
-      expiresAt: input.expiresAt ?? null,
-    };
-    await tx.insert(apiKey).values(values);
-    await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
-      name: input.name,
-      user: userId,
-    });
-    const { hash: _, ...shown } = values;
-    return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
-  });
-  announceSecurity(ctx, row, "key.created", actor.source, input.name);
-  return { id, key, row };
-}
-
-/** Revokes a key at once. Members revoke their own keys, administrators any key of their organization. */
-export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<void> {
-  await ctx.write(async (tx) => {
-    const [row] = await tx
-      .select()
-      .from(apiKey)
-      .where(and(eq(apiKey.id, id), eq(apiKey.org, actor.org)))
-      .limit(1);
-    if (!row || (actor.role !== "admin" && row.userId !== actor.userId)) throw notFound("key", id);
-    if (row.revokedAt !== null) return;
-    await tx.update(apiKey).set({ revokedAt: ctx.clock.now() }).where(eq(apiKey.id, id));
-    await audit(tx, ctx, actor, "key.revoke", id, { name: row.name });
-  });
-  forgetKeys(ctx);
-  ctx.bus.emit("key.revoked", { org: actor.org, keyId: id });
-}
-
-/** Unrevoked keys of the organization, newest first; members see only their own. */
-export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
-  const [cursor] = page.after
-    ? await ctx.db
-        .select({ id: apiKey.id, createdAt: apiKey.createdAt })
-        .from(apiKey)
-        .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)))
-    : [];
-  if (page.after && !cursor) throw notFound("key", page.after);
-  const rows = await ctx.db
-    .select({ key: apiKey, email: user.email })
-    .from(apiKey)
-    .innerJoin(user, eq(user.id, apiKey.userId))
-    .where(
-      and(
-        eq(apiKey.org, actor.org),
-        isNull(apiKey.revokedAt),
-        actor.role === "admin" ? undefined : eq(apiKey.userId, actor.userId),
-        olderThan(apiKey, cursor),
-      ),
-    )
-    .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
-    .limit(page.limit);
-  return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
 }
 
 /** A new account. `password` is plain text here and hashed before the transaction. */
@@ -183,12 +67,13 @@ async function freeSlug(tx: Db, name: string): Promise<string> {
 
 /**
  * Inserts user, credential and membership. The caller has checked the permission.
+ * @param input.emailVerified false when nobody vouches for the address
  * @returns ids of the user and the organization
  */
 export async function insertUser(
   tx: Db,
   ctx: Ctx,
-  input: Omit<NewUser, "password"> & { passwordHash: string },
+  input: Omit<NewUser, "password"> & { passwordHash: string; emailVerified?: boolean },
 ): Promise<{ id: string; org: string }> {
   const email = normalEmail(input.email);
   const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
@@ -216,7 +101,7 @@ export async function insertUser(
   }
   const role = input.role ?? "member";
   const name = input.name?.trim() || (email.split("@")[0] ?? email);
-  await tx.insert(user).values({ id, name, email, emailVerified: true, role, ...stamps });
+  await tx.insert(user).values({ id, name, email, emailVerified: input.emailVerified ?? true, role, ...stamps });
   await tx.insert(account).values({
     id: randomChars(32),
     accountId: id,
@@ -259,7 +144,7 @@ export async function createUser(
 ): Promise<{ id: string; org: string; email: string }> {
   requireAdmin(actor);
   const email = normalEmail(input.email);
-  checkPassword(input.password, email);
+  await checkPassword(ctx, input.password, { email, name: input.name, organization: input.orgName });
   const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const made = await insertUser(tx, ctx, { ...input, org: input.org ?? (actor.org || undefined), passwordHash });
@@ -280,6 +165,24 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
 }
 
 /**
+ * Checks a password that a user shall get.
+ * @returns the user's organization
+ * @throws AppError `user_not_found`, `weak_password`
+ */
+export async function checkNewPassword(ctx: Ctx, userId: string, password: string): Promise<{ org: string }> {
+  const [found] = await ctx.db
+    .select({ email: user.email, name: user.name, org: member.organizationId, organization: organization.name })
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .leftJoin(organization, eq(organization.id, member.organizationId))
+    .where(eq(user.id, userId))
+    .limit(1);
+  if (!found) throw notFound("user", userId);
+  await checkPassword(ctx, password, found);
+  return { org: found.org ?? "" };
+}
+
+/**
  * Sets a password and ends the user's sessions. Administrators may set the password of any user.
  * @param keep token of a session that stays
  * @throws AppError `weak_password`
@@ -292,14 +195,7 @@ export async function setPassword(
   keep: string | null = null,
 ): Promise<void> {
   if (actor.userId !== id) requireAdmin(actor);
-  const [found] = await ctx.db
-    .select({ email: user.email, org: member.organizationId })
-    .from(user)
-    .leftJoin(member, eq(member.userId, user.id))
-    .where(eq(user.id, id))
-    .limit(1);
-  if (!found) throw notFound("user", id);
-  checkPassword(password, found.email);
+  const { org } = await checkNewPassword(ctx, id, password);
   const hash = await hashPassword(ctx, password);
   await ctx.write(async (tx) => {
     await tx
@@ -312,5 +208,5 @@ export async function setPassword(
   forgetKeys(ctx);
   forgetSessions(ctx);
   ctx.bus.emit("session.ended", { userId: id });
-  announceSecurity(ctx, { userId: id, org: found.org ?? "" }, "password.changed", actor.source);
+  announceSecurity(ctx, { userId: id, org }, "password.changed", actor.source);
 }

@@ -13,7 +13,8 @@ import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { Email } from "../auth/model.ts";
-import { checkPassword, hashPassword } from "../auth/passwords.ts";
+import { checkPassword } from "../auth/password-rules.ts";
+import { hashPassword } from "../auth/passwords.ts";
 import { insertUser, normalEmail } from "../auth/service.ts";
 import type { Invitation } from "./model.ts";
 
@@ -30,7 +31,8 @@ const setupGone = () =>
 const inviteGone = () =>
   gone("invitation_invalid", "This invitation was already used, has expired, or was withdrawn. Ask for a new one.");
 
-function checkEmail(email: string): void {
+/** @throws AppError `invalid_email` */
+export function checkEmail(email: string): void {
   if (!v.is(Email, email))
     throw new AppError("invalid", "invalid_email", "This is not an e-mail address.", { param: "email" });
 }
@@ -82,7 +84,7 @@ export async function completeSetup(
   await checkSetupToken(ctx, input.token);
   const email = normalEmail(input.email);
   checkEmail(email);
-  checkPassword(input.password, email);
+  await checkPassword(ctx, input.password, { email, name: input.name, organization: input.orgName });
   const passwordHash = await hashPassword(ctx, input.password);
   await ctx.write(async (tx) => {
     if (!(await setupIsOpen(ctx, tx, input.token))) throw setupGone();
@@ -175,8 +177,8 @@ export async function acceptInvitation(
   ctx: Ctx,
   input: { token: string; password: string; name?: string },
 ): Promise<string> {
-  const { email } = await findInvitation(ctx, input.token);
-  checkPassword(input.password, email);
+  const { email, orgName } = await findInvitation(ctx, input.token);
+  await checkPassword(ctx, input.password, { email, name: input.name, organization: orgName });
   const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {
     const open = await openInvitation(ctx, tx, input.token);
@@ -184,24 +186,6 @@ export async function acceptInvitation(
     const made = await insertUser(tx, ctx, { email, name: input.name, role: open.role, org: open.org, passwordHash });
     const actor: Actor = { userId: made.id, org: open.org, role: open.role, via: "session", keyId: null, email };
     await audit(tx, ctx, actor, "invitation.accept", open.id, { email });
-    return email;
-  });
-}
-
-/**
- * Creates an account with an organization of its own, where the setting `open_sign_up` allows it.
- * @returns the e-mail address
- */
-export async function signUp(ctx: Ctx, input: { email: string; password: string; name?: string }): Promise<string> {
-  if (!ctx.config.open_sign_up)
-    throw new AppError("forbidden", "sign_up_closed", "Accounts here are created by invitation. Ask an administrator.");
-  const email = normalEmail(input.email);
-  checkEmail(email);
-  checkPassword(input.password, email);
-  const passwordHash = await hashPassword(ctx, input.password);
-  return ctx.write(async (tx) => {
-    const made = await insertUser(tx, ctx, { email, name: input.name, org: null, orgName: email, passwordHash });
-    await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "user.sign_up", made.id, { email });
     return email;
   });
 }

@@ -147,6 +147,12 @@ export const apiKey = sqliteTable(
     lastUsedAt: integer("last_used_at"),
     expiresAt: integer("expires_at"),
     revokedAt: integer("revoked_at"),
+    /** The key that created this one; null when a person did. */
+    parentId: text("parent_id"),
   },
-  (t) => [index("api_key_org").on(t.org, t.createdAt, t.id), index("api_key_user").on(t.userId)],
+  (t) => [
+    index("api_key_org").on(t.org, t.createdAt, t.id),
+    index("api_key_user").on(t.userId),
+    index("api_key_parent").on(t.parentId),
+  ],
 );

@@ -23,6 +23,8 @@ export function LoginPage(props: {
   openSignUp?: boolean;
   /** A session existed and has ended. */
   ended?: boolean;
+  /** Somebody just signed up. */
+  created?: boolean;
 }) {
   return (
     <BareLayout title="Sign in">
@@ -39,6 +41,10 @@ export function LoginPage(props: {
           </Notice>
         ) : props.ended ? (
           <Ended />
+        ) : props.created ? (
+          <Notice kind="ok" title="Sign in with your new account">
+            If there was an account for this address before, it is unchanged: use its own password.
+          </Notice>
         ) : null}
         <form class="form" method="post" action="/login">
           <input type="hidden" name="next" value={props.next} />

@@ -11,8 +11,8 @@ import {
   completeSetup,
   findInvitation,
   isSetUp,
-  signUp,
 } from "../../../src/accounts/organizations/invitations.ts";
+import { signUp } from "../../../src/accounts/organizations/sign-up.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
@@ -23,7 +23,7 @@ import { LoginPage } from "./login.tsx";
 import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const LoginQuery = v.object({ next: field(2000), ended: field(1) });
+const LoginQuery = v.object({ next: field(2000), ended: field(1), created: field(1) });
 const LoginForm = v.object({ email: field(254), password: field(1000), next: field(2000) });
 const AccountForm = v.object({
   token: field(200),
@@ -64,7 +64,9 @@ function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutpu
   const next = safePath(query.next);
   if (actor.userId) return redirect(request, next);
   const ended = query.ended === "1";
-  return show(ctx, request, <LoginPage next={next} ended={ended} openSignUp={ctx.config.open_sign_up} />);
+  const created = query.created === "1";
+  const { open_sign_up: openSignUp } = ctx.config;
+  return show(ctx, request, <LoginPage next={next} ended={ended} created={created} openSignUp={openSignUp} />);
 }
 
 async function login(ctx: Ctx, request: Request, body: LoginForm): Promise<Response> {
@@ -82,13 +84,21 @@ async function logout(ctx: Ctx, request: Request, actor: Actor): Promise<Respons
   return withCookies(redirect(request, "/login"), await signOut(ctx, request, actor));
 }
 
+/** What somebody typed, to show it again. */
+const typed = (ctx: Ctx, { token, email, name }: AccountForm) => ({
+  token,
+  email,
+  name,
+  passwordMin: ctx.config.password_min_length,
+});
+
 async function setupPage(ctx: Ctx, request: Request, token: string): Promise<Response> {
   try {
     await checkSetupToken(ctx, token);
   } catch {
     return show(ctx, request, <SetupClosedPage done={await isSetUp(ctx)} />, 410);
   }
-  return show(ctx, request, <SetupPage token={token} />);
+  return show(ctx, request, <SetupPage token={token} passwordMin={ctx.config.password_min_length} />);
 }
 
 async function setup(ctx: Ctx, request: Request, body: AccountForm): Promise<Response> {
@@ -96,35 +106,41 @@ async function setup(ctx: Ctx, request: Request, body: AccountForm): Promise<Res
     await completeSetup(ctx, body);
     return await enter(ctx, request, body.email, body.password, "/");
   } catch (error) {
-    return showAgain(ctx, request, error, (message) => (
-      <SetupPage token={body.token} email={body.email} name={body.name} error={message} />
-    ));
+    return showAgain(ctx, request, error, (message) => <SetupPage {...typed(ctx, body)} error={message} />);
   }
 }
 
 async function invitePage(ctx: Ctx, request: Request, token: string): Promise<Response> {
-  if (!token && ctx.config.open_sign_up) return show(ctx, request, <InvitePage token="" organization={null} />);
+  if (!token && ctx.config.open_sign_up)
+    return show(ctx, request, <InvitePage token="" organization={null} passwordMin={ctx.config.password_min_length} />);
   const { email, orgName } = await findInvitation(ctx, token);
-  return show(ctx, request, <InvitePage token={token} email={email} organization={orgName} />);
+  return show(
+    ctx,
+    request,
+    <InvitePage token={token} email={email} organization={orgName} passwordMin={ctx.config.password_min_length} />,
+  );
 }
 
 async function acceptInvite(ctx: Ctx, request: Request, body: AccountForm): Promise<Response> {
   try {
-    const open = !body.token && ctx.config.open_sign_up;
-    const email = open ? await signUp(ctx, body) : await acceptInvitation(ctx, body);
+    if (!body.token && ctx.config.open_sign_up) {
+      await signUp(ctx, body, clientOf(request));
+      return redirect(request, "/login?created=1");
+    }
+    const email = await acceptInvitation(ctx, body);
     return await enter(ctx, request, email, body.password, "/");
   } catch (error) {
     const invited = body.token ? await findInvitation(ctx, body.token).catch(() => null) : null;
     const organization = invited?.orgName ?? (body.token ? "your organization" : null);
     return showAgain(ctx, request, error, (message) => (
-      <InvitePage organization={organization} token={body.token} email={body.email} name={body.name} error={message} />
+      <InvitePage {...typed(ctx, body)} organization={organization} error={message} />
     ));
   }
 }
 
 async function resetPage(ctx: Ctx, request: Request, token: string): Promise<Response> {
   const { email } = await findReset(ctx, token);
-  return show(ctx, request, <ResetPage token={token} email={email} />);
+  return show(ctx, request, <ResetPage token={token} email={email} passwordMin={ctx.config.password_min_length} />);
 }
 
 async function reset(ctx: Ctx, request: Request, { token, password }: v.InferOutput<typeof ResetForm>) {
@@ -133,7 +149,9 @@ async function reset(ctx: Ctx, request: Request, { token, password }: v.InferOut
     await completeReset(ctx, token, password);
     return await enter(ctx, request, email, password, "/");
   } catch (error) {
-    return showAgain(ctx, request, error, (message) => <ResetPage token={token} email={email} error={message} />);
+    return showAgain(ctx, request, error, (message) => (
+      <ResetPage token={token} email={email} passwordMin={ctx.config.password_min_length} error={message} />
+    ));
   }
 }
 

@@ -9,7 +9,11 @@ interface AccountProps {
   error?: string | null;
   email?: string;
   name?: string;
+  /** Fewest characters of a password. */
+  passwordMin: number;
 }
+
+const passwordHint = (min: number) => `At least ${min} characters. Several words are better than one.`;
 
 function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
   return (
@@ -39,10 +43,10 @@ function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
         label="Password"
         type="password"
         required
-        minlength={8}
+        minlength={props.passwordMin}
         maxlength={256}
         autocomplete="new-password"
-        hint="At least 8 characters. Several words are better than one."
+        hint={passwordHint(props.passwordMin)}
       />
     </>
   );
@@ -118,7 +122,7 @@ export function InvitePage(props: AccountProps & { organization: string | null }
 }
 
 /** `/reset?token=…`: sets a new password for one account. */
-export function ResetPage(props: { token: string; email: string; error?: string | null }) {
+export function ResetPage(props: Pick<AccountProps, "token" | "error" | "passwordMin"> & { email: string }) {
   return (
     <BareLayout title="Reset password">
       <div class="stack loose">
@@ -140,10 +144,10 @@ export function ResetPage(props: { token: string; email: string; error?: string 
             type="password"
             required
             autofocus
-            minlength={8}
+            minlength={props.passwordMin}
             maxlength={256}
             autocomplete="new-password"
-            hint="At least 8 characters. Several words are better than one."
+            hint={passwordHint(props.passwordMin)}
           />
           <button type="submit" class="button primary block">
             Set password and sign in

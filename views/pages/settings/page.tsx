@@ -16,6 +16,9 @@ export interface SettingsProps {
   keys: KeyView[];
   sessions: SessionRow[];
   baseUrl: string;
+  /** Fewest characters of a password, and longest life of a key in days (0 = no limit). */
+  passwordMin: number;
+  keyMaxDays: number;
   /** A key that was just created, with its secret; shown only once. */
   created?: { name: string; key: string };
   error?: { form: "key" | "password"; message: string };
@@ -37,6 +40,7 @@ function NewKey({ created, baseUrl }: { created: { name: string; key: string }; 
 }
 
 function Keys({ keys }: Pick<SettingsProps, "keys">) {
+  const nameOf = (id: string) => keys.find((key) => key.id === id)?.name ?? "another key";
   if (keys.length === 0)
     return (
       <Empty slim icon="shield" title="No API keys yet">
@@ -57,7 +61,9 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
           render: (row) => (
             <>
               <strong dir="auto">{row.name}</strong>
-              <span class="sub num">{row.prefix}…</span>
+              <span class="sub num">
+                {row.prefix}…{row.created_by_key ? ` · created by ${nameOf(row.created_by_key)}` : ""}
+              </span>
             </>
           ),
         },
@@ -147,7 +153,8 @@ function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
   );
 }
 
-function NewKeyForm({ error, typed }: Pick<SettingsProps, "error" | "typed">) {
+function NewKeyForm({ error, typed, keyMaxDays }: Pick<SettingsProps, "error" | "typed" | "keyMaxDays">) {
+  const days = keyMaxDays > 0 ? Math.min(90, keyMaxDays) : 90;
   return (
     <SheetForm
       id="key"
@@ -171,8 +178,9 @@ function NewKeyForm({ error, typed }: Pick<SettingsProps, "error" | "typed">) {
         name="days"
         label="Days until it expires"
         inputmode="numeric"
-        hint="Empty: never expires"
-        value={typed?.days ?? ""}
+        hint={keyMaxDays > 0 ? `At most ${keyMaxDays}` : "Empty: never expires"}
+        required={keyMaxDays > 0}
+        value={typed?.days ?? String(days)}
       />
     </SheetForm>
   );
@@ -233,11 +241,15 @@ export function SettingsPage(props: SettingsProps) {
                 label="New password"
                 type="password"
                 required
-                minlength={8}
+                minlength={props.passwordMin}
                 maxlength={256}
                 autocomplete="new-password"
-                hint="At least 8 characters; a phrase is best. Your other sessions are ended."
+                hint={`At least ${props.passwordMin} characters; a phrase is best. Your other sessions are ended.`}
               />
+              <label class="check">
+                <input type="checkbox" name="keys" value="yes" />
+                <span>Also revoke all my API keys</span>
+              </label>
               <div class="row">
                 <button type="submit" class="button">
                   Change the password

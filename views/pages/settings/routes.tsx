@@ -1,8 +1,9 @@
 /** The settings page: own account, password, API keys and browser sessions. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { createKey, listKeys, revokeKey, revokeOwnKeys } from "../../../src/accounts/auth/api-keys.ts";
 import { keyView, Name } from "../../../src/accounts/auth/model.ts";
-import { createKey, listKeys, revokeKey, setPassword } from "../../../src/accounts/auth/service.ts";
+import { setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
 import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
 import { provePassword } from "../../../src/accounts/auth/sign-in.ts";
@@ -19,7 +20,7 @@ const DAY_MS = 86_400_000;
 const MAX_KEYS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const KeyForm = v.object({ name: text(300), days: text(6) });
-const PasswordForm = v.object({ current: text(1000), password: text(1000) });
+const PasswordForm = v.object({ current: text(1000), password: text(1000), keys: text(3) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 
 async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<SettingsProps> = {}, status = 200) {
@@ -28,6 +29,8 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
     email: actor.email ?? actor.userId,
     role: actor.role,
     org: { id: actor.org, name: await ownOrganization(ctx, actor) },
+    passwordMin: ctx.config.password_min_length,
+    keyMaxDays: ctx.config.key_max_days,
     keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),
     sessions: await listSessions(ctx, actor, sessionToken(ctx, request)),
     baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
@@ -95,7 +98,12 @@ async function changePassword(ctx: Ctx, request: Request, actor: Actor, body: v.
   try {
     await provePassword(ctx, actor, body.current, clientOf(request));
     await setPassword(ctx, actor, actor.userId, body.password, sessionToken(ctx, request));
-    return redirect(request, "/settings", "The password is changed. Other sessions have ended.");
+    if (body.keys) await revokeOwnKeys(ctx, actor);
+    return redirect(
+      request,
+      "/settings",
+      `The password is changed. Other sessions have ended${body.keys ? ", and your API keys are revoked" : ""}.`,
+    );
   } catch (error) {
     return showAgain(ctx, request, actor, "password", error);
   }

@@ -1,0 +1,218 @@
+/** API keys: created, listed and revoked. Keys that a key creates expire and are revoked with it. */
+import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { olderThan } from "../../db/paging.ts";
+import { apiKey, member, user } from "../../db/schema/auth.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError, notFound } from "../../errors.ts";
+import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
+import { audit } from "../audit/service.ts";
+import { forgetKeys } from "../keys/cache.ts";
+import { announceSecurity } from "./events.ts";
+
+const DAY_MS = 86_400_000;
+/** Life of a key that is created without an expiry. */
+const DEFAULT_DAYS = 90;
+/** Active keys of one user. */
+const MAX_KEYS = 500;
+
+/** A key as listed, without its secret. Times in milliseconds. */
+export interface KeyRow {
+  id: string;
+  org: string;
+  userId: string;
+  email: string;
+  name: string;
+  prefix: string;
+  createdAt: number;
+  lastUsedAt: number | null;
+  expiresAt: number | null;
+  revokedAt: number | null;
+  /** The key that created it; null when a person did. */
+  parentId: string | null;
+}
+
+const invalidExpiry = (code: string, message: string) =>
+  new AppError("invalid", code, message, { param: "expires_in_days" });
+
+/**
+ * When a new key expires. A key that another key creates never outlives it.
+ * @param asked undefined = the default, null = never
+ * @param parent expiry of the key that creates it; undefined when a person does
+ * @throws AppError `key_too_long`, `key_outlives_parent`
+ */
+function expiryOf(ctx: Ctx, asked: number | null | undefined, parent: number | null | undefined): number | null {
+  const now = ctx.clock.now();
+  const maxDays = ctx.config.key_max_days;
+  const max = maxDays === 0 ? Number.POSITIVE_INFINITY : now + maxDays * DAY_MS;
+  const limit = Math.min(max, parent ?? Number.POSITIVE_INFINITY);
+  if (asked === undefined) return Math.min(now + DEFAULT_DAYS * DAY_MS, limit);
+  const wanted = asked ?? Number.POSITIVE_INFINITY;
+  if (wanted > max)
+    throw invalidExpiry("key_too_long", `Keys of this installation expire within ${maxDays} days. Choose fewer days.`);
+  if (wanted > limit)
+    throw invalidExpiry(
+      "key_outlives_parent",
+      "A key cannot create a key that outlives it. Choose fewer days, or create the key on the Settings page.",
+    );
+  return asked;
+}
+
+/** The key that creates another one. @throws AppError `key_creates_for_others` */
+async function parentOf(tx: Db, actor: Actor, userId: string): Promise<{ expiresAt: number | null } | undefined> {
+  if (!actor.keyId) return undefined;
+  if (userId !== actor.userId)
+    throw new AppError("forbidden", "key_creates_for_others", "A key creates keys only for its own user.");
+  const [row] = await tx
+    .select({ expiresAt: apiKey.expiresAt })
+    .from(apiKey)
+    .where(and(eq(apiKey.id, actor.keyId), isNull(apiKey.revokedAt)))
+    .limit(1);
+  if (!row) throw notFound("key", actor.keyId);
+  return row;
+}
+
+/**
+ * Creates a key. Only the answer contains the secret.
+ * @param input.userId owner of the key; only administrators create keys for others
+ * @param input.expiresAt undefined = in 90 days, or earlier where a limit asks for it; null = never
+ * @throws AppError `key_too_long`, `key_outlives_parent`, `too_many_keys`
+ */
+export async function createKey(
+  ctx: Ctx,
+  actor: Actor,
+  input: { name: string; userId?: string; expiresAt?: number | null },
+): Promise<{ id: string; key: string; row: KeyRow }> {
+  const userId = input.userId ?? actor.userId;
+  if (userId !== actor.userId) requireAdmin(actor);
+  const key = newSecret("ftl-");
+  const id = newId("key");
+  const row = await ctx.write(async (tx) => {
+    const [owner] = await tx.select().from(user).where(eq(user.id, userId)).limit(1);
+    if (!owner) throw notFound("user", userId);
+    const [belongs] = await tx
+      .select()
+      .from(member)
+      .where(
+        userId === actor.userId
+          ? and(eq(member.userId, userId), eq(member.organizationId, actor.org))
+          : eq(member.userId, userId),
+      )
+      .orderBy(member.createdAt)
+      .limit(1);
+    const [full] = await tx
+      .select({ id: apiKey.id })
+      .from(apiKey)
+      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt)))
+      .limit(1)
+      .offset(MAX_KEYS - 1);
+    if (full) throw new AppError("conflict", "too_many_keys", `A user may have ${MAX_KEYS} keys. Revoke unused ones.`);
+    if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organization.");
+    const parent = await parentOf(tx, actor, userId);
+    const values = {
+      id,
+      org: belongs.organizationId,
+      userId,
+      name: input.name,
+      hash: sha256Hex(key),
+      prefix: key.slice(0, 8),
+      createdAt: ctx.clock.now(),
+      expiresAt: expiryOf(ctx, input.expiresAt, parent?.expiresAt),
+      parentId: actor.keyId,
+    };
+    await tx.insert(apiKey).values(values);
+    await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
+      name: input.name,
+      user: userId,
+    });
+    const { hash: _, ...shown } = values;
+    return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
+  });
+  announceSecurity(ctx, row, "key.created", actor.source, input.name);
+  return { id, key, row };
+}
+
+/** Revokes keys and all keys that they created. @returns the revoked ones */
+async function revoke(tx: Db, ctx: Ctx, actor: Actor, ids: string[]): Promise<{ id: string; org: string }[]> {
+  const revoked: { id: string; org: string }[] = [];
+  for (let next = ids; next.length > 0; ) {
+    const rows = await tx
+      .update(apiKey)
+      .set({ revokedAt: ctx.clock.now() })
+      .where(and(inArray(apiKey.id, next), isNull(apiKey.revokedAt)))
+      .returning({ id: apiKey.id, org: apiKey.org, name: apiKey.name });
+    for (const { id, org, name } of rows) {
+      await audit(tx, ctx, { ...actor, org }, "key.revoke", id, { name });
+      revoked.push({ id, org });
+    }
+    const children = await tx.select({ id: apiKey.id }).from(apiKey).where(inArray(apiKey.parentId, next));
+    next = children.map((row) => row.id);
+  }
+  return revoked;
+}
+
+function announceRevoked(ctx: Ctx, revoked: { id: string; org: string }[]): void {
+  forgetKeys(ctx);
+  for (const { id, org } of revoked) ctx.bus.emit("key.revoked", { org, keyId: id });
+}
+
+/** Revokes all keys of the actor's own account. @returns how many */
+export async function revokeOwnKeys(ctx: Ctx, actor: Actor): Promise<number> {
+  const revoked = await ctx.write(async (tx) => {
+    const rows = await tx
+      .select({ id: apiKey.id })
+      .from(apiKey)
+      .where(and(eq(apiKey.userId, actor.userId), isNull(apiKey.revokedAt)));
+    return revoke(
+      tx,
+      ctx,
+      actor,
+      rows.map((row) => row.id),
+    );
+  });
+  announceRevoked(ctx, revoked);
+  return revoked.length;
+}
+
+/**
+ * Revokes a key at once, and the keys it created. Members revoke their own keys, administrators any key of their
+ * organization.
+ */
+export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  const revoked = await ctx.write(async (tx) => {
+    const [row] = await tx
+      .select()
+      .from(apiKey)
+      .where(and(eq(apiKey.id, id), eq(apiKey.org, actor.org)))
+      .limit(1);
+    if (!row || (actor.role !== "admin" && row.userId !== actor.userId)) throw notFound("key", id);
+    return revoke(tx, ctx, actor, [id]);
+  });
+  announceRevoked(ctx, revoked);
+}
+
+/** Unrevoked keys of the organization, newest first; members see only their own. */
+export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
+  const [cursor] = page.after
+    ? await ctx.db
+        .select({ id: apiKey.id, createdAt: apiKey.createdAt })
+        .from(apiKey)
+        .where(and(eq(apiKey.id, page.after), eq(apiKey.org, actor.org)))
+    : [];
+  if (page.after && !cursor) throw notFound("key", page.after);
+  const rows = await ctx.db
+    .select({ key: apiKey, email: user.email })
+    .from(apiKey)
+    .innerJoin(user, eq(user.id, apiKey.userId))
+    .where(
+      and(
+        eq(apiKey.org, actor.org),
+        isNull(apiKey.revokedAt),
+        actor.role === "admin" ? undefined : eq(apiKey.userId, actor.userId),
+        olderThan(apiKey, cursor),
+      ),
+    )
+    .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
+    .limit(page.limit);
+  return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
+}
