@@ -207,7 +207,7 @@ const ConfigSchema = v.strictObject({
     ),
     null,
   ),
-  /** Fewest characters of a new password. OWASP ASVS asks for 8 and advises 15 where a password is enough to sign in. */
+  /** Fewest characters of a new password. OWASP ASVS asks for 8 and advises 15. */
   password_min_length: v.optional(integer(8, 64), 15),
   /** Longest life of an API key in days; keys without an expiry are then refused. 0 = no limit. */
   key_max_days: v.optional(integer(0, 3650), 0),

@@ -11,7 +11,7 @@ const MIN_WORD = 3;
 const MIN_REST = 6;
 
 /** Whose password it is. */
-export interface Owner {
+interface Owner {
   email: string;
   name?: string | null;
   organization?: string | null;
