@@ -8,12 +8,13 @@ import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { storedArchive, storedFile } from "../http/stored-file.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
-import { BaseModelList, BaseModelView, ImportRequest } from "../models/base/model.ts";
+import { BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
 import { modelLineage } from "../models/tuned/lineage.ts";
 import { ArtifactView, artifactView, DeletedModel, LineageView, ModelList, ModelView } from "../models/tuned/model.ts";
 import { importTuned } from "../models/tuned/promote.ts";
 import { artifactDir, deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
+import { FittedModel, FittedModelList, fitter } from "../training/plan/fits.ts";
 
 /** Model ids contain `:` and, from the hub, `/` (sent as `%2F`): one path segment, decoded after routing. */
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
@@ -45,10 +46,13 @@ function baseRoutes(ctx: Ctx) {
   return {
     list: async ({ actor }: Pick<Request, "actor">) => ({
       object: "list" as const,
-      data: await listCatalogue(ctx, actor),
+      data: (await listCatalogue(ctx, actor)).map(await fitter(ctx, actor)),
       has_more: false as const,
     }),
-    retrieve: ({ actor, params }: Request) => describeBaseModel(ctx, actor, params.id),
+    retrieve: async ({ actor, params }: Request) => {
+      const model = await describeBaseModel(ctx, actor, params.id);
+      return (await fitter(ctx, actor))(model);
+    },
     install: ({ actor, params }: Request) => installBaseModel(ctx, actor, params.id),
     accept: ({ actor, params }: Request) => acceptLicense(ctx, actor, params.id),
     import: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof ImportRequest> }) => {
@@ -110,12 +114,12 @@ export const modelsApi = (ctx: Ctx) => {
       detail: {
         ...bases,
         summary: "List the catalogue and the installed base models",
-        responses: answers(BaseModelList),
+        responses: answers(FittedModelList),
       },
     })
     .get("/base_models/:id", base.retrieve, {
       params: Id,
-      detail: { ...bases, summary: "Retrieve a base model", responses: answers(BaseModelView) },
+      detail: { ...bases, summary: "Retrieve a base model", responses: answers(FittedModel) },
     })
     .post("/base_models/:id/install", base.install, {
       params: Id,

@@ -76,10 +76,12 @@ export function Filters(props: {
   /** Id of the element that the answer replaces. */
   fragment: string;
   search?: { placeholder: string };
+  /** Parameters of the address that stay, besides `sort`. */
+  kept?: string[];
   children?: ComponentChildren;
 }) {
   const { url } = usePage();
-  const kept = ["sort"].flatMap((name) =>
+  const kept = ["sort", ...(props.kept ?? [])].flatMap((name) =>
     url.searchParams.get(name) ? [[name, url.searchParams.get(name) ?? ""]] : [],
   );
   return (
@@ -273,13 +275,15 @@ export function ActionButton(props: {
   class?: string;
   fields?: Record<string, string>;
   title?: string;
+  /** What the button does, when its words alone do not say it. */
+  label?: string;
 }) {
   return (
     <form method="post" action={props.action}>
       {Object.entries(props.fields ?? {}).map(([name, value]) => (
         <input type="hidden" name={name} value={value} />
       ))}
-      <button type="submit" class={`button ${props.class ?? ""}`} title={props.title}>
+      <button type="submit" class={`button ${props.class ?? ""}`} title={props.title} aria-label={props.label}>
         {props.children}
       </button>
     </form>

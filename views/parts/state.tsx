@@ -23,6 +23,8 @@ const STATES: Record<string, Look> = {
   needs_attention: ["Needs attention", "warn", "warn"],
   ready: ["Ready", "ok", "ok"],
   installing: ["Installing", "run", "turning", true],
+  fits: ["Fits", "ok", "ok"],
+  too_large: ["Too large", "warn", "warn"],
   not_installed: ["Not installed", "idle", "download"],
   // Deployments
   asleep: ["Asleep", "idle", "asleep"],

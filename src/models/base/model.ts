@@ -97,13 +97,6 @@ export const BaseModelView = v.strictObject({
 });
 export type BaseModelView = v.InferOutput<typeof BaseModelView>;
 
-/** Every base model at once, without paging. */
-export const BaseModelList = v.strictObject({
-  object: v.literal("list"),
-  data: v.array(BaseModelView),
-  has_more: v.literal(false),
-});
-
 export const seconds = (ms: number) => Math.floor(ms / 1000);
 
 export function parseProgress(text: string | null): InstallProgress | null {

@@ -1,7 +1,10 @@
 /** The choice of a base model, or of a fine-tuned model to continue from, in the new-job form. */
 import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
+import type { Fit } from "../../../src/training/plan/fits.ts";
+import { fitWords } from "../../parts/fit.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
 import type { NewJobProps } from "./new-props.ts";
 
 /** Shown without an installed base model. The button is for a separate form, because forms cannot be nested. */
@@ -55,12 +58,25 @@ function TunedChoices({ form, tuned }: Pick<NewJobProps, "form" | "tuned">) {
   );
 }
 
-/** The size of a download in 16 bits, from the number of parameters. */
-const downloadOf = (parameters: number | null) => (parameters ? formatBytes(parameters * 2) : null);
+/** Whether the model fits here, with the memory that it needs. */
+function FitLine({ fit }: { fit: Fit | null }) {
+  if (!fit) return null;
+  const { short, detail } = fitWords(fit);
+  return (
+    <span class="xs fit-line" title={detail}>
+      <StateBadge state={fit.fits ? "fits" : "too_large"} />
+      <span class="muted">{short}</span>
+    </span>
+  );
+}
+
+/** Models that fit here first. */
+const fitsFirst = (bases: NewJobProps["bases"]) =>
+  bases.toSorted((a, b) => Number(b.fit?.fits ?? false) - Number(a.fit?.fits ?? false));
 
 /** Base models of the catalogue that are not installed; the job installs the chosen one first. */
 function Installable({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
-  const others = bases.filter((one) => one.status === "available" || one.status === "failed");
+  const others = fitsFirst(bases.filter((one) => one.status === "available" || one.status === "failed"));
   if (others.length === 0) return null;
   return (
     <details class="more" open={others.some((one) => one.id === form.model)}>
@@ -76,7 +92,8 @@ function Installable({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
             <span>
               <strong class="clip">{one.name}</strong>
               <span class="xs muted">
-                {formatCount(one.parameters)} parameters, about {downloadOf(one.parameters) ?? "?"} to download,{" "}
+                {formatCount(one.parameters)} parameters,{" "}
+                {one.downloadBytes ? `about ${formatBytes(one.downloadBytes)} to download, ` : ""}
                 <span class="nowrap">{one.license}</span>
                 {one.accepted ? null : (
                   <>
@@ -85,11 +102,15 @@ function Installable({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
                   </>
                 )}
               </span>
+              <FitLine fit={one.fit} />
             </span>
           </label>
         ))}
       </div>
-      <p class="xs muted">The plan shows whether a model fits this machine.</p>
+      <p class="xs muted">
+        Whether a LoRA run with rows of up to 1,024 tokens fits the largest machine or GPU here. The plan has the exact
+        number.
+      </p>
     </details>
   );
 }
@@ -110,6 +131,7 @@ export function BaseField({ form, bases, tuned, problems }: NewJobProps) {
                   {formatCount(one.parameters)} parameters, {formatCount(one.contextLength)} tokens of context,{" "}
                   <span class="nowrap">{one.license}</span>
                 </span>
+                <FitLine fit={one.fit} />
               </span>
             </label>
           ))}

@@ -1,6 +1,7 @@
 /** What the new-job page is given. */
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { Tried } from "../../../src/graders/training.ts";
+import type { Fit } from "../../../src/training/plan/fits.ts";
 import type { JobForm } from "./form.ts";
 import type { PlanView } from "./plan.tsx";
 
@@ -28,6 +29,9 @@ interface BaseChoice {
   license: string;
   /** The license was accepted, or needs no acceptance. */
   accepted: boolean;
+  /** What its install downloads, about; null when it downloads nothing. */
+  downloadBytes: number | null;
+  fit: Fit | null;
 }
 
 export interface NewJobProps {

@@ -20,6 +20,7 @@ import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { listAttempts } from "../../../src/training/jobs/service.ts";
 import { getJob } from "../../../src/training/jobs/store.ts";
 import { listHistory, listSamples, readLogs, readSeries } from "../../../src/training/metrics/service.ts";
+import { fitter } from "../../../src/training/plan/fits.ts";
 import { reproductionOf } from "../../../src/training/plan/reproduce.ts";
 import { planTrainJob } from "../../../src/training/plan/service.ts";
 import { queueFacts } from "../../../src/training/queue/service.ts";
@@ -201,7 +202,7 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
     from,
     admin: actor.role === "admin",
     datasets: choices,
-    bases: bases.map((base) => ({
+    bases: bases.map(await fitter(ctx, actor)).map((base) => ({
       id: base.id,
       name: base.name,
       status: base.status,
@@ -209,6 +210,8 @@ export async function newJobProps(ctx: Ctx, actor: Actor, asked: JobForm, from: 
       contextLength: base.context_length,
       license: base.license.name,
       accepted: base.license.accepted,
+      downloadBytes: base.download_bytes,
+      fit: base.fit,
     })),
     tuned: startingModels,
     plan: view,

@@ -1,17 +1,18 @@
 /** The page of a base model: status, architecture, origin and license. */
 import { formatBytes, formatCount, formatInteger } from "../../../src/lib/text/format.ts";
 import { PACKAGE } from "../../../src/models/base/catalogue.ts";
-import type { BaseModelView } from "../../../src/models/base/model.ts";
+import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { fitWords } from "../../parts/fit.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
-import { BaseAction } from "./list.tsx";
+import { BaseAction } from "./base-list.tsx";
 
-function License({ row }: { row: BaseModelView }) {
+function License({ row }: { row: FittedModel }) {
   const { license } = row;
   return (
     <section class="panel padded stack tight" id="license">
@@ -53,7 +54,7 @@ function License({ row }: { row: BaseModelView }) {
   );
 }
 
-export function BaseModelState({ row }: { row: BaseModelView }) {
+export function BaseModelState({ row }: { row: FittedModel }) {
   const { url } = usePage();
   return (
     <div id="state" class="stack" {...liveOn(url, "models")}>
@@ -79,7 +80,16 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
         <Stat label="Context length" note="tokens">
           {formatInteger(row.context_length)}
         </Stat>
-        <Stat label="Size on disk">{row.bytes ? formatBytes(row.bytes) : "–"}</Stat>
+        {row.download_bytes ? (
+          <Stat label="Download">about {formatBytes(row.download_bytes)}</Stat>
+        ) : (
+          <Stat label="Size on disk">{row.bytes ? formatBytes(row.bytes) : "–"}</Stat>
+        )}
+        {row.fit ? (
+          <Stat label="Fine-tuning here" note={fitWords(row.fit).short}>
+            {row.fit.fits ? "Fits" : "Too large"}
+          </Stat>
+        ) : null}
         <Stat label="Fine-tuned models">
           <a href={`/models?q=${encodeURIComponent(`ft:${row.id}:`)}`}>Show</a>
         </Stat>
@@ -89,7 +99,7 @@ export function BaseModelState({ row }: { row: BaseModelView }) {
 }
 
 /** The next action; it changes when the installation ends. */
-export function BaseNext({ row }: { row: BaseModelView }) {
+export function BaseNext({ row }: { row: FittedModel }) {
   const { url } = usePage();
   return (
     <div id="next" class="row" {...liveOn(url, "models")}>
@@ -111,7 +121,7 @@ const LABELS: Record<string, string> = {
 };
 
 /** What to do about a default model that an earlier version converted. */
-function OldConversion({ row, admin }: { row: BaseModelView; admin: boolean }) {
+function OldConversion({ row, admin }: { row: FittedModel; admin: boolean }) {
   if (row.source?.kind !== "package" || row.source.revision === PACKAGE.revision) return null;
   return (
     <Notice kind="warn" title="Numbers are tokenized otherwise than the model was trained">
@@ -132,7 +142,7 @@ function OldConversion({ row, admin }: { row: BaseModelView; admin: boolean }) {
   );
 }
 
-export function BaseModelPage({ row, admin }: { row: BaseModelView; admin: boolean }) {
+export function BaseModelPage({ row, admin }: { row: FittedModel; admin: boolean }) {
   const numbers = Object.entries(LABELS).flatMap(([key, label]): [string, string][] => {
     const value = row.architecture[key];
     if (value === undefined || value === null) return [];

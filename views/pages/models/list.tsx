@@ -1,23 +1,25 @@
 /** The models page: fine-tuned models, and base models that are installed or can be installed. */
 
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
-import type { BaseModelView } from "../../../src/models/base/model.ts";
+import { plural } from "../../../src/lib/text/format.ts";
 import type { TunedModelItem } from "../../../src/models/tuned/list.ts";
-import { usePage } from "../../context.ts";
+import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { Layout } from "../../layout.tsx";
-import { ActionButton, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
+import { Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind } from "../../parts/list.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, liveOn, RowName, Table } from "../../parts/table.tsx";
-import { Progress, Time } from "../../parts/value.tsx";
+import { type Column, RowName } from "../../parts/table.tsx";
+import { Time } from "../../parts/value.tsx";
+import { BaseFilters, BaseList, type BaseShow } from "./base-list.tsx";
 
 export interface ModelsProps {
   tab: "tuned" | "base";
   tuned: Listed<TunedModelItem>;
-  bases: BaseModelView[];
+  bases: FittedModel[];
+  /** Which of the base models are listed. */
+  show: BaseShow;
   admin: boolean;
   /** Values of the import form and its error. */
   importForm?: { source: string; value: string; id: string; error: string; field: string };
@@ -65,63 +67,6 @@ const TUNED: ListKind<TunedModelItem> = {
 };
 
 export const TunedList = ({ tuned }: Pick<ModelsProps, "tuned">) => <List of={TUNED} {...tuned} />;
-
-function BaseState({ row }: { row: BaseModelView }) {
-  if (row.status === "installing")
-    return (
-      <Progress
-        label={`Installing ${row.name}`}
-        fraction={row.progress?.fraction ?? null}
-        left={row.progress?.message ?? "Starting"}
-      />
-    );
-  if (row.status === "available") return <StateBadge state="not_installed" />;
-  return (
-    <StateBadge
-      state={row.status}
-      note={
-        row.status === "ready" && row.license.requires_acceptance && !row.license.accepted
-          ? "license not accepted"
-          : null
-      }
-    />
-  );
-}
-
-const BASE_COLUMNS: Column<BaseModelView>[] = [
-  {
-    key: "name",
-    label: "Base model",
-    name: true,
-    render: (row) => (
-      <RowName
-        href={modelHref(row.id)}
-        name={row.name || row.id}
-        sub={[row.publisher, row.default ? "included" : null].filter(Boolean).join(" · ") || row.id}
-      />
-    ),
-  },
-  { key: "parameters", label: "Parameters", end: true, wide: true, render: (row) => formatCount(row.parameters) },
-  { key: "context", label: "Context", end: true, wide: true, render: (row) => formatCount(row.context_length) },
-  { key: "license", label: "License", wide: true, render: (row) => row.license.name },
-  {
-    key: "size",
-    label: "Size on disk",
-    end: true,
-    wide: true,
-    render: (row) => (row.bytes ? formatBytes(row.bytes) : "–"),
-  },
-  { key: "state", label: "State", render: (row) => <BaseState row={row} /> },
-];
-
-export function BaseList({ bases }: Pick<ModelsProps, "bases">) {
-  const { url } = usePage();
-  return (
-    <section id="bases" class="panel" aria-label="Base models" {...liveOn(url, "models")}>
-      <Table label="Base models" columns={BASE_COLUMNS} rows={bases} rowId={(row) => row.id} fragment="bases" />
-    </section>
-  );
-}
 
 const SOURCES = [
   ["local", "Directory on the server"],
@@ -219,38 +164,12 @@ export function ModelsPage(props: ModelsProps) {
               {plural(ready, "base model")} ready. The included model installs from a Python package; the others are
               downloaded from the hub or imported from a directory.
             </p>
-            <BaseList bases={props.bases} />
+            <BaseFilters />
+            <BaseList bases={props.bases} show={props.show} />
             {props.admin ? <ImportForm form={props.importForm} /> : null}
           </>
         )}
       </div>
     </Layout>
-  );
-}
-
-/** The next action for a base model: accept its license, install it, or fine-tune it. */
-export function BaseAction({ row }: { row: BaseModelView }) {
-  if (row.license.requires_acceptance && !row.license.accepted)
-    return (
-      <a class="button primary" href="#license">
-        Read and accept the license
-      </a>
-    );
-  if (row.status === "available" || row.status === "failed")
-    return (
-      <ActionButton action={`${modelHref(row.id)}/install`} class="primary">
-        {row.status === "failed" ? "Retry install" : "Install"}
-      </ActionButton>
-    );
-  if (row.status === "installing") return null;
-  return (
-    <>
-      <a class="button" href={`/playground?models=${encodeURIComponent(row.id)}`}>
-        Open in playground
-      </a>
-      <a class="button primary" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
-        Fine-tune
-      </a>
-    </>
   );
 }

@@ -14,13 +14,15 @@ import { importTuned } from "../../../src/models/tuned/promote.ts";
 import { deleteModel } from "../../../src/models/tuned/service.ts";
 import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
+import { fitter } from "../../../src/training/plan/fits.ts";
 import { BaseModelPage, BaseModelState, BaseNext } from "./base.tsx";
-import { BaseList, ModelsPage, type ModelsProps, TunedList } from "./list.tsx";
+import { BaseList } from "./base-list.tsx";
+import { ModelsPage, type ModelsProps, TunedList } from "./list.tsx";
 import { TunedModelPage } from "./tuned.tsx";
 
 const PAGE = 25;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const ListQuery = v.object({ tab: text(20), q: text(200), after: text(300) });
+const ListQuery = v.object({ tab: text(20), q: text(200), after: text(300), show: text(20) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
 const ImportForm = v.object({ source: text(20), value: text(4200), id: text(100) });
 
@@ -55,7 +57,8 @@ async function listProps(ctx: Ctx, actor: Actor, query: ListQuery): Promise<Mode
   return {
     tab: query.tab === "base" ? "base" : "tuned",
     tuned: await listTuned(ctx, actor, { search: query.q, after: query.after, limit: PAGE }),
-    bases: await listCatalogue(ctx, actor),
+    bases: (await listCatalogue(ctx, actor)).map(await fitter(ctx, actor)),
+    show: { q: query.q, which: query.show },
     admin: actor.role === "admin",
   };
 }
@@ -86,7 +89,7 @@ function listHandlers(ctx: Ctx) {
       return redirect(request, pathOf(id), "The import has started.");
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === "internal") throw error;
-      const props = await listProps(ctx, actor, { tab: "base", q: "", after: "" });
+      const props = await listProps(ctx, actor, { tab: "base", q: "", after: "", show: "" });
       const importForm = { ...body, error: error.message, field: error.param ?? "" };
       return html(pageOf(ctx, request, actor), <ModelsPage {...props} importForm={importForm} />, {
         status: ERROR_TABLE[error.kind].status,
@@ -97,7 +100,7 @@ function listHandlers(ctx: Ctx) {
 }
 
 async function showBase(ctx: Ctx, { request, actor, params }: ModelVisit) {
-  const row = await describeBaseModel(ctx, actor, params.id);
+  const row = (await fitter(ctx, actor))(await describeBaseModel(ctx, actor, params.id));
   return html(pageOf(ctx, request, actor), <BaseModelPage row={row} admin={actor.role === "admin"} />, {
     fragments: { state: () => <BaseModelState row={row} />, next: () => <BaseNext row={row} /> },
   });
