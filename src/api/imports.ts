@@ -3,8 +3,8 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { readingGiven } from "../data/datasets/model.ts";
-import { CreateImport, ImportView, importView } from "../data/imports/model.ts";
-import { cancelImport, createImport, getImport, listImports } from "../data/imports/service.ts";
+import { CreateImport, ImportView, importView, RetryImport } from "../data/imports/model.ts";
+import { cancelImport, createImport, getImport, listImports, retryImport } from "../data/imports/service.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
@@ -12,7 +12,7 @@ import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Datasets"];
 const HELP =
-  '`source` is `{"type": "huggingface", "repo": …, "split": …}`, `{"type": "url", "url": …}`, `{"type": "s3", "endpoint": …, "bucket": …, "key": …}` or `{"type": "path", "path": …}`. Credentials are stored encrypted, and deleted when the import ends. The settings of a version can be given as for a new dataset.';
+  '`source` is `{"type": "huggingface", "repo": …, "split": …}`, `{"type": "url", "url": …}`, `{"type": "s3", "endpoint": …, "bucket": …, "key": …}` or `{"type": "path", "path": …}`. Credentials are stored encrypted, and deleted when the import is done or canceled, or a day after it failed. The settings of a version can be given as for a new dataset.';
 
 interface Call {
   actor: Actor;
@@ -67,4 +67,20 @@ export const importsApi = (ctx: Ctx) =>
       "/imports/:id/cancel",
       async ({ actor, params }: Call) => importView(await cancelImport(ctx, actor, params.id)),
       { params: Id, detail: { tags, summary: "Cancel an import", responses: answers(ImportView) } },
+    )
+    .post(
+      "/imports/:id/retry",
+      async ({ actor, params, body }: Call & { body?: RetryImport | null }) =>
+        importView(await retryImport(ctx, actor, params.id, body ?? {})),
+      {
+        params: Id,
+        body: v.optional(v.nullable(RetryImport)),
+        detail: {
+          tags,
+          summary: "Run a failed import again",
+          description:
+            "As it was given. The body has credentials that replace those of the import; `missing_credentials` names those that were deleted and have to be given again.",
+          responses: answers(ImportView),
+        },
+      },
     );

@@ -28,6 +28,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/uploads/{id}/complete": { part_ids: ["part_abc", "part_def"] },
   "POST /v1/datasets": { file_id: "file-abc", name: "support-tickets" },
   "POST /v1/datasets/import": { source: { type: "url", url: "https://example.com/train.jsonl" } },
+  "POST /v1/datasets/imports/{id}/retry": {},
   "POST /v1/datasets/{id}": { name: "support-tickets" },
   "POST /v1/datasets/{id}/versions": { file_id: "file-abc" },
   "POST /v1/datasets/{id}/mapping/preview": { mapping: { prompt: "question", completion: "answer" } },

@@ -67,10 +67,34 @@ export const CreateImport = v.strictObject({
 /** Fields of a source that are credentials. */
 export const SECRETS = ["token", "authorization", "access_key_id", "secret_access_key", "session_token"] as const;
 
+/** The credentials of each source; the address of a `url` can hold some. */
+export const SECRETS_OF: Record<Source["type"], readonly string[]> = {
+  huggingface: ["token"],
+  url: ["url", "authorization"],
+  s3: ["access_key_id", "secret_access_key", "session_token"],
+  path: [],
+};
+
+/** Body of a retry: credentials that replace those of the import. */
+export const RetryImport = v.strictObject({
+  ...v.pick(HubSource, ["token"]).entries,
+  url: optional(4000),
+  ...v.pick(UrlSource, ["authorization"]).entries,
+  ...v.pick(S3Source, ["access_key_id", "secret_access_key", "session_token"]).entries,
+});
+export type RetryImport = v.InferOutput<typeof RetryImport>;
+
 export type ImportRow = typeof datasetImport.$inferSelect;
 
 /** Options as they are stored. */
-export type StoredOptions = DatasetOptions;
+export interface StoredOptions extends DatasetOptions {
+  /** Names of the credentials that the import was given. */
+  credentials?: string[];
+}
+
+/** Credentials that a retry has to be given again, because those of the import were deleted. */
+export const missingCredentials = ({ secret, options }: Pick<ImportRow, "secret" | "options">): string[] =>
+  secret === null ? ((options as StoredOptions).credentials ?? []) : [];
 
 /** An import. Times in seconds since 1970. */
 export const ImportView = v.strictObject({
@@ -84,6 +108,8 @@ export const ImportView = v.strictObject({
   bytes_done: v.number(),
   error: v.nullable(v.string()),
   dataset_id: v.nullable(v.string()),
+  /** Of a failed import: credentials that a retry has to be given again. */
+  missing_credentials: v.array(v.string()),
   created_at: v.number(),
   finished_at: v.nullable(v.number()),
 });
@@ -100,6 +126,7 @@ export function importView(row: ImportRow): ImportView {
     bytes_done: row.bytesDone,
     error: row.error,
     dataset_id: row.datasetId,
+    missing_credentials: row.status === "failed" ? missingCredentials(row) : [],
     created_at: seconds(row.createdAt),
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
   };

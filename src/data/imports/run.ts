@@ -3,7 +3,7 @@ import { createWriteStream, existsSync } from "node:fs";
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { and, asc, eq, inArray, notInArray } from "drizzle-orm";
+import { and, asc, eq, inArray, isNotNull, lte, notInArray } from "drizzle-orm";
 import { ZipFile } from "yazl";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
@@ -25,6 +25,9 @@ import type { Place } from "./remote.ts";
 const AT_ONCE = 2;
 const PROGRESS_MS = 500;
 const FOLDER = "import-";
+/** A failed import keeps its credentials this long, so that it can be run again. */
+const KEEP_MS = 86_400_000;
+const EXPIRE_EVERY_MS = 600_000;
 
 interface Queue {
   running: Map<string, AbortController>;
@@ -98,7 +101,7 @@ export function stopImport(ctx: Ctx, id: string): void {
 
 const unfinished = (id: string) => and(eq(datasetImport.id, id), inArray(datasetImport.status, ["waiting", "running"]));
 
-const announceImport = (ctx: Ctx, row: ImportRow) =>
+export const announceImport = (ctx: Ctx, row: ImportRow) =>
   ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
 
 /** Changes the row of an unfinished import. @returns whether it still was unfinished */
@@ -111,7 +114,7 @@ export async function updateImport(ctx: Ctx, row: ImportRow, values: Partial<Imp
 }
 
 /** The source with its credentials. */
-function sourceOf(ctx: Ctx, row: ImportRow): Source {
+export function sourceOf(ctx: Ctx, row: ImportRow): Source {
   const secret = row.secret ? (JSON.parse(unseal(ctx.secret, purposeOf(row.org), row.secret)) as object) : {};
   return { ...(row.source as Source), ...secret };
 }
@@ -127,7 +130,8 @@ async function carryOut(ctx: Ctx, row: ImportRow, signal: AbortSignal): Promise<
       const known = cause instanceof AppError && cause.kind !== "internal";
       if (!known) ctx.log("error", "import failed", { import: row.id, cause });
       const error = known ? cause.message : `The import failed: ${clean(String(cause)).slice(0, 300)}`;
-      await updateImport(ctx, row, { status: "failed", error, secret: null, finishedAt: ctx.clock.now() });
+      // The credentials stay for a retry, until they expire.
+      await updateImport(ctx, row, { status: "failed", error, finishedAt: ctx.clock.now() });
     }
   }
   await rm(folder, { recursive: true, force: true });
@@ -187,7 +191,7 @@ async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: Abo
     if (ended.length === 0) throw new AppError("conflict", "import_ended", "The import was canceled.");
   };
   const given = { filename, purpose: "fine-tune" };
-  const options = row.options as StoredOptions;
+  const { credentials: _credentials, ...options } = row.options as StoredOptions;
   const reading = places.length > 1 ? { ...options.reading, part: "*" } : options.reading;
   await keepFile(ctx, actor, received, given, { ...options, reading, id: datasetId }, end);
   announceImport(ctx, row);
@@ -207,10 +211,28 @@ async function resumeImports(ctx: Ctx): Promise<void> {
   kickImports(ctx);
 }
 
-/** Continues imports after a start. @returns a function that stops it; running imports stop with the context */
+/** Deletes the credentials of imports that failed `KEEP_MS` ago. */
+export async function expireCredentials(ctx: Ctx): Promise<void> {
+  const old = lte(datasetImport.finishedAt, ctx.clock.now() - KEEP_MS);
+  await ctx.write((tx) =>
+    tx
+      .update(datasetImport)
+      .set({ secret: null })
+      .where(and(eq(datasetImport.status, "failed"), isNotNull(datasetImport.secret), old)),
+  );
+}
+
+/**
+ * Continues imports after a start, and deletes credentials of failed ones in time.
+ * @returns a function that stops it; running imports stop with the context
+ */
 export function startImports(ctx: Ctx): () => void {
-  resumeImports(ctx).catch((cause) => {
-    if (!ctx.signal.aborted) ctx.log("error", "imports could not be continued", { cause });
-  });
-  return () => {};
+  const failed = (what: string) => (cause: unknown) => {
+    if (!ctx.signal.aborted) ctx.log("error", what, { cause });
+  };
+  const expire = () => void expireCredentials(ctx).catch(failed("credentials of failed imports not deleted"));
+  resumeImports(ctx).catch(failed("imports could not be continued"));
+  expire();
+  const timer = setInterval(expire, EXPIRE_EVERY_MS);
+  return () => clearInterval(timer);
 }

@@ -1,20 +1,30 @@
-/** Imports of datasets: create, list and cancel them. */
+/** Imports of datasets: create, list, retry and cancel them. */
 import { and, desc, eq } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
-import { type ImportRow, SECRETS, type Source, type StoredOptions } from "./model.ts";
+import type { DatasetOptions } from "../validation/records.ts";
+import {
+  type ImportRow,
+  missingCredentials,
+  type RetryImport,
+  SECRETS,
+  SECRETS_OF,
+  type Source,
+  type StoredOptions,
+} from "./model.ts";
 import { checkSource } from "./places.ts";
-import { kickImports, purposeOf, stopImport, updateImport } from "./run.ts";
+import { announceImport, kickImports, purposeOf, sourceOf, stopImport, updateImport } from "./run.ts";
 
 /** Unfinished imports of one organization. */
 const MOST_OPEN = 50;
 
-/** A source in two parts: what may be shown, and the credentials. */
+/** A source in two parts: what may be shown, and the credentials, which include an address with some in it. */
 function parts(source: Source): { shown: Record<string, unknown>; secret: Record<string, unknown> } {
   const shown: Record<string, unknown> = {};
   const secret: Record<string, unknown> = {};
@@ -22,8 +32,16 @@ function parts(source: Source): { shown: Record<string, unknown>; secret: Record
     if (value === null || value === undefined || value === "") continue;
     (SECRETS.includes(name as (typeof SECRETS)[number]) ? secret : shown)[name] = value;
   }
+  if (source.type === "url" && shown.url !== shownUrl(source.url)) {
+    secret.url = source.url;
+    shown.url = shownUrl(source.url);
+  }
   return { shown, secret };
 }
+
+/** Credentials as they are stored; null when there are none. */
+const sealed = (ctx: Ctx, org: string, secret: Record<string, unknown>) =>
+  Object.keys(secret).length > 0 ? seal(ctx.secret, purposeOf(org), JSON.stringify(secret)) : null;
 
 /** An address without its user, password and query, which can be credentials. */
 function shownUrl(text: string): string {
@@ -38,21 +56,17 @@ function shownUrl(text: string): string {
 export async function createImport(
   ctx: Ctx,
   actor: Actor,
-  given: { source: Source; options: StoredOptions },
+  given: { source: Source; options: DatasetOptions },
 ): Promise<ImportRow> {
   checkSource(ctx, given.source);
   const { shown, secret } = parts(given.source);
-  // The whole address is kept with the credentials.
-  if (given.source.type === "url" && shown.url !== shownUrl(given.source.url)) {
-    secret.url = given.source.url;
-    shown.url = shownUrl(given.source.url);
-  }
+  const credentials = Object.keys(secret);
   const row: ImportRow = {
     id: newId("datasetImport"),
     org: actor.org,
     source: shown,
-    secret: Object.keys(secret).length > 0 ? seal(ctx.secret, purposeOf(actor.org), JSON.stringify(secret)) : null,
-    options: given.options,
+    secret: sealed(ctx, actor.org, secret),
+    options: credentials.length > 0 ? { ...given.options, credentials } : given.options,
     status: "waiting",
     filename: null,
     bytesTotal: null,
@@ -64,18 +78,87 @@ export async function createImport(
     finishedAt: null,
   };
   await ctx.write(async (tx) => {
-    const open = await tx
-      .select({ id: datasetImport.id })
-      .from(datasetImport)
-      .where(and(eq(datasetImport.org, actor.org), eq(datasetImport.status, "waiting")))
-      .limit(MOST_OPEN);
-    if (open.length >= MOST_OPEN)
-      throw new AppError("rate_limited", "too_many_imports", `${MOST_OPEN} imports wait already. Wait until some end.`);
+    await requireTurn(tx, actor.org);
     await tx.insert(datasetImport).values(row);
     await audit(tx, ctx, actor, "dataset.import", row.id, { source: shown });
   });
   kickImports(ctx);
   return row;
+}
+
+/** @throws AppError `too_many_imports` */
+async function requireTurn(tx: Db, org: string): Promise<void> {
+  const open = await tx
+    .select({ id: datasetImport.id })
+    .from(datasetImport)
+    .where(and(eq(datasetImport.org, org), eq(datasetImport.status, "waiting")))
+    .limit(MOST_OPEN);
+  if (open.length >= MOST_OPEN)
+    throw new AppError("rate_limited", "too_many_imports", `${MOST_OPEN} imports wait already. Wait until some end.`);
+}
+
+/** The source of a failed import with the credentials that it has and those given. @throws AppError naming a field */
+function sourceToRetry(ctx: Ctx, row: ImportRow, given: RetryImport): Source {
+  const stored = sourceOf(ctx, row);
+  const names = SECRETS_OF[stored.type];
+  const added: Record<string, string> = {};
+  for (const [name, value] of Object.entries(given)) {
+    if (!value) continue;
+    if (!names.includes(name))
+      throw new AppError("invalid", "invalid_value", `'${name}' does not belong to an import of this kind.`, {
+        param: name,
+      });
+    added[name] = value;
+  }
+  const missing = missingCredentials(row).filter((name) => added[name] === undefined);
+  if (missing[0])
+    throw new AppError(
+      "invalid",
+      "credentials_needed",
+      `The credentials of this import were deleted. Give them again: ${missing.join(", ")}.`,
+      { param: missing[0] },
+    );
+  const shown = (row.source as { url?: string }).url;
+  if (added.url !== undefined && shownUrl(added.url) !== shown)
+    throw new AppError("invalid", "invalid_value", `'url' must be the address of this import, ${shown}.`, {
+      param: "url",
+    });
+  return { ...stored, ...added };
+}
+
+/**
+ * Runs a failed import again, as it was given.
+ * @param given credentials in place of those of the import; needed when they were deleted
+ * @throws AppError `import_not_failed`, `credentials_needed`, and those of a new import
+ */
+export async function retryImport(ctx: Ctx, actor: Actor, id: string, given: RetryImport = {}): Promise<ImportRow> {
+  const row = await getImport(ctx, actor, id);
+  if (row.status !== "failed")
+    throw new AppError("conflict", "import_not_failed", `The import ${id} has not failed: it is ${row.status}.`);
+  const source = sourceToRetry(ctx, row, given);
+  checkSource(ctx, source);
+  const { secret } = parts(source);
+  const credentials = Object.keys(secret);
+  const again: Partial<ImportRow> = {
+    secret: sealed(ctx, actor.org, secret),
+    options: { ...(row.options as StoredOptions), ...(credentials.length > 0 ? { credentials } : {}) },
+    status: "waiting",
+    filename: null,
+    bytesTotal: null,
+    bytesDone: 0,
+    error: null,
+    finishedAt: null,
+  };
+  await ctx.write(async (tx) => {
+    await requireTurn(tx, actor.org);
+    const failed = and(eq(datasetImport.id, id), eq(datasetImport.status, "failed"));
+    const changed = await tx.update(datasetImport).set(again).where(failed).returning({ id: datasetImport.id });
+    // Another request was faster; the import runs already.
+    if (changed.length > 0) await audit(tx, ctx, actor, "dataset.import.retry", id);
+  });
+  announceImport(ctx, row);
+  kickImports(ctx);
+  return getImport(ctx, actor, id);
 }
 
 export async function getImport(ctx: Ctx, actor: Actor, id: string): Promise<ImportRow> {

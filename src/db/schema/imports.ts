@@ -9,7 +9,7 @@ export const datasetImport = sqliteTable(
     org: text("org").notNull(),
     /** Where the data is, without credentials; shape in data/imports/model.ts. */
     source: jsonText("source").$type<unknown>().notNull(),
-    /** Encrypted credentials; deleted when the import is done or canceled. */
+    /** Encrypted credentials; deleted when the import is done or canceled, or failed a day ago. */
     secret: text("secret"),
     /** Name and settings of the dataset. */
     options: jsonText("options").$type<unknown>().notNull(),

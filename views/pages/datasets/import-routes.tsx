@@ -3,8 +3,8 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { parseWith } from "../../../src/data/files/forms.ts";
-import { CreateImport, type ImportView, importView } from "../../../src/data/imports/model.ts";
-import { cancelImport, createImport, listImports } from "../../../src/data/imports/service.ts";
+import { CreateImport, type ImportView, importView, RetryImport } from "../../../src/data/imports/model.ts";
+import { cancelImport, createImport, listImports, retryImport } from "../../../src/data/imports/service.ts";
 import { AppError } from "../../../src/errors.ts";
 import { redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
@@ -78,4 +78,23 @@ export const importsPages = (ctx: Ctx) =>
       ({ request, actor, params }: Call & { params: v.InferOutput<typeof Id> }) =>
         andBack(request, () => cancelImport(ctx, actor, params.id), "The import was canceled."),
       { params: Id },
+    )
+    .post(
+      "/datasets/imports/:id/retry",
+      ({
+        request,
+        actor,
+        params,
+        body,
+      }: Call & { params: v.InferOutput<typeof Id>; body?: v.InferOutput<typeof Form> }) =>
+        andBack(
+          request,
+          () => {
+            const given = Object.entries(body ?? {}).filter(([, value]) => value.trim());
+            const credentials = Object.fromEntries(given.map(([name, value]) => [name, value.trim()]));
+            return retryImport(ctx, actor, params.id, parseWith(RetryImport, credentials));
+          },
+          "The import has started again.",
+        ),
+      { params: Id, body: v.optional(Form) },
     );

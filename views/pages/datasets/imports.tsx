@@ -1,5 +1,5 @@
 /** Imports on the page of datasets: the form that starts one, and those that are running or have failed. */
-import type { ImportView } from "../../../src/data/imports/model.ts";
+import { type ImportView, SECRETS_OF, type Source } from "../../../src/data/imports/model.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { ActionButton, Field, SheetForm, TextField } from "../../parts/form.tsx";
@@ -73,7 +73,9 @@ export function ImportForm() {
         <TextField name="path" label="Path" placeholder="/data/train.jsonl" />
       </div>
       <TextField name="name" label="Name of the dataset" placeholder="the name of the file" />
-      <p class="small muted">Credentials are stored encrypted, and deleted when the import ends.</p>
+      <p class="small muted">
+        Credentials are stored encrypted. They are deleted when the import is done, or a day after it failed.
+      </p>
     </SheetForm>
   );
 }
@@ -82,6 +84,59 @@ export function ImportForm() {
 function placeOf({ source, filename }: ImportView): string {
   const place = source.repo ?? source.url ?? source.path ?? `${source.bucket}/${source.key}`;
   return filename && !place.endsWith(filename) ? `${place}, ${filename}` : place;
+}
+
+/** Labels of credentials by their name in the request. */
+const CREDENTIALS: Record<string, string> = {
+  token: "Access token",
+  url: "Address",
+  authorization: "Authorization",
+  access_key_id: "Access key",
+  secret_access_key: "Secret key",
+  session_token: "Session token",
+};
+/** Asked for only when a retry needs them. */
+const RARE = ["url", "session_token"];
+
+/** Runs a failed import again, as it was given or with other credentials. */
+function Retry({ row }: { row: ImportView }) {
+  const action = `/datasets/imports/${row.id}/retry`;
+  const names = SECRETS_OF[row.source.type as Source["type"]].filter(
+    (name) => !RARE.includes(name) || row.missing_credentials.includes(name),
+  );
+  const missing = row.missing_credentials.length > 0;
+  return (
+    <div class="row">
+      {names.length > 0 ? (
+        <SheetForm
+          id={`retry-${row.id}`}
+          action={action}
+          label={missing ? "Retry" : "Other credentials"}
+          title="Retry the import"
+          verb="Retry"
+          buttonClass={missing ? "button" : "button plain"}
+        >
+          {missing ? <p class="small muted">The credentials of this import were deleted. Enter them again.</p> : null}
+          {names.map((name) => (
+            <Field
+              id={`retry-${row.id}-${name}`}
+              label={CREDENTIALS[name] ?? name}
+              render={(ids) => (
+                <input
+                  name={name}
+                  type="password"
+                  autocomplete="off"
+                  required={row.missing_credentials.includes(name)}
+                  {...ids}
+                />
+              )}
+            />
+          ))}
+        </SheetForm>
+      ) : null}
+      {missing ? null : <ActionButton action={action}>Retry</ActionButton>}
+    </div>
+  );
 }
 
 /** Imports that run, wait or have failed; nothing when there are none. */
@@ -124,7 +179,9 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                 label: "",
                 end: true,
                 render: (row) =>
-                  row.status === "failed" ? null : (
+                  row.status === "failed" ? (
+                    <Retry row={row} />
+                  ) : (
                     <ActionButton action={`/datasets/imports/${row.id}/cancel`}>Cancel</ActionButton>
                   ),
               },
