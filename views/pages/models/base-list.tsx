@@ -72,6 +72,14 @@ function RowAction({ row }: { row: FittedModel }) {
 const sizeOf = ({ bytes, download_bytes }: FittedModel) =>
   bytes ? formatBytes(bytes) : download_bytes ? `about ${formatBytes(download_bytes)}` : "–";
 
+/** What the other columns say, for a phone. */
+function shortly(row: FittedModel): string {
+  if (row.status === "installing") return row.progress?.message ?? "Installing";
+  const fit = row.fit && (row.fit.fits ? "Fits" : "Too large");
+  const size = row.status === "ready" ? null : sizeOf(row);
+  return [fit, size].filter(Boolean).join(" · ");
+}
+
 const COLUMNS: Column<FittedModel>[] = [
   {
     key: "name",
@@ -83,8 +91,10 @@ const COLUMNS: Column<FittedModel>[] = [
         name={row.name || row.id}
         sub={
           <>
-            {[row.publisher, row.license.name, row.default ? "included" : null].filter(Boolean).join(" · ")}
-            <span class="narrow"> · {sizeOf(row)}</span>
+            <span class="wide">
+              {[row.publisher, row.license.name, row.default ? "included" : null].filter(Boolean).join(" · ")}
+            </span>
+            <span class="narrow">{shortly(row)}</span>
           </>
         }
       />
@@ -108,6 +118,7 @@ const COLUMNS: Column<FittedModel>[] = [
     key: "fit",
     label: "Fine-tuning here",
     tight: true,
+    wide: true,
     render: (row) => (row.fit ? <FitBadge fit={row.fit} /> : <span class="muted">–</span>),
   },
   { key: "state", label: "State", wide: true, render: (row) => <BaseState row={row} /> },
