@@ -56,7 +56,7 @@ export const FittedModelList = v.strictObject({
 export type Machines = Required<Pick<Facts, "machine" | "gpus">>;
 
 /** The GPUs of all ready hosts, and the main memory of the largest. */
-export async function machinesHere(ctx: Ctx): Promise<Machines> {
+async function machinesHere(ctx: Ctx): Promise<Machines> {
   const gpus = await gpuGroups(ctx, null);
   const hosts = await ctx.db
     .select({ provider: host.provider, local: host.local, memoryMb: host.memoryMb })

@@ -63,7 +63,7 @@ function FitLine({ fit }: { fit: Fit | null }) {
   if (!fit) return null;
   const { short, detail } = fitWords(fit);
   return (
-    <span class="xs fit-line" title={detail}>
+    <span class="row xs" title={detail}>
       <StateBadge state={fit.fits ? "fits" : "too_large"} />
       <span class="muted">{short}</span>
     </span>
