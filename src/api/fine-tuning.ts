@@ -15,8 +15,8 @@ import { cancelJob, pauseJob, resumeJob } from "../training/jobs/service.ts";
 import { getJob } from "../training/jobs/store.ts";
 import { eventView } from "../training/metrics/model.ts";
 import { listJobEvents } from "../training/metrics/service.ts";
-import { withResults } from "../training/plan/result-files.ts";
 import { createTrainJob } from "../training/plan/service.ts";
+import { withResults } from "../training/results/result-files.ts";
 import {
   CheckpointsPage,
   CreateFineTuningJob,

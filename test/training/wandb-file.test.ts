@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { crc32 } from "node:zlib";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
-import { wandbFile } from "../../src/training/metrics/wandb-file.ts";
+import { wandbFile } from "../../src/training/results/wandb-file.ts";
 import { createTestApp } from "../support/app.ts";
 import { makeTrainer, metrics } from "../support/attempt.ts";
 

@@ -15,8 +15,8 @@ import {
   sweepOrphans,
 } from "../attempts/supervise.ts";
 import { adviseOutOfMemory } from "../plan/oom-advice.ts";
-import { keepResults } from "../plan/result-files.ts";
 import { settleValidating } from "../plan/service.ts";
+import { keepResults } from "../results/result-files.ts";
 import type { Round } from "../scheduler/types.ts";
 import { openQueue, runQueue } from "./runner.ts";
 

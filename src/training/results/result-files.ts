@@ -10,8 +10,8 @@ import { job } from "../../db/schema/jobs.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { readSeries } from "../metrics/service.ts";
-import { wandbFile } from "../metrics/wandb-file.ts";
-import type { TrainRequest } from "./request.ts";
+import type { TrainRequest } from "../plan/request.ts";
+import { wandbFile } from "./wandb-file.ts";
 
 const COLUMNS = {
   train_loss: "train/loss",
