@@ -76,10 +76,12 @@ interface Round {
   shots: Shot[];
   dark: boolean;
   size: SizeName;
+  /** Whether to run axe, which takes longer than the pictures. */
+  axe: boolean;
 }
 
 /** Takes every shot in one size and color scheme. @returns what was wrong, one line each */
-export async function shoot({ browser, site, out, name, shots, dark, size }: Round): Promise<string[]> {
+export async function shoot({ browser, site, out, name, shots, dark, size, axe }: Round): Promise<string[]> {
   const { base } = site;
   const troubles: string[] = [];
   const options = {
@@ -93,7 +95,7 @@ export async function shoot({ browser, site, out, name, shots, dark, size }: Rou
   const lifted = await browser.newContext({ ...options, bypassCSP: true });
   const rounds = [{ context: plain, checks: false }];
   // Other sizes differ in layout, not in colors: axe checks both color schemes at one size, and phones once.
-  if (size === "wide" || (size === "narrow" && !dark)) rounds.push({ context: lifted, checks: true });
+  if (axe && (size === "wide" || (size === "narrow" && !dark))) rounds.push({ context: lifted, checks: true });
   for (const { context, checks } of rounds) {
     const page = await context.newPage();
     let at = "";

@@ -239,12 +239,13 @@ const { values, positionals } = parseArgs({
     size: { type: "string" },
     scheme: { type: "string" },
     real: { type: "boolean" },
+    "no-axe": { type: "boolean" },
     help: { type: "boolean" },
   },
 });
 if (values.help || !positionals[0]) {
   console.log(
-    `bun scripts/screenshots.ts OUT [--seed empty|full|failing | --real] [--only NAME-PREFIX,…] [--size ${Object.keys(SIZES).join("|")}] [--scheme light|dark]`,
+    `bun scripts/screenshots.ts OUT [--seed empty|full|failing | --real] [--only NAME-PREFIX,…] [--size ${Object.keys(SIZES).join("|")}] [--scheme light|dark] [--no-axe]`,
   );
   process.exit(values.help ? 0 : 2);
 }
@@ -272,7 +273,7 @@ async function takeAll(name: string, site: Site, shots: Shot[]): Promise<void> {
     if (values.size && !values.size.split(",").includes(size)) continue;
     for (const dark of [false, true]) {
       if (values.scheme && values.scheme !== (dark ? "dark" : "light")) continue;
-      troubles.push(...(await shoot({ browser, site, out, name, shots, dark, size })));
+      troubles.push(...(await shoot({ browser, site, out, name, shots, dark, size, axe: !values["no-axe"] })));
     }
   }
 }

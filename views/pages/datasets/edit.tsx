@@ -42,7 +42,7 @@ export function EditRowPage({ dataset, line, text, problems, error }: EditProps)
             render={(ids) => (
               <textarea
                 name="text"
-                class="code"
+                class="mono"
                 rows={Math.min(30, Math.max(8, text.split("\n").length + 1))}
                 spellcheck={false}
                 required

@@ -5,7 +5,6 @@ import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger } from "../../../src/lib/text/format.ts";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
-import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { RowName, Table } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
@@ -64,9 +63,7 @@ function Users({ users }: HistoryProps) {
         {users.length > MAX_JOBS ? <span class="small muted">The newest {MAX_JOBS} jobs</span> : null}
       </header>
       {users.length === 0 ? (
-        <Empty slim icon="jobs" title="No jobs yet">
-          Jobs that train on this dataset are listed here.
-        </Empty>
+        <p class="body small muted">No job has used this dataset yet.</p>
       ) : (
         <Table
           label="Jobs that used this dataset"

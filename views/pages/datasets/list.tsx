@@ -27,9 +27,13 @@ const COLUMNS: Column<ListedDataset>[] = [
         href={`/datasets/${row.id}`}
         name={row.name}
         sub={
-          row.version
-            ? `version ${row.version.number}${row.version.status === "ready" ? ` · ${TYPE_WORDS[row.version.row_type].toLowerCase()}` : ""}`
-            : null
+          row.version ? (
+            <>
+              {row.version.rows ? <span class="narrow">{plural(row.version.rows, "row")} · </span> : null}
+              version {row.version.number}
+              {row.version.status === "ready" ? ` · ${TYPE_WORDS[row.version.row_type].toLowerCase()}` : null}
+            </>
+          ) : null
         }
       />
     ),
@@ -38,6 +42,7 @@ const COLUMNS: Column<ListedDataset>[] = [
     key: "rows",
     label: "Rows",
     end: true,
+    wide: true,
     render: (row) => (row.version?.rows ? formatInteger(row.version.rows) : "–"),
   },
   {

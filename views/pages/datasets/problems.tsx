@@ -82,11 +82,12 @@ function ProblemTable({ problems, ...rest }: { problems: Problem[] } & Omit<Prob
           label: "Rows",
           end: true,
           tight: true,
+          wide: true,
           // A problem of the file as a whole is in no row.
           render: (problem) =>
             problem.severity === "info" || linesOf([problem]).length === 0 ? "–" : formatInteger(problem.count),
         },
-        { key: "lines", label: "Lines", tight: true, render: (problem) => <Lines problem={problem} {...rest} /> },
+        { key: "lines", label: "Lines", render: (problem) => <Lines problem={problem} {...rest} /> },
         {
           key: "sample",
           label: "Found",
@@ -150,8 +151,10 @@ function Duplicates({ report, version, editable }: ProblemsProps) {
             </ActionButton>
           ) : null}
           <span class="small muted">
-            {plural(rows, "duplicate")}
-            {near ? `, ${plural(near, "near duplicate")}` : ""}. Creates a new version; the file does not change.
+            {[rows ? plural(rows, "duplicate") : null, near ? plural(near, "near duplicate") : null]
+              .filter(Boolean)
+              .join(", ")}
+            . Creates a new version; the file does not change.
           </span>
         </div>
       ) : null}

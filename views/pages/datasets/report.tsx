@@ -177,7 +177,9 @@ export function Histogram({ title, buckets, unit }: { title: string; buckets: Bu
 }
 
 const present = (spread: { min: number; p50: number; p95: number; max: number }) =>
-  `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, median ${formatInteger(spread.p50)}`;
+  spread.min === spread.max
+    ? formatInteger(spread.min)
+    : `${formatInteger(spread.min)} to ${formatInteger(spread.max)}, median ${formatInteger(spread.p50)}`;
 
 /** How the file was opened: `gzip, Parquet, 3.2 MB unpacked`; null for a text that was read as it is. */
 function opened({ container, source, encoding }: Report): string | null {

@@ -213,8 +213,8 @@ export function DatasetPage(props: DatasetProps) {
     >
       <div class="stack loose">
         <DatasetState {...props} />
-        <DatasetHistory {...props} />
         <DatasetFindings {...props} />
+        <DatasetHistory {...props} />
         <DatasetRows {...props} editable={isNewest(props)} />
         <ChangeDataset {...props} />
         <div class="row between">

@@ -15,6 +15,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { Progress, Snippet, SpaceBar, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
+import { gpuName } from "../hosts/gpu.tsx";
 import { activityOf, progressOf, timeLeft } from "../jobs/describe.ts";
 
 /** Which of the first steps are done. */
@@ -317,7 +318,7 @@ function Hosts({ hosts }: Pick<HomeProps, "hosts">) {
                 {host.gpus.map((gpu) => (
                   <div class={`cell${gpu.lost ? " lost" : gpu.held_by.length > 0 ? " busy" : ""}`}>
                     {gpu.lost ? <Icon name="failed" /> : null}
-                    GPU {gpu.position} {gpuUse(gpu)}
+                    {gpuName(gpu)} {gpuUse(gpu)}
                   </div>
                 ))}
               </div>

@@ -22,7 +22,7 @@ function GpuTile({ gpu, model }: { gpu: GpuView; model: boolean }) {
   return (
     <div class={`gpu${tone}`}>
       <div class="row between">
-        <strong class="clip">{gpuName(gpu)}</strong>
+        <strong>{gpuName(gpu)}</strong>
         <span class="xs muted nowrap">{gpu.shares > 1 ? `${gpu.shares} shares` : null}</span>
       </div>
       {model ? <div class="xs muted clip">{gpu.model}</div> : null}
@@ -32,7 +32,7 @@ function GpuTile({ gpu, model }: { gpu: GpuView; model: boolean }) {
         left={`${gpu.memory_used_mb === null ? "" : `${formatBytes(gpu.memory_used_mb * MB)} of `}${formatBytes(gpu.memory_mb * MB)}`}
       />
       <div class="xs muted">{facts.join(" · ")}</div>
-      <div class="small clip">
+      <div class={gpu.held_by.length > 0 ? "small clip" : "small"}>
         {gpu.lost ? (
           <StateBadge state="lost" />
         ) : gpu.held_by.length === 0 ? (

@@ -5,7 +5,6 @@ import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { fitWords } from "../../parts/fit.tsx";
-import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
@@ -177,7 +176,7 @@ export function BaseModelPage({ row, admin }: { row: FittedModel; admin: boolean
             {row.source_url ? (
               <p class="small">
                 <a href={row.source_url} rel="noreferrer">
-                  <Icon name="right" /> Source of these numbers
+                  Source of these numbers
                 </a>
               </p>
             ) : null}
@@ -186,7 +185,7 @@ export function BaseModelPage({ row, admin }: { row: FittedModel; admin: boolean
             <h2>Source</h2>
             <KeyValue
               rows={[
-                ["Id", <CopyId id={row.id} full />, "The `model` in requests"],
+                ["Id", <CopyId id={row.id} full />, "The value of “model” in requests"],
                 row.hub ? ["Alias", row.hub] : null,
                 row.source ? ["Source", `${row.source.kind}: ${row.source.reference}`] : ["Source", "not installed"],
                 row.source ? ["Revision", <CopyId id={row.source.revision} />] : null,

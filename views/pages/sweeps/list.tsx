@@ -18,13 +18,25 @@ const COLUMNS: Column<SweepView>[] = [
         href={`/sweeps/${row.id}`}
         name={row.name}
         sub={
-          row.error ??
-          (bestOf(row) ? `best: ${valuesOf(bestOf(row)?.values ?? {})}` : Object.keys(row.space).join(", "))
+          row.error ?? (
+            <>
+              <span class="narrow">
+                {row.counts.ended} of {row.counts.trials} trials ·{" "}
+              </span>
+              {bestOf(row) ? `best: ${valuesOf(bestOf(row)?.values ?? {})}` : Object.keys(row.space).join(", ")}
+            </>
+          )
         }
       />
     ),
   },
-  { key: "ended", label: "Trials", end: true, render: (row) => `${row.counts.ended} of ${row.counts.trials}` },
+  {
+    key: "ended",
+    label: "Trials",
+    end: true,
+    wide: true,
+    render: (row) => `${row.counts.ended} of ${row.counts.trials}`,
+  },
   { key: "best", label: "Best", end: true, wide: true, render: (row) => scoreOf(bestOf(row)?.score ?? null) },
   { key: "state", label: "State", render: (row) => <StateBadge state={row.state} /> },
   { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },

@@ -155,7 +155,13 @@ export function UsagePage({ summary, names, limits }: UsageProps) {
               columns={[
                 { key: "group", label: group, name: true, render: (row) => name(row.group) },
                 { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
-                { key: "in", label: "Input tokens", end: true, render: (row) => formatCount(row.prompt_tokens) },
+                {
+                  key: "in",
+                  label: "Input tokens",
+                  end: true,
+                  wide: true,
+                  render: (row) => formatCount(row.prompt_tokens),
+                },
                 { key: "out", label: "Output tokens", end: true, render: (row) => formatCount(row.completion_tokens) },
               ]}
             />
