@@ -66,7 +66,7 @@ const SHOTS: Shot[] = [
   { name: "job-done", path: job(1), seeds: ["full"] },
   { name: "job-queued", path: job(2), seeds: ["full"] },
   { name: "job-failed", path: job(0), seeds: ["failing"] },
-  { name: "job-cancel", path: job(0), seeds: ["full"], act: (page) => page.click("[popovertarget=confirm-cancel]") },
+  { name: "job-cancel", path: job(0), seeds: ["full"], act: cancelJob },
   { name: "job-clear", path: job(1), seeds: ["full"], act: (page) => page.click("[popovertarget=confirm-clear]") },
   { name: "compare", path: `/jobs/compare?ids=${job(4).slice(6)}&ids=${job(8).slice(6)}`, seeds: ["full"] },
   {
@@ -163,6 +163,13 @@ async function saveRow(page: Page): Promise<void> {
   await page.fill("[name=prompt]", "My card was declined at the supermarket again, what is going on?");
   await page.keyboard.press("Control+Enter");
   await page.getByRole("button", { name: "Save to dataset" }).first().click();
+}
+
+/** Asks to cancel a job; small screens fold the button away. */
+async function cancelJob(page: Page): Promise<void> {
+  const more = page.locator("[data-more-actions]");
+  if (await more.isVisible()) await more.click();
+  await page.click("[popovertarget=confirm-cancel]");
 }
 
 /** Opens the menu "More" of small screens. */

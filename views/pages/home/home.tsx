@@ -157,7 +157,7 @@ function Needs({ attention }: Pick<HomeProps, "attention">) {
               <div class="clip" dir="auto" title={one.name}>
                 {one.name}
               </div>
-              <div class="xs muted clip" title={one.text}>
+              <div class="xs muted two-lines" title={one.text}>
                 {one.text}
                 {one.at ? (
                   <>
@@ -344,7 +344,7 @@ export function HomeBoard(props: HomeProps): VNode {
         <Stats>
           <Stat label="Running">{summary.jobs.running}</Stat>
           <Stat label="Queued">{summary.jobs.queued}</Stat>
-          <Stat label="Deployments ready">{summary.deployments.ready}</Stat>
+          <Stat label="Deployments">{summary.deployments.ready} ready</Stat>
           <Stat label="Requests, last day">{formatCount(summary.last_day.requests)}</Stat>
           <Stat label="Cost this month">{formatMoney(props.monthUsd)}</Stat>
         </Stats>
