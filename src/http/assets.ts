@@ -14,8 +14,11 @@ import adminCss from "../../views/assets/css/admin.css" with { type: "file" };
 import bareCss from "../../views/assets/css/bare.css" with { type: "file" };
 import baseCss from "../../views/assets/css/base.css" with { type: "file" };
 import chartCss from "../../views/assets/css/chart.css" with { type: "file" };
+import filtersCss from "../../views/assets/css/filters.css" with { type: "file" };
 import floatCss from "../../views/assets/css/float.css" with { type: "file" };
 import formsCss from "../../views/assets/css/forms.css" with { type: "file" };
+import gridCss from "../../views/assets/css/grid.css" with { type: "file" };
+import hostsCss from "../../views/assets/css/hosts.css" with { type: "file" };
 import jobsCss from "../../views/assets/css/jobs.css" with { type: "file" };
 import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
@@ -49,14 +52,17 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       tokensCss,
       baseCss,
       layoutCss,
+      gridCss,
       bareCss,
       partsCss,
       floatCss,
       formsCss,
+      filtersCss,
       tableCss,
       uplotCss,
       chartCss,
       pagesCss,
+      hostsCss,
       jobsCss,
       queueCss,
       sweepsCss,
