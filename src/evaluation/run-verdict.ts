@@ -36,10 +36,12 @@ function noise(pairs: readonly [boolean, boolean][], other: string): string {
   if (pairs.length < MIN_ROWS)
     return `; they share ${pairs.length} evaluated rows, too few to know whether this is more than noise.`;
   const { mean, low, high } = pairedShares(pairs.map(([best, next]) => [next, best]));
-  const interval = `${points(mean)} points in exact match, 95% interval ${points(low)} to ${points(high)}, ${pairs.length} rows`;
-  if (low > 0) return `, and the difference is more than noise (${interval}).`;
-  if (high < 0) return `, but ${quoted(other)} answers better by more than noise (${interval}).`;
-  return `, but the answers differ by no more than noise (${interval}).`;
+  const about = (middle: number, from: number, to: number) =>
+    `(${points(middle)} points in exact match, 95% interval ${points(from)} to ${points(to)}, ${pairs.length} rows)`;
+  if (low > 0) return `, and the difference is more than noise ${about(mean, low, high)}.`;
+  // The gain of the other run.
+  if (high < 0) return `, but ${quoted(other)} answers better by more than noise ${about(-mean, -high, -low)}.`;
+  return `, but the answers differ by no more than noise ${about(mean, low, high)}.`;
 }
 
 /**

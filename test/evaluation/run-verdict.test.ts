@@ -30,7 +30,11 @@ test.each([
 test.each([
   ["clear", rows(20, 2, 60, 18), "more than noise (+18.0 points in exact match, 95% interval +9.2 to +26.6, 100 rows)"],
   ["within noise", rows(5, 4, 60, 31), "but the answers differ by no more than noise (+1.0 points in exact match"],
-  ["opposite", rows(2, 20, 60, 18), "but “a” answers better by more than noise (−18.0 points in exact match"],
+  [
+    "opposite",
+    rows(2, 20, 60, 18),
+    "but “a” answers better by more than noise (+18.0 points in exact match, 95% interval +9.2 to +26.6, 100 rows)",
+  ],
   ["too few", rows(3, 0, 0, 1), "they share 4 evaluated rows, too few to know"],
   ["none", [], "unknown until both are evaluated on the same rows"],
 ])("noise: %s", (_name, pairs, words) => {

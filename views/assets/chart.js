@@ -234,7 +234,7 @@ class Chart extends HTMLElement {
             grid: { show: false },
             size: 26,
             gap: 6,
-            space: this.time ? 72 : this.small ? 44 : 60,
+            space: this.time ? 72 : this.small ? 32 : 60,
             values: (plot, all) =>
               this.time
                 ? all.map((v) => clock(v, plot.scales.x.max - plot.scales.x.min))

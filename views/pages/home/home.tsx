@@ -112,14 +112,18 @@ function Running({ running }: Pick<HomeProps, "running">) {
                     </a>
                     <StateBadge state={job.state} />
                   </div>
-                  <Progress
-                    label={`Progress of ${job.name}`}
-                    fraction={job.state === "queued" ? 0 : fraction}
-                    left={activityOf(job)}
-                    right={[fraction !== null ? formatPercent(fraction) : null, left && `about ${left}`]
-                      .filter(Boolean)
-                      .join(", ")}
-                  />
+                  {job.state === "queued" ? (
+                    <span class="small muted">{activityOf(job)}</span>
+                  ) : (
+                    <Progress
+                      label={`Progress of ${job.name}`}
+                      fraction={fraction}
+                      left={activityOf(job)}
+                      right={[fraction !== null ? formatPercent(fraction) : null, left && `about ${left}`]
+                        .filter(Boolean)
+                        .join(", ")}
+                    />
+                  )}
                 </div>
                 {job.kind === "train" && losses.length > 1 ? (
                   <div class="spark-box">

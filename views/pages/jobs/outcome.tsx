@@ -105,7 +105,7 @@ function Model({ job, model, modelDeleted }: JobOutcomeProps) {
           </a>
           {methodOf(job) === "reward" ? null : (
             <a class="button small" href={`/playground?models=${id}`}>
-              Try it
+              Chat
             </a>
           )}
         </div>
