@@ -122,6 +122,16 @@ const SHOTS: Shot[] = [
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
+  {
+    name: "settings-two-factor",
+    path: "/settings/two-factor",
+    seeds: ["full"],
+    act: async (page) => {
+      await page.fill("#start-password", PASSWORD);
+      await page.getByRole("button", { name: "Continue" }).click();
+      await page.waitForSelector(".qr");
+    },
+  },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
   {
     name: "admin-invite",

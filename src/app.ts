@@ -22,6 +22,7 @@ import { modelsPages } from "../views/pages/models/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
 import { settingsPages } from "../views/pages/settings/routes.tsx";
+import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
@@ -56,6 +57,7 @@ import { responsesApi } from "./api/responses.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { trainersApi } from "./api/trainer.ts";
+import { twoFactorApi } from "./api/two-factor.ts";
 import { uploadsApi } from "./api/uploads.ts";
 import { billingApi } from "./api/usage.ts";
 import { usersApi } from "./api/users.ts";
@@ -209,12 +211,14 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
 const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   authApi,
+  twoFactorApi,
   usersApi,
   organizationsApi,
   installationApi,
   monitoringApi,
   authPages,
   settingsPages,
+  twoFactorPages,
   quotasApi,
   computePages,
   computeApi,

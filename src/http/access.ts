@@ -12,6 +12,8 @@ const ACCESS: Record<string, Access> = {
   "GET /favicon.ico": "public",
   "GET /login": "public",
   "POST /login": "public",
+  "GET /login/code": "public",
+  "POST /login/code": "public",
   "GET /setup": "public",
   "POST /setup": "public",
   "GET /invite": "public",

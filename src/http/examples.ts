@@ -16,6 +16,10 @@ const TRAINING = { model: BASE, training_file: "file-abc" };
 /** A small valid body for every route that takes JSON. */
 export const BODIES: Record<string, unknown> = {
   "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90 },
+  "POST /v1/two_factor": { password: "a phrase that only you know" },
+  "POST /v1/two_factor/confirm": { code: "123456" },
+  "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
+  "POST /v1/two_factor/disable": { password: "a phrase that only you know" },
   "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
   "POST /v1/admin/users/{id}": { role: "admin" },
   "POST /v1/admin/orgs": { name: "Support" },

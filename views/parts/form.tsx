@@ -176,6 +176,8 @@ export function ConfirmForm(props: {
   verb: string;
   /** Text that the user must type to confirm. */
   typeName?: string;
+  /** Asks for the user's password, as the field `password`. */
+  password?: boolean;
   fields?: Record<string, string>;
   /** Class of the button in the page. */
   buttonClass?: string;
@@ -200,6 +202,19 @@ export function ConfirmForm(props: {
                 Type <code>{props.typeName}</code> to confirm
               </label>
               <input id={`${id}-name`} name="confirm" required autocomplete="off" data-must-equal={props.typeName} />
+            </div>
+          ) : null}
+          {props.password ? (
+            <div class="field">
+              <label for={`${id}-password`}>Your password</label>
+              <input
+                id={`${id}-password`}
+                name="password"
+                type="password"
+                required
+                maxlength={1000}
+                autocomplete="current-password"
+              />
             </div>
           ) : null}
           <div class="row">

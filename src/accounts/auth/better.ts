@@ -6,10 +6,14 @@ import { type Ctx, perContext } from "../../ctx.ts";
 import * as schema from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { cookieName } from "../../lib/cookies.ts";
+import { seal, unseal } from "../../lib/sealed.ts";
 import { PASSWORD_MAX } from "./password-rules.ts";
 import { hashPassword, verifyPassword } from "./passwords.ts";
+import { sealing } from "./sealing.ts";
 
 const SESSION_S = 14 * 86_400;
+/** Time to enter the second factor after the password. */
+const STEP_S = 600;
 
 /** True when browsers reach this server over https: cookies then carry `Secure` and the `__Host-` prefix. */
 export function isHttps(ctx: Ctx): boolean {
@@ -19,6 +23,11 @@ export function isHttps(ctx: Ctx): boolean {
 /** The cookie name contains the installation id, because all ports of a host share cookies. */
 export function sessionCookie(ctx: Ctx): string {
   return `ftl-session-${ctx.installation.slice(0, 6)}`;
+}
+
+/** The cookie of somebody who gave the password and still has to give the second factor. */
+export function stepCookie(ctx: Ctx): string {
+  return `ftl-step-${ctx.installation.slice(0, 6)}`;
 }
 
 type Step = (tx: Db) => unknown;
@@ -60,16 +69,18 @@ function queuedDb(ctx: Ctx): Db {
 }
 
 async function build(ctx: Ctx) {
-  const [{ betterAuth }, { drizzleAdapter }, { organization }] = await Promise.all([
+  const [{ betterAuth }, { drizzleAdapter }, { organization }, { twoFactor }] = await Promise.all([
     import("better-auth/minimal"),
     import("better-auth/adapters/drizzle"),
     import("better-auth/plugins/organization"),
+    import("better-auth/plugins/two-factor"),
   ]);
+  const sealed = drizzleAdapter(queuedDb(ctx), { provider: "sqlite", schema, transaction: false });
   const secure = isHttps(ctx);
   return betterAuth({
     baseURL: ctx.config.public_url ?? "http://localhost",
     secret: ctx.secret,
-    database: drizzleAdapter(queuedDb(ctx), { provider: "sqlite", schema, transaction: false }),
+    database: sealing(ctx, sealed),
     telemetry: { enabled: false },
     logger: { log: (level, message) => ctx.log(level === "error" ? "warn" : "debug", `accounts: ${message}`) },
     emailAndPassword: {
@@ -89,12 +100,29 @@ async function build(ctx: Ctx) {
         banned: { type: "boolean", input: false },
       },
     },
-    plugins: [organization({ allowUserToCreateOrganization: false })],
+    plugins: [
+      organization({ allowUserToCreateOrganization: false }),
+      twoFactor({
+        issuer: "Fine-Tune Lab",
+        twoFactorCookieMaxAge: STEP_S,
+        backupCodeOptions: {
+          amount: 10,
+          storeBackupCodes: {
+            encrypt: async (codes) => seal(ctx.secret, "recovery codes", codes),
+            decrypt: async (text) => unseal(ctx.secret, "recovery codes", text),
+          },
+        },
+      }),
+    ],
     advanced: {
       useSecureCookies: false,
       cookies: {
         session_token: {
           name: cookieName(sessionCookie(ctx), secure),
+          attributes: { secure, httpOnly: true, sameSite: "lax", path: "/" },
+        },
+        two_factor: {
+          name: cookieName(stepCookie(ctx), secure),
           attributes: { secure, httpOnly: true, sameSite: "lax", path: "/" },
         },
       },

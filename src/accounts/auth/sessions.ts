@@ -33,10 +33,8 @@ export function forgetSessions(ctx: Ctx): void {
   state.cache.clear();
 }
 
-/**
- * The session token in a signed cookie (`token.signature`, HMAC-SHA256 in base64), or null when the signature is wrong.
- */
-function tokenOf(ctx: Ctx, cookie: string): string | null {
+/** The text of a cookie that better-auth signed (`text.signature`, HMAC-SHA256 in base64); null when it is forged. */
+export function signedText(ctx: Ctx, cookie: string): string | null {
   let text: string;
   try {
     text = decodeURIComponent(cookie);
@@ -99,7 +97,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
 /** The token of a request's session cookie; null when it is missing or forged. */
 export function sessionToken(ctx: Ctx, request: Request): string | null {
   const cookie = readCookie(request.headers.get("cookie"), stateOf(ctx).cookie);
-  return cookie ? tokenOf(ctx, cookie) : null;
+  return cookie ? signedText(ctx, cookie) : null;
 }
 
 /** The actor behind the session cookie, or null when it is missing, forged, ended or expired. */
@@ -112,7 +110,7 @@ export async function actorOfCookie(ctx: Ctx, request: Request): Promise<Actor |
   const now = ctx.clock.now();
   const cached = state.cache.get(cookie);
   if (cached && cached.until > now) return cached.actor;
-  const token = tokenOf(ctx, cookie);
+  const token = signedText(ctx, cookie);
   // A forged cookie is not cached: it would evict real ones.
   if (!token) return null;
   const { epoch } = state;

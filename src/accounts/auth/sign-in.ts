@@ -4,10 +4,11 @@ import type { Actor, Ctx, Source } from "../../ctx.ts";
 import { auditLog } from "../../db/schema/audit.ts";
 import { account as credential, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
+import { cookieName } from "../../lib/cookies.ts";
 import { networkOf } from "../../lib/net/network.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
-import { betterAuthOf } from "./better.ts";
+import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
 import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { addressOf } from "./model.ts";
@@ -46,17 +47,23 @@ async function find(ctx: Ctx, email: string): Promise<Account | null> {
 }
 
 /** better-auth's refusals have a status below 500; anything else is an internal error. */
-function isRefusal(error: unknown): boolean {
+export function isRefusal(error: unknown): boolean {
   const status = (error as { statusCode?: unknown }).statusCode;
   return typeof status === "number" && status < 500;
 }
 
+/** The first step of signing in. `pending`: the password was right, and the second factor is still asked for. */
+interface SignIn {
+  pending: boolean;
+  /** `Set-Cookie` values for the browser. */
+  cookies: string[];
+}
+
 /**
- * Signs a person in.
- * @returns `Set-Cookie` values for the browser
+ * Signs a person in, or asks for the second factor where there is one.
  * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
  */
-export async function signIn(ctx: Ctx, input: { email: string; password: string; client: Client }): Promise<string[]> {
+export async function signIn(ctx: Ctx, input: { email: string; password: string; client: Client }): Promise<SignIn> {
   const { password, client } = input;
   const email = input.email.trim().toLowerCase();
   const found = await find(ctx, email);
@@ -92,8 +99,13 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
         throw error instanceof AppError || !isRefusal(error) ? error : await fail("password");
       });
     await tries.success();
+    const cookies = answer.headers.getSetCookie();
+    if ("twoFactorRedirect" in answer.response) {
+      const step = `${cookieName(stepCookie(ctx), isHttps(ctx))}=`;
+      return { pending: true, cookies: cookies.filter((each) => each.startsWith(step)) };
+    }
     await signedIn(ctx, found, client, device);
-    return [...answer.headers.getSetCookie(), deviceCookie(ctx, found.id, device)];
+    return { pending: false, cookies: [...cookies, deviceCookie(ctx, found.id, device)] };
   } catch (error) {
     // The server's own overload is no guess.
     if (error instanceof AppError && error.code === "too_many_sign_ins") await tries.undo();
@@ -136,7 +148,7 @@ async function hasSignedInFrom(ctx: Ctx, account: Account, address: string): Pro
 }
 
 /** Records a sign-in, and reports it to the owner when the browser or its network is new to the account. */
-async function signedIn(ctx: Ctx, account: Account, client: Client, device: string | null): Promise<void> {
+export async function signedIn(ctx: Ctx, account: Account, client: Client, device: string | null): Promise<void> {
   const actor: Actor = {
     userId: account.id,
     org: account.org,

@@ -58,6 +58,8 @@ export interface UserRow {
   lastSeenAt: number | null;
   /** Open browser sessions. */
   sessions: number;
+  /** A second factor is asked for at sign-in. */
+  twoFactor: boolean;
 }
 
 export const UserView = v.strictObject({
@@ -74,6 +76,8 @@ export const UserView = v.strictObject({
   last_seen_at: v.nullable(v.number()),
   /** Open browser sessions. */
   sessions: v.number(),
+  /** A second factor is asked for at sign-in. */
+  two_factor: v.boolean(),
 });
 export type UserView = v.InferOutput<typeof UserView>;
 
@@ -90,6 +94,7 @@ export function userView(row: UserRow): UserView {
     created_at: seconds(row.createdAt),
     last_seen_at: row.lastSeenAt === null ? null : seconds(row.lastSeenAt),
     sessions: row.sessions,
+    two_factor: row.twoFactor,
   };
 }
 

@@ -51,6 +51,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     createdAt: row.user.createdAt.getTime(),
     lastSeenAt: Math.max(row.user.lastSeenAt ?? 0, row.keyUsedAt ?? 0) || null,
     sessions: row.sessions,
+    twoFactor: row.user.twoFactorEnabled,
   }));
 }
 

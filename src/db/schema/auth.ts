@@ -19,6 +19,21 @@ export const user = sqliteTable("user", {
   updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
 });
 
+/** Authenticator apps: one row for each user. The secret and the recovery codes are sealed. */
+export const twoFactor = sqliteTable("two_factor", {
+  id: text("id").primaryKey(),
+  userId: text("user_id")
+    .notNull()
+    .unique()
+    .references(() => user.id, { onDelete: "cascade" }),
+  secret: text("secret").notNull(),
+  backupCodes: text("backup_codes").notNull(),
+  /** False until the first code is confirmed. */
+  verified: integer("verified", { mode: "boolean" }).notNull().default(false),
+  failedVerificationCount: integer("failed_verification_count").notNull().default(0),
+  lockedUntil: integer("locked_until", { mode: "timestamp_ms" }),
+});
+
 export const session = sqliteTable(
   "session",
   {
@@ -78,6 +93,8 @@ export const organization = sqliteTable("organization", {
   slug: text("slug").notNull().unique(),
   logo: text("logo"),
   metadata: text("metadata"),
+  /** Since when members need two-factor authentication, in milliseconds since 1970; null = they need not. */
+  twoFactorSince: integer("two_factor_since"),
   createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
 });
 

@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { createReset } from "../../../src/accounts/auth/resets.ts";
 import { endUserSessions } from "../../../src/accounts/auth/session-list.ts";
+import { resetTwoFactor } from "../../../src/accounts/auth/two-factor.ts";
 import { createInvitation } from "../../../src/accounts/organizations/invitations.ts";
 import { listInvitations, renewInvitation, revokeInvitation } from "../../../src/accounts/organizations/pending.ts";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";
@@ -132,6 +133,14 @@ function resetPassword(ctx: Ctx, visit: OnOne) {
   });
 }
 
+function resetSecondFactor(ctx: Ctx, visit: OnOne) {
+  const { request, actor, params } = visit;
+  return onUser(ctx, visit, async () => {
+    await resetTwoFactor(ctx, actor, params.id);
+    return redirect(request, `/admin/users/${params.id}`, "The second factor is reset, and the sessions have ended.");
+  });
+}
+
 async function endSessions(ctx: Ctx, { request, actor, params }: OnOne) {
   const ended = await endUserSessions(ctx, actor, params.id);
   return redirect(request, `/admin/users/${params.id}`, `${plural(ended, "session")} ended.`);
@@ -164,4 +173,5 @@ export const userPages = (ctx: Ctx) =>
     .get("/users/:id", (visit) => showUser(ctx, visit), { params: Id })
     .post("/users/:id", (visit) => saveUser(ctx, visit, visit.body), { params: Id, body: Change })
     .post("/users/:id/reset", (visit) => resetPassword(ctx, visit), { params: Id })
+    .post("/users/:id/two-factor", (visit) => resetSecondFactor(ctx, visit), { params: Id })
     .post("/users/:id/sessions", (visit) => endSessions(ctx, visit), { params: Id });

@@ -32,6 +32,7 @@ function Facts({ user }: UserProps) {
             ["Team", user.orgName ?? "–"],
             ["Last seen", user.lastSeenAt ? <Time at={user.lastSeenAt} /> : "Never"],
             ["Open sessions", String(user.sessions)],
+            ["Two-factor authentication", user.twoFactor ? "On" : "Off"],
             ["Created", <Time at={user.createdAt} />],
             ["Id", <CopyId id={user.id} />],
           ]}
@@ -105,6 +106,19 @@ function SignIn({ user, self }: UserProps) {
             verb="Sign out everywhere"
           />
         </div>
+        {user.twoFactor ? (
+          <div class="row between">
+            <span class="small">Lost the authenticator and the recovery codes?</span>
+            <ConfirmForm
+              id="two-factor"
+              action={`${action}/two-factor`}
+              label="Reset second factor"
+              title={`Reset the second factor of ${user.email}?`}
+              lost="The password alone is enough to sign in until they set up a new app. Their sessions end. Make sure that it is them who asks."
+              verb="Reset the second factor"
+            />
+          </div>
+        ) : null}
         {self ? null : (
           <div class="row between">
             <span class="small">

@@ -1,4 +1,4 @@
-/** The sign-in page. */
+/** The sign-in page, and the page of its second step. */
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -17,8 +17,6 @@ export function LoginPage(props: {
   next: string;
   error?: string | null;
   email?: string;
-  /** Also asks for the six digits of the second factor. */
-  twoFactor?: boolean;
   /** Anybody may create an account. */
   openSignUp?: boolean;
   /** A session existed and has ended. */
@@ -63,19 +61,8 @@ export function LoginPage(props: {
             type="password"
             required
             autocomplete="current-password"
-            autofocus={Boolean(props.email) && !props.twoFactor}
+            autofocus={Boolean(props.email)}
           />
-          {props.twoFactor ? (
-            <TextField
-              name="code"
-              label="Code from your authenticator"
-              inputmode="numeric"
-              autocomplete="one-time-code"
-              pattern="[0-9]{6}"
-              required
-              autofocus
-            />
-          ) : null}
           <button type="submit" class="button primary block">
             Sign in
           </button>
@@ -88,6 +75,44 @@ export function LoginPage(props: {
           ) : (
             "No account yet, or forgot your password? Ask an administrator of this installation for a link."
           )}
+        </p>
+      </div>
+    </BareLayout>
+  );
+}
+
+/** The second step of signing in. */
+export function CodePage(props: { next: string; email: string; error?: string | null }) {
+  return (
+    <BareLayout title="Two-factor authentication">
+      <div class="stack loose">
+        <div class="stack tight">
+          <h1>Enter your code</h1>
+          <p class="muted">Signing in as {props.email}.</p>
+        </div>
+        {props.error ? (
+          <Notice kind="bad" alert>
+            {props.error}
+          </Notice>
+        ) : null}
+        <form class="form" method="post" action="/login/code">
+          <input type="hidden" name="next" value={props.next} />
+          <TextField
+            name="code"
+            label="Code"
+            required
+            autofocus
+            autocomplete="one-time-code"
+            maxlength={40}
+            hint="Six digits from your authenticator app, or one of your recovery codes."
+          />
+          <button type="submit" class="button primary block">
+            Sign in
+          </button>
+        </form>
+        <p class="muted small">
+          Lost the app and the recovery codes? An administrator can reset your second factor.{" "}
+          <a href="/login">Sign in as somebody else</a>
         </p>
       </div>
     </BareLayout>

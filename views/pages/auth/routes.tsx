@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
 import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
+import { finishSignIn, pendingSignIn } from "../../../src/accounts/auth/second-step.ts";
 import { signOut } from "../../../src/accounts/auth/sessions.ts";
 import { signIn } from "../../../src/accounts/auth/sign-in.ts";
 import {
@@ -19,7 +20,7 @@ import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
-import { LoginPage } from "./login.tsx";
+import { CodePage, LoginPage } from "./login.tsx";
 import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -33,6 +34,8 @@ const AccountForm = v.object({
 });
 const TokenQuery = v.object({ token: field(200) });
 const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
+const CodeQuery = v.object({ next: field(2000) });
+const CodeForm = v.object({ code: field(40), next: field(2000) });
 type LoginForm = v.InferOutput<typeof LoginForm>;
 type AccountForm = v.InferOutput<typeof AccountForm>;
 
@@ -56,8 +59,34 @@ function showAgain(ctx: Ctx, request: Request, error: unknown, page: (message: s
 
 /** Signs in and continues at `next`. */
 async function enter(ctx: Ctx, request: Request, email: string, password: string, next: string) {
-  const cookies = await signIn(ctx, { email, password, client: clientOf(request) });
-  return withCookies(redirect(request, next), cookies);
+  const { pending, cookies } = await signIn(ctx, { email, password, client: clientOf(request) });
+  const to = pending ? `/login/code?${new URLSearchParams({ next })}` : next;
+  return withCookies(redirect(request, to), cookies);
+}
+
+async function codePage(ctx: Ctx, request: Request, query: v.InferOutput<typeof CodeQuery>): Promise<Response> {
+  const pending = await pendingSignIn(ctx, request.headers.get("cookie"));
+  const next = safePath(query.next);
+  if (!pending) return redirect(request, `/login?${new URLSearchParams({ next })}`);
+  return show(ctx, request, <CodePage next={next} email={pending.email} />);
+}
+
+/** Completes a sign-in with the second factor. */
+async function enterCode(ctx: Ctx, request: Request, body: v.InferOutput<typeof CodeForm>): Promise<Response> {
+  const next = safePath(body.next);
+  const client = clientOf(request);
+  try {
+    return withCookies(redirect(request, next), await finishSignIn(ctx, body.code, client));
+  } catch (error) {
+    const pending = await pendingSignIn(ctx, client.cookies);
+    return showAgain(ctx, request, error, (message) =>
+      pending ? (
+        <CodePage next={next} email={pending.email} error={message} />
+      ) : (
+        <LoginPage next={next} error={message} openSignUp={ctx.config.open_sign_up} />
+      ),
+    );
+  }
 }
 
 function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof LoginQuery>): Response {
@@ -160,6 +189,8 @@ export const authPages = (ctx: Ctx) =>
     .use(session(ctx))
     .get("/login", ({ request, actor, query }) => loginPage(ctx, request, actor, query), { query: LoginQuery })
     .post("/login", ({ body, request }) => login(ctx, request, body), { body: LoginForm })
+    .get("/login/code", ({ request, query }) => codePage(ctx, request, query), { query: CodeQuery })
+    .post("/login/code", ({ body, request }) => enterCode(ctx, request, body), { body: CodeForm })
     .post("/logout", ({ request, actor }) => logout(ctx, request, actor))
     .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })
     .post("/setup", ({ body, request }) => setup(ctx, request, body), { body: AccountForm })

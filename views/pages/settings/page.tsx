@@ -16,6 +16,7 @@ export interface SettingsProps {
   keys: KeyView[];
   sessions: SessionRow[];
   baseUrl: string;
+  twoFactor: boolean;
   /** Fewest characters of a password, and longest life of a key in days (0 = no limit). */
   passwordMin: number;
   keyMaxDays: number;
@@ -217,6 +218,10 @@ export function SettingsPage(props: SettingsProps) {
                   ["E-mail", props.email],
                   ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
                   ["Team", props.org.name],
+                  [
+                    "Two-factor authentication",
+                    <a href="/settings/two-factor">{props.twoFactor ? "On, manage" : "Off, set up"}</a>,
+                  ],
                   ["Organization id", <CopyId id={props.org.id} full />],
                   ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
                 ]}

@@ -7,6 +7,7 @@ import { setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
 import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
 import { provePassword } from "../../../src/accounts/auth/sign-in.ts";
+import { twoFactorState } from "../../../src/accounts/auth/two-factor.ts";
 import { ownOrganization } from "../../../src/accounts/organizations/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -29,6 +30,7 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
     email: actor.email ?? actor.userId,
     role: actor.role,
     org: { id: actor.org, name: await ownOrganization(ctx, actor) },
+    twoFactor: (await twoFactorState(ctx, actor)).enabled,
     passwordMin: ctx.config.password_min_length,
     keyMaxDays: ctx.config.key_max_days,
     keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),

@@ -1,0 +1,83 @@
+/** The second step of signing in: a code of the authenticator app, or a recovery code, after the password. */
+import { and, eq, gt } from "drizzle-orm";
+import type { Ctx } from "../../ctx.ts";
+import { member, user, verification } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { cookieName, readCookie } from "../../lib/cookies.ts";
+import { noteRefusal } from "../audit/refusals.ts";
+import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
+import { readCode, useCode, wrongCode } from "./codes.ts";
+import { deviceCookie, knownDevice } from "./devices.ts";
+import { announceSecurity } from "./events.ts";
+import { signedText } from "./sessions.ts";
+import { type Client, isRefusal, signedIn } from "./sign-in.ts";
+import { attempt } from "./throttle.ts";
+
+/** Somebody who gave the password. */
+interface Pending {
+  id: string;
+  org: string;
+  email: string;
+  banned: boolean;
+}
+
+const expired = () =>
+  new AppError("unauthenticated", "sign_in_expired", "The sign-in took too long or was tried too often. Start again.");
+
+/** The person whose password was given in this browser within the last ten minutes; null when nobody's was. */
+export async function pendingSignIn(ctx: Ctx, cookies: string | null): Promise<Pending | null> {
+  const cookie = readCookie(cookies, cookieName(stepCookie(ctx), isHttps(ctx)));
+  const identifier = cookie && signedText(ctx, cookie);
+  if (!identifier) return null;
+  const [row] = await ctx.db
+    .select({ id: user.id, email: user.email, banned: user.banned, org: member.organizationId })
+    .from(verification)
+    .innerJoin(user, eq(user.id, verification.value))
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(and(eq(verification.identifier, identifier), gt(verification.expiresAt, new Date())))
+    .limit(1);
+  return row && !row.banned ? { ...row, org: row.org ?? "" } : null;
+}
+
+/**
+ * Completes a sign-in.
+ * @param text six digits, or a recovery code
+ * @returns `Set-Cookie` values for the browser
+ * @throws AppError `wrong_code`, `sign_in_expired`, `too_many_attempts`
+ */
+export async function finishSignIn(ctx: Ctx, text: string, client: Client): Promise<string[]> {
+  const pending = await pendingSignIn(ctx, client.cookies);
+  if (!pending) throw expired();
+  const account = { userId: pending.id, org: pending.org };
+  const refusal = { account, target: pending.id, source: client };
+  const device = knownDevice(ctx, client.cookies, pending.id);
+  const who = { account: `code ${pending.id}`, address: client.address, device };
+  const tries = await attempt(ctx, who).catch(async (error) => {
+    await noteRefusal(ctx, { ...refusal, action: "session.lock", reason: "too_many_attempts" });
+    throw error;
+  });
+  const auth = await betterAuthOf(ctx);
+  const step = cookieName(stepCookie(ctx), isHttps(ctx));
+  const headers = new Headers({
+    cookie: `${step}=${readCookie(client.cookies, step)}`,
+    "user-agent": client.userAgent.slice(0, 200),
+    "x-forwarded-for": client.address,
+  });
+  const code = readCode(text);
+  try {
+    if (code) await useCode(ctx, pending.id, code);
+    const answer = code
+      ? await auth.api.verifyTOTP({ body: { code }, headers, returnHeaders: true })
+      : await auth.api.verifyBackupCode({ body: { code: text.trim() }, headers, returnHeaders: true });
+    await tries.success();
+    await signedIn(ctx, { ...pending, banned: false }, client, device);
+    if (!code) announceSecurity(ctx, account, "two_factor.code_used", client);
+    return [...answer.headers.getSetCookie(), deviceCookie(ctx, pending.id, device)];
+  } catch (error) {
+    if (!isRefusal(error) && !(error instanceof AppError)) throw error;
+    await noteRefusal(ctx, { ...refusal, action: "session.fail", reason: "second_factor" });
+    if (tries.last) announceSecurity(ctx, account, "account.locked", client);
+    // better-auth ends the sign-in after five wrong codes.
+    throw (await pendingSignIn(ctx, client.cookies)) ? wrongCode() : expired();
+  }
+}

@@ -1,0 +1,100 @@
+/** JSON API of two-factor authentication: the caller's own, in a browser session, and its reset by administrators. */
+import { Elysia } from "elysia";
+import {
+  CodeBody,
+  EnrollmentView,
+  PasswordBody,
+  RecoveryCodes,
+  TwoFactorView,
+  twoFactorView,
+} from "../accounts/auth/model.ts";
+import {
+  confirmTwoFactor,
+  disableTwoFactor,
+  newRecoveryCodes,
+  resetTwoFactor,
+  startTwoFactor,
+  twoFactorState,
+} from "../accounts/auth/two-factor.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { answers, deletedOf } from "../http/answers.ts";
+import { clientOf } from "../http/request-state.ts";
+import { session } from "../http/session.ts";
+
+const tags = ["Keys"];
+
+interface Call {
+  request: Request;
+  actor: Actor;
+}
+
+const state = async (ctx: Ctx, { actor }: Call) => twoFactorView(await twoFactorState(ctx, actor));
+
+async function start(ctx: Ctx, { request, actor }: Call, password: string) {
+  const { uri, secret } = await startTwoFactor(ctx, actor, clientOf(request), password);
+  return { object: "two_factor_enrollment" as const, uri, secret };
+}
+
+/** An answer with the cookies of the session that replaces the current one. */
+function withCookies(body: unknown, cookies: string[]): Response {
+  const answer = Response.json(body);
+  for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
+  return answer;
+}
+
+async function confirm(ctx: Ctx, { request, actor }: Call, code: string) {
+  const { codes, cookies } = await confirmTwoFactor(ctx, actor, clientOf(request), code);
+  return withCookies({ object: "recovery_codes", codes }, cookies);
+}
+
+async function renew(ctx: Ctx, { request, actor }: Call, password: string) {
+  return { object: "recovery_codes" as const, codes: await newRecoveryCodes(ctx, actor, clientOf(request), password) };
+}
+
+async function disable(ctx: Ctx, call: Call, password: string) {
+  const cookies = await disableTwoFactor(ctx, call.actor, clientOf(call.request), password);
+  return withCookies(await state(ctx, call), cookies);
+}
+
+async function reset(ctx: Ctx, actor: Actor, id: string) {
+  await resetTwoFactor(ctx, actor, id);
+  return { object: "two_factor" as const, id, deleted: true as const };
+}
+
+export const twoFactorApi = (ctx: Ctx) =>
+  new Elysia({ name: "auth.two-factor.api", prefix: "/v1", seed: ctx.installation })
+    .use(session(ctx))
+    .get("/two_factor", (call) => state(ctx, call), {
+      detail: {
+        tags,
+        summary: "Whether your account has two-factor authentication",
+        responses: answers(TwoFactorView),
+      },
+    })
+    .post("/two_factor", (call) => start(ctx, call, call.body.password), {
+      body: PasswordBody,
+      detail: { tags, summary: "Start to set up an authenticator app", responses: answers(EnrollmentView) },
+    })
+    .post("/two_factor/confirm", (call) => confirm(ctx, call, call.body.code), {
+      body: CodeBody,
+      detail: {
+        tags,
+        summary: "Confirm an authenticator app with its first code; the answer has the recovery codes",
+        responses: answers(RecoveryCodes),
+      },
+    })
+    .post("/two_factor/recovery_codes", (call) => renew(ctx, call, call.body.password), {
+      body: PasswordBody,
+      detail: { tags, summary: "Replace your recovery codes", responses: answers(RecoveryCodes) },
+    })
+    .post("/two_factor/disable", (call) => disable(ctx, call, call.body.password), {
+      body: PasswordBody,
+      detail: { tags, summary: "Switch two-factor authentication off", responses: answers(TwoFactorView) },
+    })
+    .delete("/admin/users/:id/two_factor", ({ actor, params }) => reset(ctx, actor, params.id), {
+      detail: {
+        tags: ["Administration"],
+        summary: "Remove the second factor of a user who lost it; their sessions end",
+        responses: answers(deletedOf("two_factor")),
+      },
+    });
