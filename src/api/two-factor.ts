@@ -1,14 +1,6 @@
 /** JSON API of two-factor authentication: the caller's own, in a browser session, and its reset by administrators. */
 import { Elysia } from "elysia";
 import {
-  CodeBody,
-  EnrollmentView,
-  PasswordBody,
-  RecoveryCodes,
-  TwoFactorView,
-  twoFactorView,
-} from "../accounts/auth/model.ts";
-import {
   confirmTwoFactor,
   disableTwoFactor,
   newRecoveryCodes,
@@ -16,6 +8,14 @@ import {
   startTwoFactor,
   twoFactorState,
 } from "../accounts/auth/two-factor.ts";
+import {
+  CodeBody,
+  EnrollmentView,
+  PasswordBody,
+  RecoveryCodes,
+  TwoFactorView,
+  twoFactorView,
+} from "../accounts/auth/two-factor-model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { clientOf } from "../http/request-state.ts";

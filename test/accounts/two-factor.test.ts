@@ -52,7 +52,7 @@ async function enrolled(as: As) {
 const codeOf = async (answer: Response) => ((await answer.json()) as { error: { code: string } }).error.code;
 const kinds = () => events.map((event) => event.kind);
 
-test("an app is set up with the password and a first code; other sessions end, and the account is told", async () => {
+test("an app is set up with the password and a first code; other sessions end, and an event reports it", async () => {
   const [browser, other] = [new Browser(), new Browser()];
   await browser.password("member");
   await other.password("member");

@@ -4,7 +4,6 @@ import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
 import type { KeyRow } from "./api-keys.ts";
 import type { SessionRow } from "./session-list.ts";
-import type { TwoFactorState } from "./two-factor.ts";
 
 const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
@@ -107,31 +106,3 @@ export function sessionView(row: SessionRow): v.InferOutput<typeof SessionView> 
     current: row.current,
   };
 }
-
-/** The second factor of the caller's account. */
-export const TwoFactorView = v.strictObject({
-  object: v.literal("two_factor"),
-  enabled: v.boolean(),
-  recovery_codes_left: v.number(),
-});
-
-export const twoFactorView = (state: TwoFactorState): v.InferOutput<typeof TwoFactorView> => ({
-  object: "two_factor",
-  enabled: state.enabled,
-  recovery_codes_left: state.recoveryCodesLeft,
-});
-
-/** A new authenticator: confirm it with its first code. */
-export const EnrollmentView = v.strictObject({
-  object: v.literal("two_factor_enrollment"),
-  /** `otpauth://totp/…`, for a QR code. */
-  uri: v.string(),
-  /** The same secret in base32. */
-  secret: v.string(),
-});
-
-/** Each code replaces the authenticator once. */
-export const RecoveryCodes = v.strictObject({ object: v.literal("recovery_codes"), codes: v.array(v.string()) });
-
-export const PasswordBody = v.strictObject({ password: v.pipe(v.string(), v.maxLength(1000)) });
-export const CodeBody = v.strictObject({ code: v.pipe(v.string(), v.maxLength(40)) });

@@ -1,0 +1,31 @@
+/** Two-factor authentication as clients send and see it. */
+import * as v from "valibot";
+import type { TwoFactorState } from "./two-factor.ts";
+
+/** The second factor of the caller's account. */
+export const TwoFactorView = v.strictObject({
+  object: v.literal("two_factor"),
+  enabled: v.boolean(),
+  recovery_codes_left: v.number(),
+});
+
+export const twoFactorView = (state: TwoFactorState): v.InferOutput<typeof TwoFactorView> => ({
+  object: "two_factor",
+  enabled: state.enabled,
+  recovery_codes_left: state.recoveryCodesLeft,
+});
+
+/** A new authenticator: confirm it with its first code. */
+export const EnrollmentView = v.strictObject({
+  object: v.literal("two_factor_enrollment"),
+  /** `otpauth://totp/…`, for a QR code. */
+  uri: v.string(),
+  /** The same secret in base32. */
+  secret: v.string(),
+});
+
+/** Each code replaces the authenticator once. */
+export const RecoveryCodes = v.strictObject({ object: v.literal("recovery_codes"), codes: v.array(v.string()) });
+
+export const PasswordBody = v.strictObject({ password: v.pipe(v.string(), v.maxLength(1000)) });
+export const CodeBody = v.strictObject({ code: v.pipe(v.string(), v.maxLength(40)) });
