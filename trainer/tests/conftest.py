@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -18,6 +19,13 @@ os.environ["OMP_NUM_THREADS"] = (
 )
 
 from home_server import TOKEN, HomeServer
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what the imports made out of garbage collections, of which each training makes a full one at its end."""
+    gc.collect()
+    gc.freeze()
+
 
 PACKAGE = Path(__file__).resolve().parent.parent
 TEMPLATE = (

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,8 @@ from ..protocol.failures import BadSpec, TrainingFailed, describe
 from ..protocol.home import Home
 from ..spec.models import TrainSpec
 from ..spec.parse import parse_spec
+from .imports import runner_of
 from .leader import check_packages, run_leader
-
-# The module that runs a kind of job. Imported late: torch and TRL take seconds to import.
-RUNNERS = {
-    "train": "training.train",
-    "evaluate": "evaluation.evaluate",
-    "export": "export.export",
-    "serve": "serving.serve",
-}
 
 
 def main() -> int:
@@ -60,8 +52,9 @@ def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int
         home.emit("failed", **failure, detail=traceback.format_exc()[-4000:])
         code = 2 if failure["reason"] in ("bad_spec", "bad_data") else 1
     home.close()
-    if signals and reply.get("kind") == "serve":
-        # Threads with open connections and the model would take seconds to be torn down; nothing is left to save.
+    if signals:
+        # Libraries, models and open connections take seconds to tear down, and nothing is left to save.
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -86,6 +79,6 @@ def _run_job(home: Home, reply: dict[str, Any], commands: Commands) -> int:
     spec = parse_spec(kind, reply["spec"])
     if isinstance(spec, TrainSpec):
         check_packages(spec)
-    outcome = import_module(f"finetune_trainer.{RUNNERS[kind]}").run(home, reply, spec, commands)
+    outcome = runner_of(spec).run(home, reply, spec, commands)
     home.emit("finished", outcome=outcome)
     return 0 if outcome == "succeeded" else 4

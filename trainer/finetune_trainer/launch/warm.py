@@ -10,6 +10,7 @@ from importlib import import_module
 
 from ..spec.parse import KINDS
 from .attempt import main
+from .imports import import_modules
 
 # The layers of most models; others are imported when such a model is loaded.
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "mistral")
@@ -23,8 +24,7 @@ def prepare() -> Callable[[], int]:
     # Libraries read these when they are imported; nothing is ever fetched.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
-    for name in ("training.train", "evaluation.evaluate", "training.methods.sft", "training.methods.dpo"):
-        import_module(f"finetune_trainer.{name}")
+    import_modules(["training.train", "evaluation.evaluate", "training.methods.sft", "training.methods.dpo"])
     for model in KINDS.values():
         model.model_rebuild()
     for name in ARCHITECTURES:

@@ -19,6 +19,7 @@ from typing import Any
 from ..protocol.control import Commands
 from ..protocol.home import Home
 from ..spec.parse import parse_spec
+from .imports import runner_of
 
 # Messages of a rank that lost another one; the failure did not begin in such a rank.
 PEER_MESSAGES = (
@@ -97,10 +98,11 @@ def run_rank(url: str, token: str, scratch: Path, reply: dict[str, Any]) -> int:
 def _train(home: Home | None, scratch: Path, reply: dict[str, Any], commands: Commands | None) -> int:
     spec = parse_spec(reply["kind"], reply["spec"])
     from ..distributed.group import SilentHome, join
-    from ..training import train  # late: torch and TRL take seconds to import, and signals are handled meanwhile
 
+    # Late: it takes seconds, and signals are handled meanwhile.
+    runner = runner_of(spec)
     group = join(spec.parallel.strategy)
-    outcome = train.run(home or SilentHome(scratch), reply, spec, commands, group)
+    outcome = runner.run(home or SilentHome(scratch), reply, spec, commands, group)
     if home:
         home.emit("finished", outcome=outcome)
     return 0 if outcome == "succeeded" else 4
