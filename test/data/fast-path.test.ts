@@ -2,7 +2,7 @@
  * Rows taken by their bytes come out as the full check makes them: the same bytes, the same counts, the same problems.
  */
 import { describe, expect, test } from "bun:test";
-import { type PlainRow, readPlainText } from "../../src/data/validation/fast-path/plain-row.ts";
+import { createPlainRows, type PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
 import { createTextRows, type TextLayout } from "../../src/data/validation/fast-path/text-row.ts";
 import { alpacaFormat } from "../../src/data/validation/formats/alpaca.ts";
 import { chatFormat } from "../../src/data/validation/formats/chat.ts";
@@ -18,8 +18,10 @@ import { readPair } from "../../src/data/validation/mapping/read.ts";
 import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
 import { isObject } from "../../src/data/validation/rows/chat.ts";
 import { createProblems } from "../../src/data/validation/rows/problems.ts";
+import { createRowText } from "../../src/data/validation/rows/row-text.ts";
 import { type Checked, isPair, isText, type Message } from "../../src/data/validation/rows/types.ts";
 import { splitCells } from "../../src/data/validation/scan/csv.ts";
+import { textsOf } from "./support/row-texts.ts";
 
 /** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */
 function numbers(seed: number): (below: number) => number {
@@ -182,6 +184,8 @@ describe("rows of texts", () => {
         problems: short.list(),
         ignored: rows.ignored,
       };
+      const texts = textsOf(made);
+      expect(texts.shortcut).toEqual(texts.reader);
       expect({ line, ...found }).toEqual({
         line,
         text: JSON.stringify(checked?.row),
@@ -250,6 +254,8 @@ test("records of CSV", () => {
     const made = createCsvRows(columns, mapping, delimiter, counts)(bytes, 0, end);
     if (!made) continue;
     taken++;
+    const texts = textsOf(made);
+    expect(texts.shortcut).toEqual(texts.reader);
     const problems = createProblems();
     const checked = readPair(cellsOf(columns, splitCells(record, delimiter)), mapping, problems);
     expect({
@@ -277,8 +283,11 @@ test("plain text rows", () => {
     const bytes = Buffer.from(`${line}\n{"text":"next"}`);
     const end = Buffer.byteLength(line);
     const counts = noCounts();
-    if (!readPlainText(bytes, 0, end, counts)) continue;
+    const own = createRowText();
+    if (!createPlainRows(counts, own).text(bytes, 0, end)) continue;
     taken++;
+    const texts = textsOf({ bytes, from: 0, to: end, text: own });
+    expect(texts.shortcut).toEqual(texts.reader);
     const problems = createProblems();
     const checked = createRowCheck(textFormat, problems).check(bytes, 0, end);
     const length = checked && isText(checked.row) ? checked.row.text.length : -1;

@@ -1,15 +1,17 @@
 /** The scanners and the multipart reader: whatever the chunks, the records are the same. */
 import { describe, expect, test } from "bun:test";
-import { type PlainRow, readPlain } from "../../src/data/validation/fast-path/plain-row.ts";
+import { createPlainRows, type PlainRow } from "../../src/data/validation/fast-path/plain-row.ts";
 import { chatFormat } from "../../src/data/validation/formats/chat.ts";
 import { findFault } from "../../src/data/validation/pass/json-check.ts";
 import { createRowCheck } from "../../src/data/validation/pass/row-check.ts";
 import { createProblems } from "../../src/data/validation/rows/problems.ts";
+import { createRowText } from "../../src/data/validation/rows/row-text.ts";
 import { isText } from "../../src/data/validation/rows/types.ts";
 import { guessDelimiter, scanCsv, splitCells } from "../../src/data/validation/scan/csv.ts";
 import { scanJsonArray } from "../../src/data/validation/scan/json-array.ts";
 import { type RecordSink, type Scanner, scanLines } from "../../src/data/validation/scan/lines.ts";
 import { readMultipart } from "../../src/lib/multipart.ts";
+import { textsOf } from "./support/row-texts.ts";
 
 /** A small generator of the same numbers every time (mulberry32), so that a failure can be seen again. */
 function numbers(seed: number): (below: number) => number {
@@ -228,6 +230,8 @@ test("the full check accepts every row of the fast path unchanged, with the same
   ];
   const roles = ["user", "assistant", "system", "tool", "users", "robot"];
   const plain: PlainRow = { system: 0, user: 0, assistant: 0, characters: 0, alternatives: 0 };
+  const own = createRowText();
+  const rows = createPlainRows(plain, own);
   let taken = 0;
   for (let round = 0; round < 30_000; round++) {
     const gap = next(3) ? " " : "";
@@ -241,8 +245,10 @@ test("the full check accepts every row of the fast path unchanged, with the same
     if (next(6) === 0) text = text.slice(0, at) + ['"', "}", " ", "\\", ",", ""][next(6)] + text.slice(at + next(2));
     const bytes = Buffer.from(`${text}\n{"messages": [{"role": "user", "content": "next line"}]}`);
     const end = bytes.indexOf("\n");
-    if (!readPlain(bytes, 0, end, plain)) continue;
+    if (!rows.chat(bytes, 0, end)) continue;
     taken++;
+    const texts = textsOf({ bytes, from: 0, to: end, text: own });
+    expect(texts.shortcut).toEqual(texts.reader);
     const problems = createProblems();
     const checked = createRowCheck(chatFormat, problems).check(bytes, 0, end);
     expect({ text, problems: problems.list() }).toEqual({ text, problems: [] });

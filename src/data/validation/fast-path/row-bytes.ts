@@ -1,6 +1,7 @@
 /** Assembles canonical rows from byte ranges of a file, without decoding them. */
+import { addRange, clearText, createRowText, endWithAnswer, PART, type RowText } from "../rows/row-text.ts";
 import type { PlainRow } from "./plain-row.ts";
-import { ascii, QUOTE, UNITS } from "./text-bytes.ts";
+import { ascii, createFours, hasStop, QUOTE, UNITS, unitsOf } from "./text-bytes.ts";
 
 /** The roles of a row without tools. */
 export type PlainRole = "system" | "user" | "assistant";
@@ -14,14 +15,15 @@ const TURN: Record<PlainRole, Uint8Array> = {
 const END_OF_TURN = ascii('"},');
 /** The ASCII characters as `JSON.stringify` writes them. */
 const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
-const LIST = { chosen: ascii('],"chosen":['), rejected: ascii('],"rejected":[') };
+const LIST = { chosen: ascii(',"chosen":['), rejected: ascii(',"rejected":[') };
 const LINE_BREAK = ascii("\\n");
 
-/** A row as a range of bytes. */
+/** A row as a range of bytes, with the ranges of its texts in the same bytes. */
 export interface RowRange {
   bytes: Buffer;
   from: number;
   to: number;
+  text: RowText;
 }
 
 /** A row under construction. When finished, it is valid until the next `begin`. */
@@ -31,45 +33,72 @@ interface RowBytes extends RowRange {
   /** Opens a turn; its texts follow. */
   turn(role: PlainRole): void;
   /** Adds a text that is already escaped and has `units` characters. */
-  text(source: Uint8Array, from: number, to: number, units: number): void;
+  copied(source: Buffer, from: number, to: number, units: number): void;
   /** Adds a text that is not escaped. In a quoted CSV cell, quotes are doubled. */
-  cell(source: Uint8Array, from: number, to: number, quoted: boolean): void;
+  cell(source: Buffer, from: number, to: number, quoted: boolean): void;
   /** Ends the current list of turns and opens the one with this name. */
   list(name: "chosen" | "rejected"): void;
   lineBreak(): void;
   endTurn(): void;
+  /** Ends the row, which has an assistant turn at the end of each list. */
   end(): void;
 }
 
 /** @param counts receives the counts of each row */
 export function createRowBytes(counts: PlainRow): RowBytes {
+  const inputOf = createFours();
+  const outputOf = createFours();
+  const text = createRowText();
+  /** Where the list of an answer starts; -1 in the messages. */
+  let listFrom = -1;
+
+  function put(bytes: Uint8Array) {
+    row.bytes.set(bytes, row.to);
+    row.to += bytes.length;
+  }
+  /** Overwrites the comma after the last turn with the end of the list, without moving on. */
+  function closeList() {
+    row.bytes[row.to - 1] = 93;
+    if (listFrom >= 0) addRange(text, PART.rest, listFrom, row.to);
+  }
+
   const row: RowBytes = {
     bytes: Buffer.allocUnsafe(1 << 16),
     from: 0,
     to: 0,
+    text,
     begin(maxBytes, turns) {
       const need = maxBytes + (turns + 1) * 64;
       if (need > row.bytes.length) row.bytes = Buffer.allocUnsafe(need * 2);
-      row.bytes.set(OPEN);
-      row.to = OPEN.length;
+      row.to = 0;
+      listFrom = -1;
+      put(OPEN);
+      clearText(text);
       counts.system = counts.user = counts.assistant = counts.characters = counts.alternatives = 0;
     },
     turn(role) {
       counts[role]++;
-      row.bytes.set(TURN[role], row.to);
-      row.to += TURN[role].length;
+      put(TURN[role]);
+      if (listFrom < 0) addRange(text, role === "system" ? PART.system : PART.prompt, row.to, row.to);
     },
-    text(source, from, to, units) {
+    copied(source, from, to, units) {
       counts.characters += units;
-      row.bytes.set(source.subarray(from, to), row.to);
-      row.to += to - from;
+      row.to += source.copy(row.bytes, row.to, from, to);
     },
     cell(source, from, to, quoted) {
       const { bytes } = row;
+      const input = inputOf(source);
+      const output = outputOf(bytes);
       let used = row.to;
       let characters = 0;
       let at = from;
       while (at < to) {
+        for (; at <= to - 4; at += 4, used += 4) {
+          const four = input.getInt32(at, true);
+          if (hasStop(four)) break;
+          output.setInt32(used, four, true);
+          characters += unitsOf(four);
+        }
         let byte = source[at] ?? 0;
         let units = UNITS[byte] ?? 8;
         while (units < 8 && at < to) {
@@ -88,22 +117,21 @@ export function createRowBytes(counts: PlainRow): RowBytes {
       row.to = used;
     },
     list(name) {
-      // Overwrites the comma after the last turn.
-      row.bytes.set(LIST[name], row.to - 1);
-      row.to += LIST[name].length - 1;
+      closeList();
+      put(LIST[name]);
+      listFrom = row.to - 1;
     },
     lineBreak() {
       counts.characters++;
-      row.bytes.set(LINE_BREAK, row.to);
-      row.to += LINE_BREAK.length;
+      put(LINE_BREAK);
     },
     endTurn() {
-      row.bytes.set(END_OF_TURN, row.to);
-      row.to += END_OF_TURN.length;
+      if (listFrom < 0) text.to[text.count - 1] = row.to;
+      put(END_OF_TURN);
     },
     end() {
-      // Overwrites the comma after the last turn.
-      row.bytes[row.to - 1] = 93;
+      closeList();
+      if (listFrom < 0) endWithAnswer(text);
       row.bytes[row.to++] = 125;
     },
   };

@@ -4,7 +4,7 @@
  */
 import type { PlainRow } from "./plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "./row-bytes.ts";
-import { ascii, BACKSLASH, endOfText, maybeBlank, QUOTE, startsWith, type TextFacts } from "./text-bytes.ts";
+import { ascii, BACKSLASH, createTextScan, maybeBlank, QUOTE, startsWith } from "./text-bytes.ts";
 
 /** How the fields of a row map to turns. */
 export interface TextLayout {
@@ -69,19 +69,6 @@ function nameAt(bytes: Uint8Array, from: number, to: number, names: readonly Uin
   return -1;
 }
 
-const facts: TextFacts = { units: 0, exact: true };
-
-/** Stores the text that begins after `quote` in `slot`. Returns the index after it, or -1. */
-function takeText(bytes: Uint8Array, quote: number, end: number, spans: Spans, slot: number): number {
-  if (bytes[quote] !== QUOTE) return -1;
-  const close = endOfText(bytes, quote + 1, end, facts);
-  if (close < 0 || !facts.exact) return -1;
-  spans.from[slot] = quote + 1;
-  spans.to[slot] = close;
-  spans.units[slot] = facts.units;
-  return close + 1;
-}
-
 /** Index of the closing quote of the name at `start`, or -1. Names with escapes are not handled here. */
 function endOfName(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
@@ -105,8 +92,11 @@ interface Turns extends Spans {
   count: number;
 }
 
+/** Stores the text that begins after the quote at `at` in `slot`. Returns the index after it, or -1. */
+type TakeText = (bytes: Uint8Array, at: number, end: number, spans: Spans, slot: number) => number;
+
 /** Reads `[{role, text}, …]` from the bracket at `start`. Returns the index after it, or -1. */
-function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]>, turns: Turns) {
+function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]>, turns: Turns, takeText: TakeText) {
   const [roleName, textName] = [ascii(role), ascii(text)];
   const roleNames = Object.keys(roles).map(ascii);
   const roleOf = Object.values(roles);
@@ -172,9 +162,20 @@ export function createTextRows(
   const names = [...texts, ...(list ? [list.field] : [])].map(ascii);
   const spans: Spans = { from: [], to: [], units: [] };
   const turns: Turns = { role: [], count: 0, from: [], to: [], units: [] };
-  const readTurns = list ? createTurnReader(list, turns) : null;
+  const scan = createTextScan();
+  const readTurns = list ? createTurnReader(list, turns, takeText) : null;
   const row = createRowBytes(counts);
   let extra: ExtraField[] = [];
+
+  function takeText(bytes: Uint8Array, quote: number, end: number, into: Spans, slot: number): number {
+    if (bytes[quote] !== QUOTE) return -1;
+    const close = scan.endOfText(bytes, quote + 1, end);
+    if (close < 0 || !scan.exact) return -1;
+    into.from[slot] = quote + 1;
+    into.to[slot] = close;
+    into.units[slot] = scan.units;
+    return close + 1;
+  }
 
   /** Reads the value of an extra field. Returns the index after it, or -1. */
   function takeExtra(bytes: Buffer, keyFrom: number, keyTo: number, at: number, end: number): number {
@@ -182,7 +183,7 @@ export function createTextRows(
     const isSilent = layout.silent?.includes(key) ?? false;
     if ((known.has(key) && !isSilent) || extra.length >= MAX_EXTRA) return -1;
     if (extra.some((field) => field.key === key)) return -1;
-    const close = bytes[at] === QUOTE ? endOfText(bytes, at + 1, end, facts) + 1 : afterScalar(bytes, at, end);
+    const close = bytes[at] === QUOTE ? scan.endOfText(bytes, at + 1, end) + 1 : afterScalar(bytes, at, end);
     if (close <= 0) return -1;
     try {
       extra.push({ key, isSilent, value: JSON.parse(bytes.toString("utf8", at, close)) });
@@ -231,7 +232,7 @@ export function createTextRows(
     return false;
   }
   const put = (bytes: Buffer, from: Spans, slot: number) =>
-    row.text(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
+    row.copied(bytes, from.from[slot] ?? 0, from.to[slot] ?? 0, from.units[slot] ?? 0);
 
   /** True when the answers differ; everything else goes to the full check. */
   function isPair(bytes: Buffer): boolean {

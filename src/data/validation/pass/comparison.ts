@@ -2,8 +2,9 @@
 import { createHashLines } from "../rows/duplicates.ts";
 import { createFirstRows, type FirstRow } from "../rows/first-rows.ts";
 import { createLabels } from "../rows/labels.ts";
-import { createNearIndex, createSets } from "../rows/near.ts";
-import { createRowReader, createRowText } from "../rows/row-text.ts";
+import { createNearIndex } from "../rows/near.ts";
+import { createRowReader, createRowText, PART, type RowText } from "../rows/row-text.ts";
+import { createSets } from "../rows/sets.ts";
 import { createSketcher } from "../rows/sketch.ts";
 import type { SplitKeys } from "./holdout.ts";
 import type { createLatePrompts } from "./late-prompts.ts";
@@ -35,8 +36,10 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
   const firsts = createFirstRows(expected);
   const sets = createSets();
   const labels = createLabels();
-  const reader = createRowReader();
-  const text = createRowText();
+  const readText = createRowReader();
+  const ownText = createRowText();
+  /** The texts of the last row. */
+  let text = ownText;
   const sketcher = createSketcher();
   const found: Compared = {
     same: 0,
@@ -58,9 +61,10 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
   /** A hash of the system messages and of all that follows the prompt. */
   function restHash(bytes: Buffer): number {
     let hash = sketcher.system;
-    const { rest } = text;
-    for (let i = 0; i < rest.length; i += 2) hash = Bun.hash.xxHash32(bytes.subarray(rest[i], rest[i + 1]), hash);
-    return hash;
+    const { count, part, from, to } = text;
+    for (let i = 0; i < count; i++)
+      if (part[i] === PART.rest) hash = Bun.hash.xxHash32(bytes.subarray(from[i], to[i]), hash);
+    return hash | 0;
   }
 
   /** Finds the kept prompt that the row belongs to, or keeps its prompt. @returns whether it is kept as a new one */
@@ -90,10 +94,14 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
     get complete() {
       return rows.complete && answers.complete && index.complete;
     },
-    /** Compares the canonical row at `start` to `end`, which is on `line` of the file. */
-    look(bytes: Buffer, start: number, end: number, line: number): Compared {
+    /**
+     * Compares the canonical row at `start` to `end`, which is on `line` of the file.
+     * @param known its texts, when they are known
+     */
+    look(bytes: Buffer, start: number, end: number, line: number, known: RowText | null): Compared {
       hashRow(bytes.subarray(start, end), row);
-      reader.read(bytes, start, end, text);
+      text = known ?? ownText;
+      if (!known) readText(bytes, start, end, text);
       sketcher.read(bytes, text);
       prompt.lo = sketcher.lo;
       prompt.hi = sketcher.hi;
@@ -114,7 +122,7 @@ export function createComparison(bytes: number, late: ReturnType<typeof createLa
     },
     /** Counts the label of the last row, once it is clear that the row is kept. */
     countLabel(bytes: Buffer): void {
-      found.label = labels.add(bytes, text.label, text.answer);
+      found.label = labels.add(bytes, text);
     },
   };
 }

@@ -3,7 +3,7 @@
  * labels keep their shares. The choice depends only on the rows and the seed.
  */
 import type { Hash } from "../rows/first-rows.ts";
-import type { createSets } from "../rows/near.ts";
+import type { createSets } from "../rows/sets.ts";
 import type { createLatePrompts } from "./late-prompts.ts";
 
 const MAX_HOLDOUT_ROWS = 1000;

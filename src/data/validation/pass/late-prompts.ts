@@ -48,8 +48,8 @@ export function createLatePrompts(dir: string, diskReserve: number) {
         done += got;
       }
       for (let from = 0; from < bytes / Uint16Array.BYTES_PER_ELEMENT; from += RECORD) {
-        key.lo = ((block[from] ?? 0) | ((block[from + 1] ?? 0) << 16)) >>> 0;
-        key.hi = ((block[from + 2] ?? 0) | ((block[from + 3] ?? 0) << 16)) >>> 0;
+        key.lo = (block[from] ?? 0) | ((block[from + 1] ?? 0) << 16);
+        key.hi = (block[from + 2] ?? 0) | ((block[from + 3] ?? 0) << 16);
         for (let i = 0; i < PLACES; i++) places[i] = block[from + KEY + i] ?? 0;
         use();
       }

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { createNearIndex } from "../rows/near.ts";
 import type { Overlap } from "../rows/report.ts";
-import { createRowReader, createRowText } from "../rows/row-text.ts";
+import { createRowReader, createRowText, PART } from "../rows/row-text.ts";
 import { sampleOf } from "../rows/sample.ts";
 import { createSketcher } from "../rows/sketch.ts";
 import { scanLines } from "../scan/lines.ts";
@@ -51,7 +51,7 @@ interface Prompt {
 export function countOverlap(task: OverlapTask, onProgress: (rows: number) => void): Overlap {
   // The validation side is the small one: its prompts are kept, and training rows are looked up in them.
   const index = createNearIndex();
-  const reader = createRowReader();
+  const readText = createRowReader();
   const text = createRowText();
   const sketcher = createSketcher();
   const byKey = new Map<string, Prompt>();
@@ -64,7 +64,7 @@ export function countOverlap(task: OverlapTask, onProgress: (rows: number) => vo
   let unknown = 0;
 
   const keyOf = (bytes: Buffer, start: number, end: number) => {
-    reader.read(bytes, start, end, text);
+    readText(bytes, start, end, text);
     sketcher.read(bytes, text);
     return `${sketcher.hi} ${sketcher.lo}`;
   };
@@ -77,7 +77,8 @@ export function countOverlap(task: OverlapTask, onProgress: (rows: number) => vo
       rows++;
       onProgress(++done);
       const key = keyOf(bytes, start, end);
-      const [from = start, to = end] = text.prompt;
+      const first = text.part.subarray(0, text.count).indexOf(PART.prompt);
+      const [from = start, to = end] = first < 0 ? [] : [text.from[first], text.to[first]];
       const row = { id, sample: sampleOf(bytes.toString("utf8", from, Math.min(to, from + 400))) };
       const same = byKey.get(key);
       if (same) {

@@ -1,7 +1,7 @@
 /** Decides from the first bytes of a file how its records are split and checked. */
 
 import type { Source } from "../containers/source.ts";
-import { type PlainRow, readPlain, readPlainText } from "../fast-path/plain-row.ts";
+import { createPlainRows, type PlainRow } from "../fast-path/plain-row.ts";
 import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createTextRows } from "../fast-path/text-row.ts";
 import { type CsvMapping, csvPreview, firstCells, objectOf } from "../formats/csv.ts";
@@ -15,6 +15,7 @@ import { isBlank } from "../mapping/values.ts";
 import type { JsonObject } from "../rows/chat.ts";
 import type { ProblemCode, Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
+import { createRowText } from "../rows/row-text.ts";
 import type { Checked } from "../rows/types.ts";
 import { splitCells } from "../scan/csv.ts";
 import { notJson } from "./not-json.ts";
@@ -193,16 +194,18 @@ function jsonShortcuts(
   noteIgnored: (key: string, value: unknown) => void,
 ): Shortcut[] {
   const lines = container === "jsonl";
-  const plain = (read: typeof readPlain): Shortcut => ({
-    take: (bytes, from, to) => (read(bytes, from, to, counts) ? { bytes, from, to } : null),
+  const text = createRowText();
+  const rows = createPlainRows(counts, text);
+  const plain = (read: typeof rows.chat): Shortcut => ({
+    take: (bytes, from, to) => (read(bytes, from, to) ? { bytes, from, to, text } : null),
     misses: 0,
   });
-  if (lines && format.name === "text") return [plain(readPlainText)];
+  if (lines && format.name === "text") return [plain(rows.text)];
   if (!format.layout) return [];
   const layout = { ...format.layout, onlyWithExtra: lines && format.layout.onlyWithExtra };
   const known = checkedFields(format);
   const shortcuts: Shortcut[] = [{ take: createTextRows(layout, known, counts, noteIgnored), misses: 0 }];
-  if (lines && format.name === "chat") shortcuts.unshift(plain(readPlain));
+  if (lines && format.name === "chat") shortcuts.unshift(plain(rows.chat));
   return shortcuts;
 }
 

@@ -5,6 +5,7 @@ import type { RowRange } from "../fast-path/row-bytes.ts";
 import { createPrivateSearch } from "../rows/private-data.ts";
 import type { Problems } from "../rows/problems.ts";
 import type { Report } from "../rows/report.ts";
+import type { RowText } from "../rows/row-text.ts";
 import { createStatistics } from "../rows/statistics.ts";
 import type { Checked } from "../rows/types.ts";
 import type { RecordSink } from "../scan/lines.ts";
@@ -66,9 +67,21 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
 
   const secrets = createPrivateSearch((kind, sample) => problems.add(kind, "", sample));
 
-  /** Writes a row, unless it is a duplicate to leave out. @returns whether it was kept */
-  function store(bytes: Buffer, start: number, end: number, line: number, signs = true): boolean {
-    const found = comparison.look(bytes, start, end, line);
+  /**
+   * Writes a row, unless it is a duplicate to leave out.
+   * @param text its texts, when they are known
+   * @param signs false when it has no e-mail address and no key
+   * @returns whether it was kept
+   */
+  function store(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    line: number,
+    text: RowText | null = null,
+    signs = true,
+  ): boolean {
+    const found = comparison.look(bytes, start, end, line, text);
     const first = found.same || found.alike;
     if (first > 0) {
       const sample = bytes.toString("utf8", start, Math.min(end, start + 200));
@@ -87,7 +100,8 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     begin: secrets.begin,
     /** Adds a row that a shortcut took from the range `from` to `to` of the chunk. */
     addTaken(row: RowRange, from: number, to: number, line: number) {
-      if (store(row.bytes, row.from, row.to, line, secrets.hasSign(from, to))) statistics.addPlain(plan.counts);
+      const signs = secrets.hasSign(from, to);
+      if (store(row.bytes, row.from, row.to, line, row.text, signs)) statistics.addPlain(plan.counts);
     },
     /** Adds a checked row; `start` to `end` are its bytes in the file. */
     addChecked(checked: Checked, bytes: Buffer, start: number, end: number, line: number) {

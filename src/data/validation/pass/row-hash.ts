@@ -9,4 +9,4 @@ export function hashRow(content: Uint8Array, into: Hash): void {
 }
 /** The same 8 bytes as one 64-bit and two 32-bit numbers, to avoid BigInt arithmetic for every row. */
 const whole = new BigUint64Array(1);
-const halves = new Uint32Array(whole.buffer);
+const halves = new Int32Array(whole.buffer);

@@ -1,5 +1,5 @@
-/** Writes and hashes canonical rows in one pass, and at the end splits them into training and validation files. */
-import { closeSync, fsyncSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+/** Writes and hashes canonical rows in one pass, and at the end moves the validation rows to a file of their own. */
+import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { diskGuard } from "../../../lib/disk/reserve.ts";
 import { INDEX_EVERY, writeIndex } from "../rows/index-file.ts";
@@ -8,12 +8,11 @@ import type { createHoldout, RowSpan, SplitBy, SplitKeys } from "./holdout.ts";
 const BUFFER = 1 << 20;
 const COPY = 4 << 20;
 const LF = 10;
-const COMMA = 44;
 const ZERO = 48;
-const PREFIX = Buffer.from('{"id":');
 
-function writeAll(fd: number, bytes: Buffer, length: number) {
-  for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done);
+/** @param at position in the file; null = where the last write ended */
+function writeAll(fd: number, bytes: Buffer, length: number, at: number | null = null) {
+  for (let done = 0; done < length; ) done += writeSync(fd, bytes, done, length - done, at === null ? null : at + done);
 }
 
 /** The rules of the split, for the hash: 1 was by equal rows, 2 is by prompts. */
@@ -36,7 +35,7 @@ export function createRowWriter(
   { seed, holdoutFraction, diskReserve }: { seed: number; holdoutFraction: number; diskReserve: number },
   holdout: ReturnType<typeof createHoldout>,
 ) {
-  const path = join(dir, "rows.tmp");
+  const path = join(dir, "train.jsonl");
   const fd = openSync(path, "w+", 0o600);
   const hasher = new Bun.CryptoHasher("sha256");
   const guard = diskGuard(dir, diskReserve);
@@ -45,6 +44,10 @@ export function createRowWriter(
   let used = 0;
   let flushed = 0;
   let rows = 0;
+  /** The start of the last row: its id. */
+  const prefix = Buffer.alloc(32);
+  let prefixEnd = 0;
+  let lastId = -1;
 
   function flush() {
     if (used === 0) return;
@@ -55,15 +58,25 @@ export function createRowWriter(
     used = 0;
   }
 
+  function close() {
+    holdout.drop();
+    closeSync(fd);
+  }
+
+  /** Most ids differ from the one before only in their last digit. */
+  function setPrefix(id: number) {
+    if (id === lastId + 1 && id % 10 !== 0) prefix[prefixEnd - 2] = ZERO + (id % 10);
+    else prefixEnd = prefix.write(`{"id":${id},`, "latin1");
+    lastId = id;
+  }
+
   function begin(need: number, id: number): number {
     if (used + need + 32 > BUFFER) flush();
     const start = flushed + used;
     rows++;
     if ((rows - 1) % INDEX_EVERY === 0) index.push(id, start);
-    for (let i = 0; i < PREFIX.length; i++) out[used++] = PREFIX[i] ?? 0;
-    for (let unit = 10 ** Math.floor(Math.log10(id) + 1e-9); unit >= 1; unit = Math.floor(unit / 10))
-      out[used++] = ZERO + (Math.floor(id / unit) % 10);
-    out[used++] = COMMA;
+    setPrefix(id);
+    for (let i = 0; i < prefixEnd; i++) out[used++] = prefix[i] ?? 0;
     return start;
   }
 
@@ -91,37 +104,39 @@ export function createRowWriter(
       end(start, keys);
     },
     /**
-     * Splits the rows and returns the hash and the row counts. The temporary file is always deleted, also after an
-     * error.
+     * Splits the rows and returns the hash and the row counts.
      * @param labels rows of each label, whose shares the split keeps; null when rows have none
      */
     finish(labels: Map<number, number> | null, onProgress: () => void): Written {
+      let written: Written;
       try {
         flush();
         const { spans: chosen, by } = holdout.choose(rows, holdoutFraction, labels);
-        splitRows(fd, flushed, chosen, index, dir, guard, onProgress);
+        takeOut(fd, flushed, chosen, index, dir, guard, onProgress);
         const settings = JSON.stringify({ version: SPLIT_RULES, seed, holdout_fraction: holdoutFraction });
         const hash = hasher.update(settings).digest("hex");
-        return { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length, splitBy: by };
-      } finally {
+        written = { hash, trainRows: rows - chosen.length, holdoutRows: chosen.length, splitBy: by };
+      } catch (error) {
         this.drop();
+        throw error;
       }
+      close();
+      return written;
     },
-    /** Closes and deletes the temporary file. While it is open, its disk space is not freed. */
+    /** Closes and deletes the file. While it is open, its disk space is not freed. */
     drop() {
-      holdout.drop();
-      closeSync(fd);
+      close();
       unlinkSync(path);
     },
   };
 }
 
 /**
- * Copies the validation rows to holdout.jsonl and all byte ranges between them to train.jsonl, and writes an index for
- * each file.
+ * Copies the validation rows to holdout.jsonl, closes the gaps that they leave in the file of all rows, and writes an
+ * index for each file.
  */
-function splitRows(
-  source: number,
+function takeOut(
+  rows: number,
   size: number,
   chosen: RowSpan[],
   index: number[],
@@ -130,43 +145,39 @@ function splitRows(
   onProgress: () => void,
 ) {
   const buffer = Buffer.allocUnsafe(Math.min(COPY, Math.max(1, size)));
-  const trainIndex: number[] = [];
-  const targets: number[] = [];
-  const create = (name: string) => {
-    const target = openSync(join(dir, name), "w", 0o600);
-    targets.push(target);
-    return target;
-  };
-  const copy = (target: number, start: number, end: number) => {
-    for (let at = start; at < end; ) {
-      const got = readSync(source, buffer, 0, Math.min(buffer.length, end - at), at);
-      if (got === 0) throw new Error("the temporary row file is shorter than expected");
-      guard(got);
-      writeAll(target, buffer, got);
+  const copy = (from: RowSpan, target: number, to: number | null) => {
+    for (let at = from.start; at < from.end; ) {
+      const got = readSync(rows, buffer, 0, Math.min(buffer.length, from.end - at), at);
+      if (got === 0) throw new Error("the file of all rows is shorter than expected");
+      writeAll(target, buffer, got, to === null ? null : to + at - from.start);
       at += got;
       onProgress();
     }
   };
+  const holdout = openSync(join(dir, "holdout.jsonl"), "w", 0o600);
   try {
-    const train = create("train.jsonl");
-    const holdout = create("holdout.jsonl");
-    let at = 0;
-    let removed = 0;
-    let entry = 0;
-    for (const span of [...chosen, { start: size, end: size }]) {
-      // Index entries before this validation row move back by the bytes removed so far. An entry for the row itself
-      // then points to the row after it.
-      for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
-        trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
-      copy(train, at, span.start);
-      copy(holdout, span.start, span.end);
-      removed += span.end - span.start;
-      at = span.end;
+    for (const span of chosen) {
+      guard(span.end - span.start);
+      copy(span, holdout, null);
     }
-    for (const target of targets) fsyncSync(target);
+    fsyncSync(holdout);
   } finally {
-    for (const target of targets) closeSync(target);
+    closeSync(holdout);
   }
+  const trainIndex: number[] = [];
+  let removed = 0;
+  let entry = 0;
+  for (const [at, span] of [...chosen, { start: size, end: size }].entries()) {
+    // Index entries before this validation row move back by the bytes removed so far. An entry for the row itself then
+    // points to the row after it.
+    for (; entry < index.length && (index[entry + 1] ?? 0) <= span.start; entry += 2)
+      trainIndex.push(index[entry] ?? 0, (index[entry + 1] ?? 0) - removed);
+    removed += span.end - span.start;
+    const next = { start: span.end, end: chosen[at + 1]?.start ?? size };
+    copy(next, rows, next.start - removed);
+  }
+  ftruncateSync(rows, size - removed);
+  fsyncSync(rows);
   writeIndex(join(dir, "train.idx"), trainIndex);
   writeIndex(join(dir, "holdout.idx"), []);
 }

@@ -15,7 +15,7 @@ export function createHashLines(maxSlots = MAX_SLOTS, expected = 0) {
   let slots = Math.min(FIRST_SLOTS, maxSlots);
   while (slots < expected && slots < maxSlots) slots *= 2;
   /** Three numbers each: the halves of the hash, and the line. Line 0 is a free slot. */
-  let table = new Uint32Array(slots * FIELDS);
+  let table = new Int32Array(slots * FIELDS);
   let size = 0;
   let complete = true;
 
@@ -36,7 +36,7 @@ export function createHashLines(maxSlots = MAX_SLOTS, expected = 0) {
   function grow() {
     const older = table;
     slots *= 2;
-    table = new Uint32Array(slots * FIELDS);
+    table = new Int32Array(slots * FIELDS);
     for (let i = 0; i < older.length; i += FIELDS) {
       const line = older[i + LINE] ?? 0;
       if (line === 0) continue;
@@ -51,8 +51,8 @@ export function createHashLines(maxSlots = MAX_SLOTS, expected = 0) {
      * and `complete` becomes false.
      */
     first(lo: number, hi: number, line: number): number {
-      const a = lo >>> 0;
-      const b = hi >>> 0;
+      const a = lo | 0;
+      const b = hi | 0;
       if (size * 4 >= slots * 3 && slots < maxSlots) grow();
       const at = placeOf(a, b);
       const known = table[at + LINE] ?? 0;

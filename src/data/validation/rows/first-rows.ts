@@ -5,7 +5,7 @@ const FIELDS = 6;
 /** Low bits of a slot: id + 1 of the prompt. The others are high bits of its key. */
 const ID = (1 << 20) - 1;
 
-/** A hash of 64 bits as two numbers of 32 bits, not negative. */
+/** A hash of 64 bits as two numbers of 32 bits, with a sign: unsigned ones are slower. */
 export interface Hash {
   lo: number;
   hi: number;
@@ -22,8 +22,8 @@ export interface FirstRow {
 export function createFirstRows(expected: number) {
   let room = 1 << 10;
   while (room < expected) room *= 2;
-  let fields = new Uint32Array(room * FIELDS);
-  let slots = new Uint32Array(room * 2);
+  let fields = new Int32Array(room * FIELDS);
+  let slots = new Int32Array(room * 2);
   let count = 0;
 
   const slotOf = (lo: number, hi: number) => (lo ^ (hi >>> 16)) & (slots.length - 1);
@@ -36,9 +36,9 @@ export function createFirstRows(expected: number) {
   function grow() {
     const older = fields;
     room *= 2;
-    fields = new Uint32Array(room * FIELDS);
+    fields = new Int32Array(room * FIELDS);
     fields.set(older);
-    slots = new Uint32Array(room * 2);
+    slots = new Int32Array(room * 2);
     for (let id = 0; id < count; id++) insert(fields[id * FIELDS] ?? 0, fields[id * FIELDS + 1] ?? 0, id);
   }
 

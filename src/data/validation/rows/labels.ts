@@ -1,4 +1,5 @@
 /** Counts the labels of rows: good and bad of labeled data, or short answers that come from a small set. */
+import type { RowText } from "./row-text.ts";
 
 /** Most different answers of a classification. */
 const MAX_LABELS = 50;
@@ -38,14 +39,12 @@ export function createLabels() {
   const isUseful = () => possible && found.size > 1 && rows >= found.size * ROWS_PER_LABEL;
 
   return {
-    /**
-     * The number of the label of a row, 0 without one.
-     * @param answer range of the answer in the row's bytes
-     */
-    add(bytes: Buffer, label: boolean | null, answer: number[]): number {
+    /** The number of the label of a row, 0 without one. */
+    add(bytes: Buffer, text: RowText): number {
       if (!possible) return 0;
+      const { label, answer } = text;
       if (label !== null) return count(label ? GOOD : BAD, () => (label ? "good" : "bad"));
-      const [from = 0, to = 0] = answer;
+      const [from = 0, to = 0] = [text.from[answer], text.to[answer]];
       if (to === from || to - from > MAX_BYTES) {
         possible = false;
         return 0;

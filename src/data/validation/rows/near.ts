@@ -29,58 +29,60 @@ interface Match {
   maybeKept: boolean;
 }
 
+/** The share of equal places of two sketches, the second at `from` in `others`. */
+function similarity(places: Uint16Array, others: Uint16Array, from: number): number {
+  let equal = 0;
+  let used = 0;
+  for (let i = 0; i < PLACES; i++) {
+    const value = places[i];
+    if (value === others[from + i]) {
+      if (value === EMPTY) continue;
+      equal++;
+    }
+    used++;
+  }
+  return used === 0 ? 0 : equal / used;
+}
+
+/** A hash of a band of the sketch at `from`, or 0 when all of its places are empty. */
+function bandHash(places: Uint16Array, from: number, band: number): number {
+  let hash = band + 1;
+  let empty = 0;
+  for (let i = from + band * BAND; i < from + (band + 1) * BAND; i++) {
+    const value = places[i] ?? EMPTY;
+    if (value === EMPTY) empty++;
+    hash = Math.imul(hash ^ value, 0x9e3779b1);
+    hash ^= hash >>> 15;
+  }
+  return empty === BAND ? 0 : hash || 1;
+}
+
+const filterBit = (tag: number) => Math.imul(tag, 0x9e3779b1) & (FILTER_BITS - 1);
+
 /** @param expected about as many prompts as will come: the index then grows less often */
 export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
   let room = FIRST_PROMPTS;
   while (room < expected && room < maxPrompts) room *= 2;
   let count = 0;
-  let sketches = new Uint16Array(room * PLACES);
-  /** The last search that compared a prompt, so that none is compared twice. */
-  let visited = new Uint32Array(room);
-  let slots = room * SLOTS;
-  /** The high bits of a band's hash, and the id + 1 of its prompt; 0 is a free slot. */
-  let table = new Uint32Array(slots);
-  const filter = new Uint32Array(FILTER_BITS / 32);
-  let searches = 0;
   let full = false;
+  let sketches = new Uint16Array(room * PLACES);
+  /** The hash of each band without its low bits, and the id + 1 of its prompt; 0 is a free slot. */
+  let table = new Int32Array(room * SLOTS);
+  const filter = new Int32Array(FILTER_BITS / 32);
+  /** The last search that compared a prompt, so that none is compared twice. */
+  let visited = new Int32Array(room);
+  let searches = 0;
   const match: Match = { id: -1, similarity: 0, maybeKept: false };
-  const bands = new Uint32Array(BANDS);
+  const tags = new Int32Array(BANDS);
 
-  function similarityTo(places: Uint16Array, id: number): number {
-    let equal = 0;
-    let used = 0;
-    for (let i = 0, at = id * PLACES; i < PLACES; i++, at++) {
-      const value = places[i];
-      if (value === sketches[at]) {
-        if (value === EMPTY) continue;
-        equal++;
-      }
-      used++;
-    }
-    return used === 0 ? 0 : equal / used;
-  }
-
-  /** A hash of the band, or 0 when all of its places are empty. */
-  function bandHash(places: Uint16Array, from: number, band: number): number {
-    let hash = band + 1;
-    let empty = 0;
-    for (let i = from; i < from + BAND; i++) {
-      const value = places[i] ?? EMPTY;
-      if (value === EMPTY) empty++;
-      hash = Math.imul(hash ^ value, 0x9e3779b1);
-      hash ^= hash >>> 15;
-    }
-    return empty === BAND ? 0 : hash >>> 0 || 1;
-  }
-
-  const firstSlot = (tag: number) => (tag ^ (tag >>> 12)) & (slots - 1);
-  const filterBit = (tag: number) => Math.imul(tag, 0x9e3779b1) & (FILTER_BITS - 1);
+  const firstSlot = (tag: number) => (tag ^ (tag >>> 12)) & (table.length - 1);
+  const nextSlot = (at: number) => (at + 1) & (table.length - 1);
 
   function insert(tag: number, id: number) {
     const bit = filterBit(tag);
     filter[bit >>> 5] = (filter[bit >>> 5] ?? 0) | (1 << (bit & 31));
     let at = firstSlot(tag);
-    for (let same = 0; ; at = (at + 1) & (slots - 1)) {
+    for (let same = 0; ; at = nextSlot(at)) {
       const slot = table[at] ?? 0;
       if (slot === 0) break;
       if (((slot ^ tag) & ~OWNER) === 0 && ++same >= SAME_BAND) return;
@@ -90,16 +92,15 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
 
   function grow() {
     room *= 2;
-    slots *= 2;
     const older = sketches;
     sketches = new Uint16Array(room * PLACES);
     sketches.set(older);
-    visited = new Uint32Array(room);
-    table = new Uint32Array(slots);
+    visited = new Int32Array(room);
+    table = new Int32Array(room * SLOTS);
     for (let id = 0; id < count; id++)
       for (let band = 0; band < BANDS; band++) {
-        const tag = bandHash(sketches, id * PLACES + band * BAND, band);
-        if (tag) insert(tag, id);
+        const tag = bandHash(sketches, id * PLACES, band);
+        if (tag !== 0) insert(tag, id);
       }
   }
 
@@ -123,27 +124,27 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
       match.maybeKept = true;
       searches++;
       for (let band = 0; band < BANDS; band++) {
-        const tag = bandHash(places, band * BAND, band);
-        bands[band] = tag;
+        const tag = bandHash(places, 0, band);
+        tags[band] = tag;
+        if (tag === 0) continue;
         const bit = filterBit(tag);
-        if (!tag) continue;
         if (((filter[bit >>> 5] ?? 0) & (1 << (bit & 31))) === 0) {
           match.maybeKept = false;
           continue;
         }
-        for (let at = firstSlot(tag); ; at = (at + 1) & (slots - 1)) {
+        for (let at = firstSlot(tag); ; at = nextSlot(at)) {
           const slot = table[at] ?? 0;
           if (slot === 0) break;
-          if ((slot ^ tag) & ~OWNER) continue;
+          if (((slot ^ tag) & ~OWNER) !== 0) continue;
           const id = (slot & OWNER) - 1;
           if (visited[id] === searches) continue;
           visited[id] = searches;
-          const similarity = similarityTo(places, id);
-          if (similarity < NEAR) continue;
-          use(id, similarity);
+          const share = similarity(places, sketches, id * PLACES);
+          if (share < NEAR) continue;
+          use(id, share);
           if (match.id < 0 || id < match.id) {
             match.id = id;
-            match.similarity = similarity;
+            match.similarity = share;
           }
         }
       }
@@ -157,50 +158,12 @@ export function createNearIndex(maxPrompts = MAX_PROMPTS, expected = 0) {
       }
       if (count >= room) grow();
       const id = count++;
-      for (let i = 0, at = id * PLACES; i < PLACES; i++, at++) sketches[at] = places[i] ?? EMPTY;
+      for (let i = 0; i < PLACES; i++) sketches[id * PLACES + i] = places[i] ?? EMPTY;
       for (let band = 0; band < BANDS; band++) {
-        const tag = bands[band] ?? 0;
-        if (tag) insert(tag, id);
+        const tag = tags[band] ?? 0;
+        if (tag !== 0) insert(tag, id);
       }
       return id;
     },
-  };
-}
-
-/** Sets of numbers from 0 that can be joined, each with its size. */
-export function createSets() {
-  let parent = new Int32Array(1024);
-  let sizes = new Int32Array(1024);
-  let count = 0;
-  function root(id: number): number {
-    let at = id;
-    while (parent[at] !== at) {
-      parent[at] = parent[parent[at] ?? 0] ?? 0;
-      at = parent[at] ?? 0;
-    }
-    return at;
-  }
-  return {
-    root,
-    /** Adds the next number as a set of its own. */
-    add() {
-      if (count === parent.length) {
-        const [oldParent, oldSizes] = [parent, sizes];
-        parent = new Int32Array(count * 2);
-        sizes = new Int32Array(count * 2);
-        parent.set(oldParent);
-        sizes.set(oldSizes);
-      }
-      parent[count] = count;
-      sizes[count++] = 1;
-    },
-    join(a: number, b: number) {
-      const [first, second] = [root(a), root(b)];
-      if (first === second) return;
-      parent[second] = first;
-      sizes[first] = (sizes[first] ?? 0) + (sizes[second] ?? 0);
-    },
-    /** Numbers in the set of `id`. */
-    size: (id: number) => sizes[root(id)] ?? 0,
   };
 }

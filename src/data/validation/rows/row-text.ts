@@ -1,13 +1,17 @@
 /**
- * Finds the prompt and the answer in the bytes of a canonical row without parsing it. The prompt is everything before
- * the last assistant message, or the whole text of a plain text row.
+ * The texts of a canonical row as ranges of its bytes: what comes before the answer, the answer, and all else that
+ * follows. A plain text row has one text and no answer.
  */
+
 const QUOTE = 34;
 const BACKSLASH = 92;
 const COMMA = 44;
 const OPEN = 123;
 const MAX_TURNS = 2048;
-const PER_TURN = 6;
+/** Ranges of a turn: its reasoning, its content and its tool calls. */
+const PER_TURN = 3;
+/** Ranges beside the turns: both answers of a preference row, the label, the fields for graders. */
+const OTHERS = 8;
 /** Shorter strings are searched for their end without a native call. */
 const NEAR_BYTES = 24;
 
@@ -15,37 +19,60 @@ const CONTENT = "content".length;
 const TOOL_CALLS = "tool_calls".length;
 const REASONING = "reasoning_content".length;
 
-const SYSTEM = 0;
-const USER = 1;
-const ASSISTANT = 2;
-/** Roles by their first letter. */
-const ROLE = new Uint8Array(256).fill(USER);
-for (const [index, letter] of ["s", "u", "a", "t"].entries()) ROLE[letter.charCodeAt(0)] = index;
+/** The part of a row that a range belongs to. */
+export const PART = {
+  /** A system message before the answer. */
+  system: 0,
+  /** Another message before the answer, or the whole text of a plain text row. */
+  prompt: 1,
+  /** The answer and all that follows: both answers of a preference row, the label, the fields for graders. */
+  rest: 2,
+} as const;
 
-/** Ranges of a row: pairs of start and end, in the order of the row. */
+/** The texts of one row. The object is reused for every row. */
 export interface RowText {
-  /** Contents of the system messages before the answer. */
-  system: number[];
-  /** Contents and tool calls of the other messages before the answer, or the whole text. */
-  prompt: number[];
-  /** All that follows: the answer, both answers of a preference row, the label, the fields for graders. */
-  rest: number[];
-  /** The content of the last assistant message, when the row has nothing else that follows the prompt. */
-  answer: number[];
+  /** Ranges in use. */
+  count: number;
+  part: Uint8Array;
+  from: Int32Array;
+  to: Int32Array;
+  /** The range of the answer, when the row has nothing else that follows the prompt; -1 otherwise. */
+  answer: number;
   /** The label of a labeled row. */
   label: boolean | null;
-  /** A plain text row: a text without an answer. */
+  /** A plain text row. */
   isDocument: boolean;
 }
 
 export const createRowText = (): RowText => ({
-  system: [],
-  prompt: [],
-  rest: [],
-  answer: [],
+  count: 0,
+  part: new Uint8Array(MAX_TURNS * PER_TURN + OTHERS),
+  from: new Int32Array(MAX_TURNS * PER_TURN + OTHERS),
+  to: new Int32Array(MAX_TURNS * PER_TURN + OTHERS),
+  answer: -1,
   label: null,
   isDocument: false,
 });
+
+export function clearText(text: RowText): void {
+  text.count = 0;
+  text.answer = -1;
+  text.label = null;
+  text.isDocument = false;
+}
+
+export function addRange(text: RowText, part: number, from: number, to: number): void {
+  const at = text.count++;
+  text.part[at] = part;
+  text.from[at] = from;
+  text.to[at] = to;
+}
+
+/** Makes the last range the answer of a row that ends with it. */
+export function endWithAnswer(text: RowText): void {
+  text.answer = text.count - 1;
+  text.part[text.answer] = PART.rest;
+}
 
 /** Index of the closing quote of the text that begins at `from`, after its opening quote. */
 function endOfString(bytes: Uint8Array, from: number): number {
@@ -88,95 +115,97 @@ function afterSpace(bytes: Uint8Array, from: number): number {
   return at;
 }
 
-/** Creates a reader of rows that reuses its memory. */
-export function createRowReader() {
-  const roles = new Uint8Array(MAX_TURNS);
-  /** The ranges of each turn: its reasoning, its content and its tool calls. */
-  const ranges = new Int32Array(MAX_TURNS * PER_TURN);
-  let turns = 0;
+/** Start of the value of the field whose name ends at `keyEnd`. */
+const startOfValue = (bytes: Uint8Array, keyEnd: number) => afterSpace(bytes, afterSpace(bytes, keyEnd + 1) + 1);
 
-  /** Reads the message object at `from`; returns the index after it. */
-  function readTurn(bytes: Uint8Array, from: number, end: number): number {
-    const turn = turns++;
-    const place = turn * PER_TURN;
-    roles[turn] = USER;
-    ranges[place + 1] = ranges[place + 3] = ranges[place + 5] = 0;
-    let at = afterSpace(bytes, from + 1);
+/** Creates a reader of rows that finds the ranges without parsing the row. */
+export function createRowReader() {
+  /** The turn that is read: the starts and the ends of its ranges. An end of 0 is a field that it does not have. */
+  const from = new Int32Array(PER_TURN);
+  const to = new Int32Array(PER_TURN);
+  let turns = 0;
+  /** The first range of the last assistant turn and the number of turns up to it; -1 without one. */
+  let answer = -1;
+  let answerTurn = 0;
+
+  /** Reads the message object at `start`; returns the index after it. */
+  function readTurn(bytes: Uint8Array, start: number, end: number, text: RowText): number {
+    turns++;
+    to.fill(0);
+    let role = 0;
+    let at = afterSpace(bytes, start + 1);
     while (at < end && bytes[at] === QUOTE) {
       const key = at + 1;
       const keyEnd = endOfString(bytes, key);
       const length = keyEnd - key;
-      const value = afterSpace(bytes, afterSpace(bytes, keyEnd + 1) + 1);
+      const value = startOfValue(bytes, keyEnd);
       const stop = endOfValue(bytes, value, end);
       // Fields that are compared, by length: no other field of a canonical message has these lengths.
-      if (length === 4 && bytes[key] === 114) roles[turn] = ROLE[bytes[value + 1] ?? 0] ?? USER;
+      if (length === 4 && bytes[key] === 114) role = bytes[value + 1] ?? 0;
       else if (length === REASONING || length === CONTENT || length === TOOL_CALLS) {
-        const part = place + (length === REASONING ? 0 : length === CONTENT ? 2 : 4);
+        const slot = length === REASONING ? 0 : length === CONTENT ? 1 : 2;
         const quote = length === TOOL_CALLS ? 0 : 1;
-        ranges[part] = value + quote;
-        ranges[part + 1] = stop - quote;
+        from[slot] = value + quote;
+        to[slot] = stop - quote;
       }
       at = afterSpace(bytes, stop);
-      if (bytes[at] !== COMMA) return at + 1;
+      if (bytes[at] !== COMMA) break;
       at = afterSpace(bytes, at + 1);
     }
+    // By first letter: system, assistant; all others are part of the prompt.
+    if (role === 97) {
+      answer = text.count;
+      answerTurn = turns;
+    }
+    const part = role === 115 ? PART.system : PART.prompt;
+    for (let slot = 0; slot < PER_TURN; slot++)
+      if ((to[slot] ?? 0) > 0) addRange(text, part, from[slot] ?? 0, to[slot] ?? 0);
     return at + 1;
   }
 
-  /** Reads the array of messages at `from`; returns the index after it. */
-  function readTurns(bytes: Uint8Array, from: number, end: number): number {
-    let at = afterSpace(bytes, from + 1);
+  /** Reads the array of messages at `start`; returns the index after it. */
+  function readTurns(bytes: Uint8Array, start: number, end: number, text: RowText): number {
+    let at = afterSpace(bytes, start + 1);
     while (at < end && bytes[at] === OPEN && turns < MAX_TURNS) {
-      at = afterSpace(bytes, readTurn(bytes, at, end));
+      at = afterSpace(bytes, readTurn(bytes, at, end, text));
       if (bytes[at] !== COMMA) break;
       at = afterSpace(bytes, at + 1);
     }
     return at + 1;
   }
 
-  function addTurn(turn: number, into: number[]) {
-    for (let part = turn * PER_TURN; part < (turn + 1) * PER_TURN; part += 2) {
-      const to = ranges[part + 1] ?? 0;
-      if (to > 0) into.push(ranges[part] ?? 0, to);
-    }
-  }
-
-  return {
-    /** Fills `row` with the ranges of the row at `start` to `end`, which must be valid JSON. */
-    read(bytes: Uint8Array, start: number, end: number, row: RowText): void {
-      row.system.length = row.prompt.length = row.rest.length = row.answer.length = 0;
-      row.label = null;
-      row.isDocument = false;
-      turns = 0;
-      let pair = false;
-      for (let at = afterSpace(bytes, start + 1); at < end && bytes[at] === QUOTE; at = afterSpace(bytes, at + 1)) {
-        const key = at + 1;
-        const keyEnd = endOfString(bytes, key);
-        const value = afterSpace(bytes, afterSpace(bytes, keyEnd + 1) + 1);
-        const first = bytes[key];
-        // By first letter: messages, text, label, chosen, rejected, item. `tools` and `id` are not compared.
-        const isMessages = first === 109;
-        const stop = isMessages ? readTurns(bytes, value, end) : endOfValue(bytes, value, end);
-        if (first === 116 && keyEnd - key === 4) {
-          row.isDocument = true;
-          row.prompt.push(value + 1, stop - 1);
-        } else if (first === 99 || first === 114) {
-          pair = true;
-          row.rest.push(value, stop);
-        } else if (first === 108) {
-          row.label = bytes[value] === 116;
-          row.rest.push(value, stop);
-        } else if (first === 105 && keyEnd - key === 4) row.rest.push(value, stop);
-        at = afterSpace(bytes, stop);
-        if (bytes[at] !== COMMA) break;
+  /** Fills `text` with the ranges of the row at `start` to `end`, which must be valid JSON. */
+  return (bytes: Uint8Array, start: number, end: number, text: RowText): void => {
+    clearText(text);
+    turns = 0;
+    answer = -1;
+    let isPair = false;
+    let others = 0;
+    let endOfTurns = 0;
+    for (let at = afterSpace(bytes, start + 1); at < end && bytes[at] === QUOTE; at = afterSpace(bytes, at + 1)) {
+      const key = at + 1;
+      const keyEnd = endOfString(bytes, key);
+      const value = startOfValue(bytes, keyEnd);
+      const first = bytes[key];
+      const length = keyEnd - key;
+      // By first letter: messages, text, label, chosen, rejected, item. `tools` and `id` are not compared.
+      const isMessages = first === 109;
+      const stop = isMessages ? readTurns(bytes, value, end, text) : endOfValue(bytes, value, end);
+      if (isMessages) endOfTurns = text.count;
+      else if (first === 116 && length === 4) {
+        text.isDocument = true;
+        addRange(text, PART.prompt, value + 1, stop - 1);
+      } else if (first === 99 || first === 114 || first === 108 || (first === 105 && length === 4)) {
+        isPair ||= first === 99 || first === 114;
+        if (first === 108) text.label = bytes[value] === 116;
+        addRange(text, PART.rest, value, stop);
+        others++;
       }
-      let last = turns;
-      if (!pair) while (last > 0 && roles[last - 1] !== ASSISTANT) last--;
-      const answer = !pair && last > 0 ? last - 1 : turns;
-      for (let turn = 0; turn < turns; turn++)
-        addTurn(turn, turn >= answer ? row.rest : roles[turn] === SYSTEM ? row.system : row.prompt);
-      if (row.label === null && row.rest.length === 2 && answer === turns - 1)
-        row.answer.push(row.rest[0] ?? 0, row.rest[1] ?? 0);
-    },
+      at = afterSpace(bytes, stop);
+      if (bytes[at] !== COMMA) break;
+    }
+    if (isPair || answer < 0) return;
+    for (let at = answer; at < endOfTurns; at++) text.part[at] = PART.rest;
+    if (others === 0 && answerTurn === turns && answer === text.count - 1) text.answer = answer;
   };
 }
