@@ -52,9 +52,12 @@ export function createRowBytes(counts: PlainRow): RowBytes {
   /** Where the list of an answer starts; -1 in the messages. */
   let listFrom = -1;
 
-  function put(bytes: Uint8Array) {
-    row.bytes.set(bytes, row.to);
-    row.to += bytes.length;
+  /** For short texts: a native copy would take longer. */
+  function put(short: Uint8Array) {
+    const { bytes } = row;
+    let at = row.to;
+    for (let i = 0; i < short.length; i++) bytes[at++] = short[i] as number;
+    row.to = at;
   }
   /** Overwrites the comma after the last turn with the end of the list, without moving on. */
   function closeList() {

@@ -33,6 +33,8 @@ const OPEN_ARRAY = 91;
 const CLOSE_ARRAY = 93;
 const OPEN_OBJECT = 123;
 const CLOSE_OBJECT = 125;
+/** The first byte of null. */
+const NULL = 110;
 
 /** The bytes of numbers and literals. */
 const SCALAR = new Set(ascii("0123456789+-.Eabcdefghijklmnopqrstuvwxyz"));
@@ -53,11 +55,16 @@ function skipSpace(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Index after a number, true, false or null, or -1. The value itself is not checked. */
-function afterScalar(bytes: Uint8Array, start: number, end: number): number {
+/** Index after a number, true, false or null, or -1. */
+function afterScalar(bytes: Buffer, start: number, end: number): number {
   let at = start;
   while (at < end && SCALAR.has(bytes[at] ?? 0)) at++;
-  return at > start ? at : -1;
+  try {
+    JSON.parse(bytes.toString("latin1", start, at));
+    return at;
+  } catch {
+    return -1;
+  }
 }
 
 /** Index of the name between `from` and the quote at `to` in `names`, or -1. */
@@ -79,11 +86,13 @@ function endOfName(bytes: Uint8Array, start: number, end: number): number {
   return at < end ? at : -1;
 }
 
-/** A field that is not part of a turn. */
+/** A field that is not part of a turn, and the range of its value in the last row that has it. */
 interface ExtraField {
+  name: Uint8Array;
   key: string;
-  value: unknown;
   isSilent: boolean;
+  from: number;
+  to: number;
 }
 
 /** The texts and roles of a list of turns. */
@@ -143,7 +152,7 @@ function createTurnReader({ role, text, roles }: NonNullable<TextLayout["turns"]
 /**
  * Creates a reader for rows in `layout`.
  * @param known every field of the format; a row with one that the layout does not name goes to the full check
- * @param onExtra called for each field that is not part of the format
+ * @param onExtra called for each field that is not part of the format and is not null
  * @returns the canonical row, valid until the next call, with its counts in `counts`; null when the row needs the full
  *   check
  */
@@ -151,7 +160,7 @@ export function createTextRows(
   layout: TextLayout,
   known: ReadonlySet<string>,
   counts: PlainRow,
-  onExtra: (key: string, value: unknown) => void,
+  onExtra: (key: string, value: () => unknown) => void,
 ): (bytes: Buffer, start: number, end: number) => RowRange | null {
   const { system, pair, turns: list } = layout;
   // A key cannot contain a control character, so this name never matches.
@@ -165,7 +174,9 @@ export function createTextRows(
   const scan = createTextScan();
   const readTurns = list ? createTurnReader(list, turns, takeText) : null;
   const row = createRowBytes(counts);
-  let extra: ExtraField[] = [];
+  /** The first extra fields of the file, and those of the last row. */
+  const fields: ExtraField[] = [];
+  const extra: ExtraField[] = [];
 
   function takeText(bytes: Uint8Array, quote: number, end: number, into: Spans, slot: number): number {
     if (bytes[quote] !== QUOTE) return -1;
@@ -177,27 +188,35 @@ export function createTextRows(
     return close + 1;
   }
 
+  /** The extra field whose name is between `from` and `to`; null when the format has a field of this name. */
+  function extraAt(bytes: Buffer, from: number, to: number): ExtraField | null {
+    for (const field of fields)
+      if (field.name.length === to - from && startsWith(bytes, from, field.name)) return field;
+    const key = bytes.toString("utf8", from, to);
+    const isSilent = layout.silent?.includes(key) ?? false;
+    if (known.has(key) && !isSilent) return null;
+    const field = { name: Uint8Array.from(bytes.subarray(from, to)), key, isSilent, from: 0, to: 0 };
+    if (fields.length < MAX_EXTRA) fields.push(field);
+    return field;
+  }
+
   /** Reads the value of an extra field. Returns the index after it, or -1. */
   function takeExtra(bytes: Buffer, keyFrom: number, keyTo: number, at: number, end: number): number {
-    const key = bytes.toString("utf8", keyFrom, keyTo);
-    const isSilent = layout.silent?.includes(key) ?? false;
-    if ((known.has(key) && !isSilent) || extra.length >= MAX_EXTRA) return -1;
-    if (extra.some((field) => field.key === key)) return -1;
+    const field = extra.length < MAX_EXTRA ? extraAt(bytes, keyFrom, keyTo) : null;
+    if (!field || extra.some(({ key }) => key === field.key)) return -1;
     const close = bytes[at] === QUOTE ? scan.endOfText(bytes, at + 1, end) + 1 : afterScalar(bytes, at, end);
     if (close <= 0) return -1;
-    try {
-      extra.push({ key, isSilent, value: JSON.parse(bytes.toString("utf8", at, close)) });
-      return close;
-    } catch {
-      return -1;
-    }
+    field.from = at;
+    field.to = close;
+    extra.push(field);
+    return close;
   }
 
   /** Finds the fields of the object at `start`. False when the row is unusual. */
   function find(bytes: Buffer, start: number, end: number): boolean {
     spans.units.fill(-1);
     turns.count = 0;
-    if (extra.length > 0) extra = [];
+    extra.length = 0;
     if (bytes[start] !== OPEN_OBJECT) return false;
     let at = start + 1;
     for (;;) {
@@ -280,7 +299,8 @@ export function createTextRows(
       row.endTurn();
     }
     row.end();
-    for (const { key, value, isSilent } of extra) if (!isSilent) onExtra(key, value);
+    for (const { key, isSilent, from, to } of extra)
+      if (!isSilent && bytes[from] !== NULL) onExtra(key, () => JSON.parse(bytes.toString("utf8", from, to)));
     return row;
   };
 }

@@ -149,7 +149,7 @@ function csvPlan(task: ValidateTask, source: Source, start: Head, report: Report
   const kinds = new Map(report.mapping?.columns.map(({ name, kind }) => [name, kind]));
   const open = columns.filter((column) => !format.fields.has(column));
   const unused = open.filter((column) => kinds.get(column) !== "empty");
-  for (const column of unused) rows.noteIgnored(column, "");
+  for (const column of unused) rows.noteIgnored(column, () => "");
   // Columns without a value so far are reported when they have one.
   const later = open.filter((column) => !unused.includes(column));
   const counts = noCounts();
@@ -171,7 +171,7 @@ function csvPlan(task: ValidateTask, source: Source, start: Head, report: Report
         return null;
       }
       const row = objectOf(columns, cells);
-      for (const column of later) if (!isBlank(row[column])) rows.noteIgnored(column, row[column]);
+      for (const column of later) if (!isBlank(row[column])) rows.noteIgnored(column, () => row[column]);
       const checked = format.convert(row, problems);
       // Cells may hold JSON.
       return checked && rows.tidied({ ...checked, marked: true });
@@ -191,7 +191,7 @@ function jsonShortcuts(
   format: RowFormat,
   container: Container,
   counts: PlainRow,
-  noteIgnored: (key: string, value: unknown) => void,
+  noteIgnored: (key: string, value: () => unknown) => void,
 ): Shortcut[] {
   const lines = container === "jsonl";
   const text = createRowText();

@@ -130,6 +130,8 @@ function parse(text: string, problems: Problems): JsonObject | null {
  */
 export function createRowCheck(format: RowFormat | null, problems: Problems, padded = false) {
   const padding = createPadding(padded, problems);
+  /** Whether fields of these names must be read. */
+  const meaningful = new Map<string, boolean>();
   const ignored: Record<string, number> = Object.create(null) as Record<string, number>;
   let ignoredNames = 0;
   /** Fields that must be mapped, each with its first value. */
@@ -137,14 +139,27 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
   /** The good rows of other types, by format. */
   const rivals = new Map<RowFormat, number>();
 
-  function noteIgnored(key: string, value: unknown) {
-    if (value === null) return;
-    if (format?.type !== "text" && !isBlank(value) && isMeaningful(key) && typeof value !== "number") {
-      problems.add("unread_field", key, value);
-      if (unread.size < IGNORED_NAMES && !unread.has(key)) unread.set(key, value);
-      return;
+  function mustBeRead(key: string): boolean {
+    if (format?.type === "text") return false;
+    let must = meaningful.get(key);
+    if (must === undefined) {
+      must = isMeaningful(key);
+      if (meaningful.size < IGNORED_NAMES) meaningful.set(key, must);
     }
-    problems.add("ignored_field", key, value);
+    return must;
+  }
+
+  /** @param read gives the value, which is not null; it is called only when the value is needed */
+  function noteIgnored(key: string, read: () => unknown) {
+    if (mustBeRead(key)) {
+      const value = read();
+      if (!isBlank(value) && typeof value !== "number") {
+        problems.add("unread_field", key, value);
+        if (unread.size < IGNORED_NAMES && !unread.has(key)) unread.set(key, value);
+        return;
+      }
+    }
+    problems.add("ignored_field", key, read);
     if (ignored[key] === undefined) {
       if (ignoredNames >= IGNORED_NAMES) return;
       ignoredNames++;
@@ -201,7 +216,7 @@ export function createRowCheck(format: RowFormat | null, problems: Problems, pad
     let known = true;
     for (const key in row)
       if (!by.fields.has(key)) {
-        noteIgnored(key, row[key]);
+        if (row[key] !== null) noteIgnored(key, () => row[key]);
         known = false;
       }
     const checked = by.convert(row, problems);

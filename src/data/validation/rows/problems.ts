@@ -261,7 +261,7 @@ export function createProblems(): Problems {
         problem.samples.push({
           line,
           path: path.slice(0, 120),
-          sample: sampleOf(sample),
+          sample: sampleOf(typeof sample === "function" ? sample() : sample),
           detail: detail.slice(0, 300),
         });
     },
