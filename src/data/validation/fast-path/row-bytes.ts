@@ -1,7 +1,7 @@
 /** Assembles canonical rows from byte ranges of a file, without decoding them. */
 import { addRange, clearText, createRowText, endWithAnswer, PART, type RowText } from "../rows/row-text.ts";
 import type { PlainRow } from "./plain-row.ts";
-import { ascii, createFours, hasStop, QUOTE, UNITS, unitsOf } from "./text-bytes.ts";
+import { ascii, beforeStop, createFours, QUOTE, stopsOf, UNITS, unitsOf, unitsOfFirst } from "./text-bytes.ts";
 
 /** The roles of a row without tools. */
 export type PlainRole = "system" | "user" | "assistant";
@@ -98,8 +98,15 @@ export function createRowBytes(counts: PlainRow): RowBytes {
       while (at < to) {
         for (; at <= to - 4; at += 4, used += 4) {
           const four = input.getInt32(at, true);
-          if (hasStop(four)) break;
           output.setInt32(used, four, true);
+          const stops = stopsOf(four);
+          if (stops !== 0) {
+            const before = beforeStop(stops);
+            characters += unitsOfFirst(four, before);
+            at += before;
+            used += before;
+            break;
+          }
           characters += unitsOf(four);
         }
         let byte = source[at] ?? 0;

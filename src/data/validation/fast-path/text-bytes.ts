@@ -56,17 +56,27 @@ const QUOTES = QUOTE * EACH;
 const BACKSLASHES = BACKSLASH * EACH;
 const CONTROLS = 32 * EACH;
 
-/** Whether four bytes have a quote, a backslash or a control character: the usual search for a zero byte. */
-export const hasStop = (four: number): boolean =>
-  (((four - CONTROLS) | ((four ^ QUOTES) - EACH) | ((four ^ BACKSLASHES) - EACH)) & ~four & HIGH) !== 0;
+/**
+ * Marks the quotes, backslashes and control characters of four bytes: the usual search for a zero byte. Bytes after the
+ * first one can be marked by mistake.
+ */
+export const stopsOf = (four: number): number =>
+  ((four - CONTROLS) | ((four ^ QUOTES) - EACH) | ((four ^ BACKSLASHES) - EACH)) & ~four & HIGH;
 
-/** The number of UTF-16 units of four bytes without a stop: continuation bytes have none, the first of four has two. */
+/** The number of bytes before the first stop. */
+export const beforeStop = (stops: number): number => (31 - Math.clz32(stops & -stops)) >> 3;
+
+/** The number of UTF-16 units of four bytes: continuation bytes have none, the first of four has two. */
 export function unitsOf(four: number): number {
   if ((four & HIGH) === 0) return 4;
   const continued = (four >>> 7) & ~(four >>> 6) & EACH;
   const long = (four >>> 7) & (four >>> 6) & (four >>> 5) & (four >>> 4) & EACH;
   return 4 + (Math.imul(long, EACH) >>> 24) - (Math.imul(continued, EACH) >>> 24);
 }
+
+/** The same for the first of them only. */
+export const unitsOfFirst = (four: number, bytes: number): number =>
+  unitsOf(four & ~(-1 << (bytes << 3))) - 4 + bytes;
 
 /** Creates a view of the bytes of one buffer after the other, to read four of them at a time. */
 export function createFours() {
@@ -108,9 +118,16 @@ export function createTextScan() {
       for (;;) {
         for (; at <= lastFour; at += 4) {
           const four = view.getInt32(at, true);
-          if (hasStop(four)) break;
+          const stops = stopsOf(four);
+          if (stops !== 0) {
+            const before = beforeStop(stops);
+            count += unitsOfFirst(four, before);
+            at += before;
+            break;
+          }
           count += unitsOf(four);
         }
+        // The last bytes; elsewhere there is a stop here.
         let unit = UNITS[bytes[at] ?? 0] ?? 8;
         while (unit < 8) {
           count += unit;

@@ -6,6 +6,7 @@ import type { PlainRow } from "../fast-path/plain-row.ts";
 import { createRowBytes, type PlainRole, type RowRange } from "../fast-path/row-bytes.ts";
 import { maybeBlank, QUOTE } from "../fast-path/text-bytes.ts";
 import { MAX_ROW } from "../fast-path/text-row.ts";
+import { indexNear } from "../scan/lines.ts";
 import type { CsvMapping } from "./csv.ts";
 
 /** Most bytes of one escaped character (a control character). */
@@ -38,9 +39,9 @@ export function createCsvRows(
       quoted[cell] = bytes[at] === QUOTE && at < end;
       let stop: number;
       if (quoted[cell]) {
-        stop = bytes.indexOf(QUOTE, ++at);
-        while (stop >= 0 && stop + 1 < end && bytes[stop + 1] === QUOTE) stop = bytes.indexOf(QUOTE, stop + 2);
-        if (stop < 0 || stop >= end) return false;
+        stop = indexNear(bytes, QUOTE, ++at);
+        while (stop + 1 < end && bytes[stop + 1] === QUOTE) stop = indexNear(bytes, QUOTE, stop + 2);
+        if (stop >= end) return false;
       } else {
         stop = bytes.indexOf(comma, at);
         if (stop < 0 || stop > end) stop = end;

@@ -8,7 +8,9 @@ import type { createHoldout, RowSpan, SplitBy, SplitKeys } from "./holdout.ts";
 const BUFFER = 1 << 20;
 const COPY = 4 << 20;
 const LF = 10;
-const ZERO = 48;
+const NINE = 57;
+/** Where the digits of an id start in a row. */
+const DIGITS = '{"id":'.length;
 
 /** @param at position in the file; null = where the last write ended */
 function writeAll(fd: number, bytes: Buffer, length: number, at: number | null = null) {
@@ -47,7 +49,7 @@ export function createRowWriter(
   /** The start of the last row: its id. */
   const prefix = Buffer.alloc(32);
   let prefixEnd = 0;
-  let lastId = -1;
+  let lastId = 0;
 
   function flush() {
     if (used === 0) return;
@@ -63,11 +65,17 @@ export function createRowWriter(
     closeSync(fd);
   }
 
-  /** Most ids differ from the one before only in their last digit. */
+  /** Counts up the digits of the last id: ids that are close to each other are the rule. */
   function setPrefix(id: number) {
-    if (id === lastId + 1 && id % 10 !== 0) prefix[prefixEnd - 2] = ZERO + (id % 10);
-    else prefixEnd = prefix.write(`{"id":${id},`, "latin1");
+    let more = id - lastId;
     lastId = id;
+    for (let at = prefixEnd - 2; more < 10 && at >= DIGITS; at--) {
+      const digit = (prefix[at] ?? 0) + more;
+      more = digit > NINE ? 1 : 0;
+      prefix[at] = digit - more * 10;
+      if (more === 0) return;
+    }
+    prefixEnd = prefix.write(`{"id":${id},`, "latin1");
   }
 
   function begin(need: number, id: number): number {

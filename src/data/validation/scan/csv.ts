@@ -2,7 +2,7 @@
  * Splits a stream of CSV bytes (RFC 4180) into records, and records into cells. Quoted cells can contain delimiters and
  * line breaks.
  */
-import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
+import { createCarry, createLineCount, indexNear, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
 const CR = 13;
@@ -52,7 +52,7 @@ export function scanCsv(
       lines.begin(chunk);
       for (let at = 0; at < chunk.length; at++) {
         if (quoted) {
-          at = indexOr(chunk, QUOTE, at);
+          at = indexNear(chunk, QUOTE, at);
           if (at === chunk.length) break;
           quoted = false;
           // If another quote follows, both are one quote in the cell, and the cell stays quoted.

@@ -2,7 +2,7 @@
  * Splits a stream of bytes with one JSON array, or with JSON objects one after the other, into its elements, with
  * constant memory for files of any size.
  */
-import { createCarry, createLineCount, indexOr, type RecordSink, type Scanner } from "./lines.ts";
+import { createCarry, createLineCount, indexNear, type RecordSink, type Scanner } from "./lines.ts";
 
 const LF = 10;
 const QUOTE = 34;
@@ -68,7 +68,7 @@ export function scanJsonArray(maxBytes: number, sink: RecordSink, options: JsonS
     let at = escaped ? from + 1 : from;
     escaped = false;
     for (;;) {
-      const quote = indexOr(chunk, QUOTE, at);
+      const quote = indexNear(chunk, QUOTE, at);
       let before = quote;
       while (before > at && chunk[before - 1] === BACKSLASH) before--;
       const isEscaped = (quote - before) % 2 === 1;
