@@ -17,10 +17,10 @@ import { assembleNested } from "hyparquet/src/assemble.js";
 import { parquetHeader, readPage } from "hyparquet/src/column.js";
 import { convert, DEFAULT_PARSERS } from "hyparquet/src/convert.js";
 import { getTreePath, isFlatColumn } from "hyparquet/src/schema.js";
-import type { ColumnDecoder, Compressors, DecodedArray, PageHeader, SchemaTree } from "hyparquet/src/types.js";
+import type { ColumnDecoder, Compressors, DecodedArray, PageHeader, ParquetParsers, SchemaTree } from "hyparquet/src/types.js";
 import { compressors } from "hyparquet-compressors";
 import { AppError } from "../../../errors.ts";
-import { replaceBig } from "./numbers.ts";
+import { type Cell, createJsonLines } from "./json-lines.ts";
 import type { Output } from "./output.ts";
 import { Unreadable } from "./unreadable.ts";
 
@@ -134,9 +134,6 @@ class Leaf {
 const damaged = (detail: string, cause?: unknown) =>
   new Unreadable("damaged_file", `The Parquet file is damaged or incomplete: ${detail}. Write it again.`, cause);
 
-const hasBig = (node: SchemaTree): boolean =>
-  ["INT64", "INT96"].includes(node.element.type ?? "") || node.children.some(hasBig);
-
 /** Top-level columns of the next `count` rows, by name. */
 function assemble(leaves: Leaf[], root: SchemaTree, count: number): Map<string, DecodedArray> {
   const physical = new Map<string, DecodedArray>(leaves.map((leaf) => [leaf.path, leaf.take(count)]));
@@ -144,14 +141,18 @@ function assemble(leaves: Leaf[], root: SchemaTree, count: number): Map<string, 
   return physical;
 }
 
-function writeRows(columns: Map<string, DecodedArray>, root: SchemaTree, count: number, into: Output, big: boolean) {
-  const names = root.children.map((child) => child.element.name);
-  const values = names.map((name) => columns.get(name) ?? []);
-  for (let row = 0; row < count; row++) {
-    const object: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
-    for (let column = 0; column < names.length; column++) object[names[column] ?? ""] = values[column]?.[row];
-    into.text(`${JSON.stringify(object, big ? replaceBig : undefined)}\n`);
-  }
+/** The bytes of a text as they are: a text with faults is reported with its row. */
+const asBytes = (bytes: Uint8Array | undefined) => bytes as unknown as string;
+
+/**
+ * The parsers of a column. Texts stay bytes, except where they become names of fields, and where the file does not say
+ * that the bytes are a text.
+ */
+function parsersOf(schemaPath: SchemaTree[]): ParquetParsers {
+  const { converted_type: kind, logical_type: logical } = schemaPath.at(-1)?.element ?? {};
+  const isText = kind === "UTF8" || kind === "ENUM" || logical?.type === "STRING" || logical?.type === "ENUM";
+  const inMap = schemaPath.some(({ element }) => /^MAP/.test(element.converted_type ?? element.logical_type?.type ?? ""));
+  return isText && !inMap ? { ...DEFAULT_PARSERS, stringFromBytes: asBytes } : DEFAULT_PARSERS;
 }
 
 async function describe(path: string, size: number): Promise<FileMetaData> {
@@ -181,7 +182,8 @@ export async function parquetToJsonl(
   try {
     const metadata = await describe(path, size);
     const root = parquetSchema(metadata);
-    const big = hasBig(root);
+    const names = root.children.map((child) => child.element.name);
+    const lines = createJsonLines(into);
     const total = Math.max(1, Number(metadata.num_rows));
     let rows = 0;
     fd = openSync(path, "r");
@@ -197,19 +199,22 @@ export async function parquetToJsonl(
           element,
           schemaPath,
           codec,
-          parsers: DEFAULT_PARSERS,
+          parsers: parsersOf(schemaPath),
           compressors: CODECS,
         });
       });
       for (let left = Number(group.num_rows); left > 0; ) {
         for (const leaf of leaves) leaf.fill();
         const count = Math.min(left, ...leaves.map((leaf) => leaf.ready));
-        writeRows(assemble(leaves, root, count), root, count, into, big);
+        const columns = assemble(leaves, root, count);
+        const values = names.map((name) => columns.get(name) ?? []);
+        for (let row = 0; row < count; row++) lines.row(names, (column) => values[column]?.[row] as Cell);
         left -= count;
         rows += count;
         onRead(Math.round((rows / total) * size));
       }
     }
+    lines.flush();
   } catch (cause) {
     if (cause instanceof Unreadable || cause instanceof AppError) throw cause;
     throw damaged(cause instanceof Error ? cause.message.slice(0, 100) : String(cause), cause);

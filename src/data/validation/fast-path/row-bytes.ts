@@ -1,7 +1,7 @@
 /** Assembles canonical rows from byte ranges of a file, without decoding them. */
 import { addRange, clearText, createRowText, endWithAnswer, PART, type RowText } from "../rows/row-text.ts";
 import type { PlainRow } from "./plain-row.ts";
-import { ascii, beforeStop, createFours, QUOTE, stopsOf, UNITS, unitsOf, unitsOfFirst } from "./text-bytes.ts";
+import { ascii, beforeStop, createFours, ESCAPED, QUOTE, stopsOf, UNITS, unitsOf, unitsOfFirst } from "./text-bytes.ts";
 
 /** The roles of a row without tools. */
 export type PlainRole = "system" | "user" | "assistant";
@@ -13,8 +13,6 @@ const TURN: Record<PlainRole, Uint8Array> = {
   assistant: ascii('{"role":"assistant","content":"'),
 };
 const END_OF_TURN = ascii('"},');
-/** The ASCII characters as `JSON.stringify` writes them. */
-const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
 const LIST = { chosen: ascii(',"chosen":['), rejected: ascii(',"rejected":[') };
 const LINE_BREAK = ascii("\\n");
 

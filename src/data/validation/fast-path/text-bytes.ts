@@ -6,6 +6,9 @@ export const BACKSLASH = 92;
 /** The bytes of an ASCII text. */
 export const ascii = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 
+/** The ASCII characters as `JSON.stringify` writes them. */
+export const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
+
 /** The number of UTF-16 units for each byte of valid UTF-8; 8 for bytes that end a run of plain characters. */
 export const UNITS = new Uint8Array(256);
 for (let byte = 0; byte < 256; byte++)
