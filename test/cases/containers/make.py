@@ -7,7 +7,8 @@ import gzip
 import io
 import json
 import zipfile
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import openpyxl
@@ -41,6 +42,48 @@ def tables() -> None:
         writer.write_table(TABLE, max_chunksize=5)
     feather.write_feather(TABLE, str(HERE / "zstd.feather"), compression="zstd")
     feather.write_feather(TABLE, str(HERE / "lz4.feather"), compression="lz4")
+
+
+def kinds() -> None:
+    """Columns of many types, each with a value, another value, and null."""
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901)
+    turn = pa.struct([("role", pa.string()), ("n", pa.int64())])
+    columns = {
+        "text": pa.array(['a "quote"\n', "été 漢 😀", None]),
+        "label": pa.array(["yes", "no", None]).dictionary_encode(),
+        "tags": pa.array([["a", "b"], [], None], pa.list_(pa.string())),
+        "turns": pa.array(
+            [[{"role": "user", "n": 1}], [{"role": None, "n": None}, {"role": "x", "n": 2}], None],
+            pa.list_(turn),
+        ),
+        "pair": pa.array([{"a": "x", "b": {"c": True}}, {"a": None, "b": None}, None]),
+        "map": pa.array([[("k", "v")], [], None], pa.map_(pa.string(), pa.string())),
+        "price": pa.array([Decimal("12345678901234567.89"), Decimal("-0.05"), None], pa.decimal128(20, 2)),
+        "day": pa.array([date(2026, 1, 2), date(1969, 12, 31), None]),
+        "millis": pa.array([moment, datetime(1969, 12, 31, 23, 59, 59), None], pa.timestamp("ms"), safe=False),
+        "micros": pa.array([moment, datetime(1969, 12, 31, 23, 59, 59, 999999), None], pa.timestamp("us")),
+        "nanos": pa.array([1, 1_767_323_045_678_901_234, None], pa.timestamp("ns", "UTC")),
+        "short": pa.array([0.1, -2.5, None], pa.float32()),
+        "long": pa.array([0.1, 1e300, None], pa.float64()),
+        "small": pa.array([-1, 127, None], pa.int8()),
+        "unsigned": pa.array([18446744073709551615, 0, None], pa.uint64()),
+        "flag": pa.array([True, False, None]),
+        "nothing": pa.nulls(3),
+        "bytes": pa.array([b"abc", b"", None], pa.binary()),
+        "large": pa.array(["x" * 20, "", None], pa.large_string()),
+        "fixed": pa.array([[1.5, 2.5], [0.0, -1.0], None], pa.list_(pa.float32(), 2)),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, HERE / "kinds.parquet", compression="lz4")
+    pq.write_table(
+        table,
+        HERE / "int96.parquet",
+        use_deprecated_int96_timestamps=True,
+        data_page_version="2.0",
+        compression="brotli",
+    )
+    with pa.OSFile(str(HERE / "kinds.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
 
 
 def workbook() -> None:
@@ -79,5 +122,6 @@ def archives() -> None:
 
 if __name__ == "__main__":
     tables()
+    kinds()
     workbook()
     archives()

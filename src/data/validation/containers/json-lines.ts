@@ -3,6 +3,7 @@
  * decoding them: most of a dataset is text.
  */
 import { beforeStop, createFours, ESCAPED, QUOTE, stopsOf } from "../fast-path/text-bytes.ts";
+import { Json } from "./cells.ts";
 import type { Output } from "./output.ts";
 
 const BLOCK = 1 << 18;
@@ -21,7 +22,7 @@ export type Cell =
   | number
   | bigint
   | string
-  | Date
+  | Json
   | Uint8Array
   | Cell[]
   | { [name: string]: Cell };
@@ -128,7 +129,8 @@ export function createJsonLines(into: Output) {
     if (cell instanceof Uint8Array) putBytes(cell);
     else if (cell === null || cell === undefined) putText("null");
     else if (typeof cell === "bigint") putText(String(cell));
-    else if (typeof cell !== "object" || cell instanceof Date) putText(JSON.stringify(cell));
+    else if (typeof cell !== "object") putText(JSON.stringify(cell));
+    else if (cell instanceof Json) putText(cell.text);
     else if (Array.isArray(cell)) putList(cell);
     else putObject(cell);
   }

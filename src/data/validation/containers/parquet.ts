@@ -17,9 +17,18 @@ import { assembleNested } from "hyparquet/src/assemble.js";
 import { parquetHeader, readPage } from "hyparquet/src/column.js";
 import { convert, DEFAULT_PARSERS } from "hyparquet/src/convert.js";
 import { getTreePath, isFlatColumn } from "hyparquet/src/schema.js";
-import type { ColumnDecoder, Compressors, DecodedArray, PageHeader, ParquetParsers, SchemaTree } from "hyparquet/src/types.js";
+import type {
+  ColumnDecoder,
+  Compressors,
+  DecodedArray,
+  PageHeader,
+  ParquetParsers,
+  SchemaElement,
+  SchemaTree,
+} from "hyparquet/src/types.js";
 import { compressors } from "hyparquet-compressors";
 import { AppError } from "../../../errors.ts";
+import { bigOf, dayOf, decimalOf, jsonOf, shortOf, timeOf } from "./cells.ts";
 import { type Cell, createJsonLines } from "./json-lines.ts";
 import type { Output } from "./output.ts";
 import { Unreadable } from "./unreadable.ts";
@@ -34,9 +43,19 @@ const exactly = (inflate: (bytes: Uint8Array, options: { maxOutputLength: number
   return (bytes: Uint8Array, length: number) => inflate(bytes, { maxOutputLength: Math.max(1, length) });
 };
 
+type Inflate = NonNullable<Compressors[keyof Compressors]>;
+
+/** The pages of a column without values are empty, which the library takes for damage. */
+const orEmpty =
+  (inflate: Inflate | undefined): Inflate =>
+  (bytes, length) =>
+    length === 0 || !inflate ? new Uint8Array(0) : inflate(bytes, length);
+
 /** Native code for the codecs that Bun has: it is several times faster. */
 const CODECS: Compressors = {
   ...compressors,
+  LZ4: orEmpty(compressors.LZ4),
+  LZ4_RAW: orEmpty(compressors.LZ4_RAW),
   GZIP: exactly(gunzipSync),
   ZSTD: exactly(zstdDecompressSync),
   BROTLI: exactly(brotliDecompressSync),
@@ -58,6 +77,8 @@ class Leaf {
     private readonly fd: number,
     meta: ColumnMetaData,
     private readonly decoder: ColumnDecoder,
+    /** Changes each value at last. */
+    private readonly finish: ((value: unknown) => unknown) | null,
   ) {
     this.path = meta.path_in_schema.join(".");
     this.flat = isFlatColumn(decoder.schemaPath);
@@ -127,7 +148,8 @@ class Leaf {
   take(count: number): unknown[] {
     const from = this.taken;
     this.taken += count;
-    return this.rows.slice(from, this.taken);
+    const rows = this.rows.slice(from, this.taken);
+    return this.finish ? (deep(rows, this.finish) as unknown[]) : rows;
   }
 }
 
@@ -137,23 +159,48 @@ const damaged = (detail: string, cause?: unknown) =>
 /** Top-level columns of the next `count` rows, by name. */
 function assemble(leaves: Leaf[], root: SchemaTree, count: number): Map<string, DecodedArray> {
   const physical = new Map<string, DecodedArray>(leaves.map((leaf) => [leaf.path, leaf.take(count)]));
-  for (const child of root.children) if (child.children.length > 0) assembleNested(physical, child, DEFAULT_PARSERS);
+  for (const child of root.children) if (child.children.length > 0) assembleNested(physical, child, PARSERS);
   return physical;
 }
 
 /** The bytes of a text as they are: a text with faults is reported with its row. */
-const asBytes = (bytes: Uint8Array | undefined) => bytes as unknown as string;
+const asBytes = (bytes: Uint8Array) => bytes;
+const PARSERS: ParquetParsers = {
+  ...DEFAULT_PARSERS,
+  timestampFromMilliseconds: (value) => timeOf(BigInt(value), 1000n),
+  timestampFromMicroseconds: (value) => timeOf(value, 1_000_000n),
+  timestampFromNanoseconds: (value) => timeOf(value, 1_000_000_000n),
+  dateFromDays: dayOf,
+  jsonFromBytes: (bytes) => jsonOf(Buffer.from(bytes).toString("utf8")),
+};
 
 /**
- * The parsers of a column. Texts stay bytes, except where they become names of fields, and where the file does not say
- * that the bytes are a text.
+ * How the values of a column are decoded. Texts stay bytes, except where they become names of fields, and where the
+ * file does not say that the bytes are a text.
  */
-function parsersOf(schemaPath: SchemaTree[]): ParquetParsers {
-  const { converted_type: kind, logical_type: logical } = schemaPath.at(-1)?.element ?? {};
+function decoding(schemaPath: SchemaTree[], element: SchemaElement) {
+  const { converted_type: kind, logical_type: logical, type } = element;
+  if (kind === "DECIMAL" || logical?.type === "DECIMAL") {
+    const scale = element.scale ?? (logical?.type === "DECIMAL" ? logical.scale : 0);
+    const finish = (units: unknown) =>
+      decimalOf(units instanceof Uint8Array ? bigOf(units) : BigInt(units as number | bigint), scale);
+    const { converted_type: _, logical_type: __, ...raw } = element;
+    return { element: raw, parsers: { ...PARSERS, stringFromBytes: asBytes }, finish };
+  }
   const isText = kind === "UTF8" || kind === "ENUM" || logical?.type === "STRING" || logical?.type === "ENUM";
-  const inMap = schemaPath.some(({ element }) => /^MAP/.test(element.converted_type ?? element.logical_type?.type ?? ""));
-  return isText && !inMap ? { ...DEFAULT_PARSERS, stringFromBytes: asBytes } : DEFAULT_PARSERS;
+  const inMap = schemaPath.some(({ element: { converted_type, logical_type } }) =>
+    /^MAP/.test(converted_type ?? logical_type?.type ?? ""),
+  );
+  const parsers = isText && !inMap ? { ...PARSERS, stringFromBytes: asBytes } : PARSERS;
+  const finish = type === "FLOAT" ? shortFloat : type === "FIXED_LEN_BYTE_ARRAY" ? asText : null;
+  return { element, parsers, finish };
 }
+const shortFloat = (value: unknown) => (typeof value === "number" ? shortOf(value) : value);
+const asText = (value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString("utf8") : value);
+
+/** Changes each value of a list of lists. */
+const deep = (value: unknown, change: (value: unknown) => unknown): unknown =>
+  Array.isArray(value) ? value.map((each) => deep(each, change)) : value == null ? value : change(value);
 
 async function describe(path: string, size: number): Promise<FileMetaData> {
   const tail = Buffer.alloc(8);
@@ -191,17 +238,9 @@ export async function parquetToJsonl(
       const leaves = group.columns.map(({ meta_data: meta }) => {
         if (!meta) throw damaged("a column has no description");
         const schemaPath = getTreePath(root, meta.path_in_schema);
-        const { element } = schemaPath.at(-1) ?? root;
+        const { finish, ...how } = decoding(schemaPath, (schemaPath.at(-1) ?? root).element);
         const { type, codec, path_in_schema: pathInSchema } = meta;
-        return new Leaf(fd, meta, {
-          pathInSchema,
-          type,
-          element,
-          schemaPath,
-          codec,
-          parsers: parsersOf(schemaPath),
-          compressors: CODECS,
-        });
+        return new Leaf(fd, meta, { pathInSchema, type, schemaPath, codec, compressors: CODECS, ...how }, finish);
       });
       for (let left = Number(group.num_rows); left > 0; ) {
         for (const leaf of leaves) leaf.fill();

@@ -7,7 +7,9 @@ export const BACKSLASH = 92;
 export const ascii = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 
 /** The ASCII characters as `JSON.stringify` writes them. */
-export const ESCAPED = Array.from({ length: 128 }, (_, code) => ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)));
+export const ESCAPED = Array.from({ length: 128 }, (_, code) =>
+  ascii(JSON.stringify(String.fromCharCode(code)).slice(1, -1)),
+);
 
 /** The number of UTF-16 units for each byte of valid UTF-8; 8 for bytes that end a run of plain characters. */
 export const UNITS = new Uint8Array(256);
@@ -78,8 +80,7 @@ export function unitsOf(four: number): number {
 }
 
 /** The same for the first of them only. */
-export const unitsOfFirst = (four: number, bytes: number): number =>
-  unitsOf(four & ~(-1 << (bytes << 3))) - 4 + bytes;
+export const unitsOfFirst = (four: number, bytes: number): number => unitsOf(four & ~(-1 << (bytes << 3))) - 4 + bytes;
 
 /** Creates a view of the bytes of one buffer after the other, to read four of them at a time. */
 export function createFours() {
