@@ -1,9 +1,9 @@
 /**
  * Megabytes per second of dataset validation with all checks, hashes and writes, and its peak memory; compared with
- * scripts that only split and parse (Bun's JSON.parse, Python's json.loads), alternating in the same run. `bun
- * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--vocabulary 3000] [--upload MB]`
+ * scripts that only read the rows (Bun's JSON.parse, Python's json.loads, pyarrow), alternating in the same run. `bun
+ * bench/dataset-validation.ts [--mb 400] [--rounds 3] [--only TEXT] [--vocabulary 3000] [--upload MB] [--no-install]`
  */
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -15,6 +15,9 @@ const { values: options } = parseArgs({
   options: {
     mb: { type: "string", default: "400" },
     rounds: { type: "string", default: "3" },
+    /** Only kinds of files whose name has this text. */
+    only: { type: "string", default: "" },
+    "no-install": { type: "boolean", default: false },
     /** Different words of the texts. With 17, most prompts are nearly the same, so few are kept for comparison. */
     vocabulary: { type: "string", default: "3000" },
     /** Also send a file of this size in MB to a running server, as a form, and read the server's peak memory. */
@@ -22,6 +25,7 @@ const { values: options } = parseArgs({
   },
 });
 needs("python3");
+const ROOT = join(import.meta.dir, "..");
 const MEGABYTE = 1e6;
 const FEW_WORDS =
   "the card payment was declined after travel please explain what happened with my account balance and fees".split(" ");
@@ -52,6 +56,8 @@ interface Result {
   ms: number;
   cpuMs: number;
   peakMb: number;
+  /** Bytes of the text in a packed file or table. */
+  textBytes?: number | null;
 }
 
 /** Sentences that differ from row to row, with the line breaks, quotes and accents that real answers have. */
@@ -81,7 +87,8 @@ const kinds: {
   head?: string;
   tail?: string;
   lines: boolean;
-  mapping?: object;
+  /** The file is converted to a packed one or a table. */
+  convert?: "gz" | "parquet" | "arrow";
 }[] = [
   { name: "chat JSONL, as Python writes it", file: "a.jsonl", row: (n) => `${spaced(chat(n))}\n`, lines: true },
   {
@@ -135,7 +142,36 @@ const kinds: {
     row: (n) => `"${text(n, 30).replaceAll('"', '""')}","${text(n + 7, 90).replaceAll('"', '""')}"\n`,
     lines: false,
   },
+  { name: "chat JSONL, gzip", file: "i.jsonl", row: (n) => `${JSON.stringify(chat(n))}\n`, lines: true, convert: "gz" },
+  {
+    name: "chat Parquet (list of structs, Snappy)",
+    file: "j.jsonl",
+    row: (n) => `${JSON.stringify(chat(n))}\n`,
+    lines: false,
+    convert: "parquet",
+  },
+  {
+    name: "prompt and completion Parquet",
+    file: "k.jsonl",
+    row: (n) => `${JSON.stringify({ prompt: text(n, 30), completion: text(n + 7, 90) })}\n`,
+    lines: false,
+    convert: "parquet",
+  },
+  { name: "chat Arrow", file: "l.jsonl", row: (n) => `${JSON.stringify(chat(n))}\n`, lines: false, convert: "arrow" },
 ];
+
+const PYARROW = "pyarrow==26.0.1";
+/** A Python with pyarrow, installed once; null when that is not possible. */
+function pythonWithArrow(): string | null {
+  const env = join(ROOT, ".cache/bench-peers/pyarrow");
+  const path = join(env, "bin/python");
+  const works = () => Bun.spawnSync([path, "-c", "import pyarrow"], { stdout: "ignore", stderr: "ignore" }).success;
+  if (existsSync(path) && works()) return path;
+  if (options["no-install"]) return null;
+  mkdirSync(env, { recursive: true });
+  const made = Bun.spawnSync(["python3", "-m", "venv", env]).success;
+  return made && Bun.spawnSync([join(env, "bin/pip"), "install", "-q", PYARROW]).success ? path : null;
+}
 
 function write(path: string, kind: (typeof kinds)[number], bytes: number) {
   const file = openSync(path, "w");
@@ -164,28 +200,51 @@ const python = Bun.which("python3");
 const row = (name: string, cells: (string | number)[]) =>
   console.log(`${name.padEnd(42)}${cells.map((cell) => String(cell).padStart(14)).join("")}`);
 
+const arrow = kinds.some(({ convert, name }) => convert && convert !== "gz" && name.includes(options.only))
+  ? pythonWithArrow()
+  : null;
+
+/** Converts the text at `path`, and returns the path of the new file; null when that is not possible. */
+function converted(path: string, to: NonNullable<(typeof kinds)[number]["convert"]>): string | null {
+  const target = to === "gz" ? `${path}.gz` : path.replace(/jsonl$/, to);
+  if (to !== "gz" && !arrow) return null;
+  const command = to === "gz" ? ["gzip", "-k", path] : [arrow ?? "", peer("tables.py"), "write", path, target];
+  if (!Bun.spawnSync(command, { stderr: "inherit" }).success) return null;
+  rmSync(path);
+  return target;
+}
+
 try {
   for (const kind of kinds) {
-    const path = join(scratch, kind.file);
-    write(path, kind, Number(options.mb) * MEGABYTE);
+    if (!kind.name.includes(options.only)) continue;
+    const source = join(scratch, kind.file);
+    write(source, kind, Number(options.mb) * MEGABYTE);
+    const path = kind.convert ? converted(source, kind.convert) : source;
+    if (!path) {
+      console.log(`\n${kind.name}: left out, ${PYARROW} could not be installed`);
+      rmSync(source);
+      continue;
+    }
     const size = statSync(path).size / MEGABYTE;
     const contenders: [string, string[]][] = [
       ["validation", [process.execPath, peer("validate-under-test.ts"), path, join(scratch, "out")]],
     ];
-    if (kind.lines) {
+    if (kind.lines && !kind.convert)
       contenders.push(["split + JSON.parse (Bun)", [process.execPath, peer("parse-lines.ts"), path]]);
-      if (python) contenders.push(["json.loads by line (Python)", [python, peer("parse_lines.py"), path]]);
-    }
+    if (kind.lines && python) contenders.push(["json.loads by line (Python)", [python, peer("parse_lines.py"), path]]);
+    if (arrow && kind.convert && kind.convert !== "gz")
+      contenders.push(["pyarrow to Python rows", [arrow, peer("tables.py"), "read", path]]);
     const results = new Map<string, Result[]>(contenders.map(([name]) => [name, []]));
     for (let round = 0; round < Number(options.rounds); round++)
       for (const [name, command] of contenders) results.get(name)?.push(run(command));
-    console.log(`\n${kind.name}, ${Math.round(size)} MB`);
+    const text = (results.get("validation")?.[0]?.textBytes ?? size * MEGABYTE) / MEGABYTE;
+    console.log(`\n${kind.name}, ${Math.round(size)} MB${kind.convert ? `, ${Math.round(text)} MB of text` : ""}`);
     row("", ["MB/s a core", "MB/s by clock", "peak MB", "ratio"]);
     const ours = median((results.get("validation") ?? []).map((result) => result.cpuMs));
     for (const [name, all] of results) {
       const cpu = median(all.map((result) => result.cpuMs));
       const clock = median(all.map((result) => result.ms));
-      const speeds = [Math.round(size / (cpu / 1000)), Math.round(size / (clock / 1000))];
+      const speeds = [Math.round(text / (cpu / 1000)), Math.round(text / (clock / 1000))];
       row(name, [...speeds, Math.round(Math.max(...all.map((result) => result.peakMb))), (cpu / ours).toFixed(2)]);
     }
     rmSync(path);

@@ -1,18 +1,18 @@
 /**
- * Validates one file in this process and prints time and memory: `FILE OUT_DIR [MAPPING]`, for
+ * Validates one file in this process and prints time and memory: `FILE OUT_DIR`, for
  * bench/dataset-validation.ts.
  */
-import { validateFile } from "../../src/data/validation/pass/validate.ts";
+import { validateAny } from "../../src/data/validation/pass/validate.ts";
 import { rssMb } from "../support.ts";
 
-const [source = "", outDir = "", mapping] = process.argv.slice(2);
+const [source = "", outDir = ""] = process.argv.slice(2);
 const began = performance.now();
 const before = process.cpuUsage();
-const outcome = validateFile({
+const outcome = await validateAny({
   source,
   filename: source,
   outDir,
-  mapping: mapping ? (JSON.parse(mapping) as Record<string, string>) : null,
+  mapping: null,
   seed: 42,
   holdoutFraction: 0.1,
   skipBad: false,
@@ -25,6 +25,7 @@ console.log(
   JSON.stringify({
     status: outcome.status,
     rows: outcome.report.rows,
+    textBytes: outcome.report.source?.unpacked_bytes ?? null,
     ms: performance.now() - began,
     cpuMs: (cpu.user + cpu.system) / 1000,
     peakMb: rssMb(process.pid, true),

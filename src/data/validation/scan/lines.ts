@@ -55,7 +55,7 @@ const LF = 10;
 const CR = 13;
 
 /** Index of the next `byte` at or after `from`, or the length of the chunk. */
-export function indexOr(chunk: Buffer, byte: number, from: number): number {
+function indexOr(chunk: Buffer, byte: number, from: number): number {
   const at = chunk.indexOf(byte, from);
   return at < 0 ? chunk.length : at;
 }
