@@ -8,7 +8,10 @@ import { session } from "../http/session.ts";
 import { newId } from "../lib/ids.ts";
 import { nullsAbsent } from "../lib/nulls.ts";
 import { listOf, pageOf } from "../lib/page.ts";
+import type { Asking } from "../serving/responses/asking.ts";
+import { compactResponse } from "../serving/responses/compaction.ts";
 import {
+  CompactResponse,
   CountTokens,
   CreateResponse,
   InputItemsQuery,
@@ -16,7 +19,6 @@ import {
   TokenCountView,
 } from "../serving/responses/request.ts";
 import {
-  type Asking,
   cancelResponse,
   countTokens,
   createResponse,
@@ -25,7 +27,7 @@ import {
   retrieveResponse,
   streamResponse,
 } from "../serving/responses/service.ts";
-import { InputItemView, ResponseView } from "../serving/responses/view.ts";
+import { CompactionView, InputItemView, ResponseView } from "../serving/responses/view.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Responses"];
@@ -49,6 +51,7 @@ function routes(ctx: Ctx) {
   };
   return {
     create: (call: Call & { body: CreateResponse }) => createResponse(ctx, call.actor, call.body, asking(call)),
+    compact: (call: Call & { body: CompactResponse }) => compactResponse(ctx, call.actor, call.body, asking(call)),
     count: (call: Call & { body: CountTokens }) => countTokens(ctx, call.actor, call.body, asking(call)),
     retrieve: ({ actor, params, query, request, server }: Call & { params: { id: string }; query: RetrieveQuery }) => {
       if (query.stream !== "true") return retrieveResponse(ctx, actor, params.id);
@@ -86,6 +89,16 @@ export const responsesApi = (ctx: Ctx) => {
         summary: "Count the input tokens of a request",
         description: "The engine counts them: it generates one token for that, which the usage row contains.",
         responses: answers(TokenCountView),
+      },
+    })
+    .post("/compact", route.compact, {
+      body: nullsAbsent(CompactResponse),
+      detail: {
+        tags,
+        summary: "Compact a conversation",
+        description:
+          "The model summarizes the conversation. The result is the user's messages and one `compaction` item with the sealed summary: the input of the next response, in front of its new messages. Only this server can read the item, for the same organization.",
+        responses: answers(CompactionView),
       },
     })
     .get("/:id", route.retrieve, {

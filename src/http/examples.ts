@@ -62,6 +62,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/embeddings": { model: BASE, input: "My card was declined." },
   "POST /v1/responses": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/input_tokens": { model: MODEL, input: "My card was declined." },
+  "POST /v1/responses/compact": { model: MODEL, previous_response_id: "resp_abc" },
   "POST /v1/moderations": { input: "My card was declined." },
 };
 

@@ -38,7 +38,7 @@ const PUBLIC = [
 
 /** Routes without an id in the path whose body names something. */
 const NAMES_THINGS =
-  /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|sweeps|sweeps\/plan|deployments|chat\/completions|completions|embeddings|responses|responses\/input_tokens)$/;
+  /^POST (\/v1)?\/(datasets|fine_tuning\/(jobs|alpha\/graders\/(run|validate))|jobs|jobs\/plan|jobs\/metrics|evaluations|sweeps|sweeps\/plan|deployments|chat\/completions|completions|embeddings|responses|responses\/(input_tokens|compact))$/;
 
 /** Things that belong to the installation rather than to an organization. */
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;

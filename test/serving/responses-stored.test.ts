@@ -37,6 +37,79 @@ const refused = async (answer: Response) => {
   const { error } = (await answer.json()) as { error: { code: string; param: string | null; message: string } };
   return [answer.status, error.param, error.message] as const;
 };
+describe("a compacted conversation", () => {
+  const compact = (body: object) => served.client.responses.compact({ model, ...body });
+
+  test("is the user's messages and a summary by the model, which the next response continues", async () => {
+    const first = await create({ input: "My name is Ada.", instructions: "Only now." });
+    const call = { type: "function_call" as const, call_id: "c1", name: "look_up", arguments: '{"id":7}' };
+    const output = { type: "function_call_output" as const, call_id: "c1", output: "open" };
+    const more = [
+      call,
+      output,
+      { role: "user" as const, content: [{ type: "input_text" as const, text: "And now?" }] },
+    ];
+    served.engine.words = ["Ada asked", " twice. "];
+    const compacted = await compact({ previous_response_id: first.id, input: more, instructions: "Be exact." });
+    fits("CompactResource", compacted);
+    const [system, task, ...rest] = sent().messages as { role: string; content: string }[];
+    expect(system).toEqual({ role: "system", content: "Be exact." });
+    expect(rest).toEqual([]);
+    expect(task?.content).toEndWith(
+      [
+        "<conversation>\nuser: My name is Ada.",
+        "assistant: Hello world",
+        'assistant calls look_up({"id":7})',
+        "result of the call: open",
+        "user: And now?\n</conversation>",
+      ].join("\n\n"),
+    );
+    expect(compacted.usage).toMatchObject({ input_tokens: 7, output_tokens: 2, total_tokens: 9 });
+    const types = compacted.output.map((item) => (item.type === "message" ? JSON.stringify(item.content) : item.type));
+    const part = (text: string) => JSON.stringify([{ type: "input_text", text }]);
+    expect(types).toEqual([part("My name is Ada."), part("And now?"), "compaction"]);
+    expect(JSON.stringify(compacted)).not.toContain("Ada asked");
+
+    served.engine.words = ["Yes."];
+    const next = await create({ input: [...compacted.output, { role: "user", content: "Go on." }] });
+    const turns = [
+      { role: "user", content: "My name is Ada.\n\nAnd now?" },
+      { role: "assistant", content: "Summary of our conversation so far:\nAda asked twice." },
+      { role: "user", content: "Go on." },
+    ];
+    expect(sent().messages).toEqual(turns);
+    await create({ input: "More?", previous_response_id: next.id });
+    expect(sent().messages).toEqual([
+      ...turns,
+      { role: "assistant", content: "Yes." },
+      { role: "user", content: "More?" },
+    ]);
+    await compact({ previous_response_id: next.id });
+    expect((sent().messages[0] as { content: string }).content).toContain("Ada asked twice.");
+    const page = await served.app.json("GET", `/v1/responses/${next.id}/input_items?order=asc`, { as: "member" });
+    fits("ResponseItemList", page);
+    const counted = await served.client.responses.inputTokens.count({ model, input: compacted.output as never });
+    expect(counted.input_tokens).toBe(7);
+  });
+
+  test("is only read by this server for the same organization, and needs something to compact", async () => {
+    const [, sealed] = (await compact({ input: "Hi" })).output as { type: string; encrypted_content: string }[];
+    const item = { ...sealed, encrypted_content: `${sealed?.encrypted_content.slice(0, -8)}AAAAAAA=` };
+    expect((await refused(await post({ model, input: ["x", item].slice(1) }))).slice(0, 2)).toEqual([
+      400,
+      "input.0.encrypted_content",
+    ]);
+    await readyBase(served.app.ctx, "theirs");
+    const other = await refused(await post({ model: "theirs", input: [sealed] }, "other"));
+    expect(other.slice(0, 2)).toEqual([400, "input.0.encrypted_content"]);
+    expect((await refused(await post({ model }, "member", "/compact"))).slice(0, 2)).toEqual([400, "input"]);
+    const unknown = await refused(await post({ model, input: "Hi", tools: [] }, "member", "/compact"));
+    expect(unknown.slice(0, 2)).toEqual([400, "tools"]);
+    served.engine.words = [" "];
+    expect((await refused(await post({ model, input: "Hi" }, "member", "/compact")))[0]).toBe(422);
+  });
+});
+
 describe("a stored response", () => {
   test("is retrieved, continued over turns, listed by its input, and deleted", async () => {
     const first = await create({ instructions: "Only now.", metadata: { turn: "1" } });

@@ -125,6 +125,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/moderations": () => ({ input: "hi" }),
   "POST /v1/responses": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/responses/input_tokens": (e) => ({ model: e.model, input: "hi" }),
+  "POST /v1/responses/compact": (e) => ({ model: e.model, input: "hi" }),
   "POST /v1/uploads": () => ({ filename: "a.jsonl", purpose: "fine-tune", bytes: 10, mime_type: "text/jsonl" }),
   "POST /v1/uploads/:id/complete": () => ({ part_ids: ["part_x"] }),
   "POST /v1/uploads/:id/parts": () => {

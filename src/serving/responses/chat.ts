@@ -20,7 +20,7 @@ interface ChatMessage {
 const isInstruction = ({ role }: ChatMessage) => role === "system" || role === "developer";
 
 function add(messages: ChatMessage[], item: Item): void {
-  if (isReference(item) || item.type === "reasoning") return;
+  if (isReference(item) || item.type === "reasoning" || item.type === "compaction") return;
   const last = messages.at(-1);
   if (item.type === "function_call") {
     const call: ToolCall = {
@@ -41,7 +41,7 @@ function add(messages: ChatMessage[], item: Item): void {
 /**
  * The messages of a conversation. Instructions at its beginning become one system message: the templates of many models
  * allow only one.
- * @param items without references
+ * @param items without references and compactions
  */
 function messagesOf(instructions: string | undefined, items: readonly Item[]): ChatMessage[] {
   const messages: ChatMessage[] = instructions === undefined ? [] : [{ role: "system", content: instructions }];

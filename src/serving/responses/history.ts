@@ -12,7 +12,7 @@ const MAX_CHAIN = 500;
 /** Item ids contain the id of their response: `msg_ID_0` and `fc_ID_1` of its output, `msg_ID_i0` of its input. */
 const ITEM_ID = /^[a-z]+_([0-9a-z]{20})_i?\d+$/;
 
-const PREFIX = { message: "msg", function_call: "fc", function_call_output: "fco" } as const;
+const PREFIX = { message: "msg", function_call: "fc", function_call_output: "fco", compaction: "cmp" } as const;
 
 function messageContent(role: string, content: unknown): Json[] {
   const type = role === "assistant" ? "output_text" : "input_text";
@@ -28,6 +28,8 @@ function messageContent(role: string, content: unknown): Json[] {
 /** An item as `input_items` lists it. */
 function stored(item: Exclude<Item, { type: "reasoning" }>, id: string): Json {
   const common = { id: item.id ?? id, status: "completed" };
+  if (item.type === "compaction")
+    return { type: item.type, id: item.id ?? id, encrypted_content: item.encrypted_content };
   if (item.type === "function_call")
     return { type: item.type, ...common, call_id: item.call_id, name: item.name, arguments: item.arguments };
   if (item.type === "function_call_output")
@@ -63,6 +65,13 @@ function finder(ctx: Ctx, actor: Actor) {
     if (!found) throw itemNotFound(id, param);
     return found;
   };
+}
+
+/** @throws AppError `missing_required_parameter` when there is nothing to answer */
+export function requireItems(items: readonly unknown[]): void {
+  if (items.length > 0) return;
+  const why = "Missing required parameter: 'input'.";
+  throw new AppError("invalid", "missing_required_parameter", why, { param: "input" });
 }
 
 /**

@@ -76,6 +76,14 @@ const FunctionCallOutput = v.strictObject({
 /** Taken from another service's history and left out: only that service can read it. */
 const Reasoning = v.looseObject({ type: v.literal("reasoning") });
 
+/** What /v1/responses/compact returned in place of a conversation. */
+const Compaction = v.strictObject({
+  type: v.literal("compaction"),
+  id: v.optional(Id),
+  encrypted_content: v.pipe(v.string(), v.maxLength(1_000_000)),
+  created_by: v.optional(Text),
+});
+
 /** An item of a stored response, by its id. */
 const ItemReference = v.strictObject({ type: v.literal("item_reference"), id: Id });
 
@@ -83,6 +91,7 @@ const ITEMS = {
   message: Message,
   function_call: FunctionCall,
   function_call_output: FunctionCallOutput,
+  compaction: Compaction,
   item_reference: ItemReference,
   reasoning: Reasoning,
 };
@@ -95,13 +104,14 @@ export const InputItem = v.lazy((given): v.GenericSchema => {
   const type = typeOf(given) ?? "message";
   return isItem(type)
     ? ITEMS[type]
-    : Unsupported("items", type, "message, function_call and function_call_output", Object.keys(ITEMS));
+    : Unsupported("items", type, "message, function_call, function_call_output and compaction", Object.keys(ITEMS));
 });
 
 export type Item =
   | { type?: "message"; id?: string; role: string; content: string | Part[] }
   | { type: "function_call"; id?: string; call_id: string; name: string; arguments: string }
   | { type: "function_call_output"; id?: string; call_id: string; output: string | Part[] }
+  | { type: "compaction"; id?: string; encrypted_content: string }
   | { type: "reasoning"; id?: string }
   | { type?: "item_reference"; id: string };
 

@@ -62,6 +62,14 @@ const prompt = {
   truncation: only(["disabled"], "can only be disabled: no items are dropped here"),
 };
 
+/** Fields that say nothing about the answer. */
+const unrelated = {
+  service_tier: only(["auto", "default"], "can only be auto or default"),
+  prompt_cache_key: v.optional(v.string()),
+  prompt_cache_retention: v.optional(v.string()),
+  prompt_cache_options: v.optional(v.record(v.string(), v.unknown())),
+};
+
 export const CreateResponse = v.strictObject({
   ...prompt,
   include: v.optional(Include),
@@ -76,20 +84,31 @@ export const CreateResponse = v.strictObject({
   stream: v.optional(v.boolean()),
   stream_options: v.optional(v.strictObject({ include_obfuscation: v.optional(v.boolean()) })),
   background: v.optional(v.boolean()),
-  context_management: never("is not supported: no items are dropped here"),
+  context_management: never("is not supported: no items are dropped here; use /v1/responses/compact"),
   moderation: never("is not supported"),
-  service_tier: only(["auto", "default"], "can only be auto or default"),
+  ...unrelated,
   user: v.optional(v.string()),
   safety_identifier: v.optional(v.string()),
-  prompt_cache_key: v.optional(v.string()),
-  prompt_cache_retention: v.optional(v.string()),
-  prompt_cache_options: v.optional(v.record(v.string(), v.unknown())),
 });
 export type CreateResponse = v.InferOutput<typeof CreateResponse>;
 
 /** The request whose input tokens are counted. */
 export const CountTokens = v.strictObject(prompt);
 export type CountTokens = v.InferOutput<typeof CountTokens>;
+
+/** The request to compact a conversation. */
+export const CompactResponse = v.strictObject({
+  model: prompt.model,
+  input: prompt.input,
+  instructions: prompt.instructions,
+  previous_response_id: prompt.previous_response_id,
+  /** There are no images to compress. */
+  image: v.optional(
+    v.strictObject({ context_compression: only(["auto", "disabled"], "can only be auto or disabled") }),
+  ),
+  ...unrelated,
+});
+export type CompactResponse = v.InferOutput<typeof CompactResponse>;
 
 export const TokenCountView = v.strictObject({
   object: v.literal("response.input_tokens"),

@@ -9,11 +9,13 @@ import { seconds } from "../../lib/request-fields.ts";
 import { resolveChatModel } from "../../models/tuned/service.ts";
 import { sendAs } from "../gateway/ask.ts";
 import { deleteAnswer, getAnswer, keepsAnswers, requireStorage, saveAnswer } from "../stored/store.ts";
+import type { Asking } from "./asking.ts";
 import { type Assembler, type ChatChunk, createAssembler, type ResponseEvent } from "./assembler.ts";
 import { currentResponse, followRun, forgetRun, startRun, stopRun } from "./background.ts";
 import { chatBody, promptBody } from "./chat.ts";
+import { expanded } from "./compaction.ts";
 import { refusal, rethrow } from "./errors.ts";
-import { earlierItems, inputItems } from "./history.ts";
+import { earlierItems, inputItems, requireItems } from "./history.ts";
 import type { Item } from "./items.ts";
 import { eventsOfEnded } from "./replay.ts";
 import type { CountTokens, CreateResponse } from "./request.ts";
@@ -22,22 +24,13 @@ import { type ResponseView, startedResponse } from "./view.ts";
 
 type Json = Record<string, unknown>;
 
-/** The HTTP request that asks for a response. */
-export interface Asking {
-  signal: AbortSignal;
-  startedAt: number;
-  requestId: string;
-}
-
 /** The items of the whole conversation. */
-const itemsOf = (earlier: Json[], input: Json[]) => [...earlier, ...input] as unknown as Item[];
+const itemsOf = (ctx: Ctx, actor: Actor, earlier: Json[], input: Json[]) =>
+  expanded(ctx, actor, [...earlier, ...input] as unknown as Item[], earlier.length);
 
 function checkRequest(request: CountTokens, items: readonly Item[]): void {
   const { tool_choice: choice, tools = [] } = request;
-  if (items.length === 0)
-    throw new AppError("invalid", "missing_required_parameter", "Missing required parameter: 'input'.", {
-      param: "input",
-    });
+  requireItems(items);
   if (tools.length === 0 && choice !== undefined && choice !== "auto" && choice !== "none")
     throw new AppError("invalid", "invalid_value", "Invalid 'tool_choice': it needs 'tools'.", {
       param: "tool_choice",
@@ -69,7 +62,7 @@ export async function createResponse(
   const id = newId("response");
   const input = await inputItems(ctx, actor, request.input, id);
   const earlier = await earlierItems(ctx, actor, request.previous_response_id);
-  const items = itemsOf(earlier, input);
+  const items = itemsOf(ctx, actor, earlier, input);
   checkRequest(request, items);
   const store = request.store !== false && keepsAnswers(ctx);
   if (request.background && !store)
@@ -121,7 +114,7 @@ export async function countTokens(
   { signal, startedAt, requestId }: Asking,
 ): Promise<Response> {
   const input = await inputItems(ctx, actor, request.input, newId("response"));
-  const items = itemsOf(await earlierItems(ctx, actor, request.previous_response_id), input);
+  const items = itemsOf(ctx, actor, await earlierItems(ctx, actor, request.previous_response_id), input);
   checkRequest(request, items);
   const body = { ...promptBody(request, items), max_completion_tokens: 1 };
   const options = { signal, startedAt, id: requestId };

@@ -78,6 +78,17 @@ export const ResponseView = v.strictObject({
 });
 export type ResponseView = v.InferOutput<typeof ResponseView>;
 
+const Compaction = v.strictObject({ id: text, type: v.literal("compaction"), encrypted_content: text });
+
+/** A compacted conversation: the user's messages, then one compaction item. */
+export const CompactionView = v.strictObject({
+  id: text,
+  object: v.literal("response.compaction"),
+  created_at: count,
+  output: v.array(v.union([Compaction, v.looseObject({ id: text, type: v.literal("message") })])),
+  usage: Usage,
+});
+
 export const InputItemView = v.looseObject({ id: text, type: text });
 
 /** A response that has just been started. Settings that the request leaves to the model are OpenAI's defaults. */
@@ -130,6 +141,19 @@ export interface ChatUsage {
   completion_tokens_details?: { reasoning_tokens?: number } | null;
 }
 
+/** The usage of a response, from that of a chat completion. */
+export function usageOf(usage: ChatUsage | null): v.InferOutput<typeof Usage> {
+  const input = usage?.prompt_tokens ?? 0;
+  const output = usage?.completion_tokens ?? 0;
+  return {
+    input_tokens: input,
+    input_tokens_details: { cached_tokens: usage?.prompt_tokens_details?.cached_tokens ?? 0, cache_write_tokens: 0 },
+    output_tokens: output,
+    output_tokens_details: { reasoning_tokens: usage?.completion_tokens_details?.reasoning_tokens ?? 0 },
+    total_tokens: input + output,
+  };
+}
+
 /** A response that has ended, from what the chat completion reported last. `finish` is its finish reason. */
 export function endedResponse(
   started: ResponseView,
@@ -140,24 +164,13 @@ export function endedResponse(
     content_filter: "content_filter",
   };
   const reason = reasons[end.finish ?? ""];
-  const input = end.usage?.prompt_tokens ?? 0;
-  const output = end.usage?.completion_tokens ?? 0;
   return {
     ...started,
     status: reason ? "incomplete" : "completed",
     completed_at: reason ? null : end.completedAtS,
     incomplete_details: reason ? { reason } : null,
     output: end.output,
-    usage: {
-      input_tokens: input,
-      input_tokens_details: {
-        cached_tokens: end.usage?.prompt_tokens_details?.cached_tokens ?? 0,
-        cache_write_tokens: 0,
-      },
-      output_tokens: output,
-      output_tokens_details: { reasoning_tokens: end.usage?.completion_tokens_details?.reasoning_tokens ?? 0 },
-      total_tokens: input + output,
-    },
+    usage: usageOf(end.usage),
   };
 }
 
