@@ -99,6 +99,7 @@ import { flushUsage } from "./serving/gateway/usage.ts";
 import { startAnswerExpiry } from "./serving/stored/store.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
 import { startPipeline } from "./training/queue/pipeline.ts";
+import { startWandb } from "./training/results/wandb-sync.ts";
 import { startSweeps } from "./training/sweeps/run.ts";
 import { startTrainers } from "./training/trainer-protocol/service.ts";
 
@@ -330,6 +331,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startTrainers(ctx),
     startEvaluations(ctx, askModel(ctx)),
     startSweeps(ctx),
+    startWandb(ctx),
     startDeployments(ctx),
     startAnswerExpiry(ctx),
   ];

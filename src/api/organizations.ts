@@ -1,4 +1,4 @@
-/** JSON API of organizations, for administrators: list, create, rename, limits. */
+/** JSON API of organizations, for administrators: list, create, rename, limits, Weights & Biases. */
 import { Elysia } from "elysia";
 import { createOrganization } from "../accounts/auth/service.ts";
 import { CreateOrganization, OrganizationView, organizationView } from "../accounts/organizations/model.ts";
@@ -9,6 +9,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { ChangeWandb, readWandb, removeWandb, setWandb, WandbView } from "../training/results/wandb-settings.ts";
 
 const tags = ["Administration"];
 
@@ -35,6 +36,11 @@ async function limits(ctx: Ctx, actor: Actor, id: string): Promise<LimitsView> {
 async function changeLimits(ctx: Ctx, actor: Actor, id: string, change: LimitChange): Promise<LimitsView> {
   await setLimits(ctx, actor, id, change);
   return limits(ctx, actor, id);
+}
+
+async function forgetWandb(ctx: Ctx, actor: Actor, id: string): Promise<WandbView> {
+  await removeWandb(ctx, actor, id);
+  return readWandb(ctx, actor, id);
 }
 
 export const organizationsApi = (ctx: Ctx) =>
@@ -65,5 +71,24 @@ export const organizationsApi = (ctx: Ctx) =>
         tags,
         summary: "Set limits of an organization: a number, 0 = no limit, null = as in the settings",
         responses: answers(LimitsView),
+      },
+    })
+    .get("/:id/wandb", ({ actor, params }) => readWandb(ctx, actor, params.id), {
+      detail: { tags, summary: "The Weights & Biases server of an organization", responses: answers(WandbView) },
+    })
+    .post("/:id/wandb", ({ actor, params, body }) => setWandb(ctx, actor, params.id, body), {
+      body: ChangeWandb,
+      detail: {
+        tags,
+        summary: "Set the Weights & Biases server of an organization",
+        description: "The server is asked whether it knows the key. Jobs with the integration send their runs to it.",
+        responses: answers(WandbView),
+      },
+    })
+    .delete("/:id/wandb", ({ actor, params }) => forgetWandb(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Remove the Weights & Biases server of an organization and its key",
+        responses: answers(WandbView),
       },
     });

@@ -25,6 +25,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/admin/orgs": { name: "Support" },
   "POST /v1/admin/orgs/{id}": { name: "Support" },
   "POST /v1/admin/orgs/{id}/limits": { bytes: 100_000_000_000, waiting_jobs: 50 },
+  "POST /v1/admin/orgs/{id}/wandb": { wandb_url: "https://wandb.example.com", wandb_key: "local-abc" },
   "POST /v1/admin/teams/{id}": { weight: 2, max_gpus: 4 },
   "POST /v1/hosts/{id}": { state: "draining", note: "Driver update" },
   "POST /v1/gpus/{uuid}": { shares: 2 },

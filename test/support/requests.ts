@@ -137,6 +137,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/gpus/:uuid": () => ({ shares: 2 }),
   "POST /v1/queue/:id": () => ({ priority: -1 }),
   "POST /queue/:id": () => ({ priority: "-1" }),
+  "POST /v1/admin/orgs/:id/wandb": () => ({ wandb_url: "http://127.0.0.1:9", wandb_key: "local-x" }),
+  "POST /admin/teams/:id/wandb": () => ({ wandb_url: "http://127.0.0.1:9", wandb_key: "local-x" }),
   "POST /v1/admin/teams/:id": () => ({ weight: 2 }),
   "POST /admin/teams/:id": () => ({ weight: "2" }),
   "POST /theme": () => ({ theme: "dark" }),

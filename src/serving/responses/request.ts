@@ -64,6 +64,10 @@ const prompt = {
 
 /** Fields that say nothing about the answer. */
 const unrelated = {
+  /** There are no images to compress. */
+  image: v.optional(
+    v.strictObject({ context_compression: only(["auto", "disabled"], "can only be auto or disabled") }),
+  ),
   service_tier: only(["auto", "default"], "can only be auto or default"),
   prompt_cache_key: v.optional(v.string()),
   prompt_cache_retention: v.optional(v.string()),
@@ -102,10 +106,6 @@ export const CompactResponse = v.strictObject({
   input: prompt.input,
   instructions: prompt.instructions,
   previous_response_id: prompt.previous_response_id,
-  /** There are no images to compress. */
-  image: v.optional(
-    v.strictObject({ context_compression: only(["auto", "disabled"], "can only be auto or disabled") }),
-  ),
   ...unrelated,
 });
 export type CompactResponse = v.InferOutput<typeof CompactResponse>;

@@ -9,34 +9,10 @@ import { file } from "../../db/schema/datasets.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { readSeries } from "../metrics/service.ts";
-import type { TrainRequest } from "../plan/request.ts";
 import { wandbFile } from "./wandb-file.ts";
+import { COLUMNS, runsOf, type Steps, stepsOf } from "./wandb-runs.ts";
 
-const COLUMNS = {
-  train_loss: "train/loss",
-  train_accuracy: "train/token_accuracy",
-  valid_loss: "eval/loss",
-  valid_mean_token_accuracy: "eval/token_accuracy",
-} as const;
-/** Longer runs are downsampled to this number of steps, keeping minima and maxima. */
-const MAX_STEPS = 10_000;
 const LOOK_BACK_MS = 7 * 86_400_000;
-
-type Steps = [step: number, values: Map<string, number>][];
-
-/** The values of each step that has one, by the names of columns. */
-async function stepsOf(ctx: Ctx, jobId: string): Promise<Steps> {
-  const { series } = await readSeries(ctx, jobId, { keys: Object.values(COLUMNS), maxPoints: MAX_STEPS });
-  const byStep = new Map<number, Map<string, number>>();
-  for (const [column, key] of Object.entries(COLUMNS))
-    for (const [step, value] of series[key]?.points ?? []) {
-      if (value === null) continue;
-      const line = byStep.get(step) ?? new Map<string, number>();
-      byStep.set(step, line.set(column, value));
-    }
-  return [...byStep].sort(([a], [b]) => a - b);
-}
 
 /** `step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy`, one line per step that has a value. */
 function resultCsv(steps: Steps): string {
@@ -46,30 +22,11 @@ function resultCsv(steps: Steps): string {
 }
 
 /** The files for the job's integrations: a run of Weights & Biases each. */
-function integrationFiles(row: JobRow, history: Steps): { filename: string; content: Buffer }[] {
-  const { integrations } = row.request as Partial<TrainRequest>;
-  const startedAt = seconds(row.startedAt ?? row.createdAt);
-  return (integrations ?? []).map(({ wandb }, n) => {
-    // Two integrations may name the same project.
-    const id = n === 0 ? row.id : `${row.id}-${n + 1}`;
-    const config = {
-      model: row.spec.base_model.id,
-      ...(row.spec.kind === "train" ? { method: row.spec.method.type, ...row.spec.hyperparameters } : {}),
-    };
-    const content = wandbFile({
-      id,
-      project: wandb.project,
-      entity: wandb.entity ?? undefined,
-      name: wandb.name ?? row.name,
-      tags: wandb.tags ?? [],
-      config,
-      startedAt,
-      runtimeS: seconds(row.finishedAt ?? row.createdAt) - startedAt,
-      history,
-    });
-    return { filename: `run-${id}.wandb`, content };
-  });
-}
+const integrationFiles = (row: JobRow, history: Steps) =>
+  runsOf(row).map((run) => ({
+    filename: `run-${run.id}.wandb`,
+    content: wandbFile({ ...run, runtimeS: seconds(row.finishedAt ?? row.createdAt) - run.startedAt, history }),
+  }));
 
 /** Stores a result file. A server that stopped before the job names it has already created it. @returns its id */
 async function storeFile(ctx: Ctx, row: JobRow, filename: string, content: string | Buffer): Promise<string> {

@@ -61,7 +61,7 @@ function framed(records: readonly Buffer[]): Buffer {
 interface WandbRun {
   id: string;
   project: string;
-  entity?: string;
+  entity?: string | undefined;
   name: string;
   tags: readonly string[];
   config: Record<string, unknown>;

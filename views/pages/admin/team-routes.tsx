@@ -1,4 +1,4 @@
-/** Page routes of teams: list, create, rename, share of the queue, quotas. */
+/** Page routes of teams: list, create, rename, share of the queue, quotas, Weights & Biases. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { Name } from "../../../src/accounts/auth/model.ts";
@@ -8,12 +8,13 @@ import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS, LimitChange, type LimitName } from "../../../src/accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
-import { notFound } from "../../../src/errors.ts";
+import { AppError, notFound } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { viewQueue } from "../../../src/training/queue/service.ts";
 import { setShare } from "../../../src/training/queue/teams.ts";
+import { ChangeWandb, readWandb, removeWandb, setWandb } from "../../../src/training/results/wandb-settings.ts";
 import { ShareBody, type ShareForm, shareForm, shareRequest } from "../queue/form.ts";
 import { type LimitForm, TeamPage, type TeamProps, TeamsPage } from "./teams.tsx";
 
@@ -24,6 +25,7 @@ const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "
 const Query = v.object({ after: text(100) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const NameForm = v.object({ name: text(300) });
+const WandbForm = v.strictObject({ wandb_url: text(500), wandb_key: text(200) });
 const LimitBody = v.strictObject({
   bytes: text(30),
   files: text(30),
@@ -52,6 +54,7 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
     const value = limits[name].limit ?? 0;
     return String(name === "bytes" ? value / GB : value);
   };
+  const wandb = await readWandb(ctx, actor, id);
   return {
     team: await getOrganization(ctx, actor, id),
     members: await listUsers(ctx, actor, { limit: MAX_MEMBERS, org: id }),
@@ -59,6 +62,8 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
     shareForm: shareForm(share),
     limits,
     limitForm: Object.fromEntries(LIMITS.map((name) => [name, typed(name)])) as LimitForm,
+    wandb,
+    wandbUrl: wandb.wandb_url ?? "",
     problems: {},
   };
 }
@@ -124,6 +129,29 @@ async function saveLimits(ctx: Ctx, visit: OnOne, form: LimitForm) {
   return redirect(visit.request, pathOf(visit.params.id), "The quotas are saved.");
 }
 
+async function saveWandb(ctx: Ctx, visit: OnOne, form: v.InferOutput<typeof WandbForm>) {
+  const again = (field: string, message: string) =>
+    show(ctx, visit, { wandbUrl: form.wandb_url, problems: { [field]: message } });
+  const parsed = v.safeParse(ChangeWandb, form);
+  if (!parsed.success) {
+    const [issue] = parsed.issues;
+    const field = v.getDotPath(issue) ?? "wandb_url";
+    return again(field, `The ${field === "wandb_url" ? "address" : "key"} ${issue.message}.`);
+  }
+  try {
+    await setWandb(ctx, visit.actor, visit.params.id, parsed.output);
+  } catch (error) {
+    if (error instanceof AppError && error.code === "wandb_refused") return again("wandb_url", error.message);
+    throw error;
+  }
+  return redirect(visit.request, pathOf(visit.params.id), "The server is saved.");
+}
+
+async function forgetWandb(ctx: Ctx, { request, actor, params }: OnOne) {
+  await removeWandb(ctx, actor, params.id);
+  return redirect(request, pathOf(params.id), "The server and its key are removed.");
+}
+
 export const teamPages = (ctx: Ctx) =>
   new Elysia({ name: "admin.teams.pages", prefix: "/admin/teams", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -132,4 +160,6 @@ export const teamPages = (ctx: Ctx) =>
     .get("/:id", (visit) => show(ctx, visit), { params: Id })
     .post("/:id", (visit) => saveShare(ctx, visit, visit.body), { params: Id, body: ShareBody })
     .post("/:id/name", (visit) => rename(ctx, visit, visit.body), { params: Id, body: NameForm })
-    .post("/:id/limits", (visit) => saveLimits(ctx, visit, visit.body), { params: Id, body: LimitBody });
+    .post("/:id/limits", (visit) => saveLimits(ctx, visit, visit.body), { params: Id, body: LimitBody })
+    .post("/:id/wandb", (visit) => saveWandb(ctx, visit, visit.body), { params: Id, body: WandbForm })
+    .post("/:id/wandb/remove", (visit) => forgetWandb(ctx, visit), { params: Id });

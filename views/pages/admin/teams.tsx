@@ -4,7 +4,8 @@ import type { LimitName, LimitsView } from "../../../src/accounts/quotas/model.t
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
-import { Field, SheetForm, TextField } from "../../parts/form.tsx";
+import type { WandbView } from "../../../src/training/results/wandb-settings.ts";
+import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
@@ -31,6 +32,9 @@ export interface TeamProps {
   shareForm: ShareForm;
   limits: LimitsView;
   limitForm: LimitForm;
+  wandb: WandbView;
+  /** The address as typed. */
+  wandbUrl: string;
   /** Messages by field. */
   problems: Record<string, string>;
   error?: string;
@@ -205,6 +209,62 @@ function Quotas({ team, limits, limitForm, problems }: TeamProps) {
   );
 }
 
+function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
+  const path = `/admin/teams/${encodeURIComponent(team.id)}/wandb`;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Weights &amp; Biases</h2>
+        {wandb.has_key ? (
+          <ConfirmForm
+            id="wandb"
+            action={`${path}/remove`}
+            label="Remove"
+            buttonClass="button small"
+            title="Remove this server?"
+            lost="Its key is deleted, and runs are not sent any more. What was sent stays there."
+            verb="Remove the server"
+          />
+        ) : null}
+      </header>
+      <form method="post" action={path} class="body form">
+        <p class="small muted">
+          {wandb.has_key
+            ? `Jobs with the integration send their runs to ${wandb.wandb_url} while they train.`
+            : "Jobs with the integration send their runs to this server while they train. Without one, a job that succeeded has its run as a file."}
+        </p>
+        <div class="fields">
+          <TextField
+            name="wandb_url"
+            label="Server"
+            type="url"
+            value={wandbUrl}
+            placeholder="https://wandb.example.com"
+            required
+            maxlength={500}
+            error={problems.wandb_url}
+          />
+          <TextField
+            name="wandb_key"
+            label="API key"
+            type="password"
+            autocomplete="off"
+            required
+            maxlength={200}
+            error={problems.wandb_key}
+            hint="Stored encrypted and never shown again. The server is asked whether it knows the key."
+          />
+        </div>
+        <div class="row">
+          <button type="submit" class="button">
+            Save server
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
 export function TeamPage(props: TeamProps) {
   const { team, error } = props;
   return (
@@ -232,6 +292,7 @@ export function TeamPage(props: TeamProps) {
       <Members {...props} />
       <Share {...props} />
       <Quotas {...props} />
+      <Wandb {...props} />
       <section class="panel">
         <div class="body">
           <KeyValue

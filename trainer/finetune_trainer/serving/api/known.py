@@ -46,9 +46,21 @@ CHAT = SHARED | frozenset(
     )
 )
 COMPLETION = SHARED | frozenset(("prompt", "best_of", "echo"))
-# Fields of OpenAI's that say nothing about the answer: who asks, where it is stored and billed, how it is cached.
+# Fields of OpenAI's that say nothing about the answer: who asks, where it is stored and billed, how it is cached, what
+# it will probably be, and the voice of an answer that is spoken, which `modalities` asks for.
 HARMLESS = frozenset(
-    ("user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
+    (
+        "user",
+        "store",
+        "metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "prediction",
+        "audio",
+    )
 )
 # Accepted with these values only, which change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -58,8 +70,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "verbosity": ("medium",),
     "reasoning_effort": ("none",),
-    "audio": (),
-    "prediction": (),
     "web_search_options": (),
     "guided_json": (),
     "guided_regex": (),
