@@ -56,6 +56,7 @@ test.skipIf(skip !== null)(
         passing: [],
       },
     );
+    expect(proxy.accepted).toEqual([]);
   },
   600_000,
 );

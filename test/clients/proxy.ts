@@ -42,7 +42,13 @@ export async function createObjects(live: Live, model: string): Promise<Objects>
   const trainingFile = await createFile(live, trainingLines(12));
   const validationFile = await createFile(live, trainingLines(20).split("\n").slice(12).join("\n"));
   const tune = async (ftl: Json) =>
-    (await live.call<Made>("POST", "/v1/fine_tuning/jobs", { model, training_file: trainingFile, ftl })).id;
+    (
+      await live.call<Made>("POST", "/v1/fine_tuning/jobs", {
+        model,
+        training_file: trainingFile,
+        ftl: { ...ftl, evaluate_after: false },
+      })
+    ).id;
   const tuned = (job: string) =>
     until(
       "the job to end",
@@ -119,8 +125,11 @@ function without(body: Json, paths: readonly string[]): Json {
   return copy;
 }
 
-/** The proxy. @returns its address, for `TEST_API_BASE_URL` */
-export function startProxy(live: Live, objects: Objects): { url: string; stop(): Promise<void> } {
+/**
+ * The proxy. @returns its address, for `TEST_API_BASE_URL`, and the fields on the list that are not refused by name
+ */
+export function startProxy(live: Live, objects: Objects): { url: string; accepted: string[]; stop(): Promise<void> } {
+  const accepted: string[] = [];
   const make = (path: string, body: Json) => live.call<Made>("POST", path, body).then(({ id }) => id);
   // Its window is hours away: it stays queued, whatever the suite does with it and however long that takes.
   const hour = (ahead: number) => `${String((new Date().getUTCHours() + ahead) % 24).padStart(2, "0")}:00`;
@@ -137,7 +146,7 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
   const newCompletion = () =>
     make("/v1/chat/completions", { model: objects.model, messages, store: true, max_tokens: 4 });
   const newResponse = (background: boolean) =>
-    make("/v1/responses", { model: objects.model, input: "Hello", max_output_tokens: 16, store: true, background });
+    make("/v1/responses", { model: objects.model, input: messages, max_output_tokens: 16, store: true, background });
 
   /** The id of a real object for an example id in a path. */
   async function idFor(kind: string, method: string, verb: string): Promise<string | null> {
@@ -202,6 +211,8 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
     // The client's type of what is output only allows the assistant's messages.
     if (path === "/responses/compact") next.input = messages;
     if ("previous_response_id" in next) next.previous_response_id = await newResponse(false);
+    // Without a stream no server takes its options.
+    if (next.stream === false && !path.startsWith("/responses")) delete next.stream_options;
     if ("project_ids" in next) next.project_ids = [objects.project];
     if ("training_file" in next) next.training_file = objects.trainingFile;
     if ("validation_file" in next) next.validation_file = objects.validationFile;
@@ -225,7 +236,7 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
   const send = (method: string, path: string, headers: Headers, body: BodyInit | null) =>
     fetch(`${live.url}/v1${path}`, { method, headers, body });
 
-  /** The body without the fields that are not supported. @throws when one of them is not refused by name */
+  /** The body without the fields that are not supported. */
   async function supported(path: string, body: Json, headers: Headers): Promise<Json> {
     const listed = Object.keys((unsupported as Record<string, Record<string, string>>)[path] ?? {});
     const given = listed.filter((field) => field.split(".").reduce(inside, body) !== undefined);
@@ -236,8 +247,8 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
       );
       const answer = await send("POST", path, headers, JSON.stringify(alone));
       const { error } = (await answer.json()) as { error?: { param: string | null } };
-      if (answer.status !== 400 || error?.param !== field)
-        throw new Error(`${path}: ${field} is not refused by name: ${answer.status} ${JSON.stringify(error)}`);
+      const named = error?.param === field || error?.param?.startsWith(`${field}.`);
+      if (answer.status !== 400 || !named) accepted.push(`${path} ${field}: ${answer.status} ${JSON.stringify(error)}`);
     }
     return without(body, given);
   }
@@ -267,5 +278,5 @@ export function startProxy(live: Live, objects: Objects): { url: string; stop():
       return new Response(answer.body, { status: answer.status, headers: answer.headers });
     },
   });
-  return { url: `http://127.0.0.1:${server.port}`, stop: () => server.stop(true) };
+  return { url: `http://127.0.0.1:${server.port}`, accepted, stop: () => server.stop(true) };
 }

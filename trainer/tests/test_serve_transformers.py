@@ -67,7 +67,7 @@ def test_nucleus_sampling_excludes_unlikely_tokens():
         ({"logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
         ({"temprature": 1}, 400, "temprature"),
         ({"guided_json": {"type": "object"}}, 400, "guided_json"),
-        ({"prediction": {"type": "content"}}, 400, "prediction"),
+        ({"modalities": ["text", "audio"], "audio": {"voice": "alloy"}}, 400, "modalities"),
         ({"web_search_options": {}}, 400, "web_search_options"),
         ({"reasoning_effort": "high"}, 400, "reasoning_effort"),
         ({"logit_bias": {"99999": 1}}, 400, "logit_bias"),
