@@ -38,16 +38,27 @@ function graphql(wandb: TestWandb, { query, variables }: { query: string; variab
     if (!name || !project) return { errors: [{ message: "name and project are required" }] };
     const run = wandb.runs.get(name);
     const made: WandbRun = run ?? {
-      ...{ entity: entity ?? "owner", project, displayName: null, tags: [], config: {} },
-      ...{ history: [], summary: {}, exitCode: null },
+      entity: entity ?? "owner",
+      project,
+      displayName: null,
+      tags: [],
+      config: {},
+      history: [],
+      summary: {},
+      exitCode: null,
     };
     if (displayName) made.displayName = displayName;
     if (tags) made.tags = tags as unknown as string[];
     if (config) made.config = JSON.parse(config);
     wandb.runs.set(name, made);
     const bucket = {
-      ...{ id: btoa(name), name, displayName: made.displayName ?? name, description: "", sweepName: null },
-      ...{ config: JSON.stringify(made.config), historyLineCount: made.history.length },
+      id: btoa(name),
+      name,
+      displayName: made.displayName ?? name,
+      description: "",
+      sweepName: null,
+      config: JSON.stringify(made.config),
+      historyLineCount: made.history.length,
       project: { id: btoa(project), name: project, entity: { id: btoa(made.entity), name: made.entity } },
     };
     return { data: { upsertBucket: { bucket, inserted: run === undefined } } };

@@ -21,7 +21,7 @@ const MAX_SUMMARY_TOKENS = 1024;
 const TASK = `Summarize the conversation below for an assistant that continues it without seeing it. Keep instructions, facts, names, numbers, decisions, results of tools, and what is still to do. Write only the summary.`;
 const purposeOf = (org: string) => `compaction ${org}`;
 
-/** A line of the conversation as text, so that any chat template can show it: those without tools or system turns too. */
+/** A line of the conversation as text: any chat template can show it, also those without tools or system turns. */
 function lineOf(item: Item): string {
   if (item.type === "function_call") return `assistant calls ${item.name}(${item.arguments})`;
   if (item.type === "function_call_output") return `result of the call: ${textOf(item.output)}`;

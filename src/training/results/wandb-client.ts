@@ -110,7 +110,7 @@ interface Sent {
   exitCode: number | null;
 }
 
-/** Sends lines of history; the same lines may be sent again. Without anything to send it is a sign that the run lives. */
+/** Sends lines of history; the same lines may be sent again. Without lines it is a heartbeat. */
 export async function streamWandbRun(
   access: WandbAccess,
   { entity, project, run }: WandbTarget,

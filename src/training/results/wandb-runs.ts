@@ -29,7 +29,7 @@ export async function stepsOf(ctx: Ctx, jobId: string, from = 0): Promise<Steps>
   return [...byStep].sort(([a], [b]) => a - b);
 }
 
-export interface Run {
+interface Run {
   id: string;
   project: string;
   entity: string | undefined;

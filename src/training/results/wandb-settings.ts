@@ -61,8 +61,8 @@ export async function readWandb(ctx: Ctx, actor: Actor, org: string): Promise<Wa
 }
 
 /**
- * Sets the server; it is asked whether it knows the key. Address and key are set together, so that a stored key is never
- * sent elsewhere. Administrators only; audited.
+ * Sets the server; it is asked whether it knows the key. Address and key are set together, so that a stored key is
+ * never sent elsewhere. Administrators only; audited.
  * @throws AppError `wandb_refused`, `organization_not_found`
  */
 export async function setWandb(ctx: Ctx, actor: Actor, org: string, change: ChangeWandb): Promise<WandbView> {

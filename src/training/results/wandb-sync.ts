@@ -106,7 +106,7 @@ async function keepFailure(ctx: Ctx, row: JobRow, run: RunRow, message: string):
   });
 }
 
-/** Sends what is new of all runs; an organization whose server failed waits 10 seconds, then twice as long each time. */
+/** Sends what is new of all runs. An organization whose server failed waits 10 seconds, then twice as long. */
 export async function syncWandb(ctx: Ctx): Promise<void> {
   const { failed } = stateOf(ctx);
   const rows = await ctx.db
