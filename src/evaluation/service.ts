@@ -15,7 +15,7 @@ import { AppError, notFound } from "../errors.ts";
 import type { Grader } from "../graders/model.ts";
 import { newId } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
-import { deletedAmong } from "../models/tuned/lookup.ts";
+import { deletedAmong, titleOf } from "../models/tuned/lookup.ts";
 import { resolveModel } from "../models/tuned/service.ts";
 import { createJob } from "../training/jobs/store.ts";
 import { readPairs, readRewards } from "./answers.ts";
@@ -50,11 +50,9 @@ export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRe
   const spec = await specOf(ctx, plan, Math.min(request.maxRows ?? DEFAULT_ROWS, MAX_ROWS, available));
   const name =
     request.name ??
-    (plan.against
-      ? `${plan.tuned?.model} against ${plan.against.model}`
-      : plan.tuned
-        ? `${plan.tuned.model} before and after`
-        : plan.base.id);
+    (plan.tuned
+      ? `${await titleOf(ctx, plan.tuned.model)} ${plan.against ? `against ${await titleOf(ctx, plan.against.model)}` : "before and after"}`
+      : plan.base.id);
   const automatic = "trainJobId" in request && request.automatic === true;
   const created = await createJob(ctx, actor, {
     kind: "evaluate",

@@ -77,6 +77,21 @@ const series = (await import("../../views/assets/series.js")) as unknown as {
   moved(map: Map<number, number>, place: (step: number) => number | null): Map<number, number>;
 };
 
+const axis = (await import("../../views/assets/chart-format.js")) as unknown as {
+  labels(values: (number | null)[], format: (value: number, digits?: number) => string): string[];
+  FORMATS: Record<string, (value: number, digits?: number) => string>;
+};
+
+test.each([
+  ["number", [0, 0.5, 1], ["0", "0.5", "1"]],
+  ["number", [10.71, 10.72, 10.73], ["10.71", "10.72", "10.73"]],
+  ["percent", [0.95, 0.9505, null], ["95%", "95.05%", ""]],
+  ["rate", [0.000012, 0.0000121], ["1.20e-5", "1.21e-5"]],
+  ["megabytes", [2048, 2049], ["2 GB", "2.001 GB"]],
+])("an axis in %s of %p has labels that differ", (unit, values, texts) => {
+  expect(axis.labels(values, axis.FORMATS[unit] ?? String)).toEqual(texts);
+});
+
 test("steps are placed by tokens and by minutes of training, also between and after measurements", () => {
   // 10 steps of 6 s at 100 tokens/s, then 10 of 12 s at 50: 600 tokens a step throughout.
   const seconds = new Map([

@@ -162,6 +162,15 @@ describe("requests", () => {
     expect(launcher.started).toBe(1);
   });
 
+  test("a deployment without a name is called like the training job of its model", async () => {
+    const { id: model, jobId } = await insertTuned(t.ctx, t.orgs.a);
+    await t.ctx.write((tx) => tx.update(job).set({ name: "bank intents" }).where(eq(job.id, jobId)));
+    const nameOf = async (of: string) => (await t.json<View>("POST", "/v1/deployments", { body: { model: of } })).name;
+    expect(await nameOf(model)).toBe("bank intents");
+    expect(await nameOf(`${model}:ckpt-step-10`)).toBe("bank intents, step 10");
+    expect(await nameOf("tiny")).toBe("tiny");
+  });
+
   test("an empty update returns the deployment unchanged", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 60 } });
     const same = await t.json<View>("POST", `/v1/deployments/${made.id}`, { body: {} });

@@ -1,23 +1,34 @@
 // Numbers, times and ranges on the axes of charts.
 
-export const short = (value) => {
+/** A number with `digits` significant digits. */
+export const short = (value, digits = 3) => {
   const size = Math.abs(value);
   for (const [unit, word] of [
     [1e9, "B"],
     [1e6, "M"],
     [1e3, "K"],
   ])
-    if (size >= unit) return `${Number((value / unit).toPrecision(3))}${word}`;
-  return size !== 0 && size < 0.001 ? value.toExponential(1) : `${Number(value.toPrecision(3))}`;
+    if (size >= unit) return `${Number((value / unit).toPrecision(digits))}${word}`;
+  return size !== 0 && size < 0.001 ? value.toExponential(digits - 2) : `${Number(value.toPrecision(digits))}`;
 };
 export const FORMATS = {
   number: short,
-  hundredths: (value) => `${Number(value.toPrecision(3))}%`,
-  percent: (value) => `${Number((value * 100).toPrecision(3))}%`,
-  seconds: (value) => `${short(value)} s`,
-  megabytes: (value) => (value >= 1024 ? `${Number((value / 1024).toPrecision(3))} GB` : `${Math.round(value)} MB`),
+  hundredths: (value, digits = 3) => `${Number(value.toPrecision(digits))}%`,
+  percent: (value, digits = 3) => `${Number((value * 100).toPrecision(digits))}%`,
+  seconds: (value, digits) => `${short(value, digits)} s`,
+  megabytes: (value, digits = 3) =>
+    value >= 1024 ? `${Number((value / 1024).toPrecision(digits))} GB` : `${Math.round(value)} MB`,
   rate: short,
 };
+
+/** Labels of an axis: as many digits as tell neighbors apart. */
+export function labels(values, format) {
+  for (let digits = 3; ; digits++) {
+    const texts = values.map((value) => (value === null ? "" : format(value, digits)));
+    const shown = texts.filter((text) => text);
+    if (digits === 6 || new Set(shown).size === shown.length) return texts;
+  }
+}
 
 /** A time (seconds since 1970) formatted for an axis of `span` seconds. */
 export function clock(x, span) {

@@ -1,7 +1,7 @@
 // <ft-chart>: uPlot with shared axes and colors; hover values, smoothing, log scale, drag zoom with finer data, PNG and
 // CSV export, live points.
 
-import { around, clock, FORMATS, short } from "./chart-format.js";
+import { around, clock, FORMATS, labels, short } from "./chart-format.js";
 import { chartImage } from "./chart-image.js";
 import { addPoints, align, moved, PACE, progressBy, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
@@ -187,7 +187,6 @@ class Chart extends HTMLElement {
     const text = color(this.plotBox, "tone-muted");
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const stroke = (one) => color(this.plotBox, `series-${one.color}`);
-    const few = (one) => one.map.size <= 20;
     const softened = (one) => this.smoothing && !measured(one);
     const raw = this.series.map((one) => ({
       label: one.label,
@@ -195,7 +194,8 @@ class Chart extends HTMLElement {
       width: softened(one) ? 1 : 1.5,
       dash: DASHES[one.color],
       spanGaps: true,
-      points: { show: few(one), size: 5, fill: stroke(one) },
+      // Dots only while there are few points, also when more arrive.
+      points: { show: () => one.map.size <= 20, size: 5, fill: stroke(one) },
     }));
     const smoothed = this.smoothing
       ? this.series.map((one) => ({
@@ -245,7 +245,7 @@ class Chart extends HTMLElement {
             size: this.dataset.unit === "megabytes" ? 60 : 48,
             gap: 6,
             space: this.small ? 28 : 36,
-            values: (_plot, all) => all.map((v) => (v === null ? "" : this.format(v))),
+            values: (_plot, all) => labels(all, this.format),
           },
         ],
         series: [{}, ...raw, ...smoothed],

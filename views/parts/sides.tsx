@@ -62,6 +62,7 @@ const MIN_EQUAL = 0.35;
  * common.
  */
 export function Diff({ expected, text }: { expected: string; text: string }) {
+  if (text.trim() === "") return <span class="muted">(empty)</span>;
   const pieces = diffWords(expected, text);
   const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);
   if (same < MIN_EQUAL * Math.max(expected.length, text.length)) return <>{text}</>;

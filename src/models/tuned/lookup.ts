@@ -114,6 +114,26 @@ export async function findTuned(ctx: Ctx, org: string, name: string, shared = fa
   return row;
 }
 
+/** What people call a model: the name of its training job, with the step of a checkpoint; otherwise its id. */
+export async function titleOf(ctx: Ctx, id: string): Promise<string> {
+  if (CHECKPOINT_SUFFIX.test(id)) {
+    const [row] = await ctx.db
+      .select({ name: job.name, step: checkpoint.step })
+      .from(checkpoint)
+      .innerJoin(job, eq(job.id, checkpoint.jobId))
+      .where(eq(checkpoint.model, id))
+      .limit(1);
+    return row ? `${row.name}, step ${row.step}` : id;
+  }
+  const [row] = await ctx.db
+    .select({ name: job.name })
+    .from(model)
+    .innerJoin(job, eq(job.id, model.jobId))
+    .where(eq(model.id, id))
+    .limit(1);
+  return row?.name ?? id;
+}
+
 /** Those of the given fine-tuned models and checkpoints that no longer exist. Base models are never among them. */
 export async function deletedAmong(ctx: Ctx, org: string, names: readonly string[]): Promise<string[]> {
   const gone: string[] = [];

@@ -7,6 +7,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { titleOf } from "../../models/tuned/lookup.ts";
 import type { ResolvedModel } from "../../models/tuned/service.ts";
 import { type DeploymentRow, type DeploymentView, deploymentView } from "./model.ts";
 import { runtimeOf } from "./runtime.ts";
@@ -41,6 +42,7 @@ export async function insertDeployment(
   resolved: Pick<ResolvedModel, "id" | "base">,
   options: { name?: string; idleAfterS: number | null; onDemand: boolean },
 ): Promise<DeploymentRow> {
+  const name = options.name ?? (await titleOf(ctx, resolved.id));
   const row = await ctx.write(async (tx) => {
     const [existing] = await tx
       .select()
@@ -64,7 +66,7 @@ export async function insertDeployment(
       .values({
         id: newId("deployment"),
         org: actor.org,
-        name: options.name ?? resolved.id,
+        name,
         model: resolved.id,
         baseModelId: resolved.base.id,
         wanted: "running",

@@ -14,6 +14,7 @@ import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { baseModelRef } from "../../models/base/service.ts";
+import { titleOf } from "../../models/tuned/lookup.ts";
 import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
@@ -217,7 +218,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
   requireDisk(ctx.files.path("artifacts"), ctx.config.disk_reserve_bytes);
   const created = await createJob(ctx, actor, {
     kind: "export",
-    name: `${found.id} as ${format}`,
+    name: `${await titleOf(ctx, found.id)} as ${format}`,
     spec,
     request: { model: found.id, format },
     parentId: found.jobId ?? undefined,

@@ -186,7 +186,8 @@ function LeftOut({ report, version }: Pick<ProblemsProps, "report" | "version">)
   const entries: [string, Problem[]][] = [];
   if (errors.length > 0) entries.push([`${plural(report.bad_rows, "row")} left out`, errors]);
   if (removed.length > 0) entries.push([`${plural(report.duplicates.removed ?? 0, "duplicate")} removed`, removed]);
-  return entries.map(([title, problems]) => {
+  if (entries.length === 0) return null;
+  const folded = entries.map(([title, problems]) => {
     const lines = linesOf(problems);
     const count = problems.reduce((sum, problem) => sum + problem.count, 0);
     const more = lines.length > 10 || count > lines.length ? ", …" : "";
@@ -203,6 +204,7 @@ function LeftOut({ report, version }: Pick<ProblemsProps, "report" | "version">)
       </details>
     );
   });
+  return <div>{folded}</div>;
 }
 
 export function Problems(props: ProblemsProps) {

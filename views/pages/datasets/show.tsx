@@ -86,13 +86,19 @@ export function DatasetState(props: DatasetProps) {
               <Stat label="Validation rows">{formatInteger(version.holdout_rows)}</Stat>
             </>
           ) : null}
-          <Stat label="Bad rows">{formatInteger(report.bad_rows)}</Stat>
-          <Stat
-            label="Duplicate rows"
-            note={report.duplicates.near ? `${formatInteger(report.duplicates.near)} near` : undefined}
-          >
-            {formatInteger(report.duplicates.rows)}
+          <Stat label={report.bad_rows_left_out ? "Bad rows left out" : "Bad rows"}>
+            {formatInteger(report.bad_rows)}
           </Stat>
+          {report.duplicates.removed ? (
+            <Stat label="Duplicates removed">{formatInteger(report.duplicates.removed)}</Stat>
+          ) : (
+            <Stat
+              label="Duplicate rows"
+              note={report.duplicates.near ? `${formatInteger(report.duplicates.near)} near` : undefined}
+            >
+              {formatInteger(report.duplicates.rows)}
+            </Stat>
+          )}
         </Stats>
       ) : null}
     </div>

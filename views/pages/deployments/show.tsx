@@ -96,7 +96,7 @@ export function DeploymentState({ deployment, stats }: DeploymentProps) {
         </Stat>
         <Stat label="Active requests">{deployment.active_requests}</Stat>
       </Stats>
-      <Windows stats={stats} />
+      {stats.last_day.requests > 0 ? <Windows stats={stats} /> : null}
     </div>
   );
 }
