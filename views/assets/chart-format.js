@@ -21,7 +21,7 @@ export const FORMATS = {
   rate: short,
 };
 
-/** Labels of an axis: as many digits as tell neighbors apart. */
+/** Labels of an axis, with as many digits as they need to differ. */
 export function labels(values, format) {
   for (let digits = 3; ; digits++) {
     const texts = values.map((value) => (value === null ? "" : format(value, digits)));
