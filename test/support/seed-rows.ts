@@ -155,7 +155,7 @@ export const oomError = {
   code: "out_of_memory",
   message: "The trainer ran out of memory at step 45.",
   param: null,
-  advice: "Lower the batch size or the longest row, or choose a smaller base model.",
+  advice: "Lower the batch size or the max sequence length, or choose a smaller base model.",
   detail:
     "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1207959552 bytes.",
 };
