@@ -132,7 +132,18 @@ const SHOTS: Shot[] = [
       await page.waitForSelector(".qr");
     },
   },
+  { name: "notices", path: "/notices", seeds: ["full"] },
+  { name: "notifications", path: "/settings/notifications", seeds: ["full"] },
+  { name: "webhooks", path: "/settings/webhooks", seeds: ["full"] },
+  {
+    name: "webhook",
+    path: "/settings/webhooks",
+    seeds: ["full"],
+    act: (page) => openFirst(page, "/settings/webhooks/"),
+  },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
+  { name: "admin-mail", path: "/admin/mail", seeds: ["full"] },
+  { name: "admin-deliveries", path: "/admin/deliveries", seeds: ["full"] },
   {
     name: "admin-invite",
     path: "/admin/users",

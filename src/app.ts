@@ -3,9 +3,12 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
+import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
+import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
+import { notMePages } from "../views/pages/auth/not-me-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
@@ -19,10 +22,13 @@ import { computePages } from "../views/pages/hosts/routes.tsx";
 import { jobsPages } from "../views/pages/jobs/routes.tsx";
 import { exportsPages } from "../views/pages/models/exports-routes.tsx";
 import { modelsPages } from "../views/pages/models/routes.tsx";
+import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
+import { notificationPages } from "../views/pages/settings/notification-routes.tsx";
 import { settingsPages } from "../views/pages/settings/routes.tsx";
 import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
+import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
@@ -35,6 +41,7 @@ import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
 import { datasetRepairApi } from "./api/dataset-repair.ts";
 import { datasetsApi } from "./api/datasets.ts";
+import { deliveriesApi } from "./api/deliveries.ts";
 import { deploymentsApi } from "./api/deployments.ts";
 import { evaluationsApi } from "./api/evaluations.ts";
 import { exportsApi } from "./api/exports.ts";
@@ -47,10 +54,12 @@ import { inspectionApi } from "./api/inspection.ts";
 import { installationApi } from "./api/installation.ts";
 import { jobsApi } from "./api/jobs.ts";
 import { quotasApi } from "./api/limits.ts";
+import { mailApi } from "./api/mail.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
+import { noticesApi } from "./api/notices.ts";
 import { organizationsApi } from "./api/organizations.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
@@ -61,6 +70,7 @@ import { twoFactorApi } from "./api/two-factor.ts";
 import { uploadsApi } from "./api/uploads.ts";
 import { billingApi } from "./api/usage.ts";
 import { usersApi } from "./api/users.ts";
+import { webhooksApi } from "./api/webhooks.ts";
 import { assetPath } from "./assets.ts";
 import { runCommand } from "./cli/admin-commands.ts";
 import { callServer } from "./cli/admin-socket.ts";
@@ -93,6 +103,8 @@ import { createFairQueue } from "./lib/fair-queue.ts";
 import { newSecret, randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
 import { recoverInstalls } from "./models/base/install.ts";
+import { startNotices } from "./notices/delivery/loop.ts";
+import { startSecurityNotices } from "./notices/security/listen.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
@@ -217,9 +229,17 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   organizationsApi,
   installationApi,
   monitoringApi,
+  webhooksApi,
+  deliveriesApi,
+  mailApi,
+  noticesApi,
   authPages,
+  notMePages,
   settingsPages,
   twoFactorPages,
+  webhookPages,
+  notificationPages,
+  noticesPages,
   quotasApi,
   computePages,
   computeApi,
@@ -265,6 +285,8 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   adminPages,
   userPages,
   teamPages,
+  deliveryPages,
+  mailPages,
   homePages,
 ];
 
@@ -323,6 +345,8 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushKeyUse(ctx),
     () => flushRefusals(ctx),
     () => flushUsage(ctx),
+    startSecurityNotices(ctx),
+    startNotices(ctx),
     startDatasets(ctx),
     startImports(ctx),
     startCheckpointNotes(ctx),

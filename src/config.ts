@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
 import { MODERATION_CATEGORIES } from "./lib/moderation.ts";
+import { addressIn } from "./lib/text/mail-address.ts";
 
 const integer = (min: number, max: number) =>
   v.pipe(
@@ -34,6 +35,7 @@ const listOf = (pattern: RegExp, message: string) =>
     ]),
     v.array(v.pipe(v.string(), v.regex(pattern, message))),
   );
+const hosts = listOf(/^[a-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-f:]+\](:\d{1,5})?$/, "must be hosts in lower case");
 const value = v.union([v.string(), v.number(), v.boolean()]);
 const jsonOf = <T extends v.GenericSchema>(schema: T) =>
   v.pipe(
@@ -186,10 +188,34 @@ const ConfigSchema = v.strictObject({
    * Hosts (`minio.internal` or `minio.internal:9000`) that datasets may be imported from although their address is
    * private or without TLS, separated by commas.
    */
-  import_hosts: v.optional(
-    listOf(/^[a-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-f:]+\](:\d{1,5})?$/, "must be hosts in lower case"),
-    [],
+  import_hosts: v.optional(hosts, []),
+  /**
+   * Hosts (`hooks.internal` or `hooks.internal:8080`) that webhooks may be sent to although their address is private or
+   * without TLS, separated by commas.
+   */
+  webhook_hosts: v.optional(hosts, []),
+  /**
+   * Mail server: `smtp://user:password@mail.example.com:587` (STARTTLS), `smtps://…` (TLS), or `?tls=none` at the end
+   * for a relay without encryption. None = what an administrator enters in the page.
+   */
+  mail_url: v.optional(
+    v.nullable(v.pipe(v.string(), v.regex(/^smtps?:\/\//, "must begin with smtp:// or smtps://"), v.url())),
+    null,
   ),
+  /** Sender of mails of mail_url: an address, or `Name <address>`. */
+  mail_from: v.optional(
+    v.nullable(
+      v.pipe(
+        v.string(),
+        v.check((text) => addressIn(text) !== null, "must be an address, or Name <address>"),
+      ),
+    ),
+    null,
+  ),
+  /** A PEM file with the certificate authority of the mail server, when it is not a public one. */
+  mail_ca: v.optional(v.nullable(v.string()), null),
+  /** Days for which notices and their deliveries are kept. */
+  notice_retention_days: v.optional(integer(1, 3650), 30),
   /** Makes no connections to other servers for users: datasets are uploaded or imported by path. */
   offline: v.optional(flag, false),
   /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */

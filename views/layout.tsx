@@ -15,6 +15,8 @@ interface NavItem {
   icon: IconName;
   /** The key after `g`. */
   key?: string;
+  /** Shows the number of unread notices, which notify.js fills in. */
+  unread?: boolean;
 }
 
 const MAIN: NavItem[] = [
@@ -28,6 +30,7 @@ const MAIN: NavItem[] = [
   { href: "/deployments", label: "Deployments", icon: "deploy", key: "s" },
 ];
 const INSTALLATION: NavItem[] = [
+  { href: "/notices", label: "Notices", icon: "bell", key: "n", unread: true },
   { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
@@ -55,6 +58,7 @@ function Item({ item, page }: { item: NavItem; page: PageInfo }) {
     <a class="item" href={item.href} aria-current={isCurrent(page, item) ? "page" : undefined} data-go={item.key}>
       <Icon name={item.icon} />
       {item.label}
+      {item.unread ? <span class="unread" data-unread hidden /> : null}
     </a>
   );
 }
@@ -139,6 +143,7 @@ function Bar({ page }: { page: PageInfo }) {
       >
         <Icon name="more" />
         More
+        <span class="unread" data-unread hidden />
       </button>
       <div id="more-menu" class="menu" popover="auto">
         {rest.map((item) => (

@@ -20,6 +20,8 @@ const ACCESS: Record<string, Access> = {
   "POST /invite": "public",
   "GET /reset": "public",
   "POST /reset": "public",
+  "GET /not-me": "public",
+  "POST /not-me": "public",
   "GET /openapi.json": "public",
   "* /trainer/v1/*": "trainer",
   "* /admin": "admin",

@@ -21,6 +21,7 @@ import gridCss from "../../views/assets/css/grid.css" with { type: "file" };
 import hostsCss from "../../views/assets/css/hosts.css" with { type: "file" };
 import jobsCss from "../../views/assets/css/jobs.css" with { type: "file" };
 import layoutCss from "../../views/assets/css/layout.css" with { type: "file" };
+import noticesCss from "../../views/assets/css/notices.css" with { type: "file" };
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
 import partsCss from "../../views/assets/css/parts.css" with { type: "file" };
 import queueCss from "../../views/assets/css/queue.css" with { type: "file" };
@@ -29,6 +30,7 @@ import tableCss from "../../views/assets/css/table.css" with { type: "file" };
 import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
 import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
+import notify from "../../views/assets/notify.js" with { type: "file" };
 import palette from "../../views/assets/palette.js" with { type: "file" };
 import picks from "../../views/assets/picks.js" with { type: "file" };
 import playground from "../../views/assets/playground.js" with { type: "file" };
@@ -64,6 +66,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       pagesCss,
       hostsCss,
       jobsCss,
+      noticesCss,
       queueCss,
       sweepsCss,
       adminCss,
@@ -77,6 +80,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       app,
       chart,
       log,
+      notify,
       palette,
       picks,
       playground,

@@ -4,22 +4,24 @@
  */
 
 /** What the owner of an account is notified of, whoever did it. */
-export type SecurityKind =
-  | "sign_in.new_device"
-  | "sign_in.new_network"
-  | "password.changed"
-  | "email.changed"
-  | "two_factor.added"
-  | "two_factor.removed"
-  | "key.created"
-  | "role.changed"
-  | "account.suspended"
-  | "account.locked"
-  | "two_factor.reset"
-  | "two_factor.new_codes"
-  | "two_factor.code_used"
-  | "passkey.added"
-  | "passkey.removed";
+export const SECURITY_KINDS = [
+  "sign_in.new_device",
+  "sign_in.new_network",
+  "password.changed",
+  "email.changed",
+  "two_factor.added",
+  "two_factor.removed",
+  "two_factor.reset",
+  "two_factor.new_codes",
+  "two_factor.code_used",
+  "passkey.added",
+  "passkey.removed",
+  "key.created",
+  "role.changed",
+  "account.suspended",
+  "account.locked",
+] as const;
+export type SecurityKind = (typeof SECURITY_KINDS)[number];
 
 /** Something about the security of one account. */
 interface SecurityEvent {
@@ -64,6 +66,12 @@ export interface BusEvents {
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
   "security.event": SecurityEvent;
+  /** An event for notices was stored. */
+  "notice.stored": { org: string };
+  /** A webhook or mail was sent, or failed. */
+  "delivery.changed": { org: string; deliveryId: string };
+  /** The list of a user's notices changed. */
+  "notice.changed": { org: string; userId: string };
 }
 
 export type BusName = keyof BusEvents;

@@ -13,6 +13,8 @@ export const FAIL_POINTS = {
   "terminate.before": "an attempt is over, its work was not terminated yet",
   "terminate.gone": "the work of an attempt is terminated, that is not stored",
   "events.stored": "a trainer's events are stored, the trainer has no answer",
+  "notice.stored": "the event of a notice is stored, nothing was sent",
+  "notice.sent": "a notice was sent, that is not stored",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;

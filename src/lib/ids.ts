@@ -39,6 +39,10 @@ const ID_PREFIX = {
   request: "req_",
   usage: "use_",
   audit: "aud_",
+  noticeEvent: "evt_",
+  notice: "ntc_",
+  delivery: "wh_",
+  webhookEndpoint: "whe_",
 } as const;
 
 /** A new id such as `ftjob-4f0k…`: 20 random characters, about 103 bits. */

@@ -5,15 +5,21 @@
 import { afterAll, beforeAll, describe } from "bun:test";
 import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { until } from "../support/live.ts";
+import { type Receiver, startReceiver } from "../support/receiver.ts";
 import { type Bench, startBench } from "./support/bench.ts";
 import { FULL, type Outcome, row } from "./support/row.ts";
 import { dieAt, onlyAttempt, same, sharedRows } from "./support/shared-rows.ts";
 
 let bench: Bench;
+let receiver: Receiver;
 beforeAll(async () => {
-  bench = await startBench({ trainer: "scripted" });
+  receiver = startReceiver();
+  bench = await startBench({ trainer: "scripted", env: { FTL_WEBHOOK_HOSTS: receiver.host } });
 }, 120_000);
-afterAll(() => bench?.close(), 60_000);
+afterAll(async () => {
+  await bench?.close();
+  receiver?.stop();
+}, 60_000);
 
 sharedRows("process", () => bench, null);
 
@@ -110,6 +116,47 @@ describe("the server is killed", () => {
       return { times: 1, seen: `checkpoints of steps ${steps}` };
     },
   );
+});
+
+describe("the server is killed while it notifies", () => {
+  const cases: { row: string; point: FailPoint; fault: string; times: number }[] = [
+    { row: "9c", point: "notice.stored", fault: "kill -9 after a job ended, before anything is sent", times: 1 },
+    { row: "9d", point: "notice.sent", fault: "kill -9 between sending a webhook and storing that", times: 2 },
+  ];
+  for (const { row: number, point, fault, times } of cases)
+    row(
+      { row: number, fault, expected: "one event, one delivery, the same webhook-id in every attempt" },
+      () => bench,
+      async () => {
+        receiver.taken.length = 0;
+        await bench.call("POST", "/v1/webhook_endpoints", {
+          name: "hook",
+          url: `${receiver.url}/${point}`,
+          event_types: ["fine_tuning.job.failed"],
+        });
+        let id = "";
+        await dieAt(bench, point, 1, async () => {
+          id = await bench.train("code.2");
+        });
+        await bench.start();
+        const sent = () =>
+          bench.rows<{ id: string; n: number }>(
+            `SELECT d.id, d.attempts n FROM notice_delivery d JOIN notice_event e ON e.id = d.event_id
+             JOIN webhook_endpoint w ON w.id = d.destination
+             WHERE e.subject = ? AND w.shown_url = ? AND d.state = 'sent'`,
+            [id, `${receiver.url}/${point}`],
+          );
+        const [delivery] = await until("the delivery", async () => ((await sent()).length > 0 ? sent() : null));
+        const events = await bench.rows<{ n: number }>("SELECT count(*) n FROM notice_event WHERE subject = ?", [id]);
+        same("events", 1, Number(events[0]?.n));
+        const mine = receiver.taken.filter(({ path }) => path === `/${point}`);
+        same("requests", times, mine.length);
+        const ids = new Set(mine.map(({ headers }) => headers.get("webhook-id")));
+        same("webhook-ids", delivery?.id, [...ids].join());
+        same("the job", id, (JSON.parse(mine[0]?.body ?? "{}") as { data: { id: string } }).data.id);
+        return { times: 1, seen: `1 event, 1 delivery, ${mine.length} request(s) with one webhook-id` };
+      },
+    );
 });
 
 /** A stream that is read until it ends. */

@@ -27,11 +27,13 @@ const PUBLIC = [
   "GET /login/code",
   "GET /metrics",
   "GET /openapi.json",
+  "GET /not-me",
   "GET /reset",
   "GET /setup",
   "POST /invite",
   "POST /login",
   "POST /login/code",
+  "POST /not-me",
   "POST /reset",
   "POST /setup",
 ];

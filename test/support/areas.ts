@@ -6,6 +6,7 @@ export const AREAS = [
   "contract",
   "db",
   "accounts",
+  "notices",
   "billing",
   "compute",
   "data",
@@ -22,6 +23,7 @@ export const AREAS = [
 /** The rooms of an area in their order: the same rule. */
 export const ROOMS: Record<string, string[]> = {
   accounts: ["audit", "quotas", "keys", "auth", "organizations"],
+  notices: ["events", "preferences", "inbox", "mail", "webhooks", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
   data: ["storage", "validation", "files", "uploads", "datasets", "imports"],

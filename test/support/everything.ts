@@ -11,6 +11,7 @@ import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
+import { createEndpoint } from "../../src/notices/webhooks/service.ts";
 import { startedResponse } from "../../src/serving/responses/view.ts";
 import type { TestApp } from "./app.ts";
 import { trainSpec } from "./attempt.ts";
@@ -39,6 +40,7 @@ export interface Everything {
   org: string;
   invitation: string;
   host: string;
+  webhook: string;
 }
 
 /** Makes one of everything in organization A. */
@@ -191,6 +193,8 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     });
   });
   const { invitation } = await createInvitation(ctx, app.actor("admin"), { email: "x@example.test", role: "member" });
+  const hook = { name: "a", url: "https://hook.invalid/", event_types: ["dataset.ready" as const] };
+  const { row: endpoint } = await createEndpoint(ctx, app.actor("admin"), { ...hook, format: "openai" });
   return {
     ...ids,
     base,
@@ -204,5 +208,6 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     org,
     invitation: invitation.id,
     host: hostId,
+    webhook: endpoint.id,
   };
 }

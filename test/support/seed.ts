@@ -10,6 +10,7 @@ import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
+import { addNotices } from "./seed-notices.ts";
 import { addQueue } from "./seed-queue.ts";
 import {
   addAttempt,
@@ -132,6 +133,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         createdAt: now - n * HOUR,
       });
   });
+  await addNotices(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);

@@ -1,5 +1,6 @@
 // Behavior of every page: copy buttons, relative times, theme, keyboard shortcuts, form feedback. Loads the other
 // scripts that a page needs.
+import "./notify.js";
 import "./palette.js";
 import "./session.js";
 import "./stream.js";

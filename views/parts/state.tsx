@@ -39,6 +39,10 @@ const STATES: Record<string, Look> = {
   check_gap: ["Gap", "warn", "warn"],
   check_missing: ["Missing", "bad", "failed"],
   verified: ["Verified", "ok", "ok"],
+  // Webhooks and mails
+  delivery_waiting: ["Waiting", "idle", "clock"],
+  delivery_sent: ["Sent", "ok", "ok"],
+  delivery_dead: ["Given up", "bad", "failed"],
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],

@@ -6,6 +6,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
+import { announceSecurity } from "../auth/events.ts";
 import { endSessions, forgetSessions } from "../auth/sessions.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import type { UserRow } from "./model.ts";
@@ -108,7 +109,7 @@ export async function changeUser(
   change: { role?: "admin" | "member"; disabled?: boolean; organization?: string },
 ): Promise<void> {
   requireAdmin(actor);
-  await ctx.write(async (tx) => {
+  const { org, roleChanged, suspended, role } = await ctx.write(async (tx) => {
     const before = await find(tx, id);
     const role = change.role ?? before.role;
     const banned = change.disabled ?? before.banned;
@@ -138,6 +139,11 @@ export async function changeUser(
       disabled: banned,
       ...(moves ? { organization: change.organization } : {}),
     });
+    const org = (moves ? change.organization : now?.org) ?? "";
+    return { org, role, roleChanged: role !== before.role, suspended: banned && !before.banned };
   });
   forget(ctx, id);
+  const name = role === "admin" ? "administrator" : "member";
+  if (roleChanged) announceSecurity(ctx, { userId: id, org }, "role.changed", actor.source, name);
+  if (suspended) announceSecurity(ctx, { userId: id, org }, "account.suspended", actor.source);
 }

@@ -6,7 +6,7 @@ import { AppError } from "../../errors.ts";
 import { requireAddress } from "../../lib/net/guarded.ts";
 import { findHubFiles } from "./hub-files.ts";
 import type { Source, SourceOf } from "./model.ts";
-import { allowedHosts, getRemote, type Place, requireOnline } from "./remote.ts";
+import { getRemote, importGuard, type Place, requireOnline } from "./remote.ts";
 
 /** The last part of an address, as a file name. */
 function nameIn(path: string): string {
@@ -21,7 +21,7 @@ function nameIn(path: string): string {
 function urlPlace(ctx: Ctx, source: SourceOf<"url">): Place {
   const url = URL.parse(source.url);
   if (!url) throw new AppError("invalid", "invalid_value", "'url' is not an address.", { param: "source.url" });
-  requireAddress(url, allowedHosts(ctx));
+  requireAddress(url, importGuard(ctx));
   const secret: Record<string, string> = source.authorization ? { authorization: source.authorization } : {};
   return {
     name: nameIn(url.pathname),
@@ -39,7 +39,7 @@ function s3Place(ctx: Ctx, source: SourceOf<"s3">): Place {
   const endpoint = URL.parse(source.endpoint);
   if (!endpoint)
     throw new AppError("invalid", "invalid_value", "'endpoint' is not an address.", { param: "source.endpoint" });
-  requireAddress(endpoint, allowedHosts(ctx));
+  requireAddress(endpoint, importGuard(ctx));
   const { access_key_id: accessKeyId, secret_access_key: secretAccessKey, session_token: sessionToken } = source;
   const bucket = new Bun.S3Client({
     endpoint: source.endpoint,

@@ -2,7 +2,7 @@
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { followRedirects, type Reply } from "../../lib/net/download.ts";
-import { guardedReply, requireAddress } from "../../lib/net/guarded.ts";
+import { type Guard, guardedReply, requireAddress } from "../../lib/net/guarded.ts";
 
 /** A file to copy. */
 export interface Place {
@@ -20,9 +20,10 @@ export interface Place {
 }
 
 /** Hosts that may be private and without TLS: those of the setting, and the hub. */
-export function allowedHosts(ctx: Ctx): string[] {
+export function importGuard(ctx: Ctx): Guard {
   const hub = URL.parse(ctx.config.hub_url);
-  return hub ? [...ctx.config.import_hosts, hub.host] : ctx.config.import_hosts;
+  const hosts = hub ? [...ctx.config.import_hosts, hub.host] : ctx.config.import_hosts;
+  return { hosts, setting: "import_hosts", refusal: "not imported from" };
 }
 
 /** @throws AppError `offline` when this installation makes no connections of its own */
@@ -61,19 +62,19 @@ export async function getRemote(
   start: URL,
   given: { headers?: Record<string, string>; secret?: Record<string, string>; signal: AbortSignal },
 ): Promise<Reply> {
-  const allowed = allowedHosts(ctx);
-  requireAddress(start, allowed);
+  const guard = importGuard(ctx);
+  requireAddress(start, guard);
   const ask = async (url: URL) => {
     const headers = { ...given.headers, ...(url.origin === start.origin ? given.secret : {}) };
     try {
-      return await guardedReply(url, headers, allowed, given.signal);
+      return await guardedReply(url, guard, { method: "GET", headers, signal: given.signal });
     } catch (cause) {
       if (cause instanceof AppError || given.signal.aborted) throw cause;
       throw unreachable(url, cause);
     }
   };
   return followRedirects(start, ask, (next) => {
-    if (next) requireAddress(next, allowed);
+    if (next) requireAddress(next, guard);
     else throw new AppError("unavailable", "import_refused", `${start.host} redirects without an end.`);
   });
 }

@@ -10,11 +10,13 @@ import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { sha256File } from "../../lib/disk/manifest.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { newId } from "../../lib/ids.ts";
 import { unseal } from "../../lib/sealed.ts";
 import { clean } from "../../lib/text/redact.ts";
+import { recordEvent } from "../../notices/events/store.ts";
 import { keepFile } from "../files/service.ts";
 import { tooLarge } from "../storage/receive.ts";
 import { copyPlace } from "./copy.ts";
@@ -113,6 +115,32 @@ export async function updateImport(ctx: Ctx, row: ImportRow, values: Partial<Imp
   return changed.length > 0;
 }
 
+/** Ends an import that failed, and notifies its user. */
+async function failImport(ctx: Ctx, row: ImportRow, error: string): Promise<void> {
+  // The credentials stay for a retry, until they expire.
+  const values = { status: "failed" as const, error, finishedAt: ctx.clock.now() };
+  const message = await ctx.write(async (tx) => {
+    const [failed] = await tx
+      .update(datasetImport)
+      .set(values)
+      .where(unfinished(row.id))
+      .returning({ filename: datasetImport.filename });
+    if (!failed) return null;
+    const of = failed.filename ? ` of ${failed.filename}` : "";
+    return recordEvent(tx, ctx, {
+      org: row.org,
+      type: "dataset.import.failed",
+      subject: row.id,
+      userId: row.createdBy,
+      title: `Import${of} failed`,
+      body: error,
+      path: "/datasets",
+    });
+  });
+  announceImport(ctx, row);
+  if (message) emitAll(ctx.bus, [message]);
+}
+
 /** The source with its credentials. */
 export function sourceOf(ctx: Ctx, row: ImportRow): Source {
   const secret = row.secret ? (JSON.parse(unseal(ctx.secret, purposeOf(row.org), row.secret)) as object) : {};
@@ -130,8 +158,7 @@ async function carryOut(ctx: Ctx, row: ImportRow, signal: AbortSignal): Promise<
       const known = cause instanceof AppError && cause.kind !== "internal";
       if (!known) ctx.log("error", "import failed", { import: row.id, cause });
       const error = known ? cause.message : `The import failed: ${clean(String(cause)).slice(0, 300)}`;
-      // The credentials stay for a retry, until they expire.
-      await updateImport(ctx, row, { status: "failed", error, finishedAt: ctx.clock.now() });
+      await failImport(ctx, row, error);
     }
   }
   await rm(folder, { recursive: true, force: true });
@@ -181,6 +208,7 @@ async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: Abo
   signal.throwIfAborted();
   // Ended in the transaction that stores the file, so that neither a restart nor a cancellation makes a second one.
   const datasetId = newId("dataset");
+  let noticed: BusMessage | null = null;
   const end = async (tx: Db) => {
     const progress = { bytesDone: size, bytesTotal: size, finishedAt: ctx.clock.now() };
     const ended = await tx
@@ -189,12 +217,22 @@ async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: Abo
       .where(unfinished(row.id))
       .returning({ id: datasetImport.id });
     if (ended.length === 0) throw new AppError("conflict", "import_ended", "The import was canceled.");
+    noticed = await recordEvent(tx, ctx, {
+      org: row.org,
+      type: "dataset.import.succeeded",
+      subject: row.id,
+      userId: row.createdBy,
+      title: `Import of ${filename} finished`,
+      body: "",
+      path: `/datasets/${datasetId}`,
+    });
   };
   const given = { filename, purpose: "fine-tune" };
   const { credentials: _credentials, ...options } = row.options as StoredOptions;
   const reading = places.length > 1 ? { ...options.reading, part: "*" } : options.reading;
   await keepFile(ctx, actor, received, given, { ...options, reading, id: datasetId }, end);
   announceImport(ctx, row);
+  if (noticed) emitAll(ctx.bus, [noticed]);
 }
 
 /** Deletes copies whose import has ended, and continues the others. */

@@ -9,6 +9,9 @@ import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import type { Db } from "../../db/types.ts";
+import { type BusMessage, emitAll } from "../../lib/bus.ts";
+import { recordEvent } from "../../notices/events/store.ts";
 import { clearWork } from "./containers/opening.ts";
 import type { Mapping } from "./mapping/model.ts";
 import type { ValidateOutcome } from "./pass/task.ts";
@@ -188,6 +191,31 @@ async function sizeOfFolder(folder: string): Promise<number> {
   return bytes;
 }
 
+/** Stores the event of a validated version. Only its failure is news to the user of the dataset. */
+async function recordValidated(
+  tx: Db,
+  ctx: Ctx,
+  version: NonNullable<Waiting>,
+  outcome: Outcome,
+): Promise<BusMessage[]> {
+  const [of] = await tx
+    .select({ name: dataset.name, createdBy: dataset.createdBy })
+    .from(dataset)
+    .where(and(eq(dataset.id, version.datasetId), isNull(dataset.deletedAt)));
+  if (!of) return [];
+  const failed = outcome.status === "failed";
+  const message = await recordEvent(tx, ctx, {
+    org: version.org,
+    type: failed ? "dataset.failed" : "dataset.ready",
+    subject: version.datasetId,
+    userId: failed ? of.createdBy : null,
+    title: failed ? `Dataset ${of.name} cannot be used` : `Dataset ${of.name} is ready`,
+    body: outcome.error ?? "",
+    path: `/datasets/${version.datasetId}`,
+  });
+  return [message];
+}
+
 async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome) {
   const { report } = outcome;
   const fileId = version.fileId;
@@ -223,12 +251,13 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
           statusDetails: outcome.status === "failed" ? outcome.error : null,
         })
         .where(and(eq(file.id, fileId), eq(file.status, "uploaded")));
-    return rows.length > 0;
+    return rows.length > 0 ? recordValidated(tx, ctx, version, outcome) : null;
   });
   if (!kept) {
     await rm(ctx.files.path("datasets", version.id), { recursive: true, force: true });
     return;
   }
+  emitAll(ctx.bus, kept);
   ctx.bus.emit("dataset.changed", { org: version.org, datasetId: version.datasetId, versionId: version.id });
   if (fileId) ctx.bus.emit("file.changed", { org: version.org, fileId });
 }

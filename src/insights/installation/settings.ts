@@ -3,7 +3,7 @@ import type { Config, ConfigSource } from "../../config.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 
 /** Values that must not be shown: tokens, and addresses that may contain one. */
-const SECRET = /token|secret|password|database_url/;
+const SECRET = /token|secret|password|database_url|mail_url/;
 const MASK = "••••••••";
 
 export interface SettingRow {

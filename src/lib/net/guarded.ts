@@ -1,6 +1,6 @@
 /**
- * GET requests to addresses that users name: only to public hosts, unless a setting allows the host. The address is
- * checked when the connection is made, so that a name cannot change its meaning in between.
+ * Requests to addresses that users name: only to public hosts, unless a setting allows the host. The address is checked
+ * when the connection is made, so that a name cannot change its meaning in between.
  */
 import { lookup as resolve } from "node:dns/promises";
 import { type IncomingMessage, request as requestHttp } from "node:http";
@@ -53,47 +53,59 @@ export function isPublicAddress(address: string): boolean {
   return version !== 0 && !blockList(version).check(address, version === 4 ? "ipv4" : "ipv6");
 }
 
-const refused = (url: URL, why: string) =>
+/** Which hosts may be private and without TLS, and how a refusal reads. */
+export interface Guard {
+  /** `host` or `host:port`. */
+  hosts: readonly string[];
+  /** The setting that names these hosts. */
+  setting: string;
+  /** What does not happen: `not imported from`. */
+  refusal: string;
+}
+
+const refused = (url: URL, guard: Guard, why: string) =>
   new AppError(
     "forbidden",
     "address_refused",
-    `${url.host} is not imported from: ${why}. An administrator can allow this host (import_hosts).`,
+    `${url.host} is ${guard.refusal}: ${why}. An administrator can allow this host (${guard.setting}).`,
   );
 
 /** Name of a host without the brackets of IPv6. */
 const bare = (url: URL) => url.hostname.replace(/^\[|\]$/g, "");
 
+const isFree = (url: URL, guard: Guard) => guard.hosts.includes(url.host) || guard.hosts.includes(bare(url));
+
 /**
  * Refuses what can be refused by the text of an address alone.
- * @param allowed hosts (`host` or `host:port`) that may be private and without TLS
  * @throws AppError `address_refused`
  */
-export function requireAddress(url: URL, allowed: readonly string[]): void {
-  if (url.protocol !== "https:" && url.protocol !== "http:") throw refused(url, "only HTTPS addresses are");
-  if (allowed.includes(url.host) || allowed.includes(bare(url))) return;
-  if (url.protocol === "http:") throw refused(url, "its address is not HTTPS");
-  if (isIP(bare(url)) !== 0 && !isPublicAddress(bare(url))) throw refused(url, "its address is private");
+export function requireAddress(url: URL, guard: Guard): void {
+  if (url.protocol !== "https:" && url.protocol !== "http:") throw refused(url, guard, "only HTTPS addresses are");
+  if (isFree(url, guard)) return;
+  if (url.protocol === "http:") throw refused(url, guard, "its address is not HTTPS");
+  if (isIP(bare(url)) !== 0 && !isPublicAddress(bare(url))) throw refused(url, guard, "its address is private");
+}
+
+interface Sent {
+  method: "GET" | "POST";
+  headers: Record<string, string>;
+  body?: string;
+  signal: AbortSignal;
 }
 
 /**
- * One GET; redirects are answered, not followed.
- * @param allowed hosts that may be private and without TLS
+ * One request; redirects are answered, not followed.
  * @throws AppError `address_refused`; Error when the host cannot be reached
  */
-export function guardedReply(
-  url: URL,
-  headers: Record<string, string>,
-  allowed: readonly string[],
-  signal: AbortSignal,
-): Promise<Reply> {
-  requireAddress(url, allowed);
-  const free = allowed.includes(url.host) || allowed.includes(bare(url));
+export function guardedReply(url: URL, guard: Guard, sent: Sent): Promise<Reply> {
+  requireAddress(url, guard);
+  const free = isFree(url, guard);
   type Done = (error: Error | null, found?: unknown, family?: number) => void;
   const lookup = (name: string, options: { all?: boolean }, done: Done) => {
     resolve(name, { all: true }).then(
       (found) => {
         const inside = found.find(({ address }) => !free && !isPublicAddress(address));
-        if (inside || found.length === 0) done(refused(url, "its name leads to a private address"));
+        if (inside || found.length === 0) done(refused(url, guard, "its name leads to a private address"));
         else if (options.all) done(null, found);
         else done(null, found[0]?.address, found[0]?.family);
       },
@@ -102,7 +114,9 @@ export function guardedReply(
   };
   const { promise, resolve: answer, reject } = Promise.withResolvers<Reply>();
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
-  const request = send(url, { headers, signal, lookup, timeout: IDLE_MS } as object, (reply: IncomingMessage) => {
+  const { method, headers, signal } = sent;
+  const options = { method, headers, signal, lookup, timeout: IDLE_MS } as object;
+  const request = send(url, options, (reply: IncomingMessage) => {
     answer({
       status: reply.statusCode ?? 0,
       header: (name) => {
@@ -117,6 +131,6 @@ export function guardedReply(
   });
   request.on("timeout", () => request.destroy(new Error("no answer within a minute")));
   request.on("error", reject);
-  request.end();
+  request.end(sent.body);
   return promise;
 }

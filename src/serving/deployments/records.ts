@@ -5,10 +5,13 @@ import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
 import type { ResolvedModel } from "../../models/tuned/service.ts";
+import { recordEvent } from "../../notices/events/store.ts";
 import { type DeploymentRow, type DeploymentView, deploymentView } from "./model.ts";
 import { runtimeOf } from "./runtime.ts";
 import { canMove } from "./state.ts";
@@ -106,6 +109,25 @@ export async function setWanted(
   return viewOf(ctx, updated ?? row);
 }
 
+/**
+ * Stores the event of a deployment that became ready, or failed. One that failed is a problem of its user; one that is
+ * ready again after it slept is not news.
+ */
+async function recordMove(tx: Db, ctx: Ctx, from: DeploymentRow, to: DeploymentRow): Promise<BusMessage[]> {
+  if (to.state === from.state || (to.state !== "ready" && to.state !== "failed")) return [];
+  const failed = to.state === "failed";
+  const message = await recordEvent(tx, ctx, {
+    org: to.org,
+    type: `deployment.${to.state}`,
+    subject: to.id,
+    userId: failed ? to.createdBy : null,
+    title: failed ? `Endpoint ${to.name} failed` : `Endpoint ${to.name} is ready`,
+    body: failed ? (to.error ?? "") : "",
+    path: `/deployments/${to.id}`,
+  });
+  return [message];
+}
+
 /** Changes a row unless it changed in the meantime, and publishes the change. */
 export async function move(
   ctx: Ctx,
@@ -114,15 +136,17 @@ export async function move(
 ): Promise<void> {
   if (values.state && values.state !== row.state && !canMove(row.state, values.state))
     throw new Error(`illegal move of ${row.id}: ${row.state} -> ${values.state}`);
-  const [updated] = await ctx.write((tx) =>
-    tx
+  const { updated, noticed } = await ctx.write(async (tx) => {
+    const [updated] = await tx
       .update(deployment)
       .set(values)
       .where(and(eq(deployment.id, row.id), eq(deployment.state, row.state), eq(deployment.wanted, row.wanted)))
-      .returning(),
-  );
+      .returning();
+    return { updated, noticed: updated ? await recordMove(tx, ctx, row, updated) : [] };
+  });
   if (!updated) return;
   publishChange(ctx, updated);
+  emitAll(ctx.bus, noticed);
   runtimeOf(ctx).hint();
 }
 

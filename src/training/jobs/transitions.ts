@@ -15,6 +15,7 @@ import type { BusMessage } from "../../lib/bus.ts";
 import { addEvent } from "../metrics/events.ts";
 import { backOffMs, type EndReason, REASONS, stateAfter } from "./failures.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
+import { recordJobEnd } from "./notices.ts";
 import { repeatedFailure } from "./repeated-failure.ts";
 import { canMove } from "./state.ts";
 
@@ -153,7 +154,9 @@ export async function finishJob(tx: Db, ctx: Ctx, row: JobRow, end: JobEnd): Pro
     error ? `${END_MESSAGES[end.state]}: ${error.message}` : END_MESSAGES[end.state],
     end.state === "failed" ? "error" : "info",
   );
-  return [message];
+  const actorId = end.actor && end.actor.via !== "system" ? end.actor.userId : null;
+  const noticed = await recordJobEnd(tx, ctx, row, { state: end.state, error, actorId });
+  return [message, ...noticed];
 }
 
 /** The error to store on a job for a failed attempt. */

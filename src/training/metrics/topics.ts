@@ -12,6 +12,7 @@ export const TOPICS = [
   "evaluations",
   "deployments",
   "sweeps",
+  "deliveries",
   "hosts",
   "queue",
 ] as const;
@@ -57,6 +58,7 @@ export function listenTopics(
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
   pass("sweeps", "sweep.changed", (event) => [event.sweepId, event.state]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);
+  pass("deliveries", "delivery.changed", (event) => [event.deliveryId, null]);
   pass("hosts", "hosts.changed", (event) => [event.ids[0] ?? "", null]);
   // All organizations share the queue, so every one is notified, but without the id of the job.
   if (wanted.topics.has("queue"))

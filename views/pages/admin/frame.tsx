@@ -9,6 +9,8 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/teams", label: "Teams", icon: "models" },
   { href: "/admin/providers", label: "Providers", icon: "hosts" },
   { href: "/admin/settings", label: "Settings", icon: "settings" },
+  { href: "/admin/mail", label: "Mail", icon: "chat" },
+  { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/backups", label: "Backups", icon: "save" },
   { href: "/admin/audit", label: "Audit log", icon: "shield" },
   { href: "/admin/status", label: "Status", icon: "info" },
@@ -20,6 +22,7 @@ export function AdminLayout(props: {
   parent?: { label: string; href: string };
   beside?: ComponentChildren;
   actions?: ComponentChildren;
+  live?: { topics: string[] };
   children: ComponentChildren;
 }) {
   const { pathname } = usePage().url;
@@ -29,6 +32,7 @@ export function AdminLayout(props: {
       crumbs={[{ label: "Administration", href: "/admin" }, ...(props.parent ? [props.parent] : [])]}
       beside={props.beside}
       actions={props.actions}
+      live={props.live}
     >
       <div class="with-subnav">
         <nav class="subnav" aria-label="Administration">

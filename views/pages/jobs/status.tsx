@@ -263,7 +263,13 @@ export function JobStatus(props: JobStatusProps): VNode {
   const left = timeLeft(job, now);
   const active = isLive(job.state);
   return (
-    <section id="job-status" class="stack" aria-label="Status" {...liveOn(url, `job:${job.id}`)}>
+    <section
+      id="job-status"
+      class="stack"
+      aria-label="Status"
+      data-tab-progress={active && fraction !== null ? formatPercent(fraction) : undefined}
+      {...liveOn(url, `job:${job.id}`)}
+    >
       <Failure job={job} />
       <ResultWarnings job={job} />
       {active || job.state === "paused" ? (

@@ -3,11 +3,11 @@ import type { KeyView } from "../../../src/accounts/auth/model.ts";
 import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
 import { usePage } from "../../context.ts";
-import { Layout } from "../../layout.tsx";
 import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
+import { SettingsLayout } from "./frame.tsx";
 
 export interface SettingsProps {
   email: string;
@@ -196,75 +196,73 @@ export function SettingsPage(props: SettingsProps) {
       </Notice>
     ) : null;
   return (
-    <Layout title="Settings">
-      <div class="stack loose">
-        {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
-        <div class="only-without-script">{error("key")}</div>
-        <section class="panel" id="keys">
+    <SettingsLayout title="Settings">
+      {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
+      <div class="only-without-script">{error("key")}</div>
+      <section class="panel" id="keys">
+        <header>
+          <h2>API keys</h2>
+          <NewKeyForm {...props} />
+        </header>
+        <Keys keys={props.keys} />
+      </section>
+      <div class="columns">
+        <section class="panel">
           <header>
-            <h2>API keys</h2>
-            <NewKeyForm {...props} />
+            <h2>Account</h2>
           </header>
-          <Keys keys={props.keys} />
+          <div class="body">
+            <KeyValue
+              rows={[
+                ["E-mail", props.email],
+                ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
+                ["Team", props.org.name],
+                [
+                  "Two-factor authentication",
+                  <a href="/settings/two-factor">{props.twoFactor ? "On, manage" : "Off, set up"}</a>,
+                ],
+                ["Organization id", <CopyId id={props.org.id} full />],
+                ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
+              ]}
+            />
+          </div>
         </section>
-        <div class="columns">
-          <section class="panel">
-            <header>
-              <h2>Account</h2>
-            </header>
-            <div class="body">
-              <KeyValue
-                rows={[
-                  ["E-mail", props.email],
-                  ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
-                  ["Team", props.org.name],
-                  [
-                    "Two-factor authentication",
-                    <a href="/settings/two-factor">{props.twoFactor ? "On, manage" : "Off, set up"}</a>,
-                  ],
-                  ["Organization id", <CopyId id={props.org.id} full />],
-                  ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
-                ]}
-              />
+        <section class="panel" id="password">
+          <header>
+            <h2>Password</h2>
+          </header>
+          <form class="body form" method="post" action="/settings/password">
+            {error("password")}
+            <TextField
+              name="current"
+              label="Current password"
+              type="password"
+              required
+              autocomplete="current-password"
+            />
+            <TextField
+              name="password"
+              label="New password"
+              type="password"
+              required
+              minlength={props.passwordMin}
+              maxlength={256}
+              autocomplete="new-password"
+              hint={`At least ${props.passwordMin} characters; a phrase is best. Your other sessions are ended.`}
+            />
+            <label class="check">
+              <input type="checkbox" name="keys" value="yes" />
+              <span>Also revoke all my API keys</span>
+            </label>
+            <div class="row">
+              <button type="submit" class="button">
+                Change the password
+              </button>
             </div>
-          </section>
-          <section class="panel" id="password">
-            <header>
-              <h2>Password</h2>
-            </header>
-            <form class="body form" method="post" action="/settings/password">
-              {error("password")}
-              <TextField
-                name="current"
-                label="Current password"
-                type="password"
-                required
-                autocomplete="current-password"
-              />
-              <TextField
-                name="password"
-                label="New password"
-                type="password"
-                required
-                minlength={props.passwordMin}
-                maxlength={256}
-                autocomplete="new-password"
-                hint={`At least ${props.passwordMin} characters; a phrase is best. Your other sessions are ended.`}
-              />
-              <label class="check">
-                <input type="checkbox" name="keys" value="yes" />
-                <span>Also revoke all my API keys</span>
-              </label>
-              <div class="row">
-                <button type="submit" class="button">
-                  Change the password
-                </button>
-              </div>
-            </form>
-          </section>
-        </div>
-        <Sessions sessions={props.sessions} />
+          </form>
+        </section>
       </div>
-    </Layout>
+      <Sessions sessions={props.sessions} />
+    </SettingsLayout>
   );
 }

@@ -1,0 +1,56 @@
+/**
+ * Stores events. Who changes something writes its event in the same transaction, as it writes the audit log: nobody
+ * hears of a change that was rolled back, and a killed server forgets none.
+ */
+import type { Ctx } from "../../ctx.ts";
+import { noticeEvent } from "../../db/schema/notices.ts";
+import type { Db } from "../../db/types.ts";
+import type { BusMessage } from "../../lib/bus.ts";
+import { newId } from "../../lib/ids.ts";
+import { withoutHidden } from "../../lib/text/names.ts";
+import { clean } from "../../lib/text/redact.ts";
+import type { EventType } from "./types.ts";
+
+const MAX_TITLE = 200;
+const MAX_BODY = 1000;
+
+interface NewEvent {
+  org: string;
+  type: EventType;
+  /** Id of the object, which receivers of webhooks get. */
+  subject: string;
+  /** The user to notify; null = webhooks only. */
+  userId: string | null;
+  /** A second e-mail address. */
+  alsoTo?: string;
+  /** One sentence without a period. */
+  title: string;
+  /** What happened and what to do; may be empty. */
+  body: string;
+  /** Page of this site, from `/`. */
+  path: string;
+}
+
+/** Text for people, without secrets and control characters. */
+const shown = (text: string, limit: number) => withoutHidden(clean(text, limit));
+
+/**
+ * Stores one event in the caller's transaction.
+ * @returns the message to emit after the commit; without it the event is sent a little later
+ */
+export async function recordEvent(tx: Db, ctx: Ctx, event: NewEvent): Promise<BusMessage> {
+  const { title, body, alsoTo, ...rest } = event;
+  await tx.insert(noticeEvent).values({
+    id: newId("noticeEvent"),
+    ...rest,
+    alsoTo: alsoTo ?? null,
+    title: shown(title, MAX_TITLE),
+    body: body
+      .split("\n")
+      .map((line) => shown(line, MAX_BODY))
+      .join("\n")
+      .slice(0, MAX_BODY),
+    createdAt: ctx.clock.now(),
+  });
+  return { name: "notice.stored", event: { org: event.org } };
+}

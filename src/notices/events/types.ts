@@ -1,0 +1,38 @@
+/** The types of events, and the topics by which users choose what reaches them. */
+import { SECURITY_KINDS } from "../../lib/bus.ts";
+
+/** OpenAI's names where it has the event, our own in the same style. */
+const WORK_TYPES = [
+  "fine_tuning.job.succeeded",
+  "fine_tuning.job.failed",
+  "fine_tuning.job.cancelled",
+  "evaluation.succeeded",
+  "evaluation.failed",
+  "evaluation.cancelled",
+  "export.succeeded",
+  "export.failed",
+  "export.cancelled",
+  "deployment.ready",
+  "deployment.failed",
+  "dataset.ready",
+  "dataset.failed",
+  "dataset.import.succeeded",
+  "dataset.import.failed",
+] as const;
+const SECURITY_TYPES = SECURITY_KINDS.map((kind) => `security.${kind}` as const);
+
+export const EVENT_TYPES = [...WORK_TYPES, ...SECURITY_TYPES];
+export type EventType = (typeof EVENT_TYPES)[number];
+
+/** True for events about accounts, which only administrators send to webhooks. */
+export const isSecurity = (type: string) => type.startsWith("security.");
+
+export const TOPICS = ["jobs", "deployments", "datasets", "security"] as const;
+export type Topic = (typeof TOPICS)[number];
+
+/** What a user chooses for an event. */
+export function topicOf(type: string): Topic {
+  if (isSecurity(type)) return "security";
+  if (type.startsWith("deployment.")) return "deployments";
+  return type.startsWith("dataset.") ? "datasets" : "jobs";
+}

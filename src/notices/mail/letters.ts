@@ -1,0 +1,37 @@
+/** What a notice says as a mail: which button it has, and why its reader gets it. */
+import type { Ctx } from "../../ctx.ts";
+import type { noticeEvent } from "../../db/schema/notices.ts";
+import { alertToken } from "../events/alert.ts";
+import { isSecurity, topicOf } from "../events/types.ts";
+import type { Letter } from "./template.ts";
+
+type EventRow = typeof noticeEvent.$inferSelect;
+
+const ACTIONS = {
+  jobs: "Open it",
+  deployments: "Open the endpoint",
+  datasets: "Open the dataset",
+  security: "Review your account",
+} as const;
+
+/** The letter of an event. One about security has the link for "this was not me". */
+export function letterOf(ctx: Ctx, event: EventRow): Letter {
+  const security = isSecurity(event.type);
+  return {
+    title: event.title,
+    body: event.body,
+    path: event.path,
+    action: ACTIONS[topicOf(event.type)],
+    ...(security
+      ? {
+          alert: {
+            path: `/not-me?token=${alertToken(ctx, event.id, event.createdAt)}`,
+            label: "This was not me: secure my account",
+          },
+        }
+      : {}),
+    reason: security
+      ? "You get this because it concerns the security of your account."
+      : "You get this because of your settings; change them under Settings, Notifications.",
+  };
+}

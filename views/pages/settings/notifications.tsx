@@ -1,0 +1,125 @@
+/** `/settings/notifications`: what reaches the viewer where. */
+import type { Preferences } from "../../../src/notices/preferences/service.ts";
+import { Notice } from "../../parts/notice.tsx";
+import { SettingsLayout } from "./frame.tsx";
+
+interface NotificationsProps {
+  preferences: Preferences;
+  email: string;
+  /** There is a mail server. */
+  canMail: boolean;
+}
+
+const ROWS: { topic: keyof Preferences; title: string; about: string }[] = [
+  {
+    topic: "jobs",
+    title: "My jobs",
+    about: "A run, evaluation or export of yours ended, or somebody else canceled it.",
+  },
+  { topic: "deployments", title: "My endpoints", about: "An endpoint that you deployed failed." },
+  { topic: "datasets", title: "My datasets", about: "An import finished or failed, or a dataset cannot be used." },
+  {
+    topic: "security",
+    title: "Security of my account",
+    about: "Sign-ins from new devices, changed passwords, new keys. These cannot be switched off.",
+  },
+];
+
+const CHANNELS = [
+  { name: "page", label: "In the page" },
+  { name: "mail", label: "By e-mail" },
+] as const;
+
+function BrowserNotifications() {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Browser notifications</h2>
+      </header>
+      <div class="body stack tight">
+        <p class="small muted">
+          While a tab of this site is open in the background, the browser shows what is new in the page.
+        </p>
+        <p class="small only-without-script">They need JavaScript.</p>
+        <p data-permission="granted" hidden>
+          They are on in this browser.
+        </p>
+        <p data-permission="denied" hidden>
+          This browser blocks them for this site. Allow them in its site settings.
+        </p>
+        <p data-permission="unsupported" hidden>
+          This browser does not have them here. They need HTTPS.
+        </p>
+        <button type="button" class="button" data-allow-notifications hidden>
+          Allow notifications
+        </button>
+      </div>
+    </section>
+  );
+}
+
+export function NotificationsPage({ preferences, email, canMail }: NotificationsProps) {
+  return (
+    <SettingsLayout title="Notifications">
+      {canMail ? null : (
+        <Notice kind="info" title="This installation has no mail server">
+          Notices appear in the page only. An administrator can set a mail server; your choice below is kept.
+        </Notice>
+      )}
+      <section class="panel">
+        <header>
+          <h2>What reaches you</h2>
+        </header>
+        <form method="post" action="/settings/notifications">
+          <div class="table-wrap">
+            <table class="list still preferences" aria-label="What reaches you">
+              <thead>
+                <tr>
+                  <th scope="col" class="name">
+                    About
+                  </th>
+                  {CHANNELS.map(({ label }) => (
+                    <th scope="col" class="tight">
+                      {label}
+                    </th>
+                  ))}
+                </tr>
+              </thead>
+              <tbody>
+                {ROWS.map(({ topic, title, about }) => (
+                  <tr>
+                    <td class="name">
+                      <strong>{title}</strong>
+                      <span class="sub">{about}</span>
+                    </td>
+                    {CHANNELS.map(({ name, label }) => (
+                      <td class="tight">
+                        <input
+                          type="checkbox"
+                          name={`${topic}_${name}`}
+                          value="on"
+                          aria-label={`${title}, ${label.toLowerCase()}`}
+                          checked={preferences[topic][name]}
+                          disabled={topic === "security"}
+                        />
+                      </td>
+                    ))}
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+          <div class="body">
+            <div class="row between">
+              <span class="small muted wrap-any">Mail goes to {email}.</span>
+              <button type="submit" class="button">
+                Save
+              </button>
+            </div>
+          </div>
+        </form>
+      </section>
+      <BrowserNotifications />
+    </SettingsLayout>
+  );
+}
