@@ -122,6 +122,7 @@ const SHOTS: Shot[] = [
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
+  { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {
     name: "settings-two-factor",
     path: "/settings/two-factor",

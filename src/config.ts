@@ -237,6 +237,10 @@ const ConfigSchema = v.strictObject({
   password_min_length: v.optional(integer(8, 64), 15),
   /** Longest life of an API key in days; keys without an expiry are then refused. 0 = no limit. */
   key_max_days: v.optional(integer(0, 3650), 0),
+  /** Everybody needs two-factor authentication; a team can ask for it on its own. */
+  require_two_factor: v.optional(flag, false),
+  /** Days to set it up, from when it is required or the account is created. API keys keep working afterwards. */
+  two_factor_grace_days: v.optional(integer(0, 365), 7),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */

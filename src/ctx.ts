@@ -71,6 +71,10 @@ export interface Actor {
   via: "session" | "key" | "cli" | "system";
   keyId: string | null;
   email: string | null;
+  /** When two-factor authentication must be set up, in milliseconds since 1970; absent when it is, or need not be. */
+  twoFactorBy?: number;
+  /** When a person in a browser last gave the password or the second factor, in milliseconds since 1970. */
+  provedAt?: number;
   /** Where the request came from; absent for work of the server. */
   source?: Source;
 }

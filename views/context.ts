@@ -19,7 +19,12 @@ export interface PageInfo {
   /** URL prefix of every asset; changes with their content. */
   assets: string;
   /** Null before sign-in. */
-  viewer: { email: string; role: "admin" | "member" } | null;
+  viewer: {
+    email: string;
+    role: "admin" | "member";
+    /** When two-factor authentication must be set up, in milliseconds since 1970; null = it is, or need not be. */
+    twoFactorBy: number | null;
+  } | null;
   flash: Flash | null;
 }
 

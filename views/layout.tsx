@@ -234,6 +234,22 @@ function Head({ title, page }: { title: string; page: PageInfo }) {
 }
 
 /** A page inside the frame. */
+/** Asks for two-factor authentication until it is set up, where a team requires it. */
+function TwoFactorDue({ page }: { page: PageInfo }) {
+  const by = page.viewer?.twoFactorBy ?? null;
+  if (by === null || page.url.pathname.startsWith("/settings/two-factor")) return null;
+  return (
+    <div class="due">
+      <Notice
+        kind="info"
+        title={`Two-factor authentication is required from ${new Date(by).toISOString().slice(0, 10)}`}
+      >
+        Without it you cannot use this site from then on. <a href="/settings/two-factor">Set it up now</a>
+      </Notice>
+    </div>
+  );
+}
+
 export function Layout(props: {
   title: string;
   /** The pages above this one. */
@@ -297,6 +313,7 @@ export function Layout(props: {
             </header>
             <div id="connection" class="strip" role="status" hidden />
             <main id="main" tabindex={-1} class={props.wide ? "wide" : undefined}>
+              <TwoFactorDue page={page} />
               {props.children}
             </main>
           </div>

@@ -1,8 +1,18 @@
 /** JSON API of organizations, for administrators: list, create, rename, limits, Weights & Biases. */
 import { Elysia } from "elysia";
 import { createOrganization } from "../accounts/auth/service.ts";
-import { CreateOrganization, OrganizationView, organizationView } from "../accounts/organizations/model.ts";
-import { getOrganization, listOrganizations, renameOrganization } from "../accounts/organizations/service.ts";
+import {
+  ChangeOrganization,
+  CreateOrganization,
+  OrganizationView,
+  organizationView,
+} from "../accounts/organizations/model.ts";
+import {
+  getOrganization,
+  listOrganizations,
+  renameOrganization,
+  requireTwoFactor,
+} from "../accounts/organizations/service.ts";
 import { LimitChange, LimitsView } from "../accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
@@ -23,8 +33,9 @@ async function create(ctx: Ctx, actor: Actor, { name }: CreateOrganization): Pro
   return organizationView(await getOrganization(ctx, actor, id));
 }
 
-async function rename(ctx: Ctx, actor: Actor, id: string, { name }: CreateOrganization): Promise<OrganizationView> {
-  await renameOrganization(ctx, actor, id, name);
+async function change(ctx: Ctx, actor: Actor, id: string, body: ChangeOrganization): Promise<OrganizationView> {
+  if (body.name !== undefined) await renameOrganization(ctx, actor, id, body.name);
+  if (body.require_two_factor !== undefined) await requireTwoFactor(ctx, actor, id, body.require_two_factor);
   return organizationView(await getOrganization(ctx, actor, id));
 }
 
@@ -58,9 +69,13 @@ export const organizationsApi = (ctx: Ctx) =>
       body: CreateOrganization,
       detail: { tags, summary: "Create an organization", responses: answers(OrganizationView) },
     })
-    .post("/:id", ({ actor, params, body }) => rename(ctx, actor, params.id, body), {
-      body: CreateOrganization,
-      detail: { tags, summary: "Rename an organization", responses: answers(OrganizationView) },
+    .post("/:id", ({ actor, params, body }) => change(ctx, actor, params.id, body), {
+      body: ChangeOrganization,
+      detail: {
+        tags,
+        summary: "Rename an organization, or require two-factor authentication",
+        responses: answers(OrganizationView),
+      },
     })
     .get("/:id/limits", ({ actor, params }) => limits(ctx, actor, params.id), {
       detail: { tags, summary: "Limits of an organization and their use", responses: answers(LimitsView) },

@@ -1,5 +1,7 @@
 /** JSON API of two-factor authentication: the caller's own, in a browser session, and its reset by administrators. */
 import { Elysia } from "elysia";
+import type * as v from "valibot";
+import { prove } from "../accounts/auth/proof.ts";
 import {
   confirmTwoFactor,
   disableTwoFactor,
@@ -12,14 +14,18 @@ import {
   CodeBody,
   EnrollmentView,
   PasswordBody,
+  ReauthenticateBody,
+  Reauthentication,
   RecoveryCodes,
   TwoFactorView,
   twoFactorView,
 } from "../accounts/auth/two-factor-model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { clientOf } from "../http/request-state.ts";
 import { session } from "../http/session.ts";
+import { seconds } from "../lib/request-fields.ts";
 
 const tags = ["Keys"];
 
@@ -56,6 +62,14 @@ async function disable(ctx: Ctx, call: Call, password: string) {
   return withCookies(await state(ctx, call), cookies);
 }
 
+async function reauthenticate(ctx: Ctx, { request, actor }: Call, body: v.InferOutput<typeof ReauthenticateBody>) {
+  const given = body.code ?? body.password;
+  if (given === undefined)
+    throw new AppError("invalid", "missing_value", "Send your password or a code.", { param: "password" });
+  const until = await prove(ctx, actor, given, clientOf(request));
+  return { object: "reauthentication" as const, expires_at: seconds(until) };
+}
+
 async function reset(ctx: Ctx, actor: Actor, id: string) {
   await resetTwoFactor(ctx, actor, id);
   return { object: "two_factor" as const, id, deleted: true as const };
@@ -90,6 +104,14 @@ export const twoFactorApi = (ctx: Ctx) =>
     .post("/two_factor/disable", (call) => disable(ctx, call, call.body.password), {
       body: PasswordBody,
       detail: { tags, summary: "Switch two-factor authentication off", responses: answers(TwoFactorView) },
+    })
+    .post("/reauthenticate", (call) => reauthenticate(ctx, call, call.body), {
+      body: ReauthenticateBody,
+      detail: {
+        tags,
+        summary: "Prove again that it is you, for sensitive actions of a browser session",
+        responses: answers(Reauthentication),
+      },
     })
     .delete("/admin/users/:id/two_factor", ({ actor, params }) => reset(ctx, actor, params.id), {
       detail: {

@@ -2,10 +2,11 @@
  * Answers errors to browsers: a page, the JSON envelope for a script, or a redirect to the sign-in page for an unknown
  * visitor.
  */
+import { ConfirmPage } from "../../views/pages/auth/confirm.tsx";
 import { ErrorPage } from "../../views/pages/error.tsx";
 import type { Ctx } from "../ctx.ts";
 import { type AppError, ERROR_TABLE } from "../errors.ts";
-import { cameFrom, html, pageOf } from "./html.ts";
+import { cameFrom, html, pageOf, redirect } from "./html.ts";
 import { requestState } from "./request-state.ts";
 
 /** Redirects to the sign-in page and back afterwards; the page says so when a session has ended. */
@@ -22,6 +23,23 @@ function toSignIn(request: Request, headers: Record<string, string>): Response {
   return new Response(null, { status: 303, headers: { ...headers, location } });
 }
 
+/** Asks for the password again, and continues with the same request. */
+function askProof(ctx: Ctx, request: Request, error: AppError, headers: Record<string, string>): Response {
+  const url = new URL(request.url);
+  const state = requestState(request);
+  const path = url.pathname + url.search;
+  if (request.headers.has("hx-request") || (request.method !== "POST" && request.method !== "GET")) {
+    const next = cameFrom(request) ?? "/";
+    return new Response(null, {
+      status: 403,
+      headers: { ...headers, "hx-redirect": `/confirm?${new URLSearchParams({ next })}` },
+    });
+  }
+  const props = state?.posted ? { action: path, fields: state.posted } : { action: "/confirm", fields: { next: path } };
+  const page = pageOf(ctx, request, state?.actor ?? null);
+  return html(page, <ConfirmPage {...props} message={error.message} />, { status: 403, headers });
+}
+
 /**
  * The answer to a browser for `error`.
  * @param body the error as the API reports it; htmx gets it unchanged and shows its message without replacing the page
@@ -35,6 +53,8 @@ export function errorPage(
 ): Response {
   const { status } = ERROR_TABLE[error.kind];
   if (status === 401) return toSignIn(request, headers);
+  if (error.code === "two_factor_required" && status === 403) return redirect(request, "/settings/two-factor");
+  if (error.code === "reauthentication_required") return askProof(ctx, request, error, headers);
   if (request.headers.has("hx-request"))
     return Response.json(body, { status, headers: { ...headers, "hx-reswap": "none", "hx-push-url": "false" } });
   const page = pageOf(ctx, request, requestState(request)?.actor ?? null);

@@ -16,6 +16,7 @@ const TRAINING = { model: BASE, training_file: "file-abc" };
 /** A small valid body for every route that takes JSON. */
 export const BODIES: Record<string, unknown> = {
   "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90 },
+  "POST /v1/reauthenticate": { password: "a phrase that only you know" },
   "POST /v1/two_factor": { password: "a phrase that only you know" },
   "POST /v1/two_factor/confirm": { code: "123456" },
   "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
@@ -23,7 +24,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
   "POST /v1/admin/users/{id}": { role: "admin" },
   "POST /v1/admin/orgs": { name: "Support" },
-  "POST /v1/admin/orgs/{id}": { name: "Support" },
+  "POST /v1/admin/orgs/{id}": { name: "Support", require_two_factor: true },
   "POST /v1/admin/orgs/{id}/limits": { bytes: 100_000_000_000, waiting_jobs: 50 },
   "POST /v1/admin/orgs/{id}/wandb": { wandb_url: "https://wandb.example.com", wandb_key: "local-abc" },
   "POST /v1/admin/teams/{id}": { weight: 2, max_gpus: 4 },

@@ -16,7 +16,7 @@ import { rateLimiter, shortDuration } from "./limits.ts";
 import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
-import { checkAccess } from "./session.ts";
+import { checkAccess, checkTwoFactor } from "./session.ts";
 
 export const gate = (ctx: Ctx) => {
   const headers = securityHeaders(ctx.config);
@@ -54,6 +54,7 @@ export const gate = (ctx: Ctx) => {
           state.actor = actor && { ...actor, source };
         }
         checkAccess(access, state.actor);
+        if (access !== "public") checkTwoFactor(state.actor, path, ctx.clock.now());
       }
       if (limiter && state.actor?.keyId) {
         const turn = limiter(state.actor.keyId, startedAt);

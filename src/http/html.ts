@@ -52,7 +52,9 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       now: ctx.clock.now(),
       theme: theme === "light" || theme === "dark" ? theme : null,
       assets: assetBase(),
-      viewer: actor?.userId ? { email: actor.email ?? actor.userId, role: actor.role } : null,
+      viewer: actor?.userId
+        ? { email: actor.email ?? actor.userId, role: actor.role, twoFactorBy: actor.twoFactorBy ?? null }
+        : null,
       flash: readFlash(request),
     },
   };

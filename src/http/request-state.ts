@@ -12,6 +12,8 @@ export interface RequestState {
   source: Source;
   /** The access the gate checked; a route that needs another one refuses the request. */
   access: Access;
+  /** Fields of a form that waits for a proof; see step-up.ts. */
+  posted?: Record<string, string>;
   /** Browsers reach this server over https: its cookies say so. */
   secure: boolean;
 }

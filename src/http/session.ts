@@ -6,6 +6,7 @@ import { checkText } from "../lib/text/well-formed.ts";
 import { type Access, accessOf } from "./access.ts";
 import { readQuery } from "./query.ts";
 import { requestState } from "./request-state.ts";
+import { checkProof } from "./step-up.ts";
 
 const NOBODY: Actor = { userId: "", org: "", role: "member", via: "session", keyId: null, email: null };
 
@@ -27,11 +28,24 @@ export function checkAccess(access: Access, actor: Actor | null): void {
     throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
 }
 
+/** What a person may still use who has to set up two-factor authentication first. */
+const SETTING_UP = /^\/(settings\/two-factor(\/|$)|v1\/(two_factor(\/|$)|me$)|logout$|theme$|assets\/)/;
+
+/** @throws AppError `two_factor_required` (403) after the days of grace */
+export function checkTwoFactor(actor: Actor | null, path: string, now: number): void {
+  if (actor?.twoFactorBy === undefined || now < actor.twoFactorBy || SETTING_UP.test(path)) return;
+  throw new AppError(
+    "forbidden",
+    "two_factor_required",
+    "Your team requires two-factor authentication. Set it up in Settings > Two-factor authentication; API keys keep working.",
+  );
+}
+
 /**
  * Provides `actor` and the query as text. On public and trainer routes without credentials, the actor has empty ids.
  */
 export const session = (ctx: Ctx) =>
-  new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, (context) => {
+  new Elysia({ name: "session", seed: ctx.installation }).derive({ as: "global" }, async (context) => {
     const { request, route } = context;
     // Before the query is checked against the route's schema.
     if (request.url.includes("?")) context.query = readQuery(request.url) as typeof context.query;
@@ -47,5 +61,6 @@ export const session = (ctx: Ctx) =>
     checkAccess(access, state.actor);
     // Trainers post the output of a tokenizer, which is repaired where it is read.
     if (access !== "trainer") checkText(context.query, context.body);
+    if (state.actor?.via === "session") await checkProof(ctx, request, route, state.actor, context.body);
     return { actor: state.actor ?? NOBODY };
   });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { BusEvents } from "../../src/lib/bus.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";
+import { browserOf } from "../support/cookies.ts";
 import { fromBase32, totp } from "../support/totp.ts";
 
 // The sign-in library reads codes with the time of the machine.
@@ -17,32 +18,10 @@ beforeAll(async () => {
 afterAll(() => t?.close());
 
 type As = "admin" | "member" | "other";
-/** Cookies of a browser, as it keeps them. */
-class Browser {
-  private jar = new Map<string, string>();
-  async send(method: string, path: string, given: { form?: Record<string, string>; body?: unknown } = {}) {
-    const cookie = [...this.jar].map(([name, value]) => `${name}=${value}`).join("; ");
-    const answer = await t.request(method, path, { ...given, as: "anonymous", headers: cookie ? { cookie } : {} });
-    for (const each of answer.headers.getSetCookie()) {
-      const [pair = "", ...attributes] = each.split("; ");
-      const at = pair.indexOf("=");
-      if (attributes.includes("Max-Age=0")) this.jar.delete(pair.slice(0, at));
-      else this.jar.set(pair.slice(0, at), pair.slice(at + 1));
-    }
-    return answer;
-  }
-  json = async <T>(method: string, path: string, body?: unknown) =>
-    (await (await this.send(method, path, { body })).json()) as T;
-  password = (as: As, password = PASSWORD) =>
-    this.send("POST", "/login", { form: { email: t.emails[as], password, next: "/jobs" } });
-  code = (code: string) => this.send("POST", "/login/code", { form: { code, next: "/jobs" } });
-  isSignedIn = async () => (await this.send("GET", "/v1/me")).status === 200;
-}
-
 /** A browser in which somebody set up an authenticator, its secret, and the recovery codes. */
 async function enrolled(as: As) {
-  const browser = new Browser();
-  await browser.password(as);
+  const browser = browserOf(t);
+  await browser.signIn(as);
   const { secret } = await browser.json<{ secret: string }>("POST", "/v1/two_factor", { password: PASSWORD });
   const answer = await browser.json<{ codes: string[] }>("POST", "/v1/two_factor/confirm", {
     code: totp(secret),
@@ -53,9 +32,9 @@ const codeOf = async (answer: Response) => ((await answer.json()) as { error: { 
 const kinds = () => events.map((event) => event.kind);
 
 test("an app is set up with the password and a first code; other sessions end, and an event reports it", async () => {
-  const [browser, other] = [new Browser(), new Browser()];
-  await browser.password("member");
-  await other.password("member");
+  const [browser, other] = [browserOf(t), browserOf(t)];
+  await browser.signIn("member");
+  await other.signIn("member");
   events.length = 0;
   const start = (password: string) => browser.send("POST", "/v1/two_factor", { body: { password } });
   expect(await codeOf(await start("wrong"))).toBe("wrong_password");
@@ -64,7 +43,7 @@ test("an app is set up with the password and a first code; other sessions end, a
   const confirm = (code: string) => browser.send("POST", "/v1/two_factor/confirm", { body: { code } });
   expect(await codeOf(await confirm("000000"))).toBe("wrong_code");
   // Not confirmed: the password alone still signs in.
-  expect((await new Browser().password("member")).headers.get("location")).toBe("/jobs");
+  expect((await browserOf(t).signIn("member")).headers.get("location")).toBe("/jobs");
   const first = totp(secret);
   const { codes } = (await (await confirm(first)).json()) as { codes: string[] };
   expect(new Set(codes).size).toBe(10);
@@ -81,13 +60,13 @@ test("an app is set up with the password and a first code; other sessions end, a
   expect(await codeOf(byKey)).toBe("session_required");
 
   // The code that confirmed the app does not sign in, the next one does.
-  const next = new Browser();
-  const asked = await next.password("member");
+  const next = browserOf(t);
+  const asked = await next.signIn("member");
   expect(asked.headers.get("location")).toBe("/login/code?next=%2Fjobs");
   expect(await next.isSignedIn()).toBe(false);
   expect((await next.send("GET", "/login/code?next=%2Fjobs")).status).toBe(200);
-  expect((await next.code(first)).status).toBe(403);
-  const entered = await next.code(totp(secret, 1));
+  expect((await next.enterCode(first)).status).toBe(403);
+  const entered = await next.enterCode(totp(secret, 1));
   expect([entered.status, entered.headers.get("location")]).toEqual([303, "/jobs"]);
   expect(await next.isSignedIn()).toBe(true);
 
@@ -95,45 +74,45 @@ test("an app is set up with the password and a first code; other sessions end, a
   expect(await codeOf(await disable("wrong"))).toBe("wrong_password");
   expect(await (await disable(PASSWORD)).json()).toMatchObject({ enabled: false });
   expect([await next.isSignedIn(), await browser.isSignedIn()]).toEqual([true, false]);
-  expect((await new Browser().password("member")).headers.get("location")).toBe("/jobs");
+  expect((await browserOf(t).signIn("member")).headers.get("location")).toBe("/jobs");
   expect(kinds()).toContain("two_factor.removed");
 }, 30_000);
 
 test("of parallel sign-ins with one code exactly one succeeds; a recovery code counts once", async () => {
   const { secret, codes } = await enrolled("other");
-  const browsers = [new Browser(), new Browser(), new Browser(), new Browser()];
-  for (const browser of browsers) await browser.password("other");
+  const browsers = [browserOf(t), browserOf(t), browserOf(t), browserOf(t)];
+  for (const browser of browsers) await browser.signIn("other");
   const code = totp(secret, 1);
-  const statuses = await Promise.all(browsers.map(async (browser) => (await browser.code(code)).status));
+  const statuses = await Promise.all(browsers.map(async (browser) => (await browser.enterCode(code)).status));
   expect(statuses.sort()).toEqual([303, 403, 403, 403]);
 
   events.length = 0;
-  const first = new Browser();
-  await first.password("other");
-  expect((await first.code(codes[3] ?? "")).status).toBe(303);
+  const first = browserOf(t);
+  await first.signIn("other");
+  expect((await first.enterCode(codes[3] ?? "")).status).toBe(303);
   expect(kinds()).toContain("two_factor.code_used");
-  const second = new Browser();
-  await second.password("other");
-  expect((await second.code(codes[3] ?? "")).status).toBe(403);
+  const second = browserOf(t);
+  await second.signIn("other");
+  expect((await second.enterCode(codes[3] ?? "")).status).toBe(403);
   expect(await first.json<object>("GET", "/v1/two_factor")).toMatchObject({ recovery_codes_left: 9 });
 
   const renewed = await first.json<{ codes: string[] }>("POST", "/v1/two_factor/recovery_codes", {
     password: PASSWORD,
   });
   expect(renewed.codes.filter((each) => codes.includes(each))).toEqual([]);
-  expect((await second.code(codes[4] ?? "")).status).toBe(403);
-  expect((await second.code(renewed.codes[0] ?? "")).status).toBe(303);
+  expect((await second.enterCode(codes[4] ?? "")).status).toBe(403);
+  expect((await second.enterCode(renewed.codes[0] ?? "")).status).toBe(303);
 }, 30_000);
 
 test("wrong codes are limited and recorded; without a password there is no second step; a reset helps", async () => {
   const { secret } = await enrolled("admin");
-  const guess = new Browser();
-  await guess.password("admin");
+  const guess = browserOf(t);
+  await guess.signIn("admin");
   const statuses: number[] = [];
-  for (let n = 0; n < 6; n++) statuses.push((await guess.code(`00000${n}`)).status);
+  for (let n = 0; n < 6; n++) statuses.push((await guess.enterCode(`00000${n}`)).status);
   // Five codes for one password, then the sign-in starts again.
   expect(statuses).toEqual([403, 403, 403, 403, 403, 401]);
-  expect((await new Browser().code(totp(secret, 1))).status).toBe(401);
+  expect((await browserOf(t).enterCode(totp(secret, 1))).status).toBe(401);
   const failed = await t.json<{ data: { detail: { reason: string } }[] }>("GET", "/v1/admin/audit?action=session.fail");
   expect(failed.data.map((row) => row.detail.reason)).toContain("second_factor");
 
@@ -141,13 +120,13 @@ test("wrong codes are limited and recorded; without a password there is no secon
   const path = `/v1/admin/users/${t.users.admin}/two_factor`;
   expect(await t.json("DELETE", path, { as: "otherAdmin" })).toMatchObject({ deleted: true });
   expect((await t.request("DELETE", path, { as: "otherAdmin" })).status).toBe(409);
-  expect((await new Browser().password("admin")).headers.get("location")).toBe("/jobs");
+  expect((await browserOf(t).signIn("admin")).headers.get("location")).toBe("/jobs");
   expect(events.at(-2)).toMatchObject({ kind: "two_factor.reset", userId: t.users.admin, org: t.orgs.a });
 }, 30_000);
 
 test("the pages set up an app with a QR code, show the recovery codes once, and store no secret in the clear", async () => {
-  const browser = new Browser();
-  await browser.password("member");
+  const browser = browserOf(t);
+  await browser.signIn("member");
   const page = await (await browser.send("POST", "/settings/two-factor", { form: { password: PASSWORD } })).text();
   expect(page).toContain('<svg class="qr"');
   const uri = /name="uri" value="([^"]+)"/.exec(page)?.[1]?.replaceAll("&amp;", "&") ?? "";

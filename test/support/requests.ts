@@ -80,6 +80,7 @@ function rowsForm(): FormData {
 /** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
+  "POST /v1/reauthenticate": () => ({ password: "not the password" }),
   "POST /v1/two_factor": () => ({ password: "not the password" }),
   "POST /v1/two_factor/confirm": () => ({ code: "000000" }),
   "POST /v1/two_factor/recovery_codes": () => ({ password: "not the password" }),

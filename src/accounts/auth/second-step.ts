@@ -70,9 +70,10 @@ export async function finishSignIn(ctx: Ctx, text: string, client: Client): Prom
       ? await auth.api.verifyTOTP({ body: { code }, headers, returnHeaders: true })
       : await auth.api.verifyBackupCode({ body: { code: text.trim() }, headers, returnHeaders: true });
     await tries.success();
-    await signedIn(ctx, { ...pending, banned: false }, client, device);
+    const cookies = answer.headers.getSetCookie();
+    await signedIn(ctx, pending, client, { device, cookies });
     if (!code) announceSecurity(ctx, account, "two_factor.code_used", client);
-    return [...answer.headers.getSetCookie(), deviceCookie(ctx, pending.id, device)];
+    return [...cookies, deviceCookie(ctx, pending.id, device)];
   } catch (error) {
     if (!isRefusal(error) && !(error instanceof AppError)) throw error;
     await noteRefusal(ctx, { ...refusal, action: "session.fail", reason: "second_factor" });

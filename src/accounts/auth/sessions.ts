@@ -2,11 +2,12 @@
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt, ne } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
-import { member, session, user } from "../../db/schema/auth.ts";
+import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 import { audit } from "../audit/service.ts";
 import { isHttps, sessionCookie } from "./better.ts";
+import { twoFactorDeadline } from "./policy.ts";
 
 interface Cached {
   actor: Actor | null;
@@ -49,6 +50,13 @@ export function signedText(ctx: Ctx, cookie: string): string | null {
   return given.length === expected.length && timingSafeEqual(given, expected) ? token : null;
 }
 
+/** The session token among `Set-Cookie` values of better-auth: the last one with a value. */
+export function tokenIn(ctx: Ctx, setCookies: string[]): string | null {
+  const name = stateOf(ctx).cookie;
+  const values = setCookies.map((each) => readCookie(each.split(";")[0] ?? "", name)).filter((value) => value);
+  return signedText(ctx, values.at(-1) ?? "");
+}
+
 /** Stores when a session was last used; the request does not wait for it. */
 function noteUse(ctx: Ctx, token: string, userId: string): void {
   const now = ctx.clock.now();
@@ -75,12 +83,18 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       banned: user.banned,
       active: session.activeOrganizationId,
       org: member.organizationId,
+      since: organization.twoFactorSince,
+      twoFactor: user.twoFactorEnabled,
+      createdAt: user.createdAt,
       expiresAt: session.expiresAt,
       seenAt: session.updatedAt,
+      startedAt: session.createdAt,
+      provedAt: session.provedAt,
     })
     .from(session)
     .innerJoin(user, eq(user.id, session.userId))
     .innerJoin(member, eq(member.userId, user.id))
+    .innerJoin(organization, eq(organization.id, member.organizationId))
     .where(and(eq(session.token, token), gt(session.expiresAt, new Date(ctx.clock.now()))))
     .orderBy(member.createdAt)
     .limit(100);
@@ -88,8 +102,18 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
   if (!row || row.banned) return null;
   const { userId, org, role, email } = row;
   if (row.seenAt.getTime() <= ctx.clock.now() - SEEN_MS) noteUse(ctx, token, userId);
+  const by = row.twoFactor ? null : await twoFactorDeadline(ctx, { ...row, createdAt: row.createdAt.getTime() });
   return {
-    actor: { userId, org, role, via: "session", keyId: null, email },
+    actor: {
+      userId,
+      org,
+      role,
+      via: "session",
+      keyId: null,
+      email,
+      twoFactorBy: by ?? undefined,
+      provedAt: row.provedAt ?? row.startedAt.getTime(),
+    },
     expiresAt: row.expiresAt.getTime(),
   };
 }

@@ -2,7 +2,7 @@
 import { and, desc, eq } from "drizzle-orm";
 import type { Actor, Ctx, Source } from "../../ctx.ts";
 import { auditLog } from "../../db/schema/audit.ts";
-import { account as credential, member, user } from "../../db/schema/auth.ts";
+import { account as credential, member, session, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { cookieName } from "../../lib/cookies.ts";
 import { networkOf } from "../../lib/net/network.ts";
@@ -13,6 +13,7 @@ import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { addressOf } from "./model.ts";
 import { verifyNothing, verifyPassword } from "./passwords.ts";
+import { tokenIn } from "./sessions.ts";
 import { attempt } from "./throttle.ts";
 
 const REMEMBERED_SIGN_INS = 200;
@@ -104,7 +105,7 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
       const step = `${cookieName(stepCookie(ctx), isHttps(ctx))}=`;
       return { pending: true, cookies: cookies.filter((each) => each.startsWith(step)) };
     }
-    await signedIn(ctx, found, client, device);
+    await signedIn(ctx, found, client, { device, cookies });
     return { pending: false, cookies: [...cookies, deviceCookie(ctx, found.id, device)] };
   } catch (error) {
     // The server's own overload is no guess.
@@ -148,7 +149,13 @@ async function hasSignedInFrom(ctx: Ctx, account: Account, address: string): Pro
 }
 
 /** Records a sign-in, and reports it to the owner when the browser or its network is new to the account. */
-export async function signedIn(ctx: Ctx, account: Account, client: Client, device: string | null): Promise<void> {
+export async function signedIn(
+  ctx: Ctx,
+  account: Account,
+  client: Client,
+  { device, cookies }: { device: string | null; cookies: string[] },
+): Promise<void> {
+  const token = tokenIn(ctx, cookies);
   const actor: Actor = {
     userId: account.id,
     org: account.org,
@@ -160,6 +167,7 @@ export async function signedIn(ctx: Ctx, account: Account, client: Client, devic
   const isNewNetwork = device !== null && !(await hasSignedInFrom(ctx, account, client.address));
   await ctx.write(async (tx) => {
     await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
+    if (token) await tx.update(session).set({ provedAt: ctx.clock.now() }).where(eq(session.token, token));
     await audit(tx, ctx, actor, "session.create", account.id, {
       address: client.address,
       user_agent: client.userAgent.slice(0, 200),

@@ -29,3 +29,13 @@ export const RecoveryCodes = v.strictObject({ object: v.literal("recovery_codes"
 
 export const PasswordBody = v.strictObject({ password: v.pipe(v.string(), v.maxLength(1000)) });
 export const CodeBody = v.strictObject({ code: v.pipe(v.string(), v.maxLength(40)) });
+
+/** One of the two. */
+export const ReauthenticateBody = v.strictObject({
+  password: v.optional(v.pipe(v.string(), v.maxLength(1000))),
+  /** Six digits of the authenticator app. */
+  code: v.optional(v.pipe(v.string(), v.regex(/^\d{6}$/, "must be six digits"))),
+});
+
+/** Until when sensitive actions of this session are not asked again. */
+export const Reauthentication = v.strictObject({ object: v.literal("reauthentication"), expires_at: v.number() });

@@ -8,7 +8,8 @@ import { audit } from "../audit/service.ts";
 import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
 import { announceSecurity } from "./events.ts";
-import { endSessions, forgetSessions, signedText } from "./sessions.ts";
+import { isTwoFactorRequired } from "./policy.ts";
+import { endSessions, forgetSessions, tokenIn } from "./sessions.ts";
 import { type Client, isRefusal, provePassword } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
 
@@ -104,12 +105,12 @@ export async function confirmTwoFactor(
 
 /** Records a change, and ends all sessions but the one of `cookies`. */
 async function changed(ctx: Ctx, actor: Actor, action: string, cookies: string[]): Promise<void> {
-  const name = cookieName(sessionCookie(ctx), isHttps(ctx));
-  // better-auth replaced the session: the last cookie with a value is the new one.
-  const tokens = cookies.map((each) => readCookie(each.split(";")[0] ?? "", name)).filter((value) => value);
-  const token = signedText(ctx, tokens.at(-1) ?? "");
+  const token = tokenIn(ctx, cookies);
   await ctx.write(async (tx) => {
-    if (token) await tx.delete(session).where(and(eq(session.userId, actor.userId), ne(session.token, token)));
+    if (token) {
+      await tx.delete(session).where(and(eq(session.userId, actor.userId), ne(session.token, token)));
+      await tx.update(session).set({ provedAt: ctx.clock.now() }).where(eq(session.token, token));
+    }
     await audit(tx, ctx, actor, action, actor.userId);
   });
   forgetSessions(ctx);
@@ -131,11 +132,13 @@ export async function newRecoveryCodes(ctx: Ctx, actor: Actor, client: Client, p
 /**
  * Switches two-factor authentication off.
  * @returns `Set-Cookie` values of the new session
- * @throws AppError `session_required`, `wrong_password`, `two_factor_off`
+ * @throws AppError `session_required`, `wrong_password`, `two_factor_off`, `two_factor_required`
  */
 export async function disableTwoFactor(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<string[]> {
   const headers = headersOf(ctx, actor, client);
   if (!(await twoFactorState(ctx, actor)).enabled) throw notEnabled();
+  if (await isTwoFactorRequired(ctx, actor.userId))
+    throw mismatch("two_factor_required", "Two-factor authentication is required here and cannot be switched off.");
   await provePassword(ctx, actor, password, client);
   const auth = await betterAuthOf(ctx);
   const answer = await auth.api.disableTwoFactor({ body: { password }, headers, returnHeaders: true });

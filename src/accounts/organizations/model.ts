@@ -16,6 +16,13 @@ export type InviteUser = v.InferOutput<typeof InviteUser>;
 export const CreateOrganization = v.strictObject({ name: Name });
 export type CreateOrganization = v.InferOutput<typeof CreateOrganization>;
 
+export const ChangeOrganization = v.strictObject({
+  name: v.optional(Name),
+  /** Members need two-factor authentication, after the days of grace of the settings. */
+  require_two_factor: v.optional(v.boolean()),
+});
+export type ChangeOrganization = v.InferOutput<typeof ChangeOrganization>;
+
 export const ChangeUser = v.strictObject({
   role: v.optional(Role),
   disabled: v.optional(v.boolean()),
@@ -29,6 +36,8 @@ export interface OrganizationRow {
   name: string;
   createdAt: number;
   members: number;
+  /** Since when members need two-factor authentication; null = they need not. */
+  twoFactorSince: number | null;
 }
 
 export const OrganizationView = v.strictObject({
@@ -37,12 +46,14 @@ export const OrganizationView = v.strictObject({
   name: v.string(),
   created_at: v.number(),
   members: v.number(),
+  require_two_factor: v.boolean(),
 });
 export type OrganizationView = v.InferOutput<typeof OrganizationView>;
 
 export function organizationView(row: OrganizationRow): OrganizationView {
-  const { id, name, members } = row;
-  return { object: "organization", id, name, created_at: seconds(row.createdAt), members };
+  const { id, name, members, twoFactorSince } = row;
+  const since = { created_at: seconds(row.createdAt), require_two_factor: twoFactorSince !== null };
+  return { object: "organization", id, name, members, ...since };
 }
 
 export interface UserRow {

@@ -4,6 +4,7 @@ import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { member, organization } from "../../db/schema/auth.ts";
 import { notFound } from "../../errors.ts";
 import { audit } from "../audit/service.ts";
+import { forgetSessions } from "../auth/sessions.ts";
 import type { OrganizationRow } from "./model.ts";
 
 async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promise<OrganizationRow[]> {
@@ -13,6 +14,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
       name: organization.name,
       createdAt: organization.createdAt,
       members: count(member.id),
+      twoFactorSince: organization.twoFactorSince,
     })
     .from(organization)
     .leftJoin(member, eq(member.organizationId, organization.id))
@@ -57,4 +59,18 @@ export async function renameOrganization(ctx: Ctx, actor: Actor, id: string, nam
     await tx.update(organization).set({ name }).where(eq(organization.id, id));
     await audit(tx, ctx, { ...actor, org: id }, "organization.rename", id, { name, before: row.name });
   });
+}
+
+/** Requires two-factor authentication of the members of an organization, or no longer. */
+export async function requireTwoFactor(ctx: Ctx, actor: Actor, id: string, required: boolean): Promise<void> {
+  requireAdmin(actor);
+  await ctx.write(async (tx) => {
+    const [row] = await tx.select().from(organization).where(eq(organization.id, id)).limit(1);
+    if (!row) throw notFound("organization", id);
+    if ((row.twoFactorSince !== null) === required) return;
+    const twoFactorSince = required ? ctx.clock.now() : null;
+    await tx.update(organization).set({ twoFactorSince }).where(eq(organization.id, id));
+    await audit(tx, ctx, { ...actor, org: id }, "organization.two_factor", id, { required });
+  });
+  forgetSessions(ctx);
 }

@@ -45,6 +45,8 @@ export const session = sqliteTable(
     activeOrganizationId: text("active_organization_id"),
     ipAddress: text("ip_address"),
     userAgent: text("user_agent"),
+    /** When the password or the second factor was given again; null = not since the sign-in. */
+    provedAt: integer("proved_at"),
     expiresAt: integer("expires_at", { mode: "timestamp_ms" }).notNull(),
     createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
     updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),

@@ -3,7 +3,12 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { Name } from "../../../src/accounts/auth/model.ts";
 import { createOrganization } from "../../../src/accounts/auth/service.ts";
-import { getOrganization, listOrganizations, renameOrganization } from "../../../src/accounts/organizations/service.ts";
+import {
+  getOrganization,
+  listOrganizations,
+  renameOrganization,
+  requireTwoFactor,
+} from "../../../src/accounts/organizations/service.ts";
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS, LimitChange, type LimitName } from "../../../src/accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
@@ -26,6 +31,7 @@ const Query = v.object({ after: text(100) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const NameForm = v.object({ name: text(300) });
 const WandbForm = v.strictObject({ wandb_url: text(500), wandb_key: text(200) });
+const SignInForm = v.object({ required: text(3) });
 const LimitBody = v.strictObject({
   bytes: text(30),
   files: text(30),
@@ -57,6 +63,8 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
   const wandb = await readWandb(ctx, actor, id);
   return {
     team: await getOrganization(ctx, actor, id),
+    graceDays: ctx.config.two_factor_grace_days,
+    requiredByAll: ctx.config.require_two_factor,
     members: await listUsers(ctx, actor, { limit: MAX_MEMBERS, org: id }),
     share,
     shareForm: shareForm(share),
@@ -99,6 +107,11 @@ async function rename(ctx: Ctx, visit: OnOne, { name }: v.InferOutput<typeof Nam
   if (problem) return show(ctx, visit, { error: problem });
   await renameOrganization(ctx, visit.actor, visit.params.id, v.parse(Name, name));
   return redirect(visit.request, pathOf(visit.params.id), "The team is renamed.");
+}
+
+async function saveSignIn(ctx: Ctx, visit: OnOne, { required }: v.InferOutput<typeof SignInForm>) {
+  await requireTwoFactor(ctx, visit.actor, visit.params.id, required === "yes");
+  return redirect(visit.request, pathOf(visit.params.id), "Saved.");
 }
 
 async function saveShare(ctx: Ctx, visit: OnOne, form: ShareForm) {
@@ -162,4 +175,5 @@ export const teamPages = (ctx: Ctx) =>
     .post("/:id/name", (visit) => rename(ctx, visit, visit.body), { params: Id, body: NameForm })
     .post("/:id/limits", (visit) => saveLimits(ctx, visit, visit.body), { params: Id, body: LimitBody })
     .post("/:id/wandb", (visit) => saveWandb(ctx, visit, visit.body), { params: Id, body: WandbForm })
-    .post("/:id/wandb/remove", (visit) => forgetWandb(ctx, visit), { params: Id });
+    .post("/:id/wandb/remove", (visit) => forgetWandb(ctx, visit), { params: Id })
+    .post("/:id/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { params: Id, body: SignInForm });

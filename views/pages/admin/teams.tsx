@@ -2,7 +2,7 @@
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, LimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 import type { WandbView } from "../../../src/training/results/wandb-settings.ts";
 import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
@@ -35,6 +35,10 @@ export interface TeamProps {
   wandb: WandbView;
   /** The address as typed. */
   wandbUrl: string;
+  /** Days that members have to set up two-factor authentication. */
+  graceDays: number;
+  /** The settings require it of everybody. */
+  requiredByAll: boolean;
   /** Messages by field. */
   problems: Record<string, string>;
   error?: string;
@@ -265,6 +269,31 @@ function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
   );
 }
 
+function SignIn({ team, graceDays, requiredByAll }: TeamProps) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Sign-in</h2>
+      </header>
+      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`} class="body form">
+        <label class="check">
+          <input type="checkbox" name="required" value="yes" checked={team.twoFactorSince !== null} />
+          <span>Members need two-factor authentication</span>
+        </label>
+        <p class="small muted">
+          {requiredByAll ? "The settings of the server require it of everybody. " : ""}
+          Members have {plural(graceDays, "day")} to set it up. Their API keys keep working.
+        </p>
+        <div class="row">
+          <button type="submit" class="button">
+            Save sign-in
+          </button>
+        </div>
+      </form>
+    </section>
+  );
+}
+
 export function TeamPage(props: TeamProps) {
   const { team, error } = props;
   return (
@@ -290,6 +319,7 @@ export function TeamPage(props: TeamProps) {
         </Notice>
       ) : null}
       <Members {...props} />
+      <SignIn {...props} />
       <Share {...props} />
       <Quotas {...props} />
       <Wandb {...props} />

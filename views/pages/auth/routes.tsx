@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
+import { prove } from "../../../src/accounts/auth/proof.ts";
 import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
 import { finishSignIn, pendingSignIn } from "../../../src/accounts/auth/second-step.ts";
 import { signOut } from "../../../src/accounts/auth/sessions.ts";
@@ -19,7 +20,9 @@ import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
+import { PROOF_FIELD } from "../../../src/http/step-up.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
+import { ConfirmPage } from "./confirm.tsx";
 import { CodePage, LoginPage } from "./login.tsx";
 import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
@@ -35,6 +38,8 @@ const AccountForm = v.object({
 const TokenQuery = v.object({ token: field(200) });
 const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
 const CodeQuery = v.object({ next: field(2000) });
+const ConfirmForm = v.object({ [PROOF_FIELD]: field(1000), next: field(2000) });
+const ASK = "Give your password again, or a code of your authenticator app.";
 const CodeForm = v.object({ code: field(40), next: field(2000) });
 type LoginForm = v.InferOutput<typeof LoginForm>;
 type AccountForm = v.InferOutput<typeof AccountForm>;
@@ -108,6 +113,22 @@ async function login(ctx: Ctx, request: Request, body: LoginForm): Promise<Respo
     ));
   }
 }
+
+/** Takes the proof that a page asked for, and goes on to that page. */
+async function confirm(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof ConfirmForm>) {
+  const next = safePath(body.next);
+  try {
+    await prove(ctx, actor, body[PROOF_FIELD], clientOf(request));
+    return redirect(request, next);
+  } catch (error) {
+    return showAgain(ctx, request, error, (message) => (
+      <ConfirmPage action="/confirm" fields={{ next }} message={message} />
+    ));
+  }
+}
+
+const confirmPage = (ctx: Ctx, request: Request, next: string) =>
+  show(ctx, request, <ConfirmPage action="/confirm" fields={{ next: safePath(next) }} message={ASK} />);
 
 async function logout(ctx: Ctx, request: Request, actor: Actor): Promise<Response> {
   return withCookies(redirect(request, "/login"), await signOut(ctx, request, actor));
@@ -191,6 +212,8 @@ export const authPages = (ctx: Ctx) =>
     .post("/login", ({ body, request }) => login(ctx, request, body), { body: LoginForm })
     .get("/login/code", ({ request, query }) => codePage(ctx, request, query), { query: CodeQuery })
     .post("/login/code", ({ body, request }) => enterCode(ctx, request, body), { body: CodeForm })
+    .get("/confirm", ({ request, query }) => confirmPage(ctx, request, query.next), { query: CodeQuery })
+    .post("/confirm", ({ request, actor, body }) => confirm(ctx, request, actor, body), { body: ConfirmForm })
     .post("/logout", ({ request, actor }) => logout(ctx, request, actor))
     .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })
     .post("/setup", ({ body, request }) => setup(ctx, request, body), { body: AccountForm })

@@ -1,0 +1,68 @@
+/**
+ * Proof that the owner of an account still sits at the browser: sensitive actions ask for the password or a code again
+ * when the last one is older than 15 minutes. API keys are not asked.
+ */
+import { eq } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
+import { session } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { cookieName, readCookie } from "../../lib/cookies.ts";
+import { noteRefusal } from "../audit/refusals.ts";
+import { audit } from "../audit/service.ts";
+import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
+import { readCode, useCode, wrongCode } from "./codes.ts";
+import { forgetSessions, signedText } from "./sessions.ts";
+import { type Client, isRefusal, provePassword } from "./sign-in.ts";
+import { attempt } from "./throttle.ts";
+
+const PROOF_MS = 15 * 60_000;
+
+/** True when an action that needs a proof may go on. */
+export function isProved(ctx: Ctx, actor: Actor): boolean {
+  return actor.via !== "session" || ctx.clock.now() - (actor.provedAt ?? 0) <= PROOF_MS;
+}
+
+/** Checks a code of the authenticator app of a person who is signed in. */
+async function proveCode(ctx: Ctx, actor: Actor, code: string, client: Client): Promise<void> {
+  const tries = await attempt(ctx, { account: `code ${actor.userId}`, address: client.address });
+  const name = cookieName(sessionCookie(ctx), isHttps(ctx));
+  try {
+    await useCode(ctx, actor.userId, code);
+    const auth = await betterAuthOf(ctx);
+    const headers = new Headers({ cookie: `${name}=${readCookie(client.cookies, name)}` });
+    await auth.api.verifyTOTP({ body: { code }, headers });
+    await tries.success();
+  } catch (error) {
+    if (!isRefusal(error) && !(error instanceof AppError)) throw error;
+    const account = { userId: actor.userId, org: actor.org };
+    const reason = "second_factor";
+    await noteRefusal(ctx, { action: "session.fail", account, target: actor.userId, source: client, reason });
+    throw wrongCode();
+  }
+}
+
+/**
+ * Takes the password or a code, and remembers the proof for 15 minutes.
+ * @param text the password, or six digits of the authenticator app
+ * @returns until when it counts, in milliseconds since 1970
+ * @throws AppError `session_required`, `wrong_password`, `wrong_code`, `too_many_attempts`
+ */
+export async function prove(ctx: Ctx, actor: Actor, text: string, client: Client): Promise<number> {
+  if (actor.via !== "session")
+    throw new AppError(
+      "forbidden",
+      "session_required",
+      "Only a browser session needs this proof. API keys are not asked.",
+    );
+  const code = readCode(text);
+  // A password has more than six digits.
+  await (code ? proveCode(ctx, actor, code, client) : provePassword(ctx, actor, text, client));
+  const token = signedText(ctx, readCookie(client.cookies, cookieName(sessionCookie(ctx), isHttps(ctx))) ?? "");
+  const now = ctx.clock.now();
+  await ctx.write(async (tx) => {
+    if (token) await tx.update(session).set({ provedAt: now }).where(eq(session.token, token));
+    await audit(tx, ctx, actor, "session.prove", actor.userId, { by: code ? "code" : "password" });
+  });
+  forgetSessions(ctx);
+  return now + PROOF_MS;
+}

@@ -1,0 +1,42 @@
+/** Asks a person who is signed in for the password again, before something sensitive. */
+import { BareLayout } from "../../layout.tsx";
+import { TextField } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
+
+export function ConfirmPage(props: {
+  /** Where the form goes. */
+  action: string;
+  /** Its hidden fields: what was posted, or where to go on. */
+  fields: Record<string, string>;
+  message: string;
+}) {
+  return (
+    <BareLayout title="Confirm that it is you">
+      <div class="stack loose">
+        <h1>Confirm that it is you</h1>
+        <Notice kind="info">{props.message} The last time was more than 15 minutes ago.</Notice>
+        <form class="form" method="post" action={props.action}>
+          {Object.entries(props.fields).map(([name, value]) => (
+            <input type="hidden" name={name} value={value} />
+          ))}
+          <TextField
+            name="reauthentication"
+            label="Password or code"
+            type="password"
+            required
+            autofocus
+            maxlength={256}
+            autocomplete="current-password"
+            hint="Your password, or six digits of your authenticator app. What you sent is kept."
+          />
+          <button type="submit" class="button primary block">
+            Continue
+          </button>
+        </form>
+        <p class="muted small">
+          <a href="/">Cancel and go to the home page</a>
+        </p>
+      </div>
+    </BareLayout>
+  );
+}
