@@ -184,7 +184,7 @@ describe("files, datasets and uploads", () => {
 
   test("the usage page shows what is used of each limit", async () => {
     const page = await (await lab.request("GET", "/usage")).text();
-    expect(page).toContain("Limits of your organization");
+    expect(page).toContain("Limits of your team");
     expect(page).toContain("Waiting jobs");
   });
 });

@@ -57,7 +57,7 @@ function Provider({ of }: { of: ProvidersProps["providers"][number] }) {
       <div class="body">
         <KeyValue
           rows={[
-            ["Id", <code>{of.id}</code>],
+            ["ID", <code>{of.id}</code>],
             ["Runs", `${KINDS[of.kind]}; ${of.bundled ? "bundled" : "plugin of the data directory"}`],
             ["Capabilities", can.join(", ") || "none"],
             [

@@ -327,7 +327,7 @@ export function TeamPage(props: TeamProps) {
         <div class="body">
           <KeyValue
             rows={[
-              ["Id", <CopyId id={team.id} full />],
+              ["ID", <CopyId id={team.id} full />],
               ["Created", <Time at={team.createdAt} />],
             ]}
           />

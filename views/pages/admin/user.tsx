@@ -34,7 +34,7 @@ function Facts({ user }: UserProps) {
             ["Open sessions", String(user.sessions)],
             ["Two-factor authentication", user.twoFactor ? "On" : "Off"],
             ["Created", <Time at={user.createdAt} />],
-            ["Id", <CopyId id={user.id} />],
+            ["ID", <CopyId id={user.id} />],
           ]}
         />
       </div>

@@ -225,7 +225,7 @@ export function DatasetPage(props: DatasetProps) {
         <ChangeDataset {...props} />
         <div class="row between">
           <span class="small muted">
-            Id <CopyId id={dataset.id} full /> · version <CopyId id={version.id} full />
+            ID <CopyId id={dataset.id} full /> · version <CopyId id={version.id} full />
             {version.file_id ? (
               <>
                 {" · "}file <CopyId id={version.file_id} full />

@@ -269,7 +269,7 @@ export function HostPage(props: HostProps) {
           <aside class="panel body-only">
             <KeyValue
               rows={[
-                ["Id", <CopyId id={host.id} full />],
+                ["ID", <CopyId id={host.id} full />],
                 ["Provider", host.provider],
                 host.name === host.reported_name ? null : ["Reported name", host.reported_name],
                 ["Running jobs", String(host.running)],

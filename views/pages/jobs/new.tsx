@@ -117,7 +117,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
             id="field-name"
             label="Name"
             error={problems.name}
-            hint="Part of the fine-tuned model's id: letters, digits and dashes, at most 64 characters"
+            hint="Part of the fine-tuned model's ID: letters, digits and dashes, at most 64 characters"
             render={(ids) => (
               <input name="name" value={form.name} placeholder="auto" maxlength={64} autocomplete="off" {...ids} />
             )}

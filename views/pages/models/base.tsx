@@ -185,7 +185,7 @@ export function BaseModelPage({ row, admin }: { row: FittedModel; admin: boolean
             <h2>Source</h2>
             <KeyValue
               rows={[
-                ["Id", <CopyId id={row.id} full />, "The value of “model” in requests"],
+                ["ID", <CopyId id={row.id} full />, "The value of “model” in requests"],
                 row.hub ? ["Alias", row.hub] : null,
                 row.source ? ["Source", `${row.source.kind}: ${row.source.reference}`] : ["Source", "not installed"],
                 row.source ? ["Revision", <CopyId id={row.source.revision} />] : null,

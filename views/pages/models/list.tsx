@@ -112,7 +112,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
           />
           <TextField
             name="id"
-            label="Id"
+            label="ID"
             hint="Derived from the source when empty"
             value={form?.id ?? ""}
             error={error("id")}

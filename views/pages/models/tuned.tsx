@@ -164,7 +164,7 @@ function UseIt({ lineage, baseUrl }: { lineage: LineageView; baseUrl: string }) 
         <p class="muted small">
           {scores
             ? "A reward model scores answers and cannot chat, so it has no endpoint. Download its files and use transformers."
-            : "Use its id with any OpenAI client. The endpoint starts with the first request."}
+            : "Use its ID with any OpenAI client. The endpoint starts with the first request."}
         </p>
         <Snippet label="Python" text={scores ? scoreSnippet(lineage) : chatSnippet(lineage.model, baseUrl)} />
       </div>
@@ -287,7 +287,7 @@ export function TunedModelPage(props: {
               label="Delete model"
               buttonClass="button danger"
               title="Delete this model?"
-              lost="Requests with its id or that of one of its checkpoints fail, and their endpoints stop. The job, its metrics and all files stay; the files can be deleted on the job's page."
+              lost="Requests with its ID or that of one of its checkpoints fail, and their endpoints stop. The job, its metrics and all files stay; the files can be deleted on the job's page."
               verb="Delete model"
               typeName={lineage.model}
             />

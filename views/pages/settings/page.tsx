@@ -221,7 +221,7 @@ export function SettingsPage(props: SettingsProps) {
                   "Two-factor authentication",
                   <a href="/settings/two-factor">{props.twoFactor ? "On, manage" : "Off, set up"}</a>,
                 ],
-                ["Organization id", <CopyId id={props.org.id} full />],
+                ["Team ID", <CopyId id={props.org.id} full />, "the organization in the API"],
                 ["Base URL for clients", <CopyId id={`${props.baseUrl || url.origin}/v1`} full />],
               ]}
             />

@@ -46,7 +46,7 @@ function LimitsPanel({ limits }: { limits: LimitsView }) {
   return (
     <section class="panel" aria-labelledby="limits">
       <header>
-        <h2 id="limits">Limits of your organization</h2>
+        <h2 id="limits">Limits of your team</h2>
       </header>
       <div class="body">
         <KeyValue
