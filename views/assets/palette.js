@@ -1,4 +1,4 @@
-// The command palette: Ctrl-K opens it, the server searches, arrow keys and Enter select.
+// The command palette: Ctrl-K opens it, the server searches, arrow keys and Enter select, Escape closes.
 const palette = document.getElementById("palette");
 const input = document.getElementById("palette-input");
 
@@ -35,6 +35,8 @@ palette?.addEventListener("keydown", (event) => {
   const here = all.indexOf(document.activeElement);
   if (event.key === "ArrowDown") all[Math.min(here + 1, all.length - 1)]?.focus();
   else if (event.key === "ArrowUp") (all[here - 1] ?? input).focus();
+  // In a search field with text, the browser would only empty it.
+  else if (event.key === "Escape") palette.close();
   else if (event.key === "Enter" && here === -1) palette.querySelector("[data-selected]")?.click();
   else {
     // Typing returns to the search field.
