@@ -241,6 +241,10 @@ const ConfigSchema = v.strictObject({
   require_two_factor: v.optional(flag, false),
   /** Days to set it up, from when it is required or the account is created. API keys keep working afterwards. */
   two_factor_grace_days: v.optional(integer(0, 365), 7),
+  /** Hours without a request until a browser session ends; 0 = never before session_days. */
+  session_idle_hours: v.optional(integer(0, 8760), 72),
+  /** Days until a browser session ends, however much it is used. */
+  session_days: v.optional(integer(1, 365), 14),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */

@@ -150,6 +150,30 @@ describe("sessions", () => {
     expect((await me({ cookie })).status).toBe(401);
   });
 
+  test("a session ends without requests, and after its longest life in any case", async () => {
+    const own = await createTestApp({ config: { session_idle_hours: 2, session_days: 1 }, ctx: { clock } });
+    const enter = async () => {
+      const form = { email: own.emails.admin, password: PASSWORD };
+      return cookieOf(await own.request("POST", "/login", { as: "anonymous", form })).cookie;
+    };
+    const after = async (cookie: string, minutes: number) => {
+      clock.advance(minutes * 60_000);
+      const { status } = await own.request("GET", "/v1/me", { as: "anonymous", headers: { cookie } });
+      // The time of use is written after the answer.
+      await own.ctx.write(() => Promise.resolve());
+      return status;
+    };
+    const busy = await enter();
+    const idle = await enter();
+    const statuses: number[] = [];
+    for (let hour = 0; hour < 16; hour++) statuses.push(await after(busy, 95));
+    expect(statuses).toEqual([...Array(15).fill(200), 401]);
+    expect(await after(idle, 0)).toBe(401);
+    const [user] = (await own.json<{ data: { sessions: number }[] }>("GET", "/v1/admin/users?limit=1")).data;
+    expect(user?.sessions).toBe(0);
+    await own.close();
+  });
+
   test("disabling a user stops keys and sessions at once; enabling brings the keys back", async () => {
     const cookie = await signedIn(app.emails.member);
     const bearer = { authorization: `Bearer ${app.keys.member}` };

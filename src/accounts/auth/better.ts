@@ -11,7 +11,7 @@ import { PASSWORD_MAX } from "./password-rules.ts";
 import { hashPassword, verifyPassword } from "./passwords.ts";
 import { sealing } from "./sealing.ts";
 
-const SESSION_S = 14 * 86_400;
+const DAY_S = 86_400;
 /** Time to enter the second factor after the password. */
 const STEP_S = 600;
 
@@ -93,7 +93,11 @@ async function build(ctx: Ctx) {
         verify: ({ password, hash }) => verifyPassword(ctx, password, hash),
       },
     },
-    session: { expiresIn: SESSION_S, disableSessionRefresh: true, cookieCache: { enabled: false } },
+    session: {
+      expiresIn: ctx.config.session_days * DAY_S,
+      disableSessionRefresh: true,
+      cookieCache: { enabled: false },
+    },
     user: {
       additionalFields: {
         role: { type: "string", input: false },

@@ -1,10 +1,10 @@
 /** Browser sessions as their owner sees and ends them, and as administrators end them. */
-import { and, desc, eq, gt, ne } from "drizzle-orm";
+import { and, desc, eq, ne } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { session, user } from "../../db/schema/auth.ts";
 import { notFound } from "../../errors.ts";
 import { audit } from "../audit/service.ts";
-import { forgetSessions } from "./sessions.ts";
+import { forgetSessions, openSessions } from "./sessions.ts";
 
 /** A session of the actor. Times in milliseconds since 1970. */
 export interface SessionRow {
@@ -31,7 +31,7 @@ export async function listSessions(ctx: Ctx, actor: Actor, token: string | null)
   const rows = await ctx.db
     .select()
     .from(session)
-    .where(and(eq(session.userId, actor.userId), gt(session.expiresAt, new Date(ctx.clock.now()))))
+    .where(and(eq(session.userId, actor.userId), openSessions(ctx)))
     .orderBy(desc(session.updatedAt), desc(session.id))
     .limit(100);
   return rows.map((row) => ({

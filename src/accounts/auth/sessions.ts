@@ -1,6 +1,6 @@
 /** Browser sessions: the actor behind a signed cookie, and signing out. */
 import { timingSafeEqual } from "node:crypto";
-import { and, eq, gt, ne } from "drizzle-orm";
+import { and, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
@@ -19,6 +19,8 @@ interface SessionState {
   cookie: string;
 }
 
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const CACHE_SIZE = 5_000;
 const CACHE_MS = 15_000;
 /** The time of last use is written at most this often. */
@@ -26,6 +28,17 @@ const SEEN_MS = 60_000;
 const stateOf = perContext(
   (ctx): SessionState => ({ cache: lruOf(CACHE_SIZE), epoch: 0, cookie: cookieName(sessionCookie(ctx), isHttps(ctx)) }),
 );
+
+/** Sessions that have not ended: by their own end, by the longest life, and by the time without a request. */
+export function openSessions(ctx: Ctx): SQL | undefined {
+  const now = ctx.clock.now();
+  const { session_days: days, session_idle_hours: idle } = ctx.config;
+  return and(
+    gt(session.expiresAt, new Date(now)),
+    gt(session.createdAt, new Date(now - days * DAY_MS)),
+    idle === 0 ? undefined : gt(session.updatedAt, new Date(now - idle * HOUR_MS)),
+  );
+}
 
 /** Drops every cached session: after signing out, or when a user or membership changed. */
 export function forgetSessions(ctx: Ctx): void {
@@ -95,7 +108,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
     .innerJoin(user, eq(user.id, session.userId))
     .innerJoin(member, eq(member.userId, user.id))
     .innerJoin(organization, eq(organization.id, member.organizationId))
-    .where(and(eq(session.token, token), gt(session.expiresAt, new Date(ctx.clock.now()))))
+    .where(and(eq(session.token, token), openSessions(ctx)))
     .orderBy(member.createdAt)
     .limit(100);
   const row = rows.find((each) => each.org === each.active) ?? rows[0];

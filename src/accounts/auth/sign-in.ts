@@ -1,5 +1,5 @@
 /** Signing in with a password through better-auth: throttled, recorded, and reported when the browser is new. */
-import { and, desc, eq } from "drizzle-orm";
+import { and, desc, eq, not, sql } from "drizzle-orm";
 import type { Actor, Ctx, Source } from "../../ctx.ts";
 import { auditLog } from "../../db/schema/audit.ts";
 import { account as credential, member, session, user } from "../../db/schema/auth.ts";
@@ -13,7 +13,7 @@ import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { addressOf } from "./model.ts";
 import { verifyNothing, verifyPassword } from "./passwords.ts";
-import { tokenIn } from "./sessions.ts";
+import { openSessions, tokenIn } from "./sessions.ts";
 import { attempt } from "./throttle.ts";
 
 const REMEMBERED_SIGN_INS = 200;
@@ -167,6 +167,8 @@ export async function signedIn(
   const isNewNetwork = device !== null && !(await hasSignedInFrom(ctx, account, client.address));
   await ctx.write(async (tx) => {
     await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
+    // Ended sessions are of no use any more.
+    await tx.delete(session).where(and(eq(session.userId, account.id), not(openSessions(ctx) ?? sql`true`)));
     if (token) await tx.update(session).set({ provedAt: ctx.clock.now() }).where(eq(session.token, token));
     await audit(tx, ctx, actor, "session.create", account.id, {
       address: client.address,

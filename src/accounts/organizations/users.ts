@@ -7,7 +7,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { announceSecurity } from "../auth/events.ts";
-import { endSessions, forgetSessions } from "../auth/sessions.ts";
+import { endSessions, forgetSessions, openSessions } from "../auth/sessions.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import type { UserRow } from "./model.ts";
 
@@ -32,7 +32,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
       keyUsedAt: sql<
         number | null
       >`(select max(${apiKey.lastUsedAt}) from ${apiKey} where ${apiKey.userId} = ${user.id})`,
-      sessions: sql<number>`(select count(*) from ${session} where ${session.userId} = ${user.id} and ${session.expiresAt} > ${ctx.clock.now()})`,
+      sessions: sql<number>`(select count(*) from ${session} where ${session.userId} = ${user.id} and ${openSessions(ctx)})`,
     })
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
