@@ -181,6 +181,9 @@ describe.skipIf(!hasBrowser)("administration", () => {
       await page.fill("#palette-input", words);
       await page.waitForResponse((answer) => new URL(answer.url()).searchParams.get("q") === words);
     };
+    await find("nothing like this");
+    await page.keyboard.press("Escape");
+    await page.locator("#palette:not([open])").waitFor({ state: "attached" });
     await find("dark");
     await page.locator("#search-results button", { hasText: "Theme: dark" }).waitFor();
     await page.keyboard.press("Enter");

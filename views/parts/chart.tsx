@@ -38,11 +38,14 @@ export function Chart(props: {
   by?: "tokens" | "time";
 }) {
   const Title = props.small ? "h3" : "h2";
+  const known = props.series.every(({ label }) => label === "Training" || label === "Validation");
   const shown = props.series.map(({ points: _points, ...rest }) => rest);
   return (
     <ft-chart
       id={props.id}
-      class={["chart", props.small && "small", props.series.length > 1 && "many"].filter(Boolean).join(" ")}
+      class={["chart", props.small && "small", props.series.length > 1 && "many", known && "known"]
+        .filter(Boolean)
+        .join(" ")}
       data-src={props.src}
       data-series={JSON.stringify(shown)}
       data-unit={props.unit ?? "number"}

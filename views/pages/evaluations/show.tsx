@@ -42,6 +42,10 @@ function titleOf(evaluation: EvaluationView): string {
   return `${against_model ? sidesOf(evaluation).tuned : "The fine-tuned model"} ${words}`;
 }
 
+/** The sentence of a verdict without the words that its title has already. */
+const detailOf = (sentence: string) =>
+  sentence.replace(/^(?:Better|Worse|No clear difference|Too few rows for a verdict): /, "");
+
 /** A model or dataset as a link, or its name when it was deleted. */
 function Named({ href, name, deleted }: { href: string; name: string; deleted: boolean }) {
   if (deleted)
@@ -148,7 +152,7 @@ function Summary({ evaluation }: Pick<EvaluationProps, "evaluation">) {
   return (
     <>
       <Notice kind={kind} title={titleOf(evaluation)}>
-        {comparison?.sentence ?? "There is no fine-tuned side to compare with."}
+        {comparison ? detailOf(comparison.sentence) : "There is no fine-tuned side to compare with."}
       </Notice>
       {rewards?.tuned?.error || rewards?.base?.error ? (
         <Notice kind="warn" title="Some answers could not be graded">
