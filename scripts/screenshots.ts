@@ -26,6 +26,7 @@ const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0"
 const SHOTS: Shot[] = [
   { name: "login", path: "/login", open: true, seeds: ["empty"] },
   { name: "login-error", path: "/login?next=/jobs", open: true, seeds: ["empty"], act: (page) => failLogin(page) },
+  { name: "forgot", path: "/forgot", open: true, seeds: ["empty"] },
   { name: "setup-closed", path: "/setup", open: true, seeds: ["empty"] },
   { name: "home", path: "/" },
   { name: "jobs", path: "/jobs" },
@@ -133,6 +134,7 @@ const SHOTS: Shot[] = [
       await page.waitForSelector(".qr");
     },
   },
+  { name: "settings-email", path: "/settings/email", seeds: ["full"] },
   { name: "notices", path: "/notices", seeds: ["full"] },
   { name: "notifications", path: "/settings/notifications", seeds: ["full"] },
   { name: "webhooks", path: "/settings/webhooks", seeds: ["full"] },

@@ -8,7 +8,7 @@ import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
-import { notMePages } from "../views/pages/auth/not-me-routes.tsx";
+import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
@@ -25,6 +25,7 @@ import { modelsPages } from "../views/pages/models/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
+import { emailPages } from "../views/pages/settings/email-routes.tsx";
 import { notificationPages } from "../views/pages/settings/notification-routes.tsx";
 import { settingsPages } from "../views/pages/settings/routes.tsx";
 import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
@@ -234,11 +235,12 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mailApi,
   noticesApi,
   authPages,
-  notMePages,
+  mailLinkPages,
   settingsPages,
   twoFactorPages,
   webhookPages,
   notificationPages,
+  emailPages,
   noticesPages,
   quotasApi,
   computePages,

@@ -19,7 +19,9 @@ import { BODIES, PARAMS, QUERIES } from "../support/requests.ts";
 /** The routes that answer without credentials. A route is added here on purpose or not at all. */
 const PUBLIC = [
   "GET /assets/*",
+  "GET /confirm-email",
   "GET /favicon.ico",
+  "GET /forgot",
   "GET /health",
   "GET /healthz",
   "GET /invite",
@@ -30,6 +32,8 @@ const PUBLIC = [
   "GET /not-me",
   "GET /reset",
   "GET /setup",
+  "POST /confirm-email",
+  "POST /forgot",
   "POST /invite",
   "POST /login",
   "POST /login/code",

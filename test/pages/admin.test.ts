@@ -109,6 +109,43 @@ describe.skipIf(!hasBrowser)("administration", () => {
     await second.context().close();
   });
 
+  test("the bell counts new notices, the tab shows the progress of a run, and a webhook is created and tested", async () => {
+    const { page, base } = b;
+    const before = b.troubles.length;
+    await page.goto(`${base}/jobs/${idOf("ftjob-", 0)}`);
+    expect(await page.title()).toMatch(/^\d+% · .+ · Fine-Tune Lab$/);
+    const unread = page.locator(".rail [data-unread]");
+    await unread.waitFor();
+    const { unread: count } = await t.json<{ unread: number }>("GET", "/v1/notices/unread");
+    expect(await unread.textContent()).toBe(String(count));
+    expect(count).toBeGreaterThanOrEqual(2);
+    await page.goto(`${base}/notices`);
+    expect(await page.locator(".notice-item.new").count()).toBe(count);
+    await press("Mark all as read");
+    await page.getByText("marked as read").waitFor();
+    expect(await page.locator(".notice-item.new").count()).toBe(0);
+    expect(await unread.isVisible()).toBe(false);
+
+    await page.goto(`${base}/settings/notifications`);
+    await page.getByLabel("My datasets, by e-mail").check();
+    await press("Save");
+    await page.getByText("Saved.").waitFor();
+    expect(await t.json("GET", "/v1/notices/preferences")).toMatchObject({ datasets: { page: true, mail: true } });
+
+    await page.goto(`${base}/settings/webhooks`);
+    await press("New webhook");
+    await page.fill("#sheet-webhook [name=name]", "CI");
+    await page.fill("#sheet-webhook [name=url]", "https://10.0.0.1/hook");
+    await press("Create webhook");
+    await page.locator("#sheet-webhook").getByText("10.0.0.1 is not called by webhooks").waitFor();
+    await page.fill("#sheet-webhook [name=url]", "https://hook.invalid/");
+    await press("Create webhook");
+    expect(await oneTimeLink()).toMatch(/^whsec_/);
+    await press("Send a test");
+    await page.getByText("The test failed").waitFor();
+    expect(b.troubles.slice(before).filter((one) => !/status of 403/.test(one))).toEqual([]);
+  });
+
   test("every dialog is inside the window and reads like text, at 390 and 1440 px", async () => {
     const { page, base } = b;
     await t.json("POST", "/v1/admin/users", { body: { email: "pending@example.test" } });

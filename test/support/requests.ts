@@ -94,6 +94,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/webhook_endpoints/:id/test": () => ({ event_type: "dataset.ready" }),
   "POST /admin/mail": () => ({ host: "mail.invalid", port: "25", security: "none", from: "a@example.test" }),
   "POST /admin/mail/test": () => ({ to: "a@example.test" }),
+  "POST /settings/email": () => ({ email: "matrix@example.test", password: "matrix" }),
   "POST /settings/webhooks": () => ({ name: "a", url: "https://hook.invalid/", events: "dataset.ready" }),
   "POST /settings/webhooks/:id": () => ({ name: "matrix", events: "dataset.ready" }),
   "POST /settings/webhooks/:id/test": () => ({ event: "dataset.ready" }),

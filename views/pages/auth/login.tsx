@@ -73,8 +73,9 @@ export function LoginPage(props: {
               No account yet? <a href="/invite">Create one</a>.
             </>
           ) : (
-            "No account yet, or forgot your password? Ask an administrator of this installation for a link."
-          )}
+            "No account yet? Ask an administrator of this installation for a link."
+          )}{" "}
+          <a href="/forgot">Forgot your password?</a>
         </p>
       </div>
     </BareLayout>

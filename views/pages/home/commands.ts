@@ -36,6 +36,7 @@ const COMMANDS: Command[] = [
   { label: "Usage", href: "/usage", words: "cost tokens budget limits quota" },
   { label: "API keys", href: "/settings#keys", words: "api key create secret token" },
   { label: "Change password", href: "/settings#password", words: "account sign in" },
+  { label: "Change e-mail address", href: "/settings/email", words: "account mail" },
   { label: "Browser sessions", href: "/settings#sessions", words: "sign out devices logout" },
   { label: "Notices", href: "/notices", words: "notifications bell inbox unread" },
   { label: "Notification settings", href: "/settings/notifications", words: "e-mail mail preferences browser" },

@@ -214,7 +214,12 @@ export function SettingsPage(props: SettingsProps) {
           <div class="body">
             <KeyValue
               rows={[
-                ["E-mail", props.email],
+                [
+                  "E-mail",
+                  <>
+                    <span class="wrap-any">{props.email}</span> <a href="/settings/email">Change</a>
+                  </>,
+                ],
                 ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
                 ["Team", props.org.name],
                 [

@@ -140,15 +140,15 @@ async function change(ctx: Ctx, visit: OnOne, body: v.InferOutput<typeof Form>) 
 }
 
 /** Sends a sample. That the endpoint does not answer is a result of the test, not a failure of the page. */
-async function test(ctx: Ctx, visit: OnOne, event: EventType) {
+async function test(ctx: Ctx, { request, actor, params }: OnOne, event: EventType) {
+  const tested = (kind: "ok" | "bad", text: string) => redirect(request, pathOf(params.id), { kind, text });
   try {
-    const status = await testEndpoint(ctx, visit.actor, visit.params.id, event);
+    const status = await testEndpoint(ctx, actor, params.id, event);
     const ok = status >= 200 && status < 300;
-    return await show(ctx, visit, { tested: { ok, message: `The endpoint answered ${status} to ${event}.` } });
+    return tested(ok ? "ok" : "bad", `The test ${ok ? "was accepted" : "failed"}: the endpoint answered ${status}.`);
   } catch (error) {
-    const { message, status } = refusal(error);
-    const unreachable = error instanceof AppError && error.code === "webhook_unreachable";
-    return show(ctx, visit, { tested: { ok: false, message } }, unreachable ? 200 : status);
+    if (!(error instanceof AppError) || error.code !== "webhook_unreachable") throw error;
+    return tested("bad", `The test failed. ${error.message}`);
   }
 }
 

@@ -149,16 +149,16 @@ export interface WebhookProps {
   types: readonly string[];
   form: WebhookForm;
   secret?: string;
-  /** What a test answered. */
-  tested?: { ok: boolean; message: string };
   error?: string;
 }
 
 export function Deliveries({ endpoint, deliveries }: Pick<WebhookProps, "endpoint" | "deliveries">) {
   const { url } = usePage();
   const path = `/settings/webhooks/${endpoint.id}`;
+  // The page is also the answer to a form of another address.
+  const live = liveOn(new URL(path + url.search, url), "deliveries");
   return (
-    <section class="panel" id="deliveries" {...liveOn(url, "deliveries")}>
+    <section class="panel" id="deliveries" {...live}>
       <header>
         <h2>Deliveries</h2>
       </header>
@@ -202,7 +202,7 @@ function Tools({ endpoint }: Pick<WebhookProps, "endpoint">) {
 }
 
 export function WebhookPage(props: WebhookProps) {
-  const { endpoint, form, types, tested, error, secret } = props;
+  const { endpoint, form, types, error, secret } = props;
   const path = `/settings/webhooks/${endpoint.id}`;
   const actions = (
     <>
@@ -239,11 +239,6 @@ export function WebhookPage(props: WebhookProps) {
       live={{ topics: ["deliveries"] }}
     >
       {secret ? <NewSecret secret={secret} /> : null}
-      {tested ? (
-        <Notice kind={tested.ok ? "ok" : "bad"} title={tested.ok ? "The test was accepted" : "The test failed"} alert>
-          {tested.message}
-        </Notice>
-      ) : null}
       <section class="panel">
         <header>
           <h2>Endpoint</h2>
