@@ -42,7 +42,7 @@ const errorOf = async (answer: Response) => {
 async function running(integrations = [{ type: "wandb", wandb: { project: "bank", name: "first", tags: ["a"] } }]) {
   const trainer = await makeTrainer(t);
   const where = eq(job.id, trainer.jobId);
-  await t.ctx.write((tx) => tx.update(job).set({ request: { integrations } }).where(where));
+  await t.ctx.write((tx) => tx.update(job).set({ request: { integrations }, startedAt: clock.now() }).where(where));
   const row = async () => (await t.ctx.db.select().from(wandbRun).where(eq(wandbRun.jobId, trainer.jobId)))[0];
   const changed = (state: "running" | "succeeded" | "failed") =>
     t.ctx.bus.emit("job.changed", { org: t.orgs.a, jobId: trainer.jobId, kind: "train", state });
@@ -80,6 +80,25 @@ describe("the server of an organization", () => {
     const missing = await t.request("POST", "/v1/admin/orgs/org-none/wandb", { as: "admin", body: good() });
     expect(missing.status).toBe(404);
   });
+});
+
+test("the team's page sets and removes the server, and keeps the address when the key is refused", async () => {
+  const page = `/admin/teams/${t.orgs.a}`;
+  const post = (to: string, form: Record<string, string>) =>
+    t.request("POST", page + to, { as: "admin", form, headers: { accept: "text/html" } });
+  const refused = await post("/wandb", { ...good(), wandb_key: "wrong" });
+  expect(refused.status).toBe(422);
+  const text = await refused.text();
+  expect(text).toContain(`value="${wandb.url}/"`);
+  expect(text).toContain("refuses the key. Nothing was saved.");
+  const odd = await (await post("/wandb", { wandb_url: "x", wandb_key: "y" })).text();
+  expect(odd).toContain("The address must be an address such as https://wandb.example.com, without a key in it.");
+  expect((await post("/wandb/remove", {})).status).toBe(303);
+  expect(await t.ctx.db.select().from(wandbServer)).toEqual([]);
+  expect((await post("/wandb", good())).status).toBe(303);
+  const shown = await (await t.request("GET", page, { as: "admin", headers: { accept: "text/html" } })).text();
+  expect(shown).toContain(`send their runs to ${wandb.url} while they train`);
+  expect(shown).not.toContain(wandb.key);
 });
 
 describe("a job with the integration", () => {

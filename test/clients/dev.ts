@@ -1,0 +1,11 @@
+import { startLive, until } from "../support/live.ts";
+import { importTinyModel } from "../support/tiny.ts";
+const live = await startLive({ env: { FTL_MODERATION_RULES: JSON.stringify({ violence: ["kill"] }) } });
+await importTinyModel(live);
+await live.call("POST", "/v1/deployments", { model: "tiny" });
+const messages = [{ role: "user", content: "Hello" }];
+const ask = () => live.call("POST", "/v1/chat/completions", { model: "tiny", messages, max_tokens: 1 });
+await until("the endpoint to answer", () => ask().catch(() => null), 120_000, 500);
+await Bun.write("/tmp/dev.json", JSON.stringify({ url: live.url, key: live.key, dir: live.dir }));
+process.on("SIGTERM", async () => { await live.close(); process.exit(0); });
+setTimeout(async () => { await live.close(); process.exit(0); }, 40 * 60_000);
