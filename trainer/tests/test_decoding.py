@@ -13,7 +13,7 @@ from finetune_trainer.model import decoding
 from finetune_trainer.model.load import load_model, load_tokenizer
 from finetune_trainer.model.sampling import Sampling
 from finetune_trainer.serving import engine as engine_module
-from finetune_trainer.serving.engine import Engine, Generation
+from finetune_trainer.serving.engine import Engine, Generation, Stopped
 
 SMALL = {
     "vocab_size": 258,
@@ -72,6 +72,30 @@ def test_greedy_answers_of_a_batch_are_those_of_each_request_alone(engine):
     expected = alone(engine, prompts, options)
     assert [len(one) for one in expected] == [o.max_new_tokens for o in options]
     assert answers(engine, prompts, options) == expected
+
+
+def test_answers_longer_than_what_their_cache_reserved_join_and_leave(engine):
+    prompts = [[7, 8], [9] * 5, [10, 11, 12]]
+    options = [Sampling(count, ignore_end=True, temperature=0) for count in (150, 260, 200)]
+    assert answers(engine, prompts, options) == alone(engine, prompts, options)
+
+
+def test_a_failure_of_the_engine_ends_its_answers_and_calls_and_is_reported(tiny, monkeypatch):
+    one = Engine(load_model(tiny, "float32", torch.device("cpu")), load_tokenizer(tiny), "tiny", 512)
+    assert one.failure is None
+
+    def fail() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(one, "_admit", fail)
+    with pytest.raises(Stopped):
+        answers(one, [[7, 8]], [Sampling(3)])
+    one._thread.join(10)
+    assert str(one.failure) == "broken"
+    with pytest.raises(Stopped):
+        answers(one, [[7, 8]], [Sampling(3)])
+    with pytest.raises(Stopped):
+        one.call(lambda: 1)
 
 
 def test_a_seed_gives_the_same_answer_in_any_batch(engine):

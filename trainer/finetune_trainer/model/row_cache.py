@@ -76,7 +76,10 @@ class _RowLayer(DynamicLayer):
 
 
 class RowCache(Cache):
-    """A cache whose rows join and leave. It keeps the length of each row, in tokens."""
+    """A cache whose rows join and leave. It keeps the length of each row, in tokens.
+
+    Steps grow the buffers in inference mode; only code in that mode may write to them afterwards.
+    """
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[_RowLayer() for _ in range(layers)])
@@ -87,6 +90,7 @@ class RowCache(Cache):
         """Columns in use: the longest row."""
         return max(self.lengths, default=0)
 
+    @torch.inference_mode()
     def join(self, other: Cache, length: int) -> None:
         """Adds the only row of another cache."""
         for mine, theirs in zip(self.layers, other.layers, strict=True):
@@ -94,6 +98,7 @@ class RowCache(Cache):
                 mine.join(theirs.keys, theirs.values)
         self.lengths.append(length)
 
+    @torch.inference_mode()
     def leave(self, row: int) -> None:
         """Drops a row; the last one takes its place."""
         self.lengths[row] = self.lengths[-1]

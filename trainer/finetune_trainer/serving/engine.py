@@ -103,7 +103,9 @@ class Engine:
         self.active = 0  # answers that are generated now
         self._changed = threading.Condition()
         self._stopping = False
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self.failure: BaseException | None = None
+        """What ended the thread, apart from `stop`."""
+        self._thread = threading.Thread(target=self._work_until_end, name="engine", daemon=True)
         self._thread.start()
 
     def tokenizer_of(self, name: str) -> Any:
@@ -201,15 +203,32 @@ class Engine:
 
     # The engine's thread.
 
+    def _work_until_end(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            # Errors of one answer are its own; this is one of the engine, which can answer nobody any more.
+            self.failure = error
+        with self._changed:
+            self._stopping = True
+            calls = list(self._calls)
+        for generation in [*self._waiting, *(s.owner for s in self._running())]:
+            generation.put(Stopped("the endpoint is stopping"))
+        self._waiting.clear()
+        self._reading.clear()
+        self._batches.clear()
+        for call in calls:
+            call()
+
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._stopping or self._calls or self._waiting or self._reading or self._batches
                 )
-                calls = [self._calls.popleft() for _ in range(len(self._calls))]
                 if self._stopping:
-                    break
+                    return
+                calls = [self._calls.popleft() for _ in range(len(self._calls))]
             for call in calls:
                 call()
             self._drop_cancelled()
@@ -218,13 +237,6 @@ class Engine:
             self._read_prompts()
             for batch in list(self._batches):
                 self._step(batch)
-        for generation in [*self._waiting, *(s.owner for s in self._running())]:
-            generation.put(Stopped("the endpoint is stopping"))
-        self._waiting.clear()
-        self._reading.clear()
-        self._batches.clear()
-        for call in calls:
-            call()
 
     def _running(self) -> list[Sequence]:
         return [

@@ -38,7 +38,9 @@ class TransformersEngine:
         return True
 
     def check(self) -> None:
-        """Nothing to check: the model is in this process."""
+        """Raises what ended the engine's thread: nothing would be answered any more."""
+        if self._engine is not None and self._engine.failure is not None:
+            raise self._engine.failure
 
     def stop(self) -> None:
         """Takes no more requests, and ends those that run."""
