@@ -17,7 +17,7 @@ import { type ChatUsage, usageOf } from "./view.ts";
 
 type Json = Record<string, unknown>;
 
-const MAX_SUMMARY_TOKENS = 1024;
+const MAX_SUMMARY_TOKENS = 512;
 const TASK = `Summarize the conversation below for an assistant that continues it without seeing it. Keep instructions, facts, names, numbers, decisions, results of tools, and what is still to do. Write only the summary.`;
 const purposeOf = (org: string) => `compaction ${org}`;
 
