@@ -11,7 +11,7 @@ const HTML = { accept: "text/html" };
 const clock = fakeClock(Date.now());
 let t: TestApp;
 beforeAll(async () => {
-  t = await createTestApp({ config: { two_factor_grace_days: 3 }, ctx: { clock } });
+  t = await createTestApp({ config: { two_factor_grace_days: 2 }, ctx: { clock } });
 });
 afterAll(() => t?.close());
 
@@ -99,12 +99,12 @@ test("a team that requires two-factor authentication gives days of grace; then o
     name: "Beta",
     require_two_factor: true,
   });
-  const day = new Date(clock.now() + 3 * DAY).toISOString().slice(0, 10);
+  const day = new Date(clock.now() + 2 * DAY).toISOString().slice(0, 10);
   const home = await page(browser, "/");
   expect(home.status).toBe(200);
   expect(await home.text()).toContain(`Two-factor authentication is required from ${day}`);
 
-  clock.advance(3 * DAY + 1);
+  clock.advance(2 * DAY + 1);
   const closed = await page(browser, "/jobs");
   expect([closed.status, closed.headers.get("location")]).toEqual([303, "/settings/two-factor"]);
   expect(await codeOf(await browser.send("GET", "/v1/files"))).toBe("two_factor_required");

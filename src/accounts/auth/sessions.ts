@@ -9,6 +9,8 @@ import { audit } from "../audit/service.ts";
 import { isHttps, sessionCookie } from "./better.ts";
 import { twoFactorDeadline } from "./policy.ts";
 
+type Tx = Parameters<Parameters<Ctx["write"]>[0]>[0];
+
 interface Cached {
   actor: Actor | null;
   until: number;
@@ -38,6 +40,21 @@ export function openSessions(ctx: Ctx): SQL | undefined {
     gt(session.createdAt, new Date(now - days * DAY_MS)),
     idle === 0 ? undefined : gt(session.updatedAt, new Date(now - idle * HOUR_MS)),
   );
+}
+
+/** Starts the life of a session that better-auth created now, by the server's clock; the password was just given. */
+export async function startSession(tx: Tx, ctx: Ctx, token: string): Promise<void> {
+  const now = ctx.clock.now();
+  const at = new Date(now);
+  await tx
+    .update(session)
+    .set({
+      provedAt: now,
+      createdAt: at,
+      updatedAt: at,
+      expiresAt: new Date(now + ctx.config.session_days * DAY_MS),
+    })
+    .where(eq(session.token, token));
 }
 
 /** Drops every cached session: after signing out, or when a user or membership changed. */
@@ -174,10 +191,6 @@ export async function signOut(ctx: Ctx, request: Request, actor: Actor): Promise
 }
 
 /** Ends every session of a user but `keep`, in the caller's transaction; call `forgetSessions` afterwards. */
-export async function endSessions(
-  tx: Parameters<Parameters<Ctx["write"]>[0]>[0],
-  userId: string,
-  keep: string | null = null,
-): Promise<void> {
+export async function endSessions(tx: Tx, userId: string, keep: string | null = null): Promise<void> {
   await tx.delete(session).where(and(eq(session.userId, userId), keep === null ? undefined : ne(session.token, keep)));
 }

@@ -13,7 +13,7 @@ import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { addressOf } from "./model.ts";
 import { verifyNothing, verifyPassword } from "./passwords.ts";
-import { openSessions, tokenIn } from "./sessions.ts";
+import { openSessions, startSession, tokenIn } from "./sessions.ts";
 import { attempt } from "./throttle.ts";
 
 const REMEMBERED_SIGN_INS = 200;
@@ -167,9 +167,9 @@ export async function signedIn(
   const isNewNetwork = device !== null && !(await hasSignedInFrom(ctx, account, client.address));
   await ctx.write(async (tx) => {
     await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));
+    if (token) await startSession(tx, ctx, token);
     // Ended sessions are of no use any more.
     await tx.delete(session).where(and(eq(session.userId, account.id), not(openSessions(ctx) ?? sql`true`)));
-    if (token) await tx.update(session).set({ provedAt: ctx.clock.now() }).where(eq(session.token, token));
     await audit(tx, ctx, actor, "session.create", account.id, {
       address: client.address,
       user_agent: client.userAgent.slice(0, 200),

@@ -9,7 +9,7 @@ import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
 import { announceSecurity } from "./events.ts";
 import { isTwoFactorRequired } from "./policy.ts";
-import { endSessions, forgetSessions, tokenIn } from "./sessions.ts";
+import { endSessions, forgetSessions, startSession, tokenIn } from "./sessions.ts";
 import { type Client, isRefusal, provePassword } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
 
@@ -109,7 +109,7 @@ async function changed(ctx: Ctx, actor: Actor, action: string, cookies: string[]
   await ctx.write(async (tx) => {
     if (token) {
       await tx.delete(session).where(and(eq(session.userId, actor.userId), ne(session.token, token)));
-      await tx.update(session).set({ provedAt: ctx.clock.now() }).where(eq(session.token, token));
+      await startSession(tx, ctx, token);
     }
     await audit(tx, ctx, actor, action, actor.userId);
   });
