@@ -83,6 +83,7 @@ export function specOf(chosen: Chosen): TrainSpec {
       : { lora_r: 4, rslora: get("rslora"), dora: get("dora"), lora_layers: get("layers") === "top" ? 2 : "auto" }),
     quantization: get("quantization"),
     precision: get("precision"),
+    optimizer: get("optimizer"),
     scheduler: get("scheduler"),
     packing: get("packing"),
     padding_free: get("padding_free"),

@@ -64,6 +64,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   max_steps: "max_steps",
   precision: "precision",
   learning_rate: "learning_rate",
+  optimizer: "optimizer",
   scheduler: "scheduler",
   warmup_ratio: "warmup_ratio",
   weight_decay: "weight_decay",

@@ -85,7 +85,7 @@ function hyperparametersOf(row: JobRow, spec: TrainSpec): HyperparametersView {
       ...("beta" in method ? { beta: request.beta ?? "auto" } : {}),
     };
   const { n_epochs, batch_size, learning_rate } = spec.hyperparameters;
-  const automatic = automaticRate(spec.base_model.parameters, method);
+  const automatic = automaticRate(spec.base_model.parameters, { ...method, optimizer: spec.hyperparameters.optimizer });
   return {
     n_epochs,
     batch_size,

@@ -4,7 +4,7 @@
  */
 import * as v from "valibot";
 import { CHAT_TEMPLATES, REASONING_OPTIONS, SPECIAL_TOKENS, TEMPLATE_ERRORS } from "./data-settings.ts";
-import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
+import { ATTENTIONS, DPO_LOSSES, EXPORT_FORMATS, GRPO_LOSSES, OPTIMIZERS, SCHEDULERS, SPEC_VERSION } from "./spec.ts";
 
 const text = v.string();
 const flag = v.boolean();
@@ -121,6 +121,7 @@ const hyperparameters = v.strictObject({
   per_device_batch_size: positive,
   gradient_accumulation: positive,
   learning_rate: v.pipe(number, v.gtValue(0), v.maxValue(10)),
+  optimizer: v.optional(v.picklist(OPTIMIZERS)),
   scheduler: v.picklist(SCHEDULERS),
   warmup_ratio: v.pipe(number, v.minValue(0), v.ltValue(1)),
   weight_decay: v.pipe(number, v.minValue(0)),

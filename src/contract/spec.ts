@@ -94,6 +94,10 @@ export const SCHEDULERS = [
   ...(["cosine_with_restarts", "polynomial", "inverse_sqrt"] as const),
 ] as const;
 
+/** Optimizers. `adamw_8bit` is AdamW with moments in 8 bits; `lion` and it are bitsandbytes'. */
+export const OPTIMIZERS = ["adamw", "adamw_8bit", "adafactor", "lion", "sgd"] as const;
+export type Optimizer = (typeof OPTIMIZERS)[number];
+
 /** The training method, one entry per method. */
 export type MethodSettings = AnyMethod &
   (
@@ -148,6 +152,8 @@ export interface Hyperparameters {
   per_device_batch_size: number;
   gradient_accumulation: number;
   learning_rate: number;
+  /** Absent = adamw. */
+  optimizer?: Optimizer;
   scheduler: (typeof SCHEDULERS)[number];
   warmup_ratio: number;
   weight_decay: number;

@@ -47,6 +47,7 @@ export function factsOf(spec: TrainSpec): Facts {
     quantization: method.quantization ?? "none",
     precision: h.precision,
     start: spec.start ? "tuned" : "base",
+    optimizer: h.optimizer ?? "adamw",
     scheduler: h.scheduler,
     packing: h.packing ?? false,
     padding_free: h.padding_free ?? false,

@@ -83,6 +83,7 @@ const CASES: Record<string, { request: Record<string, unknown>; facts: Facts }> 
       lora_layers: 10,
       target_modules: ["q_proj", "v_proj"],
       loss_on: "all",
+      optimizer: "adafactor",
       scheduler: "cosine",
       warmup_ratio: 0,
       weight_decay: 0.01,

@@ -6,7 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { MEASURED } from "../../bench/memory-figures.ts";
 import { grid } from "../../bench/memory-grid.ts";
 import { PUBLISHED } from "../../bench/memory-published.ts";
-import type { TrainSpec } from "../../src/contract/spec.ts";
+import { OPTIMIZERS, type TrainSpec } from "../../src/contract/spec.ts";
 import { type Facts, resolveAuto } from "../../src/training/plan/defaults.ts";
 import { CPU_MARGIN, type ModelShape, memoryParts, totalMb } from "../../src/training/plan/memory.ts";
 import { GPU_MARGIN } from "../../src/training/plan/parallelism.ts";
@@ -66,6 +66,23 @@ describe("published runs on GPUs", () => {
       expect(estimate / gib).toBeLessThan(4 / 3);
       expect((estimate * GPU_MARGIN) / gib).toBeGreaterThan(0.95);
     });
+});
+
+test("the optimizer decides the memory of its state alone", () => {
+  const [one] = grid("smollm2");
+  if (!one) throw new Error("the grid is empty");
+  const shape = MODELS.smollm2 as ModelShape;
+  const sizes = (change: object) =>
+    OPTIMIZERS.map(
+      (optimizer) => Math.round(memoryParts(shape, { ...one.run, ...change, optimizer }).optimizer * 10) / 10,
+    );
+  // LoRA of rank 16 trains 4.88M weights: 8, 2.03, a mean per row and column, 4 and 0 bytes each.
+  expect(sizes({})).toEqual([37.3, 9.5, 1.2, 18.6, 0]);
+  // Full fine-tuning trains 134.5M; in 8 bits the moments of the embedding stay float32.
+  expect(sizes({ whole: true })).toEqual([1026.3, 421.7, 1.8, 513.1, 0]);
+  const { optimizer: _state, ...before } = memoryParts(shape, one.run);
+  const { optimizer: none, ...sgd } = memoryParts(shape, { ...one.run, optimizer: "sgd" });
+  expect([none, sgd]).toEqual([0, before]);
 });
 
 test("each part grows only with its own settings", () => {

@@ -237,6 +237,7 @@ function shapeOf(run: Run, rows: number, strategy: ParallelPlan["strategy"], pro
     ...(method.type === "grpo" ? { answers: method.num_generations, written: method.max_completion_length } : {}),
     ...(facts.joined && joins ? { joined: facts.joined } : {}),
     checkpointing,
+    optimizer: given(request.optimizer) ?? "adamw",
     gpu,
     strategy,
     processes,
@@ -274,7 +275,8 @@ function hyperparametersOf(
   const stepsPerEpoch = Math.max(1, Math.ceil(sequences(request, facts, rows, maxLength) / batchSize));
   const maxSteps = given(request.max_steps) ?? null;
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY);
-  const rate = rateOf(request, facts.base.parameters, method, pick);
+  const optimizer = pick("optimizer", request.optimizer, () => "adamw" as const, "the usual optimizer");
+  const rate = rateOf(request, facts.base.parameters, { ...method, optimizer }, pick);
   const hyperparameters: Hyperparameters = {
     n_epochs: epochs,
     max_steps: maxSteps,
@@ -282,6 +284,7 @@ function hyperparametersOf(
     per_device_batch_size: perDevice,
     gradient_accumulation: batchSize / processes / perDevice,
     learning_rate: rate,
+    ...(optimizer === "adamw" ? {} : { optimizer }),
     scheduler: pick("scheduler", request.scheduler, () => "linear" as const, "falls to zero at the end"),
     warmup_ratio: warmupRatio(request, steps, pick),
     weight_decay: pick(

@@ -1,5 +1,5 @@
 /** The learning rate of a run and its warm-up, by the rules in docs/hyperparameters.md. */
-import type { MethodSettings, TrainSpec } from "../../contract/spec.ts";
+import type { MethodSettings, Optimizer, TrainSpec } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { type Choose, rateShare } from "./method-defaults.ts";
 import type { TrainRequest } from "./request.ts";
@@ -19,14 +19,26 @@ function autoFullLearningRate(parameters: number): number {
   return parameters <= 4e9 ? 2e-5 : 1e-5;
 }
 
-/** The learning rate that a multiplier of 1 stands for: by the size of the base model, the adapter and the method. */
-export function automaticRate(parameters: number, { type, adapter }: Pick<MethodSettings, "type" | "adapter">): number {
+/** Learning rate by optimizer, as a share of AdamW's. */
+const OPTIMIZER_SHARE: Record<Optimizer, number> = { adamw: 1, adamw_8bit: 1, adafactor: 1, lion: 0.1, sgd: 100 };
+
+/** What the learning rate depends on, besides the base model. */
+interface RateKind extends Pick<MethodSettings, "type" | "adapter"> {
+  /** Absent = adamw. */
+  optimizer?: Optimizer;
+}
+
+/**
+ * The learning rate that a multiplier of 1 stands for: by the size of the base model, the adapter, the method and the
+ * optimizer.
+ */
+export function automaticRate(parameters: number, { type, adapter, optimizer = "adamw" }: RateKind): number {
   const usual = adapter.type === "full" ? autoFullLearningRate : autoLearningRate;
-  return usual(parameters) * rateShare(type);
+  return usual(parameters) * rateShare(type) * OPTIMIZER_SHARE[optimizer];
 }
 
 /** The learning rate. @throws AppError when it is given twice: as a rate and as a multiplier of the automatic one */
-export function rateOf(request: TrainRequest, parameters: number, method: MethodSettings, pick: Choose): number {
+export function rateOf(request: TrainRequest, parameters: number, method: RateKind, pick: Choose): number {
   const asked = typeof request.learning_rate_multiplier === "number" ? request.learning_rate_multiplier : null;
   if (asked !== null && typeof request.learning_rate === "number")
     throw new AppError(
@@ -38,11 +50,13 @@ export function rateOf(request: TrainRequest, parameters: number, method: Method
   const multiplier = asked ?? 1;
   const share = rateShare(method.type);
   const full = method.adapter.type === "full";
+  const { optimizer = "adamw" } = method;
+  const byOptimizer = OPTIMIZER_SHARE[optimizer];
   return pick(
     "learning_rate",
     request.learning_rate,
     () => Number((automaticRate(parameters, method) * multiplier).toPrecision(4)),
-    `${full ? "full fine-tuning of" : "LoRA on"} a model of this size${share === 1 ? "" : `, ${share} of it for ${method.type}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
+    `${full ? "full fine-tuning of" : "LoRA on"} a model of this size${share === 1 ? "" : `, ${share} of it for ${method.type}`}${byOptimizer === 1 ? "" : `, ${byOptimizer} of it for ${optimizer}`}${multiplier === 1 ? "" : `, times ${multiplier}`}`,
   );
 }
 

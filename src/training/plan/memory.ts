@@ -2,7 +2,7 @@
  * Estimates the memory of a training by its parts, with the formula in docs/memory.md. Pure; in MiB, for one process on
  * its device.
  */
-import type { AdapterSettings, Quantization, TrainSpec } from "../../contract/spec.ts";
+import type { AdapterSettings, Optimizer, Quantization, TrainSpec } from "../../contract/spec.ts";
 import { sequencesOf } from "./method-defaults.ts";
 
 /** The dimensions of a model that memory depends on. */
@@ -53,6 +53,8 @@ export interface RunShape {
   answers?: number;
   written?: number;
   checkpointing: boolean;
+  /** Absent = adamw. */
+  optimizer?: Optimizer;
   gpu: boolean;
   strategy: "single" | "ddp" | "fsdp" | "zero2" | "zero3";
   processes: number;
@@ -90,8 +92,8 @@ const BYTES = { float32: 4, bfloat16: 2 } as const;
 /** Bytes of a quantized weight with its scales: NF4 in blocks of 64 with double quantization, int8 by rows. */
 const QUANTIZED = { nf4: 0.516, int8: 1.01 } as const;
 const ADAPTER_BYTES = 4;
-/** AdamW keeps two float32 moments of every trained weight. */
-const MOMENTS = 2;
+/** Bytes of the optimizer's state per trained weight: float32 moments, or 8 bits with a scale for each 256. */
+const STATE_BYTES = { adamw: 8, adamw_8bit: 2 + (2 * 4) / 256, lion: 4, sgd: 0 };
 /**
  * Bytes per logit at the peak of the backward pass: log-probabilities, and the gradients before and after the softmax;
  * TRL's losses keep more.
@@ -170,6 +172,17 @@ function trainedParameters(model: ModelShape, run: RunShape): number {
   const a = adapted(model, run.adapter);
   const perLayer = a.reduce((sum, [input, output]) => sum + r * (input + output) + (dora ? output : 0), 0);
   return perLayer * trainedLayers(model, run) + (run.method === "reward" ? model.hidden : 0);
+}
+
+/** Bytes of the optimizer's state. */
+function stateBytes(model: ModelShape, run: RunShape, embedding: number): number {
+  const { optimizer = "adamw", adapter, whole } = run;
+  const count = trainedParameters(model, run);
+  // Adafactor keeps a mean for each row and column of a matrix.
+  if (optimizer === "adafactor") return whole ? (8 * count) / model.hidden : (4 * count) / adapter.r + 4 * adapter.r;
+  // In 8 bits the moments of an embedding stay float32.
+  const exact = optimizer === "adamw_8bit" && whole ? embedding : 0;
+  return (count - exact) * STATE_BYTES[optimizer] + exact * STATE_BYTES.adamw;
 }
 
 /** Parameters of embedding and output head, which are never quantized. */
@@ -254,7 +267,7 @@ export function memoryParts(model: ModelShape, run: RunShape): Parts {
     adapter: run.whole ? 0 : trained / (split ? n : 1) / MIB,
     // DDP also copies gradients into buckets.
     gradients: (((strategy === "ddp" ? 2 : 1) * trained) / shared + (run.whole ? twice : 0)) / MIB,
-    optimizer: (MOMENTS * trained) / shared / MIB,
+    optimizer: stateBytes(model, run, model.vocabulary * model.hidden) / shared / MIB,
     activations: activationBytes(model, run, tokens) / MIB,
     logits: logits / MIB,
     reference: (run.refers && (run.whole || run.tuned) ? trained : 0) / MIB,

@@ -3,7 +3,7 @@
  */
 import * as v from "valibot";
 import { CHAT_TEMPLATES, REASONING_OPTIONS, SPECIAL_TOKENS, TEMPLATE_ERRORS } from "../../contract/data-settings.ts";
-import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, SCHEDULERS } from "../../contract/spec.ts";
+import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, OPTIMIZERS, SCHEDULERS } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
 import { Grader } from "../../graders/model.ts";
 import { Metadata } from "../../lib/metadata.ts";
@@ -97,6 +97,7 @@ export const TrainRequest = v.strictObject({
   attention: auto(v.picklist(ATTENTIONS)),
   liger_kernel: auto(v.boolean()),
   torch_compile: auto(v.boolean()),
+  optimizer: auto(v.picklist(OPTIMIZERS)),
   scheduler: auto(v.picklist(SCHEDULERS)),
   warmup_ratio: auto(between(0, 0.9)),
   weight_decay: auto(between(0, 1)),

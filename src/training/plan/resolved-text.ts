@@ -22,6 +22,7 @@ export function resolvedOf({
     max_steps: String(h.max_steps ?? schedule.total_steps),
     learning_rate: formatRate(h.learning_rate),
     batch_size: String(h.batch_size),
+    optimizer: h.optimizer ?? "adamw",
     scheduler: h.scheduler,
     warmup_ratio: String(h.warmup_ratio),
     weight_decay: String(h.weight_decay),

@@ -45,6 +45,7 @@ export const FIELDS = [
   "neftune_alpha",
   "packing",
   "padding_free",
+  "optimizer",
   "scheduler",
   "warmup_ratio",
   "weight_decay",

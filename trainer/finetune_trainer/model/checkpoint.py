@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,8 +225,11 @@ def load_optimizer(directory: Path, parts: Parts) -> None:
             if name not in index_of:
                 raise BadCheckpoint(f"the checkpoint's optimizer has {name}, this model does not")
             tensor, like = file.get_tensor(key), live_parameters[index_of[name]]
-            state[index_of[name]][slot] = distribute_like(tensor, like) if tensor.shape == like.shape else tensor
-    if not all(state.values()):
+            if tensor.dtype == torch.int64 and not tensor.dim():
+                state[index_of[name]][slot] = int(tensor)  # a count that the optimizer keeps as a number
+            else:
+                state[index_of[name]][slot] = distribute_like(tensor, like) if tensor.shape == like.shape else tensor
+    if not all(state.values()) and not isinstance(parts.optimizer, torch.optim.SGD):
         raise BadCheckpoint("the checkpoint's optimizer lacks a parameter of this model")
     groups = []
     start = 0
@@ -249,13 +253,27 @@ def _names(parts: Parts) -> list[str]:
     return [by_id[id(p)] for group in parts.optimizer.param_groups for p in group["params"]]
 
 
+def _slots(state: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The state of one parameter; bitsandbytes wraps its quantized state in one more dictionary."""
+    for slot, value in state.items():
+        if isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield slot, value
+
+
 def _flatten(parts: Parts) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Optimizer state as named tensors, and its parameter groups (without parameters) as JSON values."""
     state = parts.optimizer.state_dict()
     tensors = {}
+    known: set[int] = set()
     for index, name in enumerate(_names(parts)):
-        for slot, value in state["state"].get(index, {}).items():
-            tensors[f"{name}/{slot}"] = whole(torch.as_tensor(value))
+        for slot, value in _slots(state["state"].get(index, {})):
+            tensor = whole(torch.as_tensor(value))
+            # bitsandbytes shares its tables between parameters; a safetensors file shares nothing.
+            shared = tensor.data_ptr() in known
+            known.add(tensor.data_ptr())
+            tensors[f"{name}/{slot}"] = tensor.clone() if shared else tensor
     groups = [{k: v for k, v in group.items() if k != "params"} for group in state["param_groups"]]
     return tensors, groups
 

@@ -43,6 +43,7 @@ DpoLoss = Literal[
 ]
 GrpoLoss = Literal["grpo", "dr_grpo", "bnpo", "dapo"]
 Scheduler = Literal["linear", "cosine", "constant", "cosine_with_restarts", "polynomial", "inverse_sqrt"]
+Optimizer = Literal["adamw", "adamw_8bit", "adafactor", "lion", "sgd"]
 Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_k_m"]
 SpecialTokens = Literal["escape", "strip", "keep"]
 TemplateErrors = Literal["fail", "leave_out"]
@@ -247,6 +248,7 @@ class Hyperparameters(SpecModel):
     per_device_batch_size: Positive
     gradient_accumulation: Positive
     learning_rate: Annotated[float, Field(gt=0, le=10)]
+    optimizer: Optimizer = "adamw"
     scheduler: Scheduler
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]

@@ -27,6 +27,7 @@ def facts_of(spec: TrainSpec, device: str) -> dict[str, Any]:
         "quantization": m.quantization,
         "precision": h.precision,
         "start": "tuned" if spec.start else "base",
+        "optimizer": h.optimizer,
         "scheduler": h.scheduler,
         "packing": h.packing,
         "padding_free": h.padding_free,

@@ -16,6 +16,7 @@ import torch
 from ..distributed import peak, zero
 from ..model import checkpoint
 from ..protocol.failures import TrainingFailed, out_of_memory_message
+from .optimizers import state_like
 
 # A run may exceed the plan by this factor: allocators round up, and the machine usually has that much to spare.
 TOLERANCE = 1.25
@@ -110,6 +111,6 @@ def optimizer_memory(trainer: Any) -> Iterator[None]:
     """Holds as much memory as the optimizer's state will take; nothing when the state exists."""
     groups = getattr(trainer.optimizer, "param_groups", [])
     states = getattr(trainer.optimizer, "state", {})
-    held = [torch.zeros_like(p).fill_(0) for g in groups for p in g["params"] for _ in range(2) if not states.get(p)]
+    held = [state_like(trainer.optimizer, p) for g in groups for p in g["params"] if not states.get(p)]
     yield
     held.clear()

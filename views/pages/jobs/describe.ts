@@ -194,6 +194,7 @@ export function settingsOf(spec: TrainSpec): [group: string, name: string, value
     ["Training", "Per-device batch size", h.per_device_batch_size],
     ["Training", "Gradient accumulation", h.gradient_accumulation],
     ["Training", "Learning rate", h.learning_rate],
+    ["Training", "Optimizer", h.optimizer ?? "adamw"],
     ["Training", "LR scheduler", h.scheduler],
     ["Training", "Warm-up ratio", h.warmup_ratio],
     ["Training", "Weight decay", h.weight_decay],

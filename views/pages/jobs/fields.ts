@@ -54,6 +54,19 @@ export const FIELDS: NumberField[] = [
   { name: "learning_rate", label: "Learning rate", group: "Training" },
   { name: "batch_size", label: "Batch size", group: "Training", hint: "Rows per step" },
   {
+    name: "optimizer",
+    label: "Optimizer",
+    group: "Training",
+    hint: "All but AdamW need less memory",
+    options: [
+      ["adamw", "AdamW"],
+      ["adamw_8bit", "AdamW in 8 bits"],
+      ["adafactor", "Adafactor"],
+      ["lion", "Lion"],
+      ["sgd", "SGD"],
+    ],
+  },
+  {
     name: "scheduler",
     label: "LR scheduler",
     group: "Training",

@@ -21,6 +21,7 @@ const NUMBERS = [
   "max_steps",
   "learning_rate",
   "batch_size",
+  "optimizer",
   "scheduler",
   "warmup_ratio",
   "weight_decay",
@@ -68,6 +69,7 @@ const NUMBERS = [
   "save_every",
 ] as const;
 const WORDS = new Set<string>([
+  "optimizer",
   "scheduler",
   "loss_on",
   "loss",

@@ -27,6 +27,7 @@ from ...spec.models import TrainSpec
 from ..guard import Guard
 from ..hooks import TrainingHooks
 from ..meter import Meter
+from ..optimizers import ARGUMENTS
 from ..warmup import learn_from_first_step, warmup_steps
 
 # transformers' name and settings of a schedule, where they differ from the spec's name.
@@ -49,6 +50,7 @@ def arguments(spec: TrainSpec, scratch: Path, total_steps: int) -> dict[str, Any
         "per_device_train_batch_size": h.per_device_batch_size,
         "gradient_accumulation_steps": h.gradient_accumulation,
         "learning_rate": h.learning_rate,
+        **ARGUMENTS[h.optimizer],
         "lr_scheduler_type": schedule,
         "lr_scheduler_kwargs": settings,
         "warmup_steps": warmup_steps(h.warmup_ratio, total_steps),
