@@ -289,15 +289,27 @@ interface ClientEnvironment {
   configDir: string;
   /** False when NO_COLOR is set. */
   color: boolean;
+  /** MLflow's own variables: the tracking server, and the `Authorization` header for it. */
+  mlflowUrl: string | null;
+  mlflowAuthorization: string | null;
 }
 
-/** Settings of a client of a server: FTL_URL, FTL_API_KEY, XDG_CONFIG_HOME and NO_COLOR. */
+/** The header of a bearer token, or of a name and password. */
+function mlflowAuthorization(env: Record<string, string | undefined>): string | null {
+  const { MLFLOW_TRACKING_TOKEN: token, MLFLOW_TRACKING_USERNAME: name, MLFLOW_TRACKING_PASSWORD: password } = env;
+  if (token) return `Bearer ${token}`;
+  return name ? `Basic ${Buffer.from(`${name}:${password ?? ""}`).toString("base64")}` : null;
+}
+
+/** Settings of a client of a server: FTL_URL, FTL_API_KEY, XDG_CONFIG_HOME, NO_COLOR and MLflow's. */
 export function clientEnvironment(env: Record<string, string | undefined> = process.env): ClientEnvironment {
   return {
     url: env.FTL_URL || null,
     key: env.FTL_API_KEY || null,
     configDir: env.XDG_CONFIG_HOME || join(env.HOME || homedir(), ".config"),
     color: !env.NO_COLOR,
+    mlflowUrl: env.MLFLOW_TRACKING_URI || null,
+    mlflowAuthorization: mlflowAuthorization(env),
   };
 }
 

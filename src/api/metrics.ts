@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { getJob } from "../training/jobs/store.ts";
 import { metricsCsv } from "../training/metrics/csv.ts";
 import {
   JobMetrics,
@@ -22,6 +23,7 @@ import {
 } from "../training/metrics/model.ts";
 import { listSamples, readLogs, readSeries, requireJobs } from "../training/metrics/service.ts";
 import { openStream } from "../training/metrics/stream.ts";
+import { tensorboardEvents } from "../training/metrics/tensorboard.ts";
 import { TOPICS } from "../training/metrics/topics.ts";
 
 const params = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -35,7 +37,7 @@ function lastId(request: Request, after: number | undefined): number | null {
 }
 
 /** A download that fails, instead of ending normally, when access is revoked. */
-function streamOf(source: AsyncGenerator<string>, access: AccessWatch): ReadableStream<Uint8Array> {
+function streamOf(source: AsyncGenerator<string | Uint8Array>, access: AccessWatch): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -43,7 +45,8 @@ function streamOf(source: AsyncGenerator<string>, access: AccessWatch): Readable
         const next = await source.next();
         await access.settled();
         if (access.ended) throw accessEnded();
-        if (!next.done) return controller.enqueue(encoder.encode(next.value));
+        if (!next.done)
+          return controller.enqueue(typeof next.value === "string" ? encoder.encode(next.value) : next.value);
         access.stop();
         controller.close();
       } catch (cause) {
@@ -77,6 +80,16 @@ async function jobMetricsCsv(ctx: Ctx, { request, actor }: RequestContext, id: s
       "content-type": "text/csv; charset=utf-8",
       "content-disposition": `attachment; filename="${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv"`,
     },
+  });
+}
+
+/** The event file of TensorBoard, which knows one by `tfevents` in its name. */
+async function jobTensorboard(ctx: Ctx, { request, actor }: RequestContext, id: string): Promise<Response> {
+  const { startedAt, createdAt } = await getJob(ctx, actor, id);
+  const at = startedAt ?? createdAt;
+  const name = `events.out.tfevents.${Math.floor(at / 1000)}.${id.replace(/[^A-Za-z0-9_-]/g, "_")}`;
+  return new Response(streamOf(tensorboardEvents(ctx, id, at), watchAccess(ctx, actor, request)), {
+    headers: { "content-type": "application/octet-stream", "content-disposition": `attachment; filename="${name}"` },
   });
 }
 
@@ -147,6 +160,14 @@ export const metricsApi = (ctx: Ctx) =>
         tags,
         summary: "All metrics of a job as CSV",
         responses: answersType("text/csv", "One line per step and one column per series."),
+      },
+    })
+    .get("/jobs/:id/tensorboard", (context) => jobTensorboard(ctx, context, context.params.id), {
+      params,
+      detail: {
+        tags,
+        summary: "All metrics of a job as an event file of TensorBoard",
+        responses: answersType("application/octet-stream", "The file, with one event per step."),
       },
     })
     .post("/jobs/metrics", ({ actor, body }) => severalMetrics(ctx, actor, body), {

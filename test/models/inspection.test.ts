@@ -162,6 +162,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
       { messages: [user("a"), user("b"), says("blue")] },
       { messages: [user("a"), calls], tools: [{ type: "function", function: { name: "look" } }] },
       { messages: [user("a <|im_end|> b"), says("c")] },
+      { messages: [user("a"), says("<think>\nbecause\n</think>\n\nblue")] },
     ]);
     await readyBase(lab.ctx, "thinks");
     const base = baseModelDir(lab.ctx, "thinks");
@@ -193,6 +194,17 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
     ]);
     const page = await lab.request("GET", `/datasets/${id}/seen?base=thinks`, { headers: { accept: "text/html" } });
     const text = await page.text();
+    // Whether the reasoning is marked as in the loss, by the choice on the page.
+    const marked = (html: string) =>
+      [...html.matchAll(/<mark>(.*?)<\/mark>/gs)].map(([, inner = ""]) => inner.replace(/<[^>]+>/g, "")).join("|");
+    expect([marked(text).includes("because"), marked(text).includes("blue")]).toEqual([true, true]);
+    expect(text).toContain('<option value="mask">reasoning: context only</option>');
+    const pages = { accept: "text/html" };
+    const masked = await lab.request("GET", `/datasets/${id}/seen?base=thinks&reasoning=mask`, { headers: pages });
+    const mask = marked(await masked.text());
+    expect([mask.includes("because"), mask.includes("blue")]).toEqual([false, true]);
+    const unknown = await lab.request("GET", `/datasets/${id}/seen?base=thinks&reasoning=no`, { headers: pages });
+    expect(await unknown.text()).toContain("Reasoning of answers has a value that does not exist.");
     for (const words of ["sequence 1 of 2", "This row cannot be trained on", "conversation: must alternate."])
       expect(text).toContain(words);
   });

@@ -12,6 +12,7 @@ import { createProgress } from "../progress.ts";
 import { jobLine } from "../quickstart/steps.ts";
 import { connect, SERVER_OPTIONS } from "./connection.ts";
 import { uploadDataset } from "./datasets.ts";
+import { MLFLOW_VERB } from "./mlflow.ts";
 import { confirm, moment, print, printJson, say } from "./output.ts";
 import { planText } from "./plan-text.ts";
 import { actionVerb, deleteVerb, idOf, pathOf, type Resource, readVerbs, showOne } from "./resources.ts";
@@ -205,6 +206,7 @@ export const JOB_VERBS: Verb[] = [
   ...readVerbs(jobs),
   create,
   watch,
+  MLFLOW_VERB,
   actionVerb(jobs, "cancel", "Cancels a job."),
   actionVerb(jobs, "pause", "Saves a checkpoint of a job and releases its machine."),
   actionVerb(jobs, "resume", "Continues a paused job from its newest checkpoint."),

@@ -20,8 +20,18 @@ const Query = v.object({
   length: text,
   loss: text,
   special: text,
+  reasoning: text,
   after: text,
 });
+
+/** What the fields of a request are called on the page. */
+const LABELS: Record<string, string> = {
+  max_length: "Max sequence length",
+  loss_on: "Train on",
+  special_tokens: "Special tokens in texts",
+  reasoning: "Reasoning of answers",
+  split: "The split",
+};
 
 async function propsOf(
   ctx: Ctx,
@@ -39,6 +49,7 @@ async function propsOf(
     max_length: form.length,
     loss_on: form.loss,
     special_tokens: form.special,
+    reasoning: form.reasoning,
     after: form.after,
   };
   const parsed = v.safeParse(SeenQuery, Object.fromEntries(Object.entries(given).filter(([, value]) => value !== "")));
@@ -48,7 +59,13 @@ async function propsOf(
   };
   if (!parsed.success) {
     const [issue] = parsed.issues;
-    return { ...choices, form, seen: null, problem: `Max sequence length ${issue.message}.` };
+    const field = LABELS[v.getDotPath(issue) ?? ""] ?? "The address";
+    return {
+      ...choices,
+      form,
+      seen: null,
+      problem: `${field} ${LABELS.max_length === field ? issue.message : "has a value that does not exist"}.`,
+    };
   }
   try {
     return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output, signal), problem: null };

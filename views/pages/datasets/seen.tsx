@@ -221,6 +221,16 @@ export function SeenPage(props: SeenProps) {
                   ["keep", "special tokens: control tokens"],
                 ]}
               />
+              {seen?.rowType === "text" || seen?.rowType === "prompt" ? null : (
+                <FilterSelect
+                  name="reasoning"
+                  label="Reasoning of answers"
+                  options={[
+                    ["", "reasoning: in the loss"],
+                    ["mask", "reasoning: context only"],
+                  ]}
+                />
+              )}
               <label class="field">
                 <span class="small muted">Max sequence length (tokens)</span>
                 <input

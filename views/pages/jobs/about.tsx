@@ -1,8 +1,36 @@
-/** What people may change about a job: its name, tags and note; and archiving or deleting it. */
+/** What people may change about a job (name, tags and note), take from it, and archiving or deleting it. */
 import { isFinal } from "../../../src/contract/job.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
+import { Snippet } from "../../parts/value.tsx";
+
+/** The metrics for other programs: files, and the command that copies them to MLflow. */
+export function JobMetricsFiles({ job }: { job: JobRow }) {
+  const path = `/v1/jobs/${encodeURIComponent(job.id)}`;
+  return (
+    <section class="panel" aria-labelledby="metrics-title">
+      <header>
+        <h2 id="metrics-title">Metrics for other tools</h2>
+      </header>
+      <div class="body stack">
+        <p class="row">
+          <a class="button small" href={`${path}/tensorboard`} download>
+            <Icon name="download" />
+            TensorBoard
+          </a>
+          <a class="button small" href={`${path}/metrics.csv`} download>
+            <Icon name="download" />
+            CSV
+          </a>
+        </p>
+        {isFinal(job.state) ? (
+          <Snippet label="MLflow" text={`finetune-lab job mlflow ${job.id} --tracking http://localhost:5000`} />
+        ) : null}
+      </div>
+    </section>
+  );
+}
 
 /** Not refreshed while the page is live, so that nothing typed is lost. */
 export function JobAbout({ job }: { job: JobRow }) {

@@ -4,7 +4,7 @@ import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
-import { JobAbout } from "./about.tsx";
+import { JobAbout, JobMetricsFiles } from "./about.tsx";
 import { isLive, methodOf } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobHistory } from "./history.tsx";
@@ -174,6 +174,7 @@ export function JobPage(props: JobPageProps) {
             {job.kind === "train" ? <JobCheckpoints job={job} checkpoints={props.checkpoints} active={active} /> : null}
             <JobSpecPanel {...props} />
             <Attempts attempts={props.attempts} />
+            {job.kind === "train" ? <JobMetricsFiles job={job} /> : null}
             <JobAbout job={job} />
           </div>
         </div>
