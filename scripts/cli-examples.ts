@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { startLive } from "../test/support/live.ts";
+import { startTracking } from "../test/support/mlflow.ts";
 import { importTinyModel, SMOLLM2_MODEL, trainingLines } from "../test/support/tiny.ts";
 
 /** Where the recording is; `scripts/cli-docs.ts` reads it. */
@@ -15,7 +16,12 @@ const QUICK = "--set max_steps=2 --set eval_every=2 --set save_every=2 --set eva
 
 const dir = mkdtempSync(join(tmpdir(), "ftl-examples-"));
 const live = await startLive({ env: { FTL_PREPARED_MODELS: dirname(SMOLLM2_MODEL) } });
+const tracking = startTracking();
 const recording: { verb: string; command: string; output: string }[] = [];
+
+/** A text with the usual addresses instead of those of this recording. */
+const usual = (text: string) =>
+  text.replaceAll(live.url, "http://127.0.0.1:3900").replaceAll(tracking.url, "http://127.0.0.1:5000");
 
 /** Runs one example and records standard error and standard output, without the addresses of this machine. */
 async function example(verb: string, line: string): Promise<string> {
@@ -29,10 +35,10 @@ async function example(verb: string, line: string): Promise<string> {
   });
   const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   if ((await child.exited) !== 0) throw new Error(`${line}: ${err}${out}`);
-  const shown = `${err}${out}`.trimEnd().replaceAll(live.url, "http://127.0.0.1:3900").replaceAll(dir, "~");
+  const shown = usual(`${err}${out}`.trimEnd()).replaceAll(dir, "~");
   const lines = shown.split("\n");
   const output = lines.length > 40 ? [...lines.slice(0, 40), `… ${lines.length - 40} more lines`].join("\n") : shown;
-  recording.push({ verb, command: `finetune-lab ${line.replaceAll(live.url, "http://127.0.0.1:3900")}`, output });
+  recording.push({ verb, command: `finetune-lab ${usual(line)}`, output });
   process.stderr.write(`${verb}\n`);
   return out;
 }
@@ -61,6 +67,7 @@ try {
     })
   ).id;
   const model = find(/ft:tiny:\S+/, await example("job watch", `job watch ${job}`));
+  await example("job mlflow", `job mlflow ${job} --tracking ${tracking.url}`);
   await example("job list", "job list --kind train");
   await example("job show", `job show ${job}`);
   await example("logs", `logs ${job}`);
@@ -93,6 +100,7 @@ try {
   await example("dataset delete", `dataset delete ${data} --yes`);
   await example("logout", "logout");
 } finally {
+  tracking.stop();
   await live.close();
   rmSync(dir, { recursive: true, force: true });
 }

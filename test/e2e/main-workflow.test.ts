@@ -1,6 +1,6 @@
 /**
- * The main road in a real browser, against a real server and a real trainer: sign in, upload, train, watch the curve
- * move, deploy, chat; in at most nine clicks.
+ * The main workflow in a real browser, against a real server and a real trainer: sign in, upload a file with ten
+ * defects, leave them out, train, watch the curve move, deploy, chat; in at most nine clicks.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
@@ -17,6 +17,27 @@ let page: Page;
 let clicks = 0;
 let troubles: string[];
 
+/** What people's files have: each of these lines cannot be trained on. */
+const DEFECTS = [
+  '{"messages": [{"role": "user", "content": "cut off in the mid',
+  "not JSON at all",
+  '{"messages": []}',
+  '{"messages": "a text instead of a list"}',
+  '{"messages": [{"role": "user", "content": "no answer"}]}',
+  '{"messages": [{"role": "teacher", "content": "unknown role"}, {"role": "assistant", "content": "a"}]}',
+  '{"messages": [{"role": "user"}, {"role": "assistant", "content": "no question"}]}',
+  '{"messages": [null, {"role": "assistant", "content": "no message"}]}',
+  '{"messages": [{"role": "assistant", "content": "nobody asked"}}',
+  "[1, 2, 3]",
+];
+
+/** The lines with a defect after every tenth. */
+function withDefects(lines: string): string {
+  const good = lines.trimEnd().split("\n");
+  const all = good.flatMap((line, index) => (index % 10 === 9 ? [line, DEFECTS[(index - 9) / 10] ?? ""] : [line]));
+  return `${all.filter(Boolean).join("\n")}\n`;
+}
+
 /** A counted click on a visible element. */
 async function press(selector: string): Promise<void> {
   clicks++;
@@ -27,7 +48,7 @@ describe.skipIf(skip !== null)(`the main workflow${skip ? ` (skipped: ${skip})` 
   beforeAll(async () => {
     live = await startLive();
     await importTinyModel(live);
-    writeFileSync(join(live.dir, "bank.jsonl"), trainingLines(120));
+    writeFileSync(join(live.dir, "bank.jsonl"), withDefects(trainingLines(120)));
     browser = await launch();
     page = await (await browser.newContext({ viewport: { width: 1440, height: 900 } })).newPage();
     page.setDefaultTimeout(30_000);
@@ -54,6 +75,10 @@ describe.skipIf(skip !== null)(`the main workflow${skip ? ` (skipped: ${skip})` 
     clicks++;
     await page.setInputFiles("#upload-file", join(live.dir, "bank.jsonl"));
     await page.waitForURL(/\/datasets\/ds_/);
+    await page.getByText("Needs attention").first().waitFor();
+    // The verdict counts them, and one button leaves them out.
+    await page.getByText("10 of 130 rows").first().waitFor();
+    await press("form[action$='/versions'] button.primary");
     await page.getByText("Ready", { exact: true }).first().waitFor();
     await page.locator("#state .stats").first().waitFor();
     expect(await page.textContent("#rows")).toContain("Answer with JSON.");

@@ -149,6 +149,20 @@ describe("a job on a model of the catalog that is not installed", () => {
     ]);
   });
 
+  test("the form of a new installation has the included model chosen, and starts a job that installs it", async () => {
+    const t = await lab({ prepared_models: prepared });
+    const headers = { accept: "text/html" };
+    const page = await (await t.request("GET", "/jobs/new", { headers })).text();
+    expect(page).toMatch(new RegExp(`<input type="radio" name="model" value="${DEFAULT}" checked`));
+    expect(page.split(`value="${DEFAULT}"`)).toHaveLength(2);
+    expect(page).toContain("The job installs the chosen one first.");
+    expect(page).toContain(`${DEFAULT} is not installed yet: the job installs it first.`);
+    const data = /<option value="(ds_[^"]+)" selected/.exec(page)?.[1] ?? "";
+    const started = await t.request("POST", "/jobs", { form: { data, model: DEFAULT }, headers });
+    const id = started.headers.get("location")?.split("/").at(-1) ?? "";
+    await jobIs(t, id, ({ state }) => state === "queued", "the job to be queued");
+  });
+
   test("shows the progress of the install in the job, its events, its page and other plans", async () => {
     const t = await lab();
     const plan = () =>

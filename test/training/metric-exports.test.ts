@@ -7,6 +7,7 @@ import { type RunningServer, startServer } from "../../src/server.ts";
 import { maskedCrc } from "../../src/training/metrics/tensorboard.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics, type TestTrainer } from "../support/attempt.ts";
+import { startTracking } from "../support/mlflow.ts";
 
 const STEPS = 600;
 let t: TestApp;
@@ -118,32 +119,9 @@ describe("MLflow", () => {
     metrics?: { key: string; value: number; step: number; timestamp: number }[];
     params?: { key: string; value: string }[];
   }
-  const asked: { path: string; body: Record<string, unknown>; authorization: string | null }[] = [];
-  let known = false;
-  /** As MLflow answers, within its limits. */
-  const tracking = Bun.serve({
-    port: 0,
-    async fetch(request) {
-      const path = new URL(request.url).pathname.replace("/api/2.0/mlflow/", "");
-      const body = request.method === "POST" ? ((await request.json()) as Record<string, unknown>) : {};
-      asked.push({ path, body, authorization: request.headers.get("authorization") });
-      const { metrics: sent = [], params = [] } = body as unknown as Batch;
-      if (sent.length > 1000 || params.length > 100)
-        return Response.json({ error_code: "INVALID_PARAMETER_VALUE" }, { status: 400 });
-      if (path === "experiments/get-by-name")
-        return Response.json({ error_code: "RESOURCE_DOES_NOT_EXIST", message: "no" }, { status: 404 });
-      if (path === "experiments/create") return Response.json({ experiment_id: "7" });
-      if (path === "runs/search") return Response.json(known ? { runs: [{ info: { run_id: "r1" } }] } : {});
-      if (path === "runs/create") {
-        known = true;
-        return Response.json({ run: { info: { run_id: "r1" } } });
-      }
-      return Response.json({});
-    },
-  });
-  afterAll(() => tracking.stop(true));
+  const { url, asked, stop } = startTracking();
+  afterAll(stop);
 
-  const url = `http://127.0.0.1:${tracking.port}`;
   async function run(...args: string[]) {
     const main = join(import.meta.dir, "../../src/main.ts");
     const child = Bun.spawn([process.execPath, main, "job", "mlflow", ...args], {

@@ -20,7 +20,7 @@ function autoFullLearningRate(parameters: number): number {
 }
 
 /** Learning rate by optimizer, as a share of AdamW's. */
-const OPTIMIZER_SHARE: Record<Optimizer, number> = { adamw: 1, adamw_8bit: 1, adafactor: 1, lion: 0.1, sgd: 100 };
+const OPTIMIZER_SHARE: Record<Optimizer, number> = { adamw: 1, adamw_8bit: 1, adafactor: 1, lion: 0.3, sgd: 1000 };
 
 /** What the learning rate depends on, besides the base model. */
 interface RateKind extends Pick<MethodSettings, "type" | "adapter"> {

@@ -1,35 +1,46 @@
 /** The choice of a base model, or of a fine-tuned model to continue from, in the new-job form. */
 import { formatBytes, formatCount, plural } from "../../../src/lib/text/format.ts";
+import { DEFAULT_BASE_MODEL } from "../../../src/models/base/catalogue.ts";
 import type { Fit } from "../../../src/training/plan/fits.ts";
 import { fitWords } from "../../parts/fit.tsx";
 import { Icon } from "../../parts/icons.tsx";
-import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import type { NewJobProps } from "./new-props.ts";
 
-/** Shown without an installed base model. The button is for a separate form, because forms cannot be nested. */
-function NoBase({ bases }: Pick<NewJobProps, "bases">) {
+/** Shown without an installed base model: the one that is being installed, or the included one, is chosen. */
+function NoBase({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
   const installing = bases.find((one) => one.status === "installing");
-  if (installing)
-    return (
-      <Notice kind="info" title={`${installing.name} is being installed`}>
-        <p>
-          <a href={`/models/${encodeURIComponent(installing.id)}`}>Follow its progress</a>. This page updates when it is
-          installed.
-        </p>
-      </Notice>
-    );
+  const offered = installing ?? bases.find((one) => one.id === DEFAULT_BASE_MODEL);
+  if (!offered) return null;
   return (
-    <Notice kind="warn" title="No base model is installed yet">
-      <p>The default model is a 100 MB download, installs in about a minute and does not need a GPU.</p>
-      <div class="row">
-        <button type="submit" class="button" form="install-default">
-          <Icon name="download" />
-          Install SmolLM2-135M-Instruct
-        </button>
-        <a href="/models?tab=base">Other models</a>
+    <>
+      <div class="choices two">
+        <label class="choice">
+          <input type="radio" name="model" value={offered.id} checked={offered.id === form.model} required />
+          <span>
+            <strong class="clip">{offered.name}</strong>
+            <span class="xs muted">
+              {formatCount(offered.parameters)} parameters
+              {offered.id === DEFAULT_BASE_MODEL ? ", needs no GPU, installs in about a minute" : ""}
+            </span>
+            <FitLine fit={offered.fit} />
+          </span>
+        </label>
       </div>
-    </Notice>
+      <p class="small muted">
+        {installing ? (
+          <>
+            <a href={`/models/${encodeURIComponent(installing.id)}`}>It is being installed</a>. The job starts
+            afterwards.
+          </>
+        ) : (
+          <>
+            No base model is installed yet. The job installs the chosen one first.{" "}
+            <a href="/models?tab=base">See all models</a>
+          </>
+        )}
+      </p>
+    </>
   );
 }
 
@@ -76,7 +87,11 @@ const fitsFirst = (bases: NewJobProps["bases"]) =>
 
 /** Base models of the catalogue that are not installed; the job installs the chosen one first. */
 function Installable({ form, bases }: Pick<NewJobProps, "form" | "bases">) {
-  const others = fitsFirst(bases.filter((one) => one.status === "available" || one.status === "failed"));
+  const ready = bases.some((one) => one.status === "ready" && one.accepted);
+  // Without an installed model the included one is offered by itself.
+  const installable = ({ id, status }: NewJobProps["bases"][number]) =>
+    (status === "available" || status === "failed") && (ready || id !== DEFAULT_BASE_MODEL);
+  const others = fitsFirst(bases.filter(installable));
   if (others.length === 0) return null;
   return (
     <details class="more" open={others.some((one) => one.id === form.model)}>
@@ -137,9 +152,11 @@ export function BaseField({ form, bases, tuned, problems }: NewJobProps) {
           ))}
         </div>
       ) : (
-        <NoBase bases={bases} />
+        <NoBase form={form} bases={bases} />
       )}
-      {usable.length ? <Installable form={form} bases={bases} /> : null}
+      {bases.some((one) => one.status === "installing") && !usable.length ? null : (
+        <Installable form={form} bases={bases} />
+      )}
       <TunedChoices form={form} tuned={tuned} />
       {problems.model ? (
         <div class="error" id="field-model-error">

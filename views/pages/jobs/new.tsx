@@ -153,9 +153,6 @@ export function NewJobPage(props: NewJobProps) {
       crumbs={[{ label: "Jobs", href: "/jobs" }]}
       live={{ topics: ["models", "datasets"] }}
     >
-      <form id="install-default" method="post" action="/models/smollm2-135m-instruct/install">
-        <input type="hidden" name="next" value="/jobs/new" />
-      </form>
       {props.datasets.length ? (
         <NewJobFormView {...props} />
       ) : (

@@ -150,7 +150,10 @@ export async function firstForm(
   }
   const [datasets, bases] = await Promise.all([listDatasets(ctx, actor, { limit: 30 }), listCatalogue(ctx, actor)]);
   const usable = bases.filter((base) => base.status === "ready" && base.license.accepted);
-  const base = usable.find((one) => one.id === query.model) ?? usable.find((one) => one.default) ?? usable[0];
+  // Without an installed model the job waits for the one that is being installed, or installs the included one.
+  const asked = bases.find((one) => one.id === query.model && one.license.accepted);
+  const next = bases.find((one) => one.status === "installing") ?? bases.find((one) => one.default);
+  const base = asked ?? usable.find((one) => one.default) ?? usable[0] ?? next;
   const data = datasets.find((row) => row.version?.status === "ready") ?? datasets[0];
   return { form: emptyForm(query.data || (data?.dataset.id ?? ""), base?.id ?? ""), from: null };
 }
