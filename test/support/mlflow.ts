@@ -6,7 +6,7 @@ interface Asked {
   authorization: string | null;
 }
 
-export interface Tracking {
+interface Tracking {
   url: string;
   asked: Asked[];
   stop(): void;

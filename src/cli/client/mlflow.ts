@@ -61,7 +61,7 @@ async function mustCall<T extends v.GenericSchema>(url: string, path: string, bo
   return answer;
 }
 
-/** The id of an experiment, which is created when there is none of this name. */
+/** The id of the experiment with this name; it is created first when MLflow does not know it. */
 async function experimentId(url: string, name: string): Promise<string> {
   const query = new URLSearchParams({ experiment_name: name });
   const found = await mlflow(url, `experiments/get-by-name?${query}`, null, Experiment);

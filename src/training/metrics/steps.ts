@@ -6,7 +6,7 @@ import { sqlJson } from "../../db/json.ts";
 const STEPS_A_READ = 2000;
 
 /** One step: when it was reported (milliseconds since 1970), and the values of `keys`; non-finite ones are null. */
-export interface MetricStep {
+interface MetricStep {
   step: number;
   at: number;
   values: (number | null)[];
