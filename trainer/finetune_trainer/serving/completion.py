@@ -9,10 +9,11 @@ from typing import Any
 from ..data.tool_calls.answers import hidden_tokens
 from ..data.tool_calls.stream import Piece, ToolCall, ToolCallStream
 from ..model.sampling import Step
-from .api.errors import ApiError
+from .api.errors import ApiError, invalid
 from .api.logprobs import LogprobsWriter, TokenTexts
 from .api.request import CompletionRequest
 from .api.response import Answer, Choice
+from .constraints import TooComplex
 from .detokenize import TextStream
 from .engine import Busy, Engine, Generation
 
@@ -183,6 +184,11 @@ class Completion:
             except queue.Empty:
                 self._check_client()
                 continue
+            if isinstance(item, TooComplex):
+                # Only the request's own schemas make grammars that are too complex.
+                forced = self._request.tools is not None and self._request.tools.forced
+                message = f"The schema is too complex for an answer to follow it: {item}. Use a smaller one."
+                raise invalid("tools" if forced else "response_format", message, "invalid_json_schema") from item
             if isinstance(item, BaseException):
                 raise item
             yield index, item

@@ -30,6 +30,10 @@ class BadSchema(ValueError):
         self.place = place
 
 
+class TooComplex(RuntimeError):
+    """A grammar that needs more work or memory than its limits allow, which shows while an answer is generated."""
+
+
 class Grammar:
     """What an answer must match. Compiled once; every answer gets its own `constraint`."""
 
@@ -51,7 +55,7 @@ class TokenConstraint:
         """The logits, with -inf for every token that may not come next."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
-            raise RuntimeError(f"the grammar failed: {self._matcher.get_error()[:300]}")
+            raise TooComplex(_first_line(self._matcher.get_error()))
         allowed = np.zeros(len(logits), bool)
         known = np.unpackbits(bits, bitorder="little")[: len(logits)]
         allowed[: len(known)] = known
@@ -61,7 +65,7 @@ class TokenConstraint:
     def advance(self, token: int) -> None:
         """Takes the chosen token."""
         if not self._matcher.consume_token(token):
-            raise RuntimeError(f"the grammar refuses a token: {self._matcher.get_error()[:300]}")
+            raise TooComplex(_first_line(self._matcher.get_error()))
 
 
 class Grammars:
@@ -89,6 +93,10 @@ class Grammars:
         matcher = LLMatcher(self._tokens, grammar, log_level=0)
         if matcher.is_error():
             raise ValueError(matcher.get_error())
+        first = matcher.deep_copy()
+        first.compute_bitmask()
+        if first.is_error():  # a schema that refers to itself alone, for example
+            raise ValueError("no answer can match it")
         return Grammar(matcher, self._ends)
 
     def literal(self, text: str) -> str:
@@ -170,9 +178,13 @@ def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}
 
 
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0][:200]
+
+
 def _bad_schema(schema: dict[str, Any], message: str) -> BadSchema:
     """Names the place of what llguidance refuses: it names only the keyword or the value."""
-    line = message.strip().splitlines()[0][:200] if message.strip() else "it cannot be compiled"
+    line = _first_line(message) or "it cannot be compiled"
     words = QUOTED.findall(line) + re.findall(r"(?:type|format): (\S+)", line) + re.findall(r"^(\w+) constraints", line)
     return BadSchema(line, next((place for word in words if (place := _place_of(schema, word))), ""))
 
