@@ -84,6 +84,20 @@ describe("pages", () => {
     expect(valuesOf("Epochs")[0]).toMatch(/^\d/);
   });
 
+  test("a job names the job that it was created from, also when that was deleted", async () => {
+    const refersTo = async (parentId: string) => {
+      await t.ctx.write((tx) =>
+        tx
+          .update(job)
+          .set({ parentId })
+          .where(eq(job.id, jobId(5))),
+      );
+      return (await get(`/jobs/${jobId(5)}`)).text.match(/<dt>Created from<\/dt><dd>(.*?)<\/dd>/)?.[1];
+    };
+    expect(await refersTo(jobId(0))).toBe(`<a href="/jobs/${jobId(0)}" class="wrap-any">support-tickets</a>`);
+    expect(await refersTo("ftjob-gone")).toBe("ftjob-gone (deleted)");
+  });
+
   test.each([
     ["/datasets", "datasets", "SUPPORT-tick", "support-tickets"],
     ["/evaluations", "evaluations", "rückfragen", "Rückfragen"],

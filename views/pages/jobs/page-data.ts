@@ -91,6 +91,14 @@ export async function listProps(ctx: Ctx, actor: Actor, filters: ListFilters, co
 /** Whether the page of a job in this state needs live updates. */
 const isOpen = (state: JobState) => ACTIVE.includes(state);
 
+/** Names of other jobs, by ID; a deleted one is absent. */
+async function namesOfJobs(ctx: Ctx, actor: Actor, ids: (string | null | undefined)[]): Promise<Map<string, string>> {
+  const found = await Promise.all(
+    [...new Set(ids)].map((id) => (id ? getJob(ctx, actor, id).catch(() => null) : null)),
+  );
+  return new Map(found.flatMap((one) => (one ? [[one.id, one.name] as const] : [])));
+}
+
 /** The data of one job's page. */
 export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log: string; before: string }) {
   const job = await getJob(ctx, actor, id);
@@ -114,8 +122,10 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   const latest = Object.fromEntries(Object.entries(series.series).map(([key, one]) => [key, one.last_value]));
   const model = job.kind === "train" && job.state === "succeeded" ? (job.spec as TrainSpec).output_model : null;
   const ended = job.state === "failed" || job.state === "cancelled";
+  const reproduction = await reproductionOf(ctx, actor, job);
   return {
     job,
+    names: await namesOfJobs(ctx, actor, [job.parentId, job.metadata.continues, reproduction?.original]),
     series,
     attempts,
     checkpoints,
@@ -134,7 +144,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     data:
       "dataset" in job.spec && job.spec.dataset ? await labelOfVersion(ctx, actor, job.spec.dataset.version_id) : null,
     exported: job.kind === "export" ? await getExport(ctx, actor, id) : null,
-    reproduction: await reproductionOf(ctx, actor, job),
+    reproduction,
   };
 }
 

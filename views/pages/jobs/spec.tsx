@@ -131,10 +131,16 @@ export interface JobSpecProps {
   data: VersionLabel | null;
   modelDeleted: boolean;
   reproduction: Reproduction | null;
+  /** Names of the jobs that it refers to, by ID; a deleted one is absent. */
+  names: Map<string, string>;
 }
 
-export function JobSpecPanel({ job, data, modelDeleted, reproduction }: JobSpecProps) {
+export function JobSpecPanel({ job, data, modelDeleted, reproduction, names }: JobSpecProps) {
   const { spec } = job;
+  const linkTo = (id: string) => {
+    const name = names.get(id);
+    return name === undefined ? `${id} (deleted)` : link(`/jobs/${encodeURIComponent(id)}`, name);
+  };
   return (
     <section id="job-spec" class="panel" aria-labelledby="spec-title">
       <header>
@@ -145,19 +151,11 @@ export function JobSpecPanel({ job, data, modelDeleted, reproduction }: JobSpecP
         <KeyValue
           rows={[
             ...(spec.kind === "train" ? trainRows(job, spec, data, modelDeleted) : otherRows(spec, data)),
-            reproduction
-              ? [
-                  "Reproduces",
-                  link(`/jobs/${encodeURIComponent(reproduction.original)}`, reproduction.original),
-                  verdict(reproduction),
-                ]
-              : null,
+            reproduction ? ["Reproduces", linkTo(reproduction.original), verdict(reproduction)] : null,
             ["Requires", `${formatBytes(spec.need.memory_mb * 1024 ** 2)} memory, ${spec.need.gpus || "no"} GPU`],
             ["Created", <Time at={job.createdAt} />],
-            job.metadata.continues
-              ? ["Continues", link(`/jobs/${encodeURIComponent(job.metadata.continues)}`, job.metadata.continues)]
-              : null,
-            job.parentId ? ["Created from", link(`/jobs/${encodeURIComponent(job.parentId)}`, job.parentId)] : null,
+            job.metadata.continues ? ["Continues", linkTo(job.metadata.continues)] : null,
+            job.parentId ? ["Created from", linkTo(job.parentId)] : null,
           ]}
         />
         <details class="more">
