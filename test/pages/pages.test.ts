@@ -23,6 +23,9 @@ const get = async (path: string, headers: Record<string, string> = PAGE) => {
   return { status: answer.status, text: await answer.text(), answer };
 };
 
+const change = (id: string, values: Partial<typeof job.$inferInsert>) =>
+  t.ctx.write((tx) => tx.update(job).set(values).where(eq(job.id, id)));
+
 describe("pages", () => {
   test.each([
     ["/", "Active jobs"],
@@ -68,12 +71,7 @@ describe("pages", () => {
       .where(eq(job.id, jobId(5)));
     if (run?.spec.kind !== "train") throw new Error("not a training");
     const spec = { ...run.spec, method: { ...run.spec.method, adapter: { type: "full" as const } } };
-    await t.ctx.write((tx) =>
-      tx
-        .update(job)
-        .set({ spec })
-        .where(eq(job.id, jobId(5))),
-    );
+    await change(jobId(5), { spec });
     const { text } = await get(`/jobs/compare?ids=${jobId(5)},${jobId(4)}&settings=all`);
     const valuesOf = (name: string) =>
       [...(text.split(`<th scope="row">${name}</th>`)[1]?.split("</tr>")[0] ?? "").matchAll(/<td[^>]*>([^<]*)/g)].map(
@@ -86,12 +84,7 @@ describe("pages", () => {
 
   test("a job names the job that it was created from, also when that was deleted", async () => {
     const refersTo = async (parentId: string) => {
-      await t.ctx.write((tx) =>
-        tx
-          .update(job)
-          .set({ parentId })
-          .where(eq(job.id, jobId(5))),
-      );
+      await change(jobId(5), { parentId });
       return (await get(`/jobs/${jobId(5)}`)).text.match(/<dt>Created from<\/dt><dd>(.*?)<\/dd>/)?.[1];
     };
     expect(await refersTo(jobId(0))).toBe(`<a href="/jobs/${jobId(0)}" class="wrap-any">support-tickets</a>`);
