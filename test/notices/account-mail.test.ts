@@ -1,7 +1,7 @@
 /** Links in mails that change an account: a forgotten password, and a new e-mail address. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import { user } from "../../src/db/schema/auth.ts";
+import { twoFactor, user } from "../../src/db/schema/auth.ts";
 import { noticeDelivery } from "../../src/db/schema/notices.ts";
 import { startNotices } from "../../src/notices/delivery/loop.ts";
 import { startSecurityNotices } from "../../src/notices/security/listen.ts";
@@ -152,5 +152,49 @@ describe("a new e-mail address", () => {
     const path = linkIn((await mailTo("later@example.test", "Confirm your new")).text);
     clock.advance(24 * 3_600_000);
     expect((await get(path)).status).toBe(410);
+  });
+});
+
+describe("a second factor that somebody else added", () => {
+  const announce = (kind: "sign_in.new_device" | "two_factor.added") =>
+    lab.ctx.bus.emit("security.event", {
+      org: lab.orgs.b,
+      userId: lab.users.otherAdmin,
+      kind,
+      ip: "203.0.113.7",
+      userAgent: null,
+      at: clock.now(),
+    });
+  /** Whether the account has a second factor, after its owner said that the sign-in was not theirs. */
+  async function afterwards(addedBefore: boolean): Promise<boolean> {
+    const id = lab.users.otherAdmin;
+    await lab.ctx.write(async (tx) => {
+      await tx.update(user).set({ twoFactorEnabled: true }).where(eq(user.id, id));
+      await tx.delete(twoFactor).where(eq(twoFactor.userId, id));
+      await tx.insert(twoFactor).values({ id: "factor", userId: id, secret: "x", backupCodes: "x", verified: true });
+    });
+    if (addedBefore) {
+      announce("two_factor.added");
+      await mailTo(lab.emails.otherAdmin, "A second factor was added");
+      clock.advance(3_600_000);
+    }
+    announce("sign_in.new_device");
+    const mail = await mailTo(lab.emails.otherAdmin, "New device");
+    if (!addedBefore) {
+      announce("two_factor.added");
+      await mailTo(lab.emails.otherAdmin, "A second factor was added");
+    }
+    const path = new URL(/secure my account: (\S+)/.exec(mail.text)?.[1] ?? "").searchParams.get("token") ?? "";
+    expect((await post("/not-me", { token: path })).status).toBe(303);
+    const [row] = await lab.ctx.db.select().from(user).where(eq(user.id, id));
+    return row?.twoFactorEnabled ?? false;
+  }
+
+  test("is removed when it is newer than what its owner did not do, and stays when it is older", async () => {
+    expect(await afterwards(true)).toBe(true);
+    box.taken.length = 0;
+    clock.advance(3_600_000);
+    expect(await afterwards(false)).toBe(false);
+    expect(await lab.ctx.db.select().from(twoFactor)).toEqual([]);
   });
 });

@@ -7,6 +7,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import { hashPassword } from "../../accounts/auth/passwords.ts";
 import { createReset } from "../../accounts/auth/resets.ts";
 import { endSessions, forgetSessions } from "../../accounts/auth/sessions.ts";
+import { resetTwoFactor } from "../../accounts/auth/two-factor.ts";
 import { forgetKeys } from "../../accounts/keys/cache.ts";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { account, apiKey, user } from "../../db/schema/auth.ts";
@@ -50,6 +51,24 @@ export async function findAlert(ctx: Ctx, token: string): Promise<Alert> {
   return { eventId: id, userId: row.event.userId ?? "", email: row.email, org, title, body, at: createdAt };
 }
 
+/** Whether somebody added a second factor to the account since then. */
+async function addedFactorSince(ctx: Ctx, userId: string, since: number): Promise<boolean> {
+  const [row] = await ctx.db
+    .select({ id: noticeEvent.id })
+    .from(noticeEvent)
+    .innerJoin(user, eq(user.id, noticeEvent.userId))
+    .where(
+      and(
+        eq(noticeEvent.userId, userId),
+        eq(noticeEvent.type, "security.two_factor.added"),
+        gte(noticeEvent.createdAt, since),
+        eq(user.twoFactorEnabled, true),
+      ),
+    )
+    .limit(1);
+  return row !== undefined;
+}
+
 /**
  * Secures the account of a link, which then no longer works.
  * @returns the token of `/reset?token=…`, where its owner sets a new password
@@ -61,6 +80,7 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
   // A password that nobody knows.
   const password = await hashPassword(ctx, newSecret(""));
   const actor: Actor = { userId, org, role: "member", via: "session", keyId: null, email };
+  const factorAdded = await addedFactorSince(ctx, userId, alert.at - GRACE_MS);
   const revoked = await ctx.write(async (tx) => {
     const now = ctx.clock.now();
     const [first] = await tx
@@ -86,5 +106,7 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
   forgetSessions(ctx);
   for (const key of revoked) ctx.bus.emit("key.revoked", { org: key.org, keyId: key.id });
   ctx.bus.emit("session.ended", { userId });
+  // Otherwise its owner could not sign in with the new password.
+  if (factorAdded) await resetTwoFactor(ctx, systemActor(org), userId);
   return (await createReset(ctx, systemActor(org), userId)).token;
 }

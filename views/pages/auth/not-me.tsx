@@ -17,7 +17,7 @@ export function NotMePage(props: { token: string; title: string; facts: string; 
         </p>
         <ul class="small">
           <li>Every browser is signed out.</li>
-          <li>API keys created since then are revoked.</li>
+          <li>API keys created since then are revoked, and a second factor added since then is removed.</li>
           <li>The password no longer works. You choose a new one on the next page.</li>
         </ul>
         <form method="post" action="/not-me">

@@ -109,7 +109,7 @@ export function NotificationsPage({ preferences, email, canMail }: Notifications
               </tbody>
             </table>
           </div>
-          <div class="body">
+          <div class="preferences-foot">
             <div class="row between">
               <span class="small muted wrap-any">Mail goes to {email}.</span>
               <button type="submit" class="button">
