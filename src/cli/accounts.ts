@@ -1,6 +1,6 @@
 /**
- * `user create`, `user password`, `key create`, `audit verify`: accounts from the command line, through the running
- * server or on the data directory.
+ * `user create`, `user password`, `user reset-two-factor`, `key create`, `audit verify`: accounts from the command
+ * line, through the running server or on the data directory.
  */
 import { readFileSync } from "node:fs";
 import { loadConfig } from "../config.ts";
@@ -59,6 +59,18 @@ export const userPassword: Verb = {
   async run(args) {
     const values = { email: args.required("email"), password: readPassword(args.required("password-file")) };
     await command(args, "user.password", values);
+    return EXIT.ok;
+  },
+};
+
+export const userResetTwoFactor: Verb = {
+  name: "user reset-two-factor",
+  summary: "Removes the second factor of a user who lost it, and ends all sessions of that user.",
+  options: { email: { value: "EMAIL", help: "whose" }, ...DATA },
+  async run(args) {
+    const email = args.required("email");
+    await command(args, "user.reset_two_factor", { email });
+    process.stdout.write(`${email} signs in with the password alone.\n`);
     return EXIT.ok;
   },
 };

@@ -4,6 +4,7 @@ import { verifyAudit } from "../accounts/audit/service.ts";
 import { createKey } from "../accounts/auth/api-keys.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
 import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
+import { resetTwoFactor } from "../accounts/auth/two-factor.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 
@@ -40,6 +41,12 @@ const COMMANDS = {
   "user.password": command(v.strictObject({ email: Email, password: v.string() }), async (ctx, args) => {
     const id = await userIdOf(ctx, args.email);
     await setPassword(ctx, operator, id, args.password);
+    return { id };
+  }),
+  /** Removes the second factor of a user who lost it, and ends their sessions. -> `{id}` */
+  "user.reset_two_factor": command(v.strictObject({ email: Email }), async (ctx, args) => {
+    const id = await userIdOf(ctx, args.email);
+    await resetTwoFactor(ctx, operator, id);
     return { id };
   }),
   /** Creates an API key for a user. -> `{id, key}`; the key is not stored. */

@@ -1,5 +1,5 @@
 /** The explicit list of verbs, in the order of help. */
-import { auditVerify, keyCreate, userCreate, userPassword } from "./accounts.ts";
+import { auditVerify, keyCreate, userCreate, userPassword, userResetTwoFactor } from "./accounts.ts";
 import { backup } from "./backup/backup.ts";
 import { restore } from "./backup/restore.ts";
 import { chat } from "./client/chat.ts";
@@ -31,6 +31,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       doctor,
       userCreate,
       userPassword,
+      userResetTwoFactor,
       keyCreate,
       auditVerify,
       passportVerify,

@@ -1,6 +1,7 @@
 /** Two-factor authentication over HTTP: set up, signing in with codes that count once, recovery codes, and reset. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { runCommand } from "../../src/cli/admin-commands.ts";
 import type { BusEvents } from "../../src/lib/bus.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";
@@ -102,6 +103,11 @@ test("of parallel sign-ins with one code exactly one succeeds; a recovery code c
   expect(renewed.codes.filter((each) => codes.includes(each))).toEqual([]);
   expect((await second.enterCode(codes[4] ?? "")).status).toBe(403);
   expect((await second.enterCode(renewed.codes[0] ?? "")).status).toBe(303);
+
+  // On the server itself, for an installation whose only administrator lost the app.
+  await runCommand(t.ctx, "user.reset_two_factor", { email: t.emails.other });
+  expect(await second.isSignedIn()).toBe(false);
+  expect((await browserOf(t).signIn("other")).headers.get("location")).toBe("/jobs");
 }, 30_000);
 
 test("wrong codes are limited and recorded; without a password there is no second step; a reset helps", async () => {
