@@ -3,13 +3,14 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eq } from "drizzle-orm";
+import { eq, max } from "drizzle-orm";
 import { isCommonPassword } from "../../src/accounts/auth/common-passwords.ts";
 import { hashingLoad } from "../../src/accounts/auth/passwords.ts";
 import { createInvitation, createSetupToken } from "../../src/accounts/organizations/invitations.ts";
 import { createApp, createCtx } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
 import { user } from "../../src/db/schema/auth.ts";
+import { failedAttempt } from "../../src/db/schema/sign-in.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { type FakeClock, fakeClock } from "../support/clock.ts";
 
@@ -95,6 +96,10 @@ describe("signing in", () => {
     expect(hashingLoad(app.ctx).peak).toBeLessThanOrEqual(2);
     expect(hashingLoad(app.ctx)).toMatchObject({ running: 0, waiting: 0 });
     expect([...statuses].sort()).toEqual([401, 429]);
+    // Those who were sent away did not guess: only checked passwords count against the network.
+    const checked = answers.filter((answer) => answer.status === 401).length;
+    const [counted] = await app.ctx.db.select({ most: max(failedAttempt.failures) }).from(failedAttempt);
+    expect(counted?.most).toBe(checked);
   }, 30_000);
 
   test("next never leads to another site", async () => {
