@@ -108,7 +108,7 @@ function numbersOf(usage, startedAt, first) {
   // The first token is there when the time begins; one or two tokens, or all at once, have no speed.
   const speed = count > 2 && now - first > 50 ? ((count - 1) * 1000) / (now - first) : 0;
   const words = `${count} ${count === 1 ? "token" : "tokens"}, ${seconds}`;
-  return speed ? `${words}, ${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s` : words;
+  return speed ? `${words}, ${speed < 10 ? Number(speed.toPrecision(2)) : Math.round(speed)} tokens/s` : words;
 }
 
 async function ask(pane, added, signal, expected) {

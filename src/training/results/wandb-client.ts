@@ -51,7 +51,7 @@ async function post(access: WandbAccess, path: string, body: unknown, signal: Ab
 }
 
 async function ask<T>(access: WandbAccess, query: string, variables: object, signal: AbortSignal): Promise<T> {
-  const operationName = /\w+ (\w+)/.exec(query)?.[1];
+  const operationName = /\b(?:query|mutation) (\w+)/.exec(query)?.[1];
   const answer = (await post(access, "/graphql", { query, variables, operationName }, signal)) as {
     data?: T | null;
     errors?: { message?: unknown }[];

@@ -19,7 +19,7 @@ const Address = v.pipe(
     const url = URL.parse(text);
     return url !== null && /^https?:$/.test(url.protocol) && !url.username && !url.search && !url.hash;
   }, "must be an address such as https://wandb.example.com, without a key in it"),
-  v.transform((text) => text.replace(/\/+$/, "")),
+  v.transform((text) => text.replace(/\/$/, "")),
 );
 
 export const ChangeWandb = v.strictObject({
