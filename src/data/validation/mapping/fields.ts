@@ -23,12 +23,26 @@ const NAMES: Record<Exclude<Part, "role">, { known: string[]; likely?: string[] 
       "human",
       "message",
       "input",
+      "input_text",
     ],
     likely: ["problem", "text", "utterance", "request", "source", "task", "title", "sentence"],
   },
   completion: {
-    known: ["completion", "answer", "output", "response", "assistant", "reply", "gpt", "model_output"],
-    likely: ["solution", "label", "category", "intent", "class", "target", "summary", "text", "generation", "result"],
+    known: ["completion", "answer", "output", "response", "assistant", "reply", "gpt", "model_output", "output_text"],
+    likely: [
+      "solution",
+      "expected_output",
+      "label",
+      "labels",
+      "category",
+      "intent",
+      "class",
+      "target",
+      "summary",
+      "text",
+      "generation",
+      "result",
+    ],
   },
   context: { known: ["input", "context"], likely: ["passage", "document", "background"] },
   system: {
@@ -36,7 +50,10 @@ const NAMES: Record<Exclude<Part, "role">, { known: string[]; likely?: string[] 
     likely: ["context_prompt", "developer", "persona"],
   },
   history: { known: ["history", "chat_history", "conversation_history"] },
-  tools: { known: ["tools", "functions"], likely: ["available_tools", "tool_definitions", "function_definitions"] },
+  tools: {
+    known: ["tools", "functions", "tool_config"],
+    likely: ["available_tools", "tool_definitions", "function_definitions"],
+  },
   chosen: {
     known: ["chosen", "chosen_response", "response_chosen", "chosen_messages", "preferred", "preferred_response"],
     likely: ["better", "accepted", "winner", "good", "positive", "chosen_answer"],
@@ -98,7 +115,7 @@ export const isMetadata = (name: string): boolean => METADATA.has(plainName(name
 
 /** Names of fields that change what a row means, beside the parts. */
 const MEANINGFUL =
-  /^(label|kto_tag|rating|thumbs?(_.*)?|feedback|vote|liked?|upvoted|(is_)?(desirable|good|correct|helpful)|.*rejected.*|.*chosen.*|score|score_.*|scores|ratings|rewards?|system(_.*)?|reasoning(_.*)?|thinking|thoughts?|chain_of_thought|cot|(chat_|conversation_)?history|images?|image_url|audios?|videos?|train|training|masked?|weights?|loss_.*|parent(_id)?|tools|functions)$/;
+  /^(label|kto_tag|rating|thumbs?(_.*)?|feedback|vote|liked?|upvoted|(is_)?(desirable|good|correct|helpful)|.*rejected.*|.*chosen.*|score|score_.*|scores|ratings|rewards?|system(_.*)?|reasoning(_.*)?|thinking|thoughts?|chain_of_thought|cot|(chat_|conversation_)?history|images?|image_url|audios?|videos?|train|training|masked?|weights?|loss_.*|parent(_id)?|tools|functions|tool_config|(answer_)?choices|options)$/;
 
 /** True for a field that must be read, or left out on purpose. */
 export const isMeaningful = (name: string): boolean => MEANINGFUL.test(plainName(name));

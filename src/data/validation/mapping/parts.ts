@@ -1,6 +1,6 @@
 /**
  * Content that is not one text: parts of OpenAI (`input_text`, `output_text`), blocks of Anthropic (`tool_use`,
- * `tool_result`, `thinking`), parts of Gemini and of the ChatGPT export.
+ * `tool_result`, `thinking`) and of Bedrock (`toolUse`, `toolResult`), parts of Gemini and of the ChatGPT export.
  */
 import { writeExact } from "../../../lib/text/exact-json.ts";
 
@@ -35,6 +35,12 @@ export function plainText(value: unknown): string | undefined {
 /** A result of a tool as text: texts unchanged, everything else as its JSON. */
 const resultText = (value: unknown): string => plainText(value) ?? writeExact(value);
 
+/** A result of Bedrock is a list of texts and of objects as `json`. */
+const bedrockResult = (content: unknown): string =>
+  Array.isArray(content)
+    ? content.map((each: unknown) => resultText(isObject(each) && "json" in each ? each.json : each)).join("\n")
+    : resultText(content);
+
 function readPart(part: unknown, into: Contents): void {
   if (typeof part === "string") into.parts.push({ type: "text", text: part });
   else if (!isObject(part)) into.parts.push(part);
@@ -45,6 +51,14 @@ function readPart(part: unknown, into: Contents): void {
   else if (part.type === "thinking" || part.type === "reasoning" || part.thought === true)
     into.reasoning.push(resultText(part.thinking ?? part.text ?? part.content ?? part.summary ?? ""));
   else if (part.type === "redacted_thinking") return;
+  else if (isObject(part.toolUse)) {
+    const { toolUseId: id, name, input } = part.toolUse;
+    into.calls.push({ id, type: "function", function: { name, arguments: input ?? {} } });
+  } else if (isObject(part.toolResult)) {
+    const { toolUseId: id, content } = part.toolResult;
+    into.results.push({ role: "tool", tool_call_id: id, content: bedrockResult(content ?? "") });
+  } else if (isObject(part.reasoningContent))
+    into.reasoning.push(resultText(part.reasoningContent.reasoningText ?? part.reasoningContent));
   else if (isObject(part.functionCall))
     into.calls.push({ function: { name: part.functionCall.name, arguments: part.functionCall.args ?? {} } });
   else if (isObject(part.functionResponse)) {

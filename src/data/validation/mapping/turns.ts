@@ -3,6 +3,7 @@
  * and JSON inside texts. Turns that OpenAI's format knows are passed on unchanged.
  */
 import { parseExact, writeExact } from "../../../lib/text/exact-json.ts";
+import { jsonOfPython } from "../../../lib/text/python-literal.ts";
 import { plainText, readContents } from "./parts.ts";
 import { isOpenaiRole, speakerOf } from "./roles.ts";
 
@@ -21,16 +22,28 @@ const parsed = (text: string): unknown => {
   }
 };
 
-/** A list or object that is written as JSON text; other values unchanged. */
+/** A list or object that is written as JSON text, or a list of objects as Python prints it; other values unchanged. */
 export function fromJsonText(value: unknown): unknown {
   if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value;
   const found = parsed(value);
-  return typeof found === "object" && found !== null ? found : value;
+  if (typeof found === "object" && found !== null) return found;
+  const python = jsonOfPython(value);
+  const list = python === null ? undefined : parsed(python);
+  return Array.isArray(list) && list.length > 0 && list.every(isObject) ? list : value;
 }
+
+/** Speakers that LangChain names as the type of a message. */
+const TYPES = new Set(["human", "ai", "system", "user", "assistant", "tool"]);
+const isTyped = (turn: JsonObject): boolean => typeof turn.type === "string" && TYPES.has(turn.type);
+
+/** A message of LangChain without the object around its content: `{type, data: {content}}`. */
+const unwrapped = (turn: JsonObject): JsonObject =>
+  isTyped(turn) && isObject(turn.data) ? { ...turn.data, type: turn.type } : turn;
 
 /** The field that has the speaker, and the one that has what is said. */
 function fieldsOf(turn: JsonObject): { role: string | undefined; text: string | undefined } {
-  const role = ROLE_FIELDS.find((name) => turn[name] !== undefined && turn[name] !== null);
+  const named = ROLE_FIELDS.find((name) => turn[name] !== undefined && turn[name] !== null);
+  const role = named ?? (isTyped(turn) ? "type" : undefined);
   return { role, text: TEXT_FIELDS.find((name) => name !== role && turn[name] !== undefined) };
 }
 
@@ -53,9 +66,10 @@ function exchangeOf(turn: JsonObject): { user: string; assistant: string } | nul
 export function isTurn(value: unknown): value is JsonObject {
   if (!isObject(value)) return false;
   if (exchangeOf(value)) return true;
-  const { role, text } = fieldsOf(value);
-  if (!role || speakerOf(nameOf(value[role])) === undefined) return false;
-  return text !== undefined || ["tool_calls", "function_call", "refusal"].some((name) => name in value);
+  const turn = unwrapped(value);
+  const { role, text } = fieldsOf(turn);
+  if (!role || speakerOf(nameOf(turn[role])) === undefined) return false;
+  return text !== undefined || ["tool_calls", "function_call", "refusal"].some((name) => name in turn);
 }
 
 /** True for a list of turns, also as JSON text. */
@@ -114,21 +128,22 @@ function withParts(role: string, rest: JsonObject, content: unknown): JsonObject
  * The turn as messages of OpenAI's format: one, or several when it has results of tools among its blocks.
  * @returns the turn itself when it is in that format, or when its speaker is unknown, which the check reports
  */
-export function openaiTurns(turn: JsonObject): JsonObject[] {
-  const item = turn.role === undefined ? itemTurns(turn) : null;
+export function openaiTurns(given: JsonObject): JsonObject[] {
+  const item = given.role === undefined ? itemTurns(given) : null;
   if (item) return item;
+  const turn = unwrapped(given);
   const { role: roleField, text: textField } = fieldsOf(turn);
-  const given = roleField === undefined ? undefined : nameOf(turn[roleField]);
-  const speaker = speakerOf(given);
+  const name = roleField === undefined ? undefined : nameOf(turn[roleField]);
+  const speaker = speakerOf(name);
   const exchange = roleField ? null : exchangeOf(turn);
   if (exchange)
     return [
       { role: "user", content: exchange.user },
       { role: "assistant", content: exchange.assistant },
     ];
-  if (!roleField || !speaker) return [turn];
-  const isOpenai = roleField === "role" && isOpenaiRole(given) && (textField === undefined || textField === "content");
-  const role = isOpenaiRole(given) ? String(given) : speaker === "call" ? "assistant" : speaker;
+  if (!roleField || !speaker) return [given];
+  const isOpenai = roleField === "role" && isOpenaiRole(name) && (textField === undefined || textField === "content");
+  const role = isOpenaiRole(name) ? String(name) : speaker === "call" ? "assistant" : speaker;
   const rest: JsonObject = {};
   for (const key of Object.keys(turn))
     if (key !== roleField && key !== textField && (isOpenai || !SILENT.has(key))) rest[key] = turn[key];

@@ -53,6 +53,10 @@ function transcriptTurns(text: string): JsonObject[] | null {
   return turns;
 }
 
+/** True for a list of texts, which could be several answers. */
+const isSeveral = (value: unknown): value is string[] =>
+  Array.isArray(value) && value.length > 1 && value.every((each) => typeof each === "string");
+
 /** What a text may stand for beside itself. */
 export interface Reading {
   /** Lists and objects as JSON text. */
@@ -100,6 +104,10 @@ export function turnsOf(
 ): ReadTurns | null {
   const found = turnsIn(json ? fromJsonText(given) : given);
   if (found) return found;
+  if (isSeveral(given)) {
+    problems.add("wrong_type", path, given, `expected one text, not a list of ${given.length}`);
+    return null;
+  }
   const text = asText(given, path, problems, row);
   if (text === null) return null;
   const turns = transcript ? transcriptTurns(text) : null;

@@ -195,7 +195,7 @@ export function readMessages(given: unknown, path: string, problems: Problems, o
   }
   const messages: Message[] = [];
   let same = list === given;
-  if (!same) problems.add("turns_read", path, given, "a list as JSON text");
+  if (!same) problems.add("turns_read", path, given, "a list as text");
   for (let index = 0; index < list.length; index++) {
     const source: unknown = list[index];
     if (isPlain(source)) {

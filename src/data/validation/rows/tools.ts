@@ -1,6 +1,6 @@
 /**
- * Reads tool definitions and tool calls: OpenAI's format, its legacy functions, and bare definitions as in ShareGPT
- * files.
+ * Reads tool definitions and tool calls: OpenAI's format, its legacy functions, bare definitions as in ShareGPT files,
+ * and those of Anthropic, Gemini and Bedrock.
  */
 import { parseExact, writeExact } from "../../../lib/text/exact-json.ts";
 import type { Problems } from "./problems.ts";
@@ -30,9 +30,30 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/** The definitions of a list: Gemini puts several into one tool, and Bedrock the list into an object. */
+function listOf(source: unknown): unknown {
+  const given = typeof source === "string" ? (source.trim() === "" ? [] : parseJson(source)) : source;
+  const list = isObject(given) && Array.isArray(given.tools) ? given.tools : given;
+  if (!Array.isArray(list)) return list;
+  return list.flatMap((item: unknown) => {
+    const several = isObject(item) ? (item.functionDeclarations ?? item.function_declarations) : undefined;
+    return Array.isArray(several) ? (several as unknown[]) : [item];
+  });
+}
+
+/** A definition with its schema as `parameters`, whatever its vendor calls it. */
+function definitionOf(item: unknown): unknown {
+  if (!isObject(item)) return item;
+  if (isObject(item.function)) return item.function;
+  const { type: _, ...flat } = isObject(item.toolSpec) ? item.toolSpec : item;
+  const { input_schema: anthropic, inputSchema: bedrock, ...rest } = flat;
+  const schema = anthropic ?? (isObject(bedrock) && "json" in bedrock ? bedrock.json : bedrock);
+  return schema === undefined || rest.parameters !== undefined ? flat : { ...rest, parameters: schema };
+}
+
 /** Tool definitions as OpenAI's list, or null after reporting an error. A string is parsed as JSON. */
 export function checkTools(source: unknown, path: string, problems: Problems): Tool[] | null {
-  const list = typeof source === "string" ? (source.trim() === "" ? [] : parseJson(source)) : source;
+  const list = listOf(source);
   if (!Array.isArray(list) || list.length > MAX_TOOLS) {
     problems.add("bad_tools", path, source, `expected a list of at most ${MAX_TOOLS} tools`);
     return null;
@@ -40,8 +61,9 @@ export function checkTools(source: unknown, path: string, problems: Problems): T
   const tools: Tool[] = [];
   for (const [index, item] of list.entries()) {
     const at = `${path}[${index}]`;
-    const definition = isObject(item) && isObject(item.function) ? item.function : item;
-    if (!isObject(definition) || (isObject(item) && item.type !== undefined && item.type !== "function")) {
+    const definition = definitionOf(item);
+    const type = isObject(item) ? item.type : undefined;
+    if (!isObject(definition) || (type !== undefined && type !== "function" && type !== "custom")) {
       problems.add("bad_tools", at, item, "expected {type: 'function', function: {…}}");
       continue;
     }
