@@ -36,6 +36,10 @@ interface Read {
   first?: object;
 }
 
+const turnsOf = (prompt: string, completion: string) => [
+  { role: "user", content: prompt },
+  { role: "assistant", content: completion },
+];
 const indent = (value: unknown) => JSON.stringify(value, null, 2);
 const column = (name: "prompt" | "completion") => Object.fromEntries(pairs.map((row, n) => [String(n), row[name]]));
 
@@ -214,6 +218,20 @@ const files: Read[] = [
     content: JSON.stringify(Object.fromEntries(pairs.map((row, n) => [n, row]))),
     container: "json_columns",
     codes: ["columns_turned"],
+  },
+  {
+    name: "rows by name",
+    filename: "a.json",
+    content: indent(Object.fromEntries(pairs.map((row, n) => [`faq-${n}`, row]))),
+    container: "json_columns",
+    codes: ["columns_turned"],
+  },
+  {
+    name: "a list of turns on each line",
+    filename: "a.jsonl",
+    content: pairs.map(({ prompt, completion }) => `${JSON.stringify(turnsOf(prompt, completion))}\n`).join(""),
+    container: "jsonl",
+    codes: ["lists_read"],
   },
   {
     name: "columns and data apart",

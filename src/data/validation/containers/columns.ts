@@ -35,6 +35,14 @@ export function viewerRows(value: JsonObject): JsonObject[] | null {
   return rows.map((row) => (row as { row: JsonObject }).row);
 }
 
+/** `{"faq-1": {"prompt": …}, "faq-2": {"prompt": …}}`: the names become ids. The rows have at least one field in common. */
+function namedRows(names: string[], rows: JsonObject[]): JsonObject[] | null {
+  const [first, ...others] = rows;
+  if (!first || others.length === 0) return null;
+  if (!Object.keys(first).some((key) => others.every((row) => key in row))) return null;
+  return rows.map((row, index) => (row.id === undefined ? { id: names[index], ...row } : row));
+}
+
 /** The rows of an object that is not a row itself, or null when it is of none of these shapes. */
 export function rowsFromColumns(value: JsonObject): JsonObject[] | null {
   const special = fromSplit(value) ?? viewerRows(value);
@@ -47,6 +55,6 @@ export function rowsFromColumns(value: JsonObject): JsonObject[] | null {
   // `{"0": {"prompt": …}, "1": {…}}`: a row for each number. `{"prompt": {"0": …, "1": …}}`: a column for each name.
   if (isNumbered(names)) return objects;
   const keys = sameKeys(objects);
-  if (!keys || !isNumbered(keys)) return null;
+  if (!keys || !isNumbered(keys)) return namedRows(names, objects);
   return keys.map((key) => Object.fromEntries(names.map((name, index) => [name, objects[index]?.[key]])));
 }

@@ -4,11 +4,14 @@ import { writeExact } from "../../../lib/text/exact-json.ts";
 import { formatBytes } from "../../../lib/text/format.ts";
 import { decide } from "../formats/decide.ts";
 import { elect } from "../formats/detect.ts";
+import { isTurns } from "../mapping/turns.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
 import { createProblems } from "../rows/problems.ts";
 import { parseJson } from "../rows/tools.ts";
 import { guessDelimiter, splitCells } from "../scan/csv.ts";
+import { scanLines } from "../scan/lines.ts";
 import { rowsFromColumns, viewerRows } from "./columns.ts";
+import { countedFile } from "./input.ts";
 import { type Member, type Outline, outlineOf } from "./json-outline.ts";
 import type { Opening } from "./opening.ts";
 import type { Source } from "./source.ts";
@@ -18,7 +21,10 @@ const HEAD = 1 << 18;
 const CHUNK = 1 << 20;
 const LF = 10;
 const CR = 13;
+const OPEN_ARRAY = 91;
 const OPEN_OBJECT = 123;
+/** A longer line is refused when it is checked. */
+const MOST_LINE = 1 << 30;
 /** An object up to this size is parsed to look whether it is a row, or columns. */
 const MOST_PARSED = 64 * 1024 ** 2;
 
@@ -111,7 +117,7 @@ async function singleObject(look: Look, outline: Outline): Promise<Source> {
       "unknown_format",
       `The file is one JSON object of ${formatBytes(size)} without a list of rows in it. Write one row on each line (JSONL).`,
     );
-  if (lists.length === 0) return source;
+  if (lists.length === 0) return outline.oneLine ? source : sequence(look);
   const list = chooseList(look, lists);
   if (!list) return source;
   opening.note("rows_in_object", `the list "${list.key}"`);
@@ -151,6 +157,30 @@ async function jsonObjects(look: Look): Promise<Source> {
   return size <= MOST_PARSED && isObject(parseJson(readAt(fd, start, size).toString("utf8"))) ? sequence(look) : source;
 }
 
+/** Lines that are lists of turns become rows that have the list as their messages; null for other lines. */
+async function turnsByLine({ fd, head, start, opening, source }: Look): Promise<Source | null> {
+  const stop = head.indexOf(source.lineBreak, start);
+  if (stop < 0 || nextAfter(fd, stop)?.byte !== OPEN_ARRAY) return null;
+  if (!isTurns(parseJson(head.toString("utf8", start, stop)))) return null;
+  opening.note("lists_read", "");
+  const { path, lineBreak } = source;
+  await opening.step(source.filename, null, async (into) => {
+    const record = (bytes: Buffer, from: number, to: number) => {
+      if (from < to) {
+        into.text('{"messages":');
+        into.add(bytes.subarray(from, to));
+        into.text("}");
+      }
+      // A blank line stays, so that lines keep their numbers.
+      into.text("\n");
+    };
+    const lines = scanLines(MOST_LINE, { record, tooLong() {}, broken() {} }, undefined, lineBreak);
+    for await (const chunk of countedFile(path, opening.onRead)) lines.push(Buffer.from(chunk));
+    lines.end();
+  });
+  return { ...source, path: opening.path, shape: "jsonl", to: opening.about.unpacked_bytes ?? 0, lineBreak: LF };
+}
+
 /** Plain text: paragraphs when blank lines separate them, else lines. */
 function plainText({ head, start, opening, source }: Look): Source {
   const paragraphs = /(\r\n|\r|\n)[ \t]*(\r\n|\r|\n)[ \t]*\S/.test(head.toString("utf8", start));
@@ -185,6 +215,8 @@ export async function findRows(opening: Opening, source: Source): Promise<Source
     const look: Look = { fd, head, whole, start: bom + at, opening, source };
     if (/\.(csv|tsv)$/i.test(source.filename)) return source;
     if (head[bom + at] === OPEN_OBJECT) return await jsonObjects(look);
+    const turns = head[bom + at] === OPEN_ARRAY ? await turnsByLine(look) : null;
+    if (turns) return turns;
     const isText = /\.(txt|text|md)$/i.test(source.filename) && head[bom + at] !== 91;
     return isText && !hasPairColumns(head, bom + at) ? plainText(look) : source;
   } finally {

@@ -28,6 +28,8 @@ export interface Column {
 function kindOf(value: unknown): Column["kind"] {
   if (isBlank(value)) return "empty";
   if (isTurns(value)) return "turns";
+  // A list of one text is read as the text: labels are written so.
+  if (Array.isArray(value) && value.length === 1 && typeof value[0] === "string") return "text";
   if (Array.isArray(value)) return "list";
   if (typeof value === "object") return "object";
   if (typeof value === "number") return "number";

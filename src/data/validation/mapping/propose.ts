@@ -24,7 +24,7 @@ const KINDS: Record<Named, Kinds> = {
   prompt: SIDE,
   completion: SIDE,
   context: WORDS,
-  system: ["text", "object"],
+  system: ["text", "list", "object"],
   history: ["list", "turns"],
   tools: ["list", "text", "object"],
   chosen: SIDE,

@@ -192,7 +192,8 @@ export const PROBLEMS = {
   text_repaired: info("Text decoded with the wrong code page was repaired."),
   text_rows: info("The file is plain text, so its parts are rows for continued pre-training."),
   rows_in_object: info("The rows were read from a list inside one JSON object."),
-  columns_turned: info("The file holds columns; its rows were put together from them."),
+  columns_turned: info("The file is one object of columns or of rows by name; its rows were put together from it."),
+  lists_read: info("Each line is a list of turns, which was read as the messages of a row."),
   objects_in_sequence: info(
     "The file is a sequence of JSON objects that are not one a line. They were read one by one.",
   ),

@@ -1,4 +1,4 @@
-/** Exports of annotation tools, Label Studio and Argilla: their nested answers become fields of one flat row. */
+/** Exports of annotation tools, Label Studio, Argilla and Prodigy: their answers become fields of one flat row. */
 import { isObject, type JsonObject } from "../../rows/chat.ts";
 
 /** The last annotation with a result that the annotator did not withdraw. */
@@ -34,6 +34,21 @@ export function readLabelStudio(row: JsonObject): JsonObject {
 /** Annotations beside the last one. */
 export const labelStudioRest = ({ annotations }: JsonObject): string | null =>
   Array.isArray(annotations) && annotations.length > 1 ? "of several annotations, the last one was read" : null;
+
+export const isProdigy = (row: JsonObject): boolean =>
+  ("_input_hash" in row || "_task_hash" in row) && typeof row.answer === "string";
+
+/** The label or the accepted options as the completion; `answer` says whether the annotator accepted them. */
+export function readProdigy(row: JsonObject): JsonObject {
+  const { answer: accepted, options, accept, label, ...rest } = row;
+  const chosen = new Set(Array.isArray(accept) ? accept : []);
+  const texts = (Array.isArray(options) ? options : [])
+    .filter((option) => isObject(option) && chosen.has(option.id))
+    .map((option) => (option as JsonObject).text ?? (option as JsonObject).id);
+  const completion = label ?? (texts.length > 0 ? texts.join("\n") : undefined);
+  const fields = Object.entries(rest).filter(([name]) => !name.startsWith("_"));
+  return { ...Object.fromEntries(fields), ...(completion === undefined ? {} : { completion }), accepted };
+}
 
 export const isArgilla = (row: JsonObject): boolean =>
   isObject(row.fields) && (isObject(row.responses) || Array.isArray(row.responses));

@@ -1,6 +1,15 @@
 /** The exports and logs whose rows are nested: each is recognized by its structure and becomes a flat row. */
 import type { JsonObject } from "../../rows/chat.ts";
-import { argillaRest, isArgilla, isLabelStudio, labelStudioRest, readArgilla, readLabelStudio } from "./annotations.ts";
+import {
+  argillaRest,
+  isArgilla,
+  isLabelStudio,
+  isProdigy,
+  labelStudioRest,
+  readArgilla,
+  readLabelStudio,
+  readProdigy,
+} from "./annotations.ts";
 import { isDialog, readDialog } from "./dialogs.ts";
 import { isApiLog, isRun, isTrace, logRest, readApiLog, readRun, readTrace } from "./logs.ts";
 import { chatgptRest, isChatgptExport, isOasstTree, oasstRest, readChatgptExport, readOasstTree } from "./trees.ts";
@@ -23,6 +32,7 @@ const SHAPES: Shape[] = [
   { title: "LangSmith run", matches: isRun, flatten: readRun },
   { title: "Label Studio export", matches: isLabelStudio, flatten: readLabelStudio, rest: labelStudioRest },
   { title: "Argilla export", matches: isArgilla, flatten: readArgilla, rest: argillaRest },
+  { title: "Prodigy export", matches: isProdigy, flatten: readProdigy },
   { title: "Dialog of texts", matches: isDialog, flatten: readDialog },
 ];
 
