@@ -1,14 +1,9 @@
 /** What the bytes of a file are read as: archives, tables, and JSON and CSV of every layout. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import { arrowToJsonl } from "../../src/data/validation/containers/arrow.ts";
-import { createOutput } from "../../src/data/validation/containers/output.ts";
-import { parquetToJsonl } from "../../src/data/validation/containers/parquet.ts";
 import type { Reading } from "../../src/data/validation/containers/source.ts";
 import type { Report } from "../../src/data/validation/rows/report.ts";
-import { cases, fixture, folder, jsonl, pair, pairs, read, removeFolder } from "./support/read-bytes.ts";
+import { fixture, jsonl, pair, pairs, read, removeFolder } from "./support/read-bytes.ts";
 
 afterAll(removeFolder);
 
@@ -394,25 +389,4 @@ describe("files that are read, with a remark that says how", () => {
     expect(text[(fault?.samples[0]?.line ?? 0) - 1]).toBe("    {");
     expect(fault?.samples[0]?.line).toBe(4 + 12 * 4);
   });
-
-  async function rowsOf(name: string): Promise<string[]> {
-    const path = join(folder, "text");
-    const into = createOutput(path, folder, { most: 1e6, reserve: 0 });
-    if (name.endsWith(".parquet")) await parquetToJsonl(join(cases, name), fixture(name).length, into, () => {});
-    else await arrowToJsonl(join(cases, name), into, () => {});
-    into.close();
-    return readFileSync(path, "utf8").split("\n");
-  }
-
-  test("numbers of tables keep their digits", async () => {
-    const row = (id: string) => `{"messages":${JSON.stringify(ping(0).messages)},"id":${id},"score":null}`;
-    for (const name of ["chat.parquet", "stream.arrow"]) expect((await rowsOf(name))[0]).toBe(row("9007199254740993"));
-  });
-
-  // LZ4 and Brotli; pages of both versions; times of 96 bits; a column that has only null.
-  for (const name of ["kinds.parquet", "int96.parquet", "kinds.arrow"])
-    test(`every type of column in ${name}`, async () => {
-      const expected = fixture("kinds.jsonl").toString("utf8").split("\n");
-      expect(await rowsOf(name)).toEqual(expected);
-    });
 });

@@ -11,7 +11,7 @@ import { Unreadable } from "./unreadable.ts";
 
 /** Most files of an archive that are looked at and named. */
 const MOST_FILES = 10_000;
-const DATA = /\.(jsonl|ndjson|json|csv|tsv|txt|parquet|arrow|feather|xlsx)(\.(gz|zst|xz))?$/i;
+const DATA = /\.(jsonl|ndjson|json|csv|tsv|txt|parquet|arrow|feather|xlsx|zip)(\.(gz|zst|xz))?$/i;
 
 const CHUNK = { chunkSize: 1 << 18 };
 

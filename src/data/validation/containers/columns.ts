@@ -35,7 +35,7 @@ export function viewerRows(value: JsonObject): JsonObject[] | null {
   return rows.map((row) => (row as { row: JsonObject }).row);
 }
 
-/** `{"faq-1": {"prompt": …}, "faq-2": {"prompt": …}}`: the names become ids. The rows have at least one field in common. */
+/** `{"faq-1": {"prompt": …}, "faq-2": {"prompt": …}}`: the names become ids. All rows have one field in common. */
 function namedRows(names: string[], rows: JsonObject[]): JsonObject[] | null {
   const [first, ...others] = rows;
   if (!first || others.length === 0) return null;

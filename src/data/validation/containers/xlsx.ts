@@ -62,16 +62,32 @@ export async function sheetsOf(path: string): Promise<string[]> {
   }
 }
 
+/** A date, a time of the day, or both, as the cell has it: it has no time zone. */
+function dateText(date: Date): string {
+  const [day = "", time = ""] = date
+    .toISOString()
+    .replace(/(\.000)?Z$/, "")
+    .split("T");
+  // A time alone is counted from the first day that Excel knows.
+  if (date.getUTCFullYear() < 1900) return time;
+  return time === "00:00:00" ? day : `${day}T${time}`;
+}
+
+/** A number as Excel shows it, to 15 digits; longer whole numbers, which other programs write, keep all of them. */
+const numberOf = (text: string): number | string =>
+  /^-?\d{16,}$/.test(text) ? text : Number(Number(text).toPrecision(15));
+
 function cell(value: unknown): string {
   if (value === null || value === undefined) return "";
-  const text = value instanceof Date ? value.toISOString() : String(value);
+  const text = value instanceof Date ? dateText(value) : String(value);
   return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** @throws Unreadable */
 export async function sheetToCsv(path: string, sheet: string, into: Output): Promise<void> {
   try {
-    for (const row of await readSheet(path, sheet)) into.text(`${row.map(cell).join(",")}\n`);
+    for (const row of await readSheet(path, sheet, { parseNumber: numberOf }))
+      into.text(`${row.map(cell).join(",")}\n`);
   } catch (cause) {
     if (cause instanceof Unreadable || cause instanceof AppError) throw cause;
     throw damaged(cause);

@@ -165,7 +165,8 @@ function csvPlan(task: ValidateTask, source: Source, start: Head, report: Report
     check(bytes, start, end, valid) {
       const text = decode(bytes, start, end, problems, valid);
       if (text === null) return null;
-      const cells = splitCells(text, delimiter);
+      const cells = splitCells(text, delimiter, () => problems.add("escaped_quote", "", text));
+      if (problems.rowErrors() > 0) return null;
       if (cells.length !== columns.length) {
         problems.add("wrong_columns", "", cells.join(" | "), `${cells.length} instead of ${columns.length}`);
         return null;

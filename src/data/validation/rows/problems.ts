@@ -108,6 +108,7 @@ export const PROBLEMS = {
     "End the conversation with the answer that the label rates.",
   ),
   empty_text: error("The text is empty.", "Add text, or remove the row."),
+  escaped_quote: error('A quote in a cell is written as \\", which ends the cell in CSV.', 'Double it instead: "".'),
   wrong_columns: error(
     "The number of columns differs from the header.",
     "Quote cells that contain the delimiter or line breaks.",

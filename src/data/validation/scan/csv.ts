@@ -81,8 +81,11 @@ export function scanCsv(
   };
 }
 
-/** The cells of one record. Outer quotes are removed, and doubled quotes become single. */
-export function splitCells(record: string, delimiter: string): string[] {
+/**
+ * The cells of one record. Outer quotes are removed, and doubled quotes become single.
+ * @param onEscaped called when a quote after a backslash ends a cell and text follows: some databases write quotes so
+ */
+export function splitCells(record: string, delimiter: string, onEscaped?: () => void): string[] {
   if (!record.includes('"')) return record.split(delimiter);
   const cells: string[] = [];
   let at = 0;
@@ -100,7 +103,9 @@ export function splitCells(record: string, delimiter: string): string[] {
       cell += record.slice(from, end);
       const next = record.indexOf(delimiter, end);
       // Text between the closing quote and the delimiter is kept unchanged.
-      cell += record.slice(end + 1, next < 0 ? record.length : next);
+      const after = record.slice(end + 1, next < 0 ? record.length : next);
+      if (record[end - 1] === "\\" && after.trim() !== "") onEscaped?.();
+      cell += after;
       cells.push(cell);
       if (next < 0) return cells;
       at = next + 1;
