@@ -1,13 +1,15 @@
 /** Parquet and Arrow: every type of column becomes JSON with all its digits. */
 import { afterAll, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { arrowToJsonl } from "../../src/data/validation/containers/arrow.ts";
 import { createOutput } from "../../src/data/validation/containers/output.ts";
 import { parquetToJsonl } from "../../src/data/validation/containers/parquet.ts";
-import { cases, fixture, folder, removeFolder } from "./support/read-bytes.ts";
+import { cases, fixture } from "./support/read-bytes.ts";
 
-afterAll(removeFolder);
+const folder = mkdtempSync(join(tmpdir(), "tables-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function rowsOf(name: string): Promise<string[]> {
   const path = join(folder, "text");
