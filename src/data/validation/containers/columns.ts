@@ -1,4 +1,5 @@
 /** Puts rows together from one JSON object that holds them in another order, as pandas and datasets write it. */
+import { isTurns } from "../mapping/turns.ts";
 import { isObject, type JsonObject } from "../rows/chat.ts";
 
 const sameKeys = (lists: JsonObject[]): string[] | null => {
@@ -49,6 +50,8 @@ export function rowsFromColumns(value: JsonObject): JsonObject[] | null {
   if (special) return special;
   const names = Object.keys(value);
   const values = Object.values(value);
+  // Turns belong to one row.
+  if (values.some(isTurns)) return null;
   if (values.every(Array.isArray)) return fromLists(names, values as unknown[][]);
   if (!values.every(isObject)) return null;
   const objects = values as JsonObject[];

@@ -115,7 +115,7 @@ export const isMetadata = (name: string): boolean => METADATA.has(plainName(name
 
 /** Names of fields that change what a row means, beside the parts. */
 const MEANINGFUL =
-  /^(label|kto_tag|rating|thumbs?(_.*)?|feedback|vote|liked?|upvoted|(is_)?(desirable|good|correct|helpful)|.*rejected.*|.*chosen.*|score|score_.*|scores|ratings|rewards?|system(_.*)?|reasoning(_.*)?|thinking|thoughts?|chain_of_thought|cot|(chat_|conversation_)?history|images?|image_url|audios?|videos?|train|training|masked?|weights?|loss_.*|parent(_id)?|tools|functions|tool_config|(answer_)?choices|options)$/;
+  /^(label|kto_tag|rating|thumbs?(_.*)?|feedback|vote|liked?|upvoted|(is_)?(desirable|good|correct|helpful)|.*rejected.*|.*chosen.*|score|score_.*|scores|ratings|rewards?|system(_.*)?|reasoning(_.*)?|thinking|thoughts?|chain_of_thought|cot|(chat_|conversation_)?history|images?|image_url|audios?|videos?|train|training|masked?|weights?|loss_.*|parent(_id)?|tools|functions|tool_config|(answer_)?choices|options|contexts?|documents?|passages?)$/;
 
 /** True for a field that must be read, or left out on purpose. */
 export const isMeaningful = (name: string): boolean => MEANINGFUL.test(plainName(name));

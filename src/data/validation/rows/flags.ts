@@ -7,6 +7,8 @@ const FLAGS = {
   weight: false,
   loss_weight: false,
   train: false,
+  /** Axolotl's mask for parts of a message, which is a list and so is refused. */
+  train_detail: false,
   training: false,
   trainable: false,
   loss: false,
