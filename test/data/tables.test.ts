@@ -33,3 +33,12 @@ for (const name of ["kinds.parquet", "int96.parquet", "kinds.arrow"])
     const expected = fixture("kinds.jsonl").toString("utf8").split("\n");
     expect(await rowsOf(name)).toEqual(expected);
   });
+
+test("a file of Arrow is read batch by batch, not as a whole", async () => {
+  const into = createOutput(join(folder, "text"), folder, { most: 1e6, reserve: 0 });
+  const size = fixture("file.arrow").length;
+  const read: number[] = [];
+  await arrowToJsonl(join(cases, "file.arrow"), into, (bytes) => read.push(bytes));
+  into.close();
+  expect(read).toEqual([1, 2, 3].map((batch) => Math.round((batch / 3) * size)));
+});

@@ -1,5 +1,6 @@
 /** Reads Arrow IPC files and streams (also Feather 2 and datasets saved to disk) by batches, and writes JSON rows. */
 
+import { type FileHandle, open } from "node:fs/promises";
 import { zstdDecompressSync } from "node:zlib";
 import {
   CompressionType,
@@ -18,6 +19,8 @@ import type { Output } from "./output.ts";
 import { Unreadable } from "./unreadable.ts";
 
 const DAY_MS = 86_400_000;
+/** The first bytes of a file; a stream has none. */
+const MAGIC = Buffer.from("ARROW1");
 
 type Read = (row: number) => Cell;
 
@@ -108,23 +111,41 @@ function prepareCodecs() {
 }
 
 /**
- * @param onRead gets the bytes of the file that were read so far
+ * A reader of a file or a stream. Batches of a file are read one by one; from a stream of bytes, the library would
+ * read a whole file into memory.
+ */
+async function readerFor(path: string, handle: FileHandle, onRead: (bytes: number) => void) {
+  const { buffer } = await handle.read(Buffer.alloc(MAGIC.length), 0, MAGIC.length, 0);
+  const isFile = buffer.equals(MAGIC);
+  const reader = await (isFile ? RecordBatchReader.from(handle) : RecordBatchReader.from(countedFile(path, onRead)));
+  return { reader, isFile };
+}
+
+/**
+ * @param onRead gets the bytes of the file that were read so far, about
  * @throws Unreadable
  */
 export async function arrowToJsonl(path: string, into: Output, onRead: (bytes: number) => void): Promise<void> {
   prepareCodecs();
+  const handle = await open(path);
   try {
-    const reader = await RecordBatchReader.from(countedFile(path, onRead));
+    const { size } = await handle.stat();
+    const { reader, isFile } = await readerFor(path, handle, onRead);
     await reader.open();
     const lines = createJsonLines(into);
+    const batches = reader.isFile() ? reader.numRecordBatches : 1;
+    let done = 0;
     for await (const batch of reader) {
       const names = batch.schema.fields.map((field) => field.name);
       const reads = names.map((_, index) => readerOf(batch.getChildAt(index)));
       for (let row = 0; row < batch.numRows; row++) lines.row(names, (column) => reads[column]?.(row));
+      if (isFile) onRead(Math.round((++done / Math.max(1, batches)) * size));
     }
     lines.flush();
   } catch (cause) {
     if (cause instanceof Unreadable || cause instanceof AppError) throw cause;
     throw new Unreadable("damaged_file", "The Arrow file is damaged or incomplete. Write it again.", cause);
+  } finally {
+    await handle.close();
   }
 }

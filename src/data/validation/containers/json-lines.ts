@@ -6,7 +6,8 @@ import { beforeStop, createFours, ESCAPED, QUOTE, stopsOf } from "../fast-path/t
 import { Json } from "./cells.ts";
 import type { Output } from "./output.ts";
 
-const BLOCK = 1 << 18;
+/** Bytes from which rows are passed on. The output writes such a block without copying it. */
+const BLOCK = (1 << 20) + 1;
 /** Most bytes of one escaped byte (a control character). */
 const MAX_ESCAPED = 6;
 /** Texts below this length are copied byte by byte. */

@@ -139,7 +139,8 @@ class Leaf {
   }
 
   private bytes(from: number, length: number): Buffer {
-    const bytes = Buffer.alloc(length);
+    // Not a part of a shared buffer: texts of the page refer to it.
+    const bytes = Buffer.allocUnsafeSlow(length);
     const got = readSync(this.fd, bytes, 0, length, from);
     if (got < length) throw damaged("it ends in the middle of a page");
     return bytes;
