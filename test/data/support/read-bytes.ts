@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Reading } from "../../../src/data/validation/containers/source.ts";
 import { validateAny } from "../../../src/data/validation/pass/validate.ts";
 
-export const folder = mkdtempSync(join(tmpdir(), "ftl-containers-"));
+const folder = mkdtempSync(join(tmpdir(), "ftl-containers-"));
 /** Removes the folder at the end of a test file; `read` creates it again for the next one. */
 export const removeFolder = () => rmSync(folder, { recursive: true, force: true });
 
