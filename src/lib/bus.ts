@@ -70,8 +70,6 @@ export interface BusEvents {
   "notice.stored": { org: string };
   /** A webhook or mail was sent, or failed. */
   "delivery.changed": { org: string; deliveryId: string };
-  /** The list of a user's notices changed. */
-  "notice.changed": { org: string; userId: string };
 }
 
 export type BusName = keyof BusEvents;

@@ -5,7 +5,6 @@
 import { eq } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { webhookEndpoint } from "../../db/schema/notices.ts";
-import { emitAll } from "../../lib/bus.ts";
 import { sendMail } from "../mail/send.ts";
 import { mailServer } from "../mail/settings.ts";
 import type { DeliveryRow } from "../webhooks/model.ts";
@@ -85,7 +84,7 @@ async function spreadAll(ctx: Ctx): Promise<void> {
   for (let events = await waitingEvents(ctx); events.length > 0; events = await waitingEvents(ctx)) {
     ctx.failPoint("notice.stored");
     const canMail = (await mailServer(ctx)) !== null;
-    for (const event of events) emitAll(ctx.bus, await spread(ctx, event, canMail));
+    for (const event of events) await spread(ctx, event, canMail);
   }
 }
 

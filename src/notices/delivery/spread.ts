@@ -7,7 +7,6 @@ import type { Ctx } from "../../ctx.ts";
 import { user } from "../../db/schema/auth.ts";
 import { notice, noticeDelivery, noticeEvent, webhookEndpoint } from "../../db/schema/notices.ts";
 import type { Db } from "../../db/types.ts";
-import type { BusMessage } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
 import { topicOf } from "../events/types.ts";
 import { letterOf } from "../mail/letters.ts";
@@ -57,11 +56,10 @@ async function toEndpoints(tx: Db, ctx: Ctx, event: EventRow): Promise<void> {
       .onConflictDoNothing();
 }
 
-/** @returns whether the list of a user changed */
-async function toUser(tx: Db, ctx: Ctx, event: EventRow, canMail: boolean): Promise<boolean> {
-  if (!event.userId) return false;
+async function toUser(tx: Db, ctx: Ctx, event: EventRow, canMail: boolean): Promise<void> {
+  if (!event.userId) return;
   const [found] = await tx.select().from(user).where(eq(user.id, event.userId)).limit(1);
-  if (!found) return false;
+  if (!found) return;
   const topic = topicOf(event.type);
   const wanted = await wantedBy(tx, found.id, topic);
   const { org, type, title, body, path } = event;
@@ -70,30 +68,27 @@ async function toUser(tx: Db, ctx: Ctx, event: EventRow, canMail: boolean): Prom
     await addMail(tx, ctx, { ...mail, to: found.email });
     if (event.alsoTo) await addMail(tx, ctx, { ...mail, to: event.alsoTo });
   }
-  if (!wanted.page) return false;
+  if (!wanted.page) return;
   const row = { id: newId("notice"), org, userId: found.id, eventId: event.id, type, title, body, path };
   await tx
     .insert(notice)
     .values({ ...row, createdAt: event.createdAt })
     .onConflictDoNothing();
-  return true;
 }
 
 /**
  * Stores what an event leads to, once.
  * @param canMail there is a mail server
- * @returns the messages to emit
  */
-export function spread(ctx: Ctx, event: EventRow, canMail: boolean): Promise<BusMessage[]> {
+export function spread(ctx: Ctx, event: EventRow, canMail: boolean): Promise<void> {
   return ctx.write(async (tx) => {
     const [mine] = await tx
       .update(noticeEvent)
       .set({ spreadAt: ctx.clock.now() })
       .where(and(eq(noticeEvent.id, event.id), isNull(noticeEvent.spreadAt)))
       .returning({ id: noticeEvent.id });
-    if (!mine) return [];
+    if (!mine) return;
     await toEndpoints(tx, ctx, event);
-    const listed = await toUser(tx, ctx, event, canMail);
-    return listed && event.userId ? [{ name: "notice.changed", event: { org: event.org, userId: event.userId } }] : [];
+    await toUser(tx, ctx, event, canMail);
   });
 }

@@ -79,6 +79,5 @@ export async function markRead(ctx: Ctx, actor: Actor, ids?: string[]): Promise<
       .where(and(mine(actor), isNull(notice.readAt), ids ? inArray(notice.id, ids) : undefined))
       .returning({ id: notice.id }),
   );
-  if (rows.length > 0) ctx.bus.emit("notice.changed", { org: actor.org, userId: actor.userId });
   return rows.length;
 }
