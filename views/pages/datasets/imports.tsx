@@ -114,7 +114,7 @@ function Retry({ row }: { row: ImportView }) {
           label={missing ? "Retry" : "Other credentials"}
           title="Retry the import"
           verb="Retry"
-          buttonClass={missing ? "button" : "button plain"}
+          buttonClass={missing ? "button small" : "button small plain"}
         >
           {missing ? <p class="small muted">The credentials of this import were deleted. Enter them again.</p> : null}
           {names.map((name) => (
@@ -134,7 +134,11 @@ function Retry({ row }: { row: ImportView }) {
           ))}
         </SheetForm>
       ) : null}
-      {missing ? null : <ActionButton action={action}>Retry</ActionButton>}
+      {missing ? null : (
+        <ActionButton action={action} class="small">
+          Retry
+        </ActionButton>
+      )}
     </div>
   );
 }
@@ -154,8 +158,12 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
               {
                 key: "place",
                 label: "Import",
-                name: true,
-                render: (row) => <span class="wrap-any">{placeOf(row)}</span>,
+                render: (row) => (
+                  <>
+                    <span class="wrap-any">{placeOf(row)}</span>
+                    {row.error ? <span class="sub wrap-any">{row.error}</span> : null}
+                  </>
+                ),
               },
               {
                 key: "state",
@@ -168,21 +176,20 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                       left={`${formatBytes(row.bytes_done)}${row.bytes ? ` of ${formatBytes(row.bytes)}` : ""}`}
                     />
                   ) : (
-                    <div class="stack tight">
-                      <StateBadge state={row.status} />
-                      {row.error ? <p class="small wrap-any">{row.error}</p> : null}
-                    </div>
+                    <StateBadge state={row.status} />
                   ),
               },
               {
-                key: "cancel",
-                label: "",
-                end: true,
+                key: "action",
+                label: "Next step",
+                hideLabel: true,
                 render: (row) =>
                   row.status === "failed" ? (
                     <Retry row={row} />
                   ) : (
-                    <ActionButton action={`/datasets/imports/${row.id}/cancel`}>Cancel</ActionButton>
+                    <ActionButton action={`/datasets/imports/${row.id}/cancel`} class="small">
+                      Cancel
+                    </ActionButton>
                   ),
               },
             ]}
