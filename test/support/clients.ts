@@ -3,7 +3,8 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { XMLParser } from "fast-xml-parser";
 
-const CLIENTS = join(import.meta.dir, "../../.cache/clients-env");
+/** The environment of other people's test suites and programs. */
+export const CLIENTS = join(import.meta.dir, "../../.cache/clients-env");
 /** The source of OpenAI's Python client, with its tests. */
 export const OPENAI_SOURCE = join(CLIENTS, "openai-source");
 /** Null when the suites can run here, else what is missing. */

@@ -1,8 +1,5 @@
 /** Live sync of runs with a Weights & Biases server: settings, lines, restarts of the server, and failures. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { wandbRun, wandbServer } from "../../src/db/schema/integrations.ts";
 import { job } from "../../src/db/schema/jobs.ts";
@@ -183,36 +180,4 @@ describe("a job with the integration", () => {
     const { result_files: files } = await t.json<{ result_files: string[] }>("GET", `/v1/fine_tuning/jobs/${one.id}`);
     expect(files).toHaveLength(2);
   });
-});
-
-/** The program `wandb`, to check that the test server speaks its language: `FTL_WANDB=/path/to/wandb bun test …`. */
-const program = process.env.FTL_WANDB;
-test.skipIf(!program)("wandb sync sends the same lines to the same server from the job's file", async () => {
-  await configure(good());
-  const one = await running();
-  await one.trainer.send([metrics(1, { "train/loss": 2 }), metrics(2, { "train/loss": 1.5, "eval/loss": 1.75 })]);
-  await one.end("succeeded");
-  await until("the run to be expected", async () => (await one.row()) !== undefined);
-  await syncWandb(t.ctx);
-  const live = wandb.runs.get(one.id);
-  wandb.runs.clear();
-  const { result_files: files } = await t.json<{ result_files: string[] }>("GET", `/v1/fine_tuning/jobs/${one.id}`);
-  const content = await t.request("GET", `/v1/files/${files[1]}/content`);
-  const dir = mkdtempSync(join(tmpdir(), "ftl-wandb-"));
-  const file = join(dir, `run-${one.id}.wandb`);
-  await Bun.write(file, await content.arrayBuffer());
-  const child = Bun.spawn([program ?? "", "sync", "--no-skip-online", file], {
-    cwd: dir,
-    env: { PATH: process.env.PATH ?? "", HOME: dir, WANDB_BASE_URL: wandb.url, WANDB_API_KEY: wandb.key },
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const output = (await new Response(child.stdout).text()) + (await new Response(child.stderr).text());
-  expect(await child.exited, output).toBe(0);
-  const synced = wandb.runs.get(one.id);
-  expect(synced?.history).toEqual(live?.history);
-  expect(synced).toMatchObject({ project: "bank", displayName: "first", tags: ["a"], exitCode: 0 });
-  expect(synced?.config).toMatchObject(live?.config ?? {});
-  expect(synced?.summary).toMatchObject({ train_loss: 1.5, valid_loss: 1.75, _step: 2 });
-  rmSync(dir, { recursive: true, force: true });
 });
