@@ -36,6 +36,8 @@ interface Lock {
   deep?: boolean;
   /** Uses the versions of the trainer's environment. */
   constrained?: boolean;
+  /** Versions to take whatever the packages ask for. */
+  overrides?: string[];
 }
 
 const MAIN: Lock = { input: "requirements.in", output: "requirements.txt", python: "3.11" };
@@ -46,7 +48,13 @@ const OTHERS: Lock[] = [
   { input: "requirements-zero.in", output: "requirements-zero.txt", python: "3.10", deep: false },
   { input: "requirements-dev.in", output: "requirements-dev.txt", python: "3.10", constrained: true },
   { input: "requirements-pip.in", output: "requirements-pip.txt", python: "3.10" },
-  { input: "requirements-clients.in", output: "requirements-clients.txt", python: "3.11" },
+  // instructor allows no openai 3 and its parser, but works with them.
+  {
+    input: "requirements-clients.in",
+    output: "requirements-clients.txt",
+    python: "3.11",
+    overrides: ["openai==3.54.0", "jiter>=0.15"],
+  },
   { input: "requirements-tools.in", output: "requirements-tools.txt", python: "3.10" },
 ];
 
@@ -90,6 +98,10 @@ async function resolveOne(uv: string, lock: Lock, known: string, upgrade: boolea
     if (bounds) {
       writeFileSync(join(scratch, "bounds.txt"), bounds);
       argv.push("--constraint", join(scratch, "bounds.txt"));
+    }
+    if (lock.overrides) {
+      writeFileSync(join(scratch, "overrides.txt"), lock.overrides.join("\n"));
+      argv.push("--override", join(scratch, "overrides.txt"));
     }
     const child = Bun.spawn(argv, {
       cwd: scratch,

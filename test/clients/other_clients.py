@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import agents
+import instructor
+import litellm
 import llm
 import openai
 import pytest
 from agents import Agent, Runner
+from instructor import Mode
+from langfuse.openai import OpenAI as LangfuseOpenAI
 from pydantic import BaseModel
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai import NativeOutput, PromptedOutput, ToolOutput
@@ -97,6 +101,51 @@ async def test_openai_agents_stream_and_continue_a_conversation(agents_client):
     assert first.final_output == "Hello there."
     again = await Runner.run(agent_of(), "how are you", previous_response_id=first.last_response_id)
     assert again.final_output == "I am well."
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [Mode.TOOLS, Mode.TOOLS_STRICT, Mode.FUNCTIONS, Mode.JSON, Mode.JSON_O1, Mode.JSON_SCHEMA, Mode.MD_JSON]
+    + [Mode.RESPONSES_TOOLS, Mode.RESPONSES_TOOLS_WITH_INBUILT_TOOLS],
+)
+def test_instructor_gets_the_object_in_every_mode(mode):
+    client = instructor.from_openai(openai.OpenAI(base_url=URL, api_key=KEY), mode=mode)
+    asking = [{"role": "user", "content": CAPITAL}]
+    limit = {"max_output_tokens": 64} if mode.name.startswith("RESPONSES") else {"max_tokens": 64}
+    assert (
+        client.create(model=MODEL, response_model=City, messages=asking, max_retries=0, temperature=0, **limit) == PARIS
+    )
+
+
+def test_litellm_answers_streams_calls_tools_and_names_its_errors():
+    given = {"model": f"openai/{MODEL}", "api_base": URL, "api_key": KEY, "temperature": 0, "max_tokens": 64}
+    hello = [{"role": "user", "content": "Hello"}]
+    assert litellm.completion(messages=hello, **given).choices[0].message.content == "Hello there."
+    pieces = [
+        chunk.choices[0].delta.content or "" for chunk in litellm.completion(messages=hello, stream=True, **given)
+    ]
+    assert "".join(pieces) == "Hello there."
+    parameters = {"properties": {"location": {"type": "string"}}, "required": ["location"], "type": "object"}
+    function = {"name": "get_weather", "description": "Get the weather at a location.", "parameters": parameters}
+    tools = [{"type": "function", "function": function}]
+    answer = litellm.completion(messages=[{"role": "user", "content": WEATHER}], tools=tools, **given)
+    (call,) = answer.choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("get_weather", '{"location": "San Francisco, CA"}')
+    answer = litellm.completion(messages=[{"role": "user", "content": CAPITAL}], response_format=City, **given)
+    assert City.model_validate_json(answer.choices[0].message.content) == PARIS
+    with pytest.raises(litellm.ContextWindowExceededError):
+        litellm.completion(messages=[{"role": "user", "content": "word " * 20_000}], **given)
+    with pytest.raises(litellm.AuthenticationError):
+        litellm.completion(messages=hello, **{**given, "api_key": "ftl-wrong"})
+
+
+def test_langfuse_passes_answers_and_streams_on():
+    os.environ["LANGFUSE_TRACING_ENABLED"] = "false"
+    client = LangfuseOpenAI(base_url=URL, api_key=KEY)
+    given = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 64}
+    assert client.chat.completions.create(**given).choices[0].message.content == "Hello there."
+    stream = client.chat.completions.create(**given, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices) == "Hello there."
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { createOpenAI } from "@ai-sdk/openai";
+import { generateText, jsonSchema, Output, stepCountIs, streamText, tool } from "ai";
 import { clientsMissing, runSuite } from "../support/clients.ts";
 import { type Live, startLive, TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
 import { importModel } from "../support/tiny.ts";
@@ -63,6 +65,7 @@ async function failuresOf(file: string) {
       SUITE_MODEL: "taught",
       HOME: live.dir,
       PYTHONDONTWRITEBYTECODE: "1",
+      LITELLM_LOCAL_MODEL_COST_MAP: "True",
     },
     report: join(live.dir, `${file}.xml`),
   });
@@ -81,11 +84,48 @@ test.skipIf(skip !== null)(
 );
 
 test.skipIf(skip !== null)(
-  `pydantic-ai, OpenAI's agents and llm work with their defaults${note}`,
+  `pydantic-ai, OpenAI's agents, instructor, LiteLLM, Langfuse and llm work with their defaults${note}`,
   async () => {
     const { passed, failed, output } = await failuresOf("other_clients.py");
     expect(failed, output).toEqual([]);
-    expect(passed).toBe(18);
+    expect(passed).toBe(29);
   },
   600_000,
+);
+
+test.skipIf(skip !== null).each(["responses", "chat"] as const)(
+  `the AI SDK answers, streams, calls tools and gives objects through %s${note}`,
+  async (api) => {
+    const openai = createOpenAI({ baseURL: `${live.url}/v1`, apiKey: live.key });
+    const given = { model: openai[api]("taught"), temperature: 0, maxOutputTokens: 64, maxRetries: 0 };
+    expect((await generateText({ ...given, prompt: "Hello" })).text).toBe("Hello there.");
+    const pieces = await Array.fromAsync(streamText({ ...given, prompt: "Hello" }).textStream);
+    expect(pieces.join("")).toBe("Hello there.");
+    expect(pieces.length).toBeGreaterThan(1);
+
+    const properties = { location: { type: "string" as const } };
+    const inputSchema = jsonSchema<{ location: string }>({ properties, required: ["location"], type: "object" });
+    const asked: string[] = [];
+    const get_weather = tool({
+      description: "Get the weather at a location.",
+      inputSchema,
+      execute: async ({ location }) => {
+        asked.push(location);
+        return "It's sunny.";
+      },
+    });
+    const prompt = "What is the weather in San Francisco, CA?";
+    const answer = await generateText({ ...given, prompt, tools: { get_weather }, stopWhen: stepCountIs(2) });
+    expect([asked, answer.text]).toEqual([["San Francisco, CA"], "It is sunny."]);
+
+    const schema = jsonSchema<{ city: string; country: string }>({
+      properties: { city: { type: "string" }, country: { type: "string" } },
+      required: ["city", "country"],
+      type: "object",
+      additionalProperties: false,
+    });
+    const object = { prompt: "What is the capital of France?", output: Output.object({ schema }) };
+    expect((await generateText({ ...given, ...object })).output).toEqual({ city: "Paris", country: "France" });
+  },
+  120_000,
 );

@@ -116,3 +116,10 @@ describe("a failed import runs again", () => {
     expect(await ended(id)).toMatchObject({ status: "done" });
   });
 });
+
+test("a source that does not exist is refused by the page, also under a name that every object has", async () => {
+  for (const type of ["", "ftp", "toString", "__proto__"]) {
+    const answer = await lab.request("POST", "/datasets/imports", { form: { type } });
+    expect([type, answer.status]).toEqual([type, 303]);
+  }
+});

@@ -1,6 +1,11 @@
 /** Reads lists and objects as Python prints them: `[{'role': 'user', 'content': "it's"}]`, `True`, `None`, `(1, 2)`. */
 
-const NAMES: Record<string, string> = { True: "true", False: "false", None: "null", nan: "null" };
+const NAMES = new Map([
+  ["True", "true"],
+  ["False", "false"],
+  ["None", "null"],
+  ["nan", "null"],
+]);
 /** A word, a number, or one other character. */
 const TOKEN = /([A-Za-z_]+)|(-?\d[\d.eE+-]*)|([[\]{}(),:])/y;
 const ESCAPED = /\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[\s\S])/g;
@@ -42,14 +47,14 @@ export function jsonOfPython(text: string): string | null {
     }
     TOKEN.lastIndex = at;
     const [found, name, number, mark] = TOKEN.exec(text) ?? [];
-    if (found === undefined || (name !== undefined && !NAMES[name])) return null;
+    if (found === undefined || (name !== undefined && !NAMES.has(name))) return null;
     at = TOKEN.lastIndex;
     // A comma before a closing bracket says nothing.
     if (/[\]})]/.test(found) && json.at(-1) === ",") json.pop();
     // A tuple is a list.
     if (mark === "(") json.push("[");
     else if (mark === ")") json.push("]");
-    else json.push(name === undefined ? (number ?? found) : (NAMES[name] ?? ""));
+    else json.push(name === undefined ? (number ?? found) : (NAMES.get(name) ?? ""));
   }
   return json.join("");
 }

@@ -39,7 +39,10 @@ function verdictOf(text: string): Verdict | null {
   if (word === "safe") return { flagged: false, categories: new Set() };
   if (word !== "unsafe") return null;
   const names = list.split(",").map((name) => name.trim());
-  return { flagged: true, categories: new Set(names.flatMap((name) => CATEGORIES[name] ?? [])) };
+  return {
+    flagged: true,
+    categories: new Set(names.flatMap((name) => (Object.hasOwn(CATEGORIES, name) ? (CATEGORIES[name] ?? []) : []))),
+  };
 }
 
 /**

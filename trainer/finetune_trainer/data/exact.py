@@ -8,9 +8,8 @@ from typing import Any
 
 FENCE = "\x7f"
 """Stands around the digits of a number in what a template renders. JSON writes it as it is."""
-QUOTES = ('"', "<escape>", '<|"|>')
-"""What templates write around strings: JSON, FunctionGemma and Gemma 4."""
-FENCED = re.compile(rf"({'|'.join(map(re.escape, QUOTES))}|)\x7f([-+.\deE]+)\x7f\1")
+FENCED = re.compile(r'("|<escape>|<\|"\|>|)\x7f([-+.\deE]+)\x7f\1')
+"""A number in its fence, within what templates write around strings (JSON, FunctionGemma, Gemma 4) or nothing."""
 
 
 class Digits(float):

@@ -18,12 +18,12 @@ const NEWEST = 20;
 const SHOWN_MS = 86_400_000;
 
 /** Fields of the form by source; the form sends those of all. */
-const FIELDS: Record<string, string[]> = {
-  huggingface: ["repo", "revision", "config", "split", "file", "token"],
-  url: ["url", "authorization"],
-  s3: ["endpoint", "bucket", "key", "region", "access_key_id", "secret_access_key"],
-  path: ["path"],
-};
+const FIELDS = new Map([
+  ["huggingface", ["repo", "revision", "config", "split", "file", "token"]],
+  ["url", ["url", "authorization"]],
+  ["s3", ["endpoint", "bucket", "key", "region", "access_key_id", "secret_access_key"]],
+  ["path", ["path"]],
+]);
 
 /** Imports for the page: those that are not done, and the failures of the last day. */
 export async function importsShown(ctx: Ctx, actor: Actor): Promise<ImportView[]> {
@@ -62,7 +62,7 @@ export const importsPages = (ctx: Ctx) =>
           request,
           async () => {
             const type = body.type ?? "";
-            const given = (FIELDS[type] ?? [])
+            const given = (FIELDS.get(type) ?? [])
               .filter((name) => body[name]?.trim())
               .map((name) => [name, body[name]?.trim()]);
             const form = { source: { type, ...Object.fromEntries(given) }, name: body.name || undefined };

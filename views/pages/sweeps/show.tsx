@@ -62,7 +62,7 @@ function ordered(sweep: SweepView, sort: string): TrialView[] {
   const sign = sort.startsWith("-") ? -1 : 1;
   const value = name.startsWith("of_")
     ? (row: TrialView) => row.values[name.slice(3)] ?? ""
-    : (ORDERS[name] ?? ORDERS.trial);
+    : ((Object.hasOwn(ORDERS, name) ? ORDERS[name] : null) ?? ORDERS.trial);
   const rows = [...sweep.trials];
   if (!sort) {
     const better = sweep.direction === "min" ? 1 : -1;
