@@ -81,7 +81,7 @@ describe.skipIf(skip !== null)(`the main workflow${skip ? ` (skipped: ${skip})` 
     await press("form[action$='/versions'] button.primary");
     await page.getByText("Ready", { exact: true }).first().waitFor();
     await page.locator("#state .stats").first().waitFor();
-    expect(await page.textContent("#rows")).toContain("Answer with JSON.");
+    await page.locator("#rows", { hasText: "Answer with JSON." }).waitFor();
   });
 
   test("start a job from the dataset", async () => {

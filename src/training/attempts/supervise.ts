@@ -32,6 +32,8 @@ export interface SupervisorState {
   launching: Set<string>;
   /** When an attempt's process was first seen to be absent, by attempt id. */
   goneSince: Map<string, number>;
+  /** Attempts that exceeded a time limit in the last pass. */
+  late: Set<string>;
   /** Earliest time of the next terminate call, by attempt id. */
   askAgainAt: Map<string, number>;
   /** When work without a live attempt was first seen, by provider and key. */
@@ -173,7 +175,13 @@ async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobR
   if (status.state === "exited" || status.state === "absent") return recordExit(ctx, supervisor, row, which, status);
   supervisor.goneSince.delete(which.id);
   const late = timedOut(ctx, supervisor, row, which);
+  const wasLate = supervisor.late.delete(which.id);
   if (!late) return;
+  // The machine's clock may just have been set: the next pass corrects the stored times before it looks again.
+  if (!wasLate) {
+    supervisor.late.add(which.id);
+    return;
+  }
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];

@@ -187,6 +187,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
       startedAt: ctx.clock.now(),
       launching: new Set(),
       goneSince: new Map(),
+      late: new Set(),
       askAgainAt: new Map(),
       orphanSince: new Map(),
     },
