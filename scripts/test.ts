@@ -175,8 +175,11 @@ async function main(args: string[]): Promise<number> {
   const suites = testGroups(everything ? allTests() : chosen.bun).map((group) => bunSuite(...group));
   if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
   // A suite that starts late ends late, so the longest come first.
+  const long = ["bun-training-trainer", "bun-e2e-trainer", "bun-faults-trainer"];
   const rank = (suite: Suite) =>
-    suite.name === "pytest" ? 1 : { containers: 0, trainer: 2, clients: 3, nothing: 4 }[suite.need];
+    suite.name === "pytest"
+      ? 1
+      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, nothing: 5 }[suite.need];
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   const trainer = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain) : Promise.resolve(plain);

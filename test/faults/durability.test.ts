@@ -89,7 +89,7 @@ describe("a run of the real trainer", () => {
       const id = await bench.train("away", {
         ...(FULL
           ? { batch_size: 1, n_epochs: 50, max_steps: 90_000, save_every: 5000 }
-          : { batch_size: 8, max_steps: 100, save_every: 50 }),
+          : { batch_size: 8, max_steps: 250, save_every: 125 }),
       });
       const key = await bench.workOf(id);
       await bench.atStep(id, 3);
