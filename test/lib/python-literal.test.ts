@@ -1,3 +1,4 @@
+/** Values as Python prints them, read as JSON. */
 import { expect, test } from "bun:test";
 import { jsonOfPython } from "../../src/lib/text/python-literal.ts";
 
