@@ -2,8 +2,10 @@
 // scripts that a page needs.
 import "./notify.js";
 import "./palette.js";
+import { mount as mountPicks } from "./picks.js";
 import "./session.js";
 import "./stream.js";
+import { mount as mountUpload } from "./upload.js";
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -19,13 +21,13 @@ export function toast(text, kind = "ok") {
   setTimeout(() => note.remove(), kind === "bad" ? 12_000 : 5_000);
 }
 
-// Scripts of parts are loaded only on pages that contain the part.
+// Scripts of parts that only show something are loaded only on pages that contain the part. What people type into or
+// click is handled before the page has loaded, so that no input is lost.
 function mountParts() {
   if ($("ft-chart")) import("./chart.js");
   if ($("[data-log]")) import("./log.js").then((log) => log.mount());
-  if ($("[data-picks]")) import("./picks.js").then((picks) => picks.mount());
-  if ($("[data-playground]")) import("./playground.js");
-  if ($("[data-upload]")) import("./upload.js").then((upload) => upload.mount());
+  mountPicks();
+  mountUpload();
 }
 
 // A table that scrolls sideways and contains nothing to focus becomes focusable itself.

@@ -1,5 +1,6 @@
 /** The playground: sends one message to several models and streams the answers side by side. */
 import type { ComponentChildren } from "preact";
+import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -314,6 +315,7 @@ export function PlaygroundPage(props: PlaygroundProps) {
         </>
       }
     >
+      <script src={`${usePage().assets}playground.js`} type="module" />
       <form id="playground" class="playground" data-playground data-base-url={props.baseUrl}>
         <div class="playground-main">
           <div class="panes" data-panes>
