@@ -94,9 +94,9 @@ export async function launch(parts: Parts, spec: LaunchSpec, context: LaunchCont
   // An endpoint runs for a long time and may use another engine, so it does not use the warm launcher.
   if (spec.argv === null && spec.kind !== "serve") {
     warm.freeMemory(spec.need.memory_mb * 2 ** 20);
+    warm.expect();
     if (await warm.launch(trainer, directory, env)) return handleOf(host, key);
   }
   await runLauncher(parts, trainer, directory, env);
-  warm.expect();
   return handleOf(host, key);
 }

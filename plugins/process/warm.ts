@@ -9,6 +9,8 @@ import type { ProviderHost } from "../../src/contract/provider.ts";
 /** Memory for the launcher and the work; the launcher uses half of it. */
 const MEMORY_BYTES = 2 ** 30;
 const ANSWER_MS = 10_000;
+/** A launcher that has not loaded the libraries by then is given up. */
+const LOAD_MS = 60_000;
 /** Delay after a failed start. */
 const RETRY_MS = 60_000;
 
@@ -20,7 +22,10 @@ interface Trainer {
 export interface Warm {
   /** Call when work is likely soon: starts a launcher in the background, or keeps the current one longer. */
   expect(): void;
-  /** Starts `directory` with `env` in the ready launcher; false without a launcher for this trainer, or on failure. */
+  /**
+   * Starts `directory` with `env` in the launcher, and waits for one that is still loading: a second process would load
+   * the same libraries no sooner. False without a launcher for this trainer, or on failure.
+   */
   launch(trainer: Trainer, directory: string, env: Record<string, string>): Promise<boolean>;
   /** Ends the launcher when work with `bytes` of memory needs its memory. */
   freeMemory(bytes: number): void;
@@ -28,7 +33,10 @@ export interface Warm {
 
 interface Launcher extends Trainer {
   child: Subprocess<"pipe", "pipe", "ignore">;
-  ready: boolean;
+  /** Whether it loaded the libraries, once that is known. */
+  loaded: Promise<boolean>;
+  /** Reports the outcome of loading; the first report counts. */
+  report(ready: boolean): void;
   /** Requested launches without an answer so far. */
   asked: Map<string, (ok: boolean) => void>;
 }
@@ -39,7 +47,7 @@ interface Launcher extends Trainer {
  */
 export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () => Promise<string>): Warm {
   let current: Launcher | null = null;
-  let making = false;
+  let making: Promise<void> | null = null;
   let notBefore = 0;
   let idle: Timer | null = null;
 
@@ -47,6 +55,7 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
     if (current === launcher) current = null;
     for (const answer of launcher.asked.values()) answer(false);
     launcher.asked.clear();
+    launcher.report(false);
     // Its launches continue, because they are separate processes.
     launcher.child.kill("SIGKILL");
   }
@@ -60,19 +69,25 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
   async function listen(launcher: Launcher): Promise<void> {
     const decoder = new TextDecoder();
     let rest = "";
+    let ready = false;
+    const late = setTimeout(() => end(launcher), LOAD_MS);
     for await (const part of launcher.child.stdout) {
       const lines = (rest + decoder.decode(part, { stream: true })).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) {
-        if (line === "ready") launcher.ready = true;
-        else {
+        if (line === "ready") {
+          ready = true;
+          clearTimeout(late);
+          launcher.report(true);
+        } else {
           const { directory, ok } = JSON.parse(line) as { directory: string; ok: boolean };
           launcher.asked.get(directory)?.(ok);
           launcher.asked.delete(directory);
         }
       }
     }
-    if (!launcher.ready) notBefore = host.clock.now() + RETRY_MS;
+    clearTimeout(late);
+    if (!ready) notBefore = host.clock.now() + RETRY_MS;
     end(launcher);
   }
 
@@ -90,7 +105,8 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
       stderr: "ignore",
     });
     child.unref();
-    const launcher: Launcher = { ...trainer, child, ready: false, asked: new Map() };
+    const { promise: loaded, resolve: report } = Promise.withResolvers<boolean>();
+    const launcher: Launcher = { ...trainer, child, loaded, report, asked: new Map() };
     current = launcher;
     stayLonger(launcher);
     host.signal.addEventListener("abort", () => end(launcher), { once: true });
@@ -105,21 +121,22 @@ export function keepWarm(host: ProviderHost, seconds: number, launcherPath: () =
         return;
       }
       if (host.clock.now() < notBefore || freemem() < 2 * MEMORY_BYTES) return;
-      making = true;
-      make()
+      making = make()
         .catch((cause) => {
           notBefore = host.clock.now() + RETRY_MS;
           host.log("warn", "the warm launcher could not be started", { cause });
         })
         .finally(() => {
-          making = false;
+          making = null;
         });
     },
 
     async launch(trainer, directory, env) {
+      await making;
       const launcher = current;
-      if (!launcher?.ready || launcher.python !== trainer.python || launcher.dir !== trainer.dir) return false;
+      if (!launcher || launcher.python !== trainer.python || launcher.dir !== trainer.dir) return false;
       stayLonger(launcher);
+      if (!(await launcher.loaded)) return false;
       const answer = new Promise<boolean>((resolve) => launcher.asked.set(directory, resolve));
       const late = setTimeout(() => end(launcher), ANSWER_MS);
       try {

@@ -3,7 +3,7 @@
  * without it.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/process/index.ts";
@@ -32,9 +32,9 @@ let launches = 0;
 function provider(python = join(TRAINER_ENV, "bin/python"), config: object = { nice: 3 }): Provider {
   stop?.abort();
   stop = new AbortController();
-  const trainer = async () => ({ python: join(TRAINER_ENV, "bin/python"), dir: TRAINER });
-  const readyTrainer = async () => ({ python, dir: TRAINER });
-  const parts = { installation: "warm", clock: systemClock, log: () => {}, signal: stop.signal, trainer, readyTrainer };
+  const trainer = async () => ({ python, dir: TRAINER });
+  const log = () => {};
+  const parts = { installation: "warm", clock: systemClock, log, signal: stop.signal, trainer, readyTrainer: trainer };
   return plugin.create(createHost("process", dataDir, parts), { ...config });
 }
 
@@ -49,18 +49,6 @@ async function start(made: Provider): Promise<Handle> {
     callHome: { url: `unix:${dataDir}/nobody.sock`, token: TOKEN },
   });
 }
-const startWarm = (made: Provider) =>
-  until(
-    "a warm start",
-    async () => {
-      const handle = await start(made);
-      if (handle.warm) return handle;
-      await end(made, handle, 0);
-      await Bun.sleep(500);
-      return null;
-    },
-    60_000,
-  );
 const end = (made: Provider, handle: Handle, graceS: number) =>
   until("its end", async () => (await made.terminate(handle, { graceS })).gone || null, 30_000, 100);
 const of = (handle: Handle, name: string) => readFileSync(`/proc/${handle.pid}/${name}`, "utf8");
@@ -78,7 +66,8 @@ describe.skipIf(trainerMissing !== null)(
 
     test("starts work that another server finds and can end, and stays ready for the next", async () => {
       const made = provider();
-      const handle = await startWarm(made);
+      const handle = await start(made); // it waits for the launcher that the offers began to load
+      expect(handle.warm).toBe(true);
       expect((await made.describe(handle)).state).toBe("running");
       expect(of(handle, "cmdline")).toContain("--warm");
       expect(of(handle, "environ")).not.toContain(TOKEN); // it came by a pipe
@@ -97,9 +86,11 @@ describe.skipIf(trainerMissing !== null)(
     }, 120_000);
 
     test("the same work starts without a launcher if there is none, or if it cannot load the trainer", async () => {
-      for (const made of [provider(undefined, { warm_s: 0 }), provider(Bun.which("python3") ?? "")]) {
+      const fails = join(dataDir, "python");
+      const real = join(TRAINER_ENV, "bin/python");
+      writeFileSync(fails, `#!/bin/sh\n[ "$3" = --warm ] && exit 1\nexec ${real} "$@"\n`, { mode: 0o700 });
+      for (const made of [provider(undefined, { warm_s: 0 }), provider(fails)]) {
         await made.offers(NEED);
-        await Bun.sleep(1000);
         const handle = await start(made);
         expect([handle.warm, (await made.describe(handle)).state]).toEqual([false, "running"]);
         await end(made, handle, 0);
