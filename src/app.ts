@@ -1,5 +1,4 @@
 /** Wires rooms, providers, clock and database together; the only place that does. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
@@ -33,6 +32,7 @@ import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
+import { convertAuthenticators } from "./accounts/auth/convert.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
@@ -85,6 +85,7 @@ import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
+import { openSecret } from "./db/secret.ts";
 import type { Db } from "./db/types.ts";
 import { startWalWatch } from "./db/wal.ts";
 import { startEvaluations } from "./evaluation/sweep.ts";
@@ -101,7 +102,7 @@ import { makePrivate } from "./lib/disk/private.ts";
 import { socketPath } from "./lib/disk/sockets.ts";
 import { armFailPoints } from "./lib/fail-points.ts";
 import { createFairQueue } from "./lib/fair-queue.ts";
-import { newSecret, randomChars } from "./lib/ids.ts";
+import { randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
 import { recoverInstalls } from "./models/base/install.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
@@ -154,19 +155,9 @@ function makeTurns(): Ctx["turns"] {
 }
 
 /**
- * The key that signs cookies and run passports. It is created once and kept outside the database, so that a copy of
- * the database does not give access to sessions.
- */
-function readSecret(root: string): string {
-  const path = join(root, "secret");
-  if (!existsSync(path)) writeFileSync(path, newSecret(""), { mode: 0o600, flag: "wx" });
-  return readFileSync(path, "utf8").trim();
-}
-
-/**
  * Opens the data directory: acquires its lock, migrates the database, and creates the tools of all services.
  * @param overrides replacements for tools, for tests (clock, log, compute)
- * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`
+ * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`, `wrong_secret`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
   const failPoint = armFailPoints(config.fail_points);
@@ -188,7 +179,12 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
     const stop = new AbortController();
     const ctx: OpenCtx = {
       installation: await installationId(database.db, database.write),
-      secret: readSecret(files.root),
+      secret: await openSecret(files.root, {
+        ...database,
+        convert: (secret) => convertAuthenticators(database, secret),
+        unreadable: (failed) =>
+          log("error", "encrypted values that the secret does not open; enter them again", { values: failed }),
+      }),
       config,
       db: database.db,
       write: database.write,

@@ -20,7 +20,7 @@ export interface ComputeRegistry {
 export interface Ctx {
   /** Id of this installation; marks all resources of providers. */
   installation: string;
-  /** Signs cookies and run passports; kept outside the database. Never logged, never sent. */
+  /** Signs cookies and run passports, and seals stored secrets; kept outside the database. Never logged, never sent. */
   secret: string;
   config: Config;
   db: Db;

@@ -19,6 +19,7 @@ import { migrateVerb } from "./migrate.ts";
 import { passportVerify } from "./passport.ts";
 import { pluginCheck, pluginNew } from "./plugin.ts";
 import { quickstart } from "./quickstart/quickstart.ts";
+import { secretRotate } from "./secret.ts";
 import { serve } from "./serve.ts";
 
 /** Verbs by what they need, in the order of help. */
@@ -35,6 +36,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       keyCreate,
       auditVerify,
       passportVerify,
+      secretRotate,
       migrateVerb,
       backup,
       restore,

@@ -24,6 +24,8 @@ const PRAGMAS = [
   "PRAGMA journal_size_limit = 67108864",
   `PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
   "PRAGMA temp_store = MEMORY",
+  // Deleted rows are overwritten, not only unlinked.
+  "PRAGMA secure_delete = ON",
 ];
 
 /**

@@ -15,6 +15,8 @@ export const FAIL_POINTS = {
   "events.stored": "a trainer's events are stored, the trainer has no answer",
   "notice.stored": "the event of a notice is stored, nothing was sent",
   "notice.sent": "a notice was sent, that is not stored",
+  "rotate.prepared": "the new secret is on disk, nothing is sealed with it",
+  "rotate.stored": "everything is sealed with the new secret, whose file is not in place",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;

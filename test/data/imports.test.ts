@@ -7,7 +7,6 @@ import { eq } from "drizzle-orm";
 import { startImports } from "../../src/data/imports/run.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { isPublicAddress } from "../../src/lib/net/guarded.ts";
-import { seal, unseal } from "../../src/lib/sealed.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { ACCESS_KEY, type Buckets, HUB_TOKEN, startBuckets } from "../support/buckets.ts";
 import { chatLines, settled } from "../support/datasets.ts";
@@ -155,9 +154,6 @@ describe("data is copied from where it is", () => {
     place.hold = null;
     expect(await ended(id)).toMatchObject({ status: "done" });
     expect((await row())[0]?.secret).toBeNull();
-    const sealed = seal("installation", "import credentials of a", "text");
-    expect(unseal("installation", "import credentials of a", sealed)).toBe("text");
-    expect(() => unseal("installation", "import credentials of b", sealed)).toThrow();
   });
 
   test("a connection that breaks is continued where it ended, not begun again", async () => {

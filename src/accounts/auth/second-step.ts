@@ -9,6 +9,7 @@ import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
 import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
+import { hashCode } from "./recovery-codes.ts";
 import { signedText } from "./sessions.ts";
 import { type Client, isRefusal, signedIn } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
@@ -68,7 +69,11 @@ export async function finishSignIn(ctx: Ctx, text: string, client: Client): Prom
     if (code) await useCode(ctx, pending.id, code);
     const answer = code
       ? await auth.api.verifyTOTP({ body: { code }, headers, returnHeaders: true })
-      : await auth.api.verifyBackupCode({ body: { code: text.trim() }, headers, returnHeaders: true });
+      : await auth.api.verifyBackupCode({
+          body: { code: await hashCode(pending.id, text.trim()) },
+          headers,
+          returnHeaders: true,
+        });
     await tries.success();
     const cookies = answer.headers.getSetCookie();
     await signedIn(ctx, pending, client, { device, cookies });

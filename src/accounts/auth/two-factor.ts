@@ -9,6 +9,7 @@ import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
 import { announceSecurity } from "./events.ts";
 import { isTwoFactorRequired } from "./policy.ts";
+import { countCodes, newCodes, storedCodes } from "./recovery-codes.ts";
 import { endSessions, forgetSessions, startSession, tokenIn } from "./sessions.ts";
 import { type Client, isRefusal, provePassword } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
@@ -43,19 +44,22 @@ function headersOf(ctx: Ctx, actor: Actor, client: Client): Headers {
   return new Headers({ cookie: `${name}=${value}`, "user-agent": client.userAgent.slice(0, 200) });
 }
 
-async function codesOf(ctx: Ctx, userId: string): Promise<string[]> {
-  const auth = await betterAuthOf(ctx);
-  return (await auth.api.viewBackupCodes({ body: { userId } })).backupCodes;
+/** Replaces the recovery codes; only their hashes are stored. */
+async function replaceCodes(ctx: Ctx, userId: string): Promise<string[]> {
+  const codes = newCodes();
+  const backupCodes = await storedCodes(userId, codes);
+  await ctx.write((tx) => tx.update(twoFactor).set({ backupCodes }).where(eq(twoFactor.userId, userId)));
+  return codes;
 }
 
 export async function twoFactorState(ctx: Ctx, actor: Actor): Promise<TwoFactorState> {
   const [row] = await ctx.db
-    .select({ verified: twoFactor.verified })
+    .select({ verified: twoFactor.verified, codes: twoFactor.backupCodes })
     .from(twoFactor)
     .where(eq(twoFactor.userId, actor.userId))
     .limit(1);
   const enabled = row?.verified ?? false;
-  return { enabled, recoveryCodesLeft: enabled ? (await codesOf(ctx, actor.userId)).length : 0 };
+  return { enabled, recoveryCodesLeft: row?.verified ? countCodes(row.codes) : 0 };
 }
 
 /**
@@ -100,7 +104,7 @@ export async function confirmTwoFactor(
   const cookies = answer.headers.getSetCookie();
   await changed(ctx, actor, "two_factor.enable", cookies);
   announceSecurity(ctx, actor, "two_factor.added", client);
-  return { codes: await codesOf(ctx, actor.userId), cookies };
+  return { codes: await replaceCodes(ctx, actor.userId), cookies };
 }
 
 /** Records a change, and ends all sessions but the one of `cookies`. */
@@ -119,14 +123,13 @@ async function changed(ctx: Ctx, actor: Actor, action: string, cookies: string[]
 
 /** Replaces the recovery codes. @throws AppError `session_required`, `wrong_password`, `two_factor_off` */
 export async function newRecoveryCodes(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<string[]> {
-  const headers = headersOf(ctx, actor, client);
+  headersOf(ctx, actor, client);
   if (!(await twoFactorState(ctx, actor)).enabled) throw notEnabled();
   await provePassword(ctx, actor, password, client);
-  const auth = await betterAuthOf(ctx);
-  const { backupCodes } = await auth.api.generateBackupCodes({ body: { password }, headers });
+  const codes = await replaceCodes(ctx, actor.userId);
   await ctx.write((tx) => audit(tx, ctx, actor, "two_factor.new_codes", actor.userId));
   announceSecurity(ctx, actor, "two_factor.new_codes", client);
-  return backupCodes;
+  return codes;
 }
 
 /**

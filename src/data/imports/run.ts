@@ -8,6 +8,7 @@ import { ZipFile } from "yazl";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
@@ -43,9 +44,6 @@ const queueOf = perContext((ctx): Queue => {
   });
   return { running, looking: false, again: false };
 });
-
-/** What the credentials of an import are sealed for. */
-export const purposeOf = (org: string) => `import credentials of ${org}`;
 
 const folderOf = (ctx: Ctx, id: string) => ctx.files.path("tmp", FOLDER + id);
 
@@ -143,7 +141,7 @@ async function failImport(ctx: Ctx, row: ImportRow, error: string): Promise<void
 
 /** The source with its credentials. */
 export function sourceOf(ctx: Ctx, row: ImportRow): Source {
-  const secret = row.secret ? (JSON.parse(unseal(ctx.secret, purposeOf(row.org), row.secret)) as object) : {};
+  const secret = row.secret ? (JSON.parse(unseal(ctx.secret, sealedIn("import", row.id), row.secret)) as object) : {};
   return { ...(row.source as Source), ...secret };
 }
 

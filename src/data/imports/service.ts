@@ -4,6 +4,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -19,7 +20,7 @@ import {
   type StoredOptions,
 } from "./model.ts";
 import { checkSource } from "./places.ts";
-import { announceImport, kickImports, purposeOf, sourceOf, stopImport, updateImport } from "./run.ts";
+import { announceImport, kickImports, sourceOf, stopImport, updateImport } from "./run.ts";
 
 /** Unfinished imports of one organization. */
 const MOST_OPEN = 50;
@@ -40,8 +41,8 @@ function parts(source: Source): { shown: Record<string, unknown>; secret: Record
 }
 
 /** Credentials as they are stored; null when there are none. */
-const sealed = (ctx: Ctx, org: string, secret: Record<string, unknown>) =>
-  Object.keys(secret).length > 0 ? seal(ctx.secret, purposeOf(org), JSON.stringify(secret)) : null;
+const sealed = (ctx: Ctx, id: string, secret: Record<string, unknown>) =>
+  Object.keys(secret).length > 0 ? seal(ctx.secret, sealedIn("import", id), JSON.stringify(secret)) : null;
 
 /** An address without its user, password and query, which can be credentials. */
 function shownUrl(text: string): string {
@@ -61,11 +62,12 @@ export async function createImport(
   checkSource(ctx, given.source);
   const { shown, secret } = parts(given.source);
   const credentials = Object.keys(secret);
+  const id = newId("datasetImport");
   const row: ImportRow = {
-    id: newId("datasetImport"),
+    id,
     org: actor.org,
     source: shown,
-    secret: sealed(ctx, actor.org, secret),
+    secret: sealed(ctx, id, secret),
     options: credentials.length > 0 ? { ...given.options, credentials } : given.options,
     status: "waiting",
     filename: null,
@@ -140,7 +142,7 @@ export async function retryImport(ctx: Ctx, actor: Actor, id: string, given: Ret
   const { secret } = parts(source);
   const credentials = Object.keys(secret);
   const again: Partial<ImportRow> = {
-    secret: sealed(ctx, actor.org, secret),
+    secret: sealed(ctx, id, secret),
     options: { ...(row.options as StoredOptions), ...(credentials.length > 0 ? { credentials } : {}) },
     status: "waiting",
     filename: null,

@@ -19,7 +19,7 @@ export const user = sqliteTable("user", {
   updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
 });
 
-/** Authenticator apps: one row for each user. The secret and the recovery codes are sealed. */
+/** Authenticator apps: one row for each user. The secret is sealed; recovery codes are a JSON list of hashes. */
 export const twoFactor = sqliteTable("two_factor", {
   id: text("id").primaryKey(),
   userId: text("user_id")

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -17,14 +18,16 @@ import {
 import { copyFile, mkdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { VERSION } from "../../assets.ts";
+import { SECRET_ID } from "../../db/secret.ts";
 import { AppError } from "../../errors.ts";
 import { type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
 import { closeToOthers } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
+import { secretId } from "../../lib/sealed.ts";
 
 /** Folders of the data directory that cannot be re-created; not environments, sockets and running trainers. */
 const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
-const SINGLE = ["secret", "config.json", "images.json"];
+const SINGLE = ["secret", "secret.next", "config.json", "images.json"];
 
 /** The content of `backup.json`. It is written last: a backup without it is incomplete. */
 export interface BackupManifest {
@@ -78,6 +81,22 @@ function copyDatabase(from: string, to: string): void {
   renameSync(`${to}.tmp`, to);
 }
 
+/** Throws unless the copied secret opens the copied database: a rotation between the two would make it worthless. */
+function requireSecret(target: string): void {
+  const database = new Database(join(target, "lab.db"), { readonly: true });
+  const row = database.query("select value from installation where key = ?").get(SECRET_ID) as { value: string } | null;
+  database.close();
+  const ids = ["secret", "secret.next"]
+    .filter((name) => existsSync(join(target, name)))
+    .map((name) => secretId(readFileSync(join(target, name), "utf8").trim()));
+  if (row && !ids.includes(row.value))
+    throw new AppError(
+      "conflict",
+      "secret_changed",
+      "The secret was replaced while the backup was made. Make the backup again.",
+    );
+}
+
 /** Relative paths of the files to copy, without unfinished ones (names that begin with a dot). */
 function keptFiles(dataDir: string, withModels: boolean): string[] {
   const found = SINGLE.filter((name) => existsSync(join(dataDir, name)));
@@ -98,7 +117,7 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
  * Creates a backup in the new directory `target`.
  * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database
  * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it
- * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `disk_full`
+ * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `secret_changed`, `disk_full`
  */
 export async function makeBackup(
   dataDir: string,
@@ -141,6 +160,7 @@ export async function makeBackup(
       flush(to);
       list.push(await listed(target, path));
     }
+    requireSecret(target);
     const manifest: BackupManifest = { format: 1, version: VERSION, made_at: new Date().toISOString(), files: list };
     writeFileSync(join(target, "backup.json"), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
     flush(join(target, "backup.json"));

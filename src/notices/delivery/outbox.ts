@@ -4,6 +4,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { notice, noticeDelivery, noticeEvent } from "../../db/schema/notices.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -22,8 +23,6 @@ export const MAX_ATTEMPTS = 15;
 /** Milliseconds until the next attempt. */
 export const waitAfter = (attempts: number) => Math.min(MAX_WAIT_MS, FIRST_WAIT_MS * 3 ** (attempts - 1));
 
-const purposeOf = (deliveryId: string) => `mail ${deliveryId}`;
-
 /** What a delivery of a mail holds. */
 interface StoredMail {
   to: string;
@@ -32,7 +31,7 @@ interface StoredMail {
 
 /** The mail of a delivery. */
 export function mailIn(ctx: Ctx, row: DeliveryRow): StoredMail {
-  return JSON.parse(unseal(ctx.secret, purposeOf(row.id), row.payload)) as StoredMail;
+  return JSON.parse(unseal(ctx.secret, sealedIn("mail", row.id), row.payload)) as StoredMail;
 }
 
 /**
@@ -59,7 +58,7 @@ export async function addMail(
       channel: "mail",
       destination: `mail:${to}`,
       summary: letter.title,
-      payload: seal(ctx.secret, purposeOf(id), JSON.stringify({ to, mail } satisfies StoredMail)),
+      payload: seal(ctx.secret, sealedIn("mail", id), JSON.stringify({ to, mail } satisfies StoredMail)),
       state: "waiting",
       nextAt: now,
       createdAt: now,

@@ -4,13 +4,14 @@ import * as v from "valibot";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { installation } from "../../db/schema/audit.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import { AppError } from "../../errors.ts";
 import { seal, unseal } from "../../lib/sealed.ts";
 import { addressIn } from "../../lib/text/mail-address.ts";
 import { noHidden } from "../../lib/text/names.ts";
 
 const KEY = "mail";
-const PURPOSE = "password of the mail server";
+const PLACE = sealedIn("mail_server", KEY);
 
 const line = (max: number) => v.pipe(v.string(), v.trim(), noHidden, v.maxLength(max));
 const Security = v.picklist(["starttls", "tls", "none"], "must be starttls, tls or none");
@@ -94,7 +95,7 @@ export async function mailServer(ctx: Ctx): Promise<MailServer | null> {
   if (fixed) return fixed;
   const found = await stored(ctx);
   if (!found) return null;
-  const password = found.password === null ? null : unseal(ctx.secret, PURPOSE, found.password);
+  const password = found.password === null ? null : unseal(ctx.secret, PLACE, found.password);
   return { ...found, password, source: "page" };
 }
 
@@ -127,7 +128,7 @@ function requireChangeable(ctx: Ctx): void {
 /** The sealed password to store. A password is never sent to a server that it was not entered for. */
 function passwordFor(ctx: Ctx, given: MailGiven, before: Stored | null): string | null {
   if (!given.user) return null;
-  if (given.password) return seal(ctx.secret, PURPOSE, given.password);
+  if (given.password) return seal(ctx.secret, PLACE, given.password);
   if (!before?.password) return null;
   const same =
     before.host === given.host &&

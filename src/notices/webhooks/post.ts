@@ -1,6 +1,7 @@
 /** Sends one signed request to an endpoint. Its address is checked when the connection is made. */
 import { VERSION } from "../../assets.ts";
 import type { Ctx } from "../../ctx.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import { AppError } from "../../errors.ts";
 import { type Guard, guardedReply, requireAddress } from "../../lib/net/guarded.ts";
 import { unseal } from "../../lib/sealed.ts";
@@ -9,9 +10,6 @@ import type { EndpointRow } from "./model.ts";
 import { signedHeaders } from "./signature.ts";
 
 const TIMEOUT_MS = 15_000;
-
-/** What the secrets and the address of an endpoint are sealed for. */
-export const purposeOf = (org: string) => `webhook endpoint of ${org}`;
 
 const guardOf = (ctx: Ctx): Guard => ({
   hosts: ctx.config.webhook_hosts,
@@ -63,7 +61,7 @@ function reasonOf(cause: unknown): string {
  * @param id the message's id, the same for every attempt
  */
 export async function postWebhook(ctx: Ctx, endpoint: EndpointRow, id: string, body: string): Promise<Sent> {
-  const open = (sealed: string) => unseal(ctx.secret, purposeOf(endpoint.org), sealed);
+  const open = (sealed: string) => unseal(ctx.secret, sealedIn("webhook_secret", endpoint.id), sealed);
   const now = ctx.clock.now();
   const old = endpoint.oldSecret && (endpoint.oldSecretUntil ?? 0) > now ? [open(endpoint.oldSecret)] : [];
   const headers = {
@@ -74,7 +72,7 @@ export async function postWebhook(ctx: Ctx, endpoint: EndpointRow, id: string, b
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const signal = AbortSignal.any([timeout, ctx.signal]);
   try {
-    const url = new URL(open(endpoint.url));
+    const url = new URL(unseal(ctx.secret, sealedIn("webhook_url", endpoint.id), endpoint.url));
     checkUrl(ctx, url);
     const reply = await guardedReply(url, guardOf(ctx), { method: "POST", headers, body, signal });
     await reply.discard();

@@ -4,13 +4,14 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { noticeDelivery, webhookEndpoint } from "../../db/schema/notices.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
 import { isSecurity } from "../events/types.ts";
 import type { ChangeEndpoint, CreateEndpoint, DeliveryRow, EndpointRow } from "./model.ts";
 import { bodyOf, sampleEvent } from "./payload.ts";
-import { checkUrl, postWebhook, purposeOf } from "./post.ts";
+import { checkUrl, postWebhook } from "./post.ts";
 import { newSigningSecret, secretHint } from "./signature.ts";
 
 const MAX_ENDPOINTS = 50;
@@ -22,18 +23,18 @@ function requireMay(actor: Actor, types: readonly string[]): void {
 }
 
 /** The sealed address, and what of it is shown: the path of a Slack webhook is its password, as a query can be. */
-function urlColumns(ctx: Ctx, org: string, text: string, format: EndpointRow["format"]) {
+function urlColumns(ctx: Ctx, id: string, text: string, format: EndpointRow["format"]) {
   const url = new URL(text);
   if (url.username || url.password)
     throw new AppError("invalid", "invalid_value", "'url' must not contain a user or a password.", { param: "url" });
   checkUrl(ctx, url);
   const query = url.search ? "?…" : "";
   const shownUrl = format === "slack" ? `${url.origin}/…` : `${url.origin}${url.pathname}${query}`;
-  return { url: seal(ctx.secret, purposeOf(org), url.href), shownUrl };
+  return { url: seal(ctx.secret, sealedIn("webhook_url", id), url.href), shownUrl };
 }
 
-function secretColumns(ctx: Ctx, org: string, secret: string) {
-  return { secret: seal(ctx.secret, purposeOf(org), secret), secretHint: secretHint(secret) };
+function secretColumns(ctx: Ctx, id: string, secret: string) {
+  return { secret: seal(ctx.secret, sealedIn("webhook_secret", id), secret), secretHint: secretHint(secret) };
 }
 
 /** @throws AppError `webhook_endpoint_not_found` */
@@ -74,14 +75,15 @@ export async function createEndpoint(
   requireMay(actor, given.event_types);
   const secret = newSigningSecret();
   const now = ctx.clock.now();
+  const id = newId("webhookEndpoint");
   const row: EndpointRow = {
-    id: newId("webhookEndpoint"),
+    id,
     org: actor.org,
     name: given.name,
     format: given.format,
-    ...urlColumns(ctx, actor.org, given.url, given.format),
+    ...urlColumns(ctx, id, given.url, given.format),
     eventTypes: [...new Set(given.event_types)],
-    ...secretColumns(ctx, actor.org, secret),
+    ...secretColumns(ctx, id, secret),
     oldSecret: null,
     oldSecretUntil: null,
     createdBy: actor.userId,
@@ -127,7 +129,7 @@ export async function changeEndpoint(ctx: Ctx, actor: Actor, id: string, given: 
   requireMay(actor, [...row.eventTypes, ...(given.event_types ?? [])]);
   return update(ctx, actor, row, "webhook.change", {
     ...(given.name === undefined ? {} : { name: given.name }),
-    ...(given.url === undefined ? {} : urlColumns(ctx, row.org, given.url, row.format)),
+    ...(given.url === undefined ? {} : urlColumns(ctx, row.id, given.url, row.format)),
     ...(given.event_types === undefined ? {} : { eventTypes: [...new Set(given.event_types)] }),
   });
 }
@@ -146,7 +148,7 @@ export async function rotateSecret(
   requireMay(actor, found.eventTypes);
   const secret = newSigningSecret();
   const row = await update(ctx, actor, found, "webhook.rotate", {
-    ...secretColumns(ctx, found.org, secret),
+    ...secretColumns(ctx, found.id, secret),
     oldSecret: keepOld ? found.secret : null,
     oldSecretUntil: keepOld ? ctx.clock.now() + OLD_SECRET_MS : null,
   });

@@ -6,7 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
 import { seconds } from "../../lib/request-fields.ts";
-import { seal, unseal } from "../../lib/sealed.ts";
+import { seal, sealedWith, unseal, unsealEarlier } from "../../lib/sealed.ts";
 import { sendAs } from "../gateway/ask.ts";
 import type { Asking } from "./asking.ts";
 import { refusal, rethrow } from "./errors.ts";
@@ -19,7 +19,8 @@ type Json = Record<string, unknown>;
 
 const MAX_SUMMARY_TOKENS = 512;
 const TASK = `Summarize the conversation below for an assistant that continues it without seeing it. Keep instructions, facts, names, numbers, decisions, results of tools, and what is still to do. Write only the summary.`;
-const purposeOf = (org: string) => `compaction ${org}`;
+/** Clients keep compacted conversations: no table has them. */
+const placeOf = (org: string) => ({ kind: "compaction", row: org });
 
 /** A line of the conversation as text: any chat template can show it, also those without tools or system turns. */
 function lineOf(item: Item): string {
@@ -34,7 +35,9 @@ const message = (role: string, content: string): Item => ({ type: "message", rol
 
 function open(ctx: Ctx, actor: Actor, sealed: string, param: string): string {
   try {
-    return unseal(ctx.secret, purposeOf(actor.org), sealed);
+    return sealedWith(sealed) === null
+      ? unsealEarlier(ctx.secret, `compaction ${actor.org}`, sealed)
+      : unseal(ctx.secret, placeOf(actor.org), sealed);
   } catch (cause) {
     const why = "Invalid 'encrypted_content': only what /v1/responses/compact of this server returned can be read.";
     throw new AppError("invalid", "invalid_encrypted_content", why, { param, cause });
@@ -107,7 +110,7 @@ export async function compactResponse(
   const compaction = {
     id: `cmp_${randomChars(20)}`,
     type: "compaction",
-    encrypted_content: seal(ctx.secret, purposeOf(actor.org), summary),
+    encrypted_content: seal(ctx.secret, placeOf(actor.org), summary),
   };
   return Response.json({
     id,

@@ -5,12 +5,11 @@ import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { wandbRun, wandbServer } from "../../db/schema/integrations.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { seal, unseal } from "../../lib/sealed.ts";
 import { type WandbAccess, wandbViewer } from "./wandb-client.ts";
-
-const purposeOf = (org: string) => `wandb key of ${org}`;
 
 const Address = v.pipe(
   v.string(),
@@ -39,7 +38,7 @@ export type WandbView = v.InferOutput<typeof WandbView>;
 /** The server of an organization with its key; null when there is none. */
 export async function wandbOf(ctx: Ctx, org: string): Promise<WandbAccess | null> {
   const [row] = await ctx.db.select().from(wandbServer).where(eq(wandbServer.org, org));
-  return row ? { url: row.url, key: unseal(ctx.secret, purposeOf(org), row.key) } : null;
+  return row ? { url: row.url, key: unseal(ctx.secret, sealedIn("wandb", org), row.key) } : null;
 }
 
 async function requireOrganization(ctx: Ctx, org: string): Promise<void> {
@@ -75,7 +74,7 @@ export async function setWandb(ctx: Ctx, actor: Actor, org: string, change: Chan
       cause,
     });
   });
-  const row = { url, key: seal(ctx.secret, purposeOf(org), key), createdAt: ctx.clock.now() };
+  const row = { url, key: seal(ctx.secret, sealedIn("wandb", org), key), createdAt: ctx.clock.now() };
   await ctx.write(async (tx) => {
     const [before] = await tx.select({ url: wandbServer.url }).from(wandbServer).where(eq(wandbServer.org, org));
     await tx
