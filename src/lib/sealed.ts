@@ -1,4 +1,4 @@
-/** Encrypts small secrets for storage: AES-256-GCM, with a key for each kind, derived from the installation's secret. */
+/** Encrypts small secrets for storage: AES-256-GCM, one key for each kind, derived from the installation's secret. */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 
 const FORMAT = "s1";

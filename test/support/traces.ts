@@ -15,7 +15,7 @@ function base64Forms(text: string): string[] {
 }
 
 /** Every form in which a text may be stored. */
-export function formsOf(text: string): string[] {
+function formsOf(text: string): string[] {
   const base64 = base64Forms(text);
   const escaped = JSON.stringify(text).slice(1, -1);
   const url = base64.map((form) => form.replaceAll("+", "-").replaceAll("/", "_"));
