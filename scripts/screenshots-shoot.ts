@@ -1,6 +1,6 @@
 /** Takes the screenshots of a list of pages in one size and color scheme, and runs axe on each. */
 import { join, resolve } from "node:path";
-import type { Browser, Page } from "playwright-core";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 
 /** Window sizes by name: a phone, a tablet, half a screen, a laptop, a large screen. */
 export const SIZES = {
@@ -13,23 +13,33 @@ export const SIZES = {
 export type SizeName = keyof typeof SIZES;
 const AXE = resolve(import.meta.dir, "../node_modules/axe-core/axe.min.js");
 
+/** Seeded installations; `new` has no account yet. */
+export const SEEDS = ["new", "empty", "full", "failing"] as const;
+export type SeedName = (typeof SEEDS)[number];
+
 /** A server with an administrator. */
 export interface Site {
   base: string;
   email: string;
   password: string;
+  /** One-time links by kind. */
+  links?: Record<string, string>;
+  /** Cookie headers of other accounts, by name. */
+  cookies?: Record<string, string>;
 }
 
 /** One page. */
 export interface Shot {
   name: string;
-  path: string;
+  path: string | ((links: Record<string, string | undefined>) => string | undefined);
   /** Before signing in. */
   open?: boolean;
+  /** An account of the site's `cookies`; otherwise the administrator. */
+  as?: string;
   /** Something to do first. */
   act?: (page: Page) => Promise<unknown>;
   /** Seeds that have this page; all when absent. */
-  seeds?: ("empty" | "full" | "failing")[];
+  seeds?: SeedName[];
 }
 
 async function signIn(page: Page, site: Site): Promise<void> {
@@ -65,6 +75,17 @@ async function violations(page: Page): Promise<string[]> {
         `${one.id}: ${one.help} (${one.nodes.length}): ${one.nodes[0]?.target.join(" ")} ${one.nodes[0]?.failureSummary ?? ""}`,
     );
   });
+}
+
+/** Who opens a page; sorts visitors without an account first. */
+const whose = (shot: Shot) => (shot.open ? "" : (shot.as ?? "administrator"));
+
+/** Changes the account of a browser. */
+async function become(context: BrowserContext, page: Page, site: Site, as: string | undefined): Promise<void> {
+  await context.clearCookies();
+  if (as === undefined) return signIn(page, site);
+  const pairs = (site.cookies?.[as] ?? "").split("; ").map((pair) => pair.split(/=(.*)/s));
+  await context.addCookies(pairs.map(([name = "", value = ""]) => ({ name, value, url: site.base })));
 }
 
 interface Round {
@@ -105,15 +126,14 @@ export async function shoot({ browser, site, out, name, shots, dark, size, axe }
         troubles.push(`${label} ${at}: ${message.text()}`);
     });
     page.on("pageerror", (error) => troubles.push(`${label} ${at}: ${error.message}`));
-    let signedIn = false;
-    for (const shot of [...shots].sort((a, b) => Number(b.open ?? false) - Number(a.open ?? false))) {
-      if (!shot.open && !signedIn) {
-        await signIn(page, site);
-        signedIn = true;
-      }
+    let who = "";
+    for (const shot of [...shots].sort((a, b) => whose(a).localeCompare(whose(b)))) {
+      if (whose(shot) !== who) await become(context, page, site, shot.as);
+      who = whose(shot);
       at = shot.name;
+      const url = base + (typeof shot.path === "string" ? shot.path : shot.path(site.links ?? {}));
       // A navigation that the page itself started (a form, a redirect) can interrupt ours once.
-      await page.goto(base + shot.path).catch(() => page.goto(base + shot.path));
+      await page.goto(url).catch(() => page.goto(url));
       await settle(page, shot).catch((error: Error) =>
         troubles.push(`${label} ${at}: ${error.message.split("\n")[0]}`),
       );

@@ -15,7 +15,15 @@ export function toast(text, kind = "ok") {
   const note = document.createElement("div");
   note.className = `notice ${kind}`;
   const words = document.createElement("div");
-  words.textContent = text;
+  const line = document.createElement("div");
+  // The text between two backticks is code, as in parts/code-spans.tsx.
+  const parts = text.split(/`([^`\n]+)`/).map((part, n) => {
+    const node = document.createElement(n % 2 ? "code" : "span");
+    node.textContent = part;
+    return node;
+  });
+  line.append(...parts);
+  words.append(line);
   note.append(words);
   $("#toasts")?.append(note);
   setTimeout(() => note.remove(), kind === "bad" ? 12_000 : 5_000);

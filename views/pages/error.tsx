@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { usePage } from "../context.ts";
 import { BareLayout, Layout } from "../layout.tsx";
+import { withCode } from "../parts/code-spans.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { CopyId } from "../parts/value.tsx";
 
@@ -18,13 +19,16 @@ interface ErrorProps {
   back: string | null;
 }
 
-const LISTS: Record<string, string> = {
-  datasets: "All datasets",
-  jobs: "All jobs",
-  models: "All models",
-  evaluations: "All evaluations",
-  deployments: "All deployments",
-  hosts: "All hosts",
+/** A place to continue, by the first part of the path. */
+const NEXT: Record<string, { href: string; label: string }> = {
+  datasets: { href: "/datasets", label: "All datasets" },
+  jobs: { href: "/jobs", label: "All jobs" },
+  models: { href: "/models", label: "All models" },
+  sweeps: { href: "/sweeps", label: "All sweeps" },
+  evaluations: { href: "/evaluations", label: "All evaluations" },
+  deployments: { href: "/deployments", label: "All deployments" },
+  hosts: { href: "/hosts", label: "All hosts" },
+  reset: { href: "/forgot", label: "Ask for a new link" },
 };
 
 /** Title and advice by status; the error message is shown between them. */
@@ -56,13 +60,13 @@ function wordsFor({ status, sent }: ErrorProps, email: string | undefined): [str
 function Body(props: ErrorProps) {
   const { url, viewer } = usePage();
   const [, advice] = wordsFor(props, viewer?.email);
-  const list = url.pathname.split("/")[1] ?? "";
+  const next = NEXT[url.pathname.split("/")[1] ?? ""];
   const again = !props.sent && props.status >= 429;
   return (
     <div class="error-page stack">
       <p class="number mono">{props.status}</p>
       {/* The message of an internal error is for programs; the advice below replaces it. */}
-      {props.status === 500 ? null : <p class="wrap-any">{props.message}</p>}
+      {props.status === 500 ? null : <p class="wrap-any">{withCode(props.message)}</p>}
       {advice ? <p class={props.status === 500 ? undefined : "muted"}>{advice}</p> : null}
       <div class="row">
         {again ? (
@@ -77,13 +81,13 @@ function Body(props: ErrorProps) {
             Go back
           </a>
         ) : null}
-        {LISTS[list] && url.pathname !== `/${list}` ? (
-          <a class={again || props.back ? "button" : "button primary"} href={`/${list}`}>
-            {LISTS[list]}
+        {next && url.pathname !== next.href ? (
+          <a class={again || props.back ? "button" : "button primary"} href={next.href}>
+            {next.label}
           </a>
         ) : null}
-        <a class="button" href="/">
-          Start page
+        <a class={again || props.back || next ? "button" : "button primary"} href="/">
+          {viewer ? "Home page" : "Sign in"}
         </a>
       </div>
       <p class="small muted">

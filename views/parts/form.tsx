@@ -1,6 +1,7 @@
 /** Form parts: fields with their errors, filters, tabs, and confirmation of destructive actions. */
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
+import { withCode } from "./code-spans.tsx";
 import { Icon, type IconName } from "./icons.tsx";
 import { Notice } from "./notice.tsx";
 import { swap } from "./table.tsx";
@@ -25,12 +26,12 @@ export function Field(props: {
       {props.error ? (
         <div class="error" id={`${props.id}-error`}>
           <Icon name="warn" />
-          <span>{props.error}</span>
+          <span>{withCode(props.error)}</span>
         </div>
       ) : null}
       {props.hint ? (
         <div class="hint" id={`${props.id}-hint`}>
-          {props.hint}
+          {withCode(props.hint)}
         </div>
       ) : null}
     </div>

@@ -1,8 +1,16 @@
 /** A message in the page or a toast: what happened and what to do. */
-import type { ComponentChildren } from "preact";
+import { type ComponentChildren, toChildArray } from "preact";
+import { withCode } from "./code-spans.tsx";
 import { Icon, type IconName } from "./icons.tsx";
 
 const ICONS: Record<string, IconName> = { ok: "ok", bad: "failed", warn: "warn", info: "info" };
+
+/** Text with links and code in it is one paragraph; parts without text between them stand below each other. */
+function wordsOf(children: ComponentChildren): ComponentChildren {
+  const parts = toChildArray(children);
+  const isText = parts.some((part) => typeof part === "string" && part.trim());
+  return isText ? <div>{withCode(parts)}</div> : parts;
+}
 
 export function Notice(props: {
   kind: "ok" | "bad" | "warn" | "info";
@@ -15,8 +23,8 @@ export function Notice(props: {
     <div class={`notice ${props.kind}`} role={props.alert ? "alert" : undefined}>
       <Icon name={ICONS[props.kind] ?? "info"} />
       <div>
-        {props.title ? <strong>{props.title}</strong> : null}
-        {props.children}
+        {props.title ? <strong>{withCode(props.title)}</strong> : null}
+        {wordsOf(props.children)}
       </div>
     </div>
   );

@@ -2,6 +2,7 @@
 import type { Named } from "../../../src/accounts/audit/names.ts";
 import type { AuditRow } from "../../../src/accounts/audit/service.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { deviceName } from "../../../src/lib/text/device.ts";
 import { formatInteger, shortId } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
@@ -40,9 +41,14 @@ function Detail({ row, names }: { row: AuditRow; names: AuditProps["names"] }) {
     .filter(([, value]) => value !== names.get(row.target)?.name)
     .map(([name, value]) => {
       const known = typeof value === "string" ? names.get(value)?.name : null;
-      return `${name.replaceAll("_", " ")}: ${known ?? text(value)}`;
+      const said = name === "user_agent" && typeof value === "string" ? deviceName(value) : (known ?? text(value));
+      return `${name.replaceAll("_", " ")}: ${said}`;
     });
-  return pairs.length > 0 ? <span class="sub wrap-any">{pairs.join(" · ")}</span> : null;
+  return pairs.length > 0 ? (
+    <span class="sub wrap-any" title={text(row.detail)}>
+      {pairs.join(" · ")}
+    </span>
+  ) : null;
 }
 
 export function AuditList({ rows, names }: AuditProps) {
@@ -62,12 +68,15 @@ export function AuditList({ rows, names }: AuditProps) {
             columns={[
               { key: "at", label: "Time", tight: true, render: (row) => <Time at={row.at} /> },
               { key: "actor", label: "Actor", wide: true, render: (row) => <Thing id={row.actor} names={names} /> },
-              { key: "action", label: "Action", tight: true, render: (row) => <code>{row.action}</code> },
+              { key: "action", label: "Action", tight: true, wide: true, render: (row) => <code>{row.action}</code> },
               {
                 key: "target",
                 label: "Target",
                 render: (row) => (
                   <>
+                    <span class="narrow">
+                      <code>{row.action}</code>
+                    </span>
                     <Thing id={row.target} names={names} />
                     <Detail row={row} names={names} />
                     <span class="narrow">

@@ -4,6 +4,7 @@ import type { SpaceRow } from "../../../src/insights/installation/space.ts";
 import type { AcceptanceRow, BackgroundWork } from "../../../src/insights/installation/work.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
+import { withCode } from "../../parts/code-spans.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -75,8 +76,8 @@ export function StatusChecks({ checks }: Pick<StatusProps, "checks">) {
               render: (row) => (
                 <>
                   <strong class="narrow">{row.name}: </strong>
-                  <span class="wrap-any">{row.found}</span>
-                  {row.advice ? <span class="sub wrap-any">{row.advice}</span> : null}
+                  <span class="wrap-any">{withCode(row.found)}</span>
+                  {row.advice ? <span class="sub wrap-any">{withCode(row.advice)}</span> : null}
                 </>
               ),
             },

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { VersionView } from "../../../src/data/datasets/model.ts";
 import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
+import { withCode } from "../../parts/code-spans.tsx";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -72,7 +73,7 @@ function ProblemTable({ problems, ...rest }: { problems: Problem[] } & Omit<Prob
                   <Icon name={icon} />
                   <span class="visually-hidden">{word}</span>
                 </span>
-                <span>{message}</span>
+                <span>{withCode(message)}</span>
               </span>
             );
           },
@@ -120,9 +121,9 @@ function Advice({ problems }: { problems: Problem[] }) {
         {advised.map(({ message, advice }) => (
           <div>
             <dt>
-              <strong>{message}</strong>
+              <strong>{withCode(message)}</strong>
             </dt>
-            <dd class="muted">{advice}</dd>
+            <dd class="muted">{withCode(advice)}</dd>
           </div>
         ))}
       </dl>

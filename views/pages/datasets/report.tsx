@@ -3,6 +3,7 @@ import type { RowType } from "../../../src/contract/spec.ts";
 import type { Report, TokenStats } from "../../../src/data/validation/rows/report.ts";
 import { formatBytes, formatInteger, formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
+import { withCode } from "../../parts/code-spans.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -53,7 +54,7 @@ function Places({ problem, unit }: { problem: Problem; unit: string }) {
                 <code class="wrap-any" dir="auto">
                   {row.sample}
                 </code>
-                {row.detail ? <div class="xs muted">{row.detail}</div> : null}
+                {row.detail ? <div class="xs muted">{withCode(row.detail)}</div> : null}
               </>
             ),
           },
@@ -75,11 +76,11 @@ function ProblemItem({ problem, unit }: { problem: Problem; unit: string }) {
       </span>
       <div class="stack tight">
         <div class="row between">
-          <strong class={problem.severity === "error" ? tone : undefined}>{problem.message}</strong>
+          <strong class={problem.severity === "error" ? tone : undefined}>{withCode(problem.message)}</strong>
           {counted ? <span class="tag">{plural(problem.count, "row")}</span> : null}
         </div>
-        {problem.advice ? <p class="muted">{problem.advice}</p> : null}
-        {counted ? null : <p class="small muted wrap-any">{problem.samples[0]?.detail}</p>}
+        {problem.advice ? <p class="muted">{withCode(problem.advice)}</p> : null}
+        {counted ? null : <p class="small muted wrap-any">{withCode(problem.samples[0]?.detail)}</p>}
         {counted && problem.samples.length ? <Places problem={problem} unit={unit} /> : null}
       </div>
     </li>

@@ -3,6 +3,7 @@
  * the request schemas.
  */
 import { Layout } from "../../layout.tsx";
+import { withCode } from "../../parts/code-spans.tsx";
 import { Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -62,7 +63,7 @@ function Route({ route }: { route: DocumentedRoute }) {
         </span>
       </summary>
       <div class="body route">
-        {route.description ? <p class="small">{route.description}</p> : null}
+        {route.description ? <p class="small">{withCode(route.description)}</p> : null}
         <div class="examples">
           <div>
             <h4>curl</h4>

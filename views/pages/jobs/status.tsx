@@ -7,6 +7,7 @@ import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } 
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { QueueFacts } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
+import { withCode } from "../../parts/code-spans.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -150,7 +151,7 @@ function Failure({ job }: { job: JobRow }) {
   if (job.state !== "failed" || !error) return null;
   return (
     <Notice kind="bad" title={error.message}>
-      {error.advice ? <p>{error.advice}</p> : null}
+      {error.advice ? <p>{withCode(error.advice)}</p> : null}
       {error.suggestion ? (
         <p>
           <a class="button" href={changeHref(job, error.suggestion)}>

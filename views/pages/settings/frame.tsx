@@ -6,6 +6,7 @@ import { Icon, type IconName } from "../../parts/icons.tsx";
 
 const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/settings", label: "Account", icon: "user" },
+  { href: "/settings/two-factor", label: "Two-factor", icon: "shield" },
   { href: "/settings/notifications", label: "Notifications", icon: "bell" },
   { href: "/settings/webhooks", label: "Webhooks", icon: "repeat" },
 ];
@@ -20,7 +21,9 @@ export function SettingsLayout(props: {
 }) {
   const { pathname } = usePage().url;
   const isCurrent = (href: string) =>
-    pathname === href || (href !== "/settings" && pathname.startsWith(`${href}/`)) ? "page" : undefined;
+    pathname === href || (href === "/settings" ? pathname === "/settings/email" : pathname.startsWith(`${href}/`))
+      ? "page"
+      : undefined;
   const first = pathname === "/settings";
   return (
     <Layout

@@ -68,7 +68,7 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
             </>
           ),
         },
-        { key: "user", label: "Owner", wide: true, render: (row) => row.user.email },
+        { key: "user", label: "Owner", wide: true, render: (row) => <span class="wrap-any">{row.user.email}</span> },
         {
           key: "used",
           label: "Last used",

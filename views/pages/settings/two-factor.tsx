@@ -1,11 +1,11 @@
 /** Two-factor authentication of one's own account: set up an app, recovery codes, switch it off. */
 import type { Enrollment, TwoFactorState } from "../../../src/accounts/auth/two-factor.ts";
 import { plural } from "../../../src/lib/text/format.ts";
-import { Layout } from "../../layout.tsx";
 import { ConfirmForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { QrCode } from "../../parts/qr.tsx";
 import { CopyId, Snippet } from "../../parts/value.tsx";
+import { SettingsLayout } from "./frame.tsx";
 
 export interface TwoFactorProps {
   state: TwoFactorState;
@@ -145,7 +145,7 @@ function Manage({ state, error }: TwoFactorProps) {
 export function TwoFactorPage(props: TwoFactorProps) {
   const { state, enrollment, codes, error } = props;
   return (
-    <Layout title="Two-factor authentication" crumbs={[{ label: "Settings", href: "/settings" }]}>
+    <SettingsLayout title="Two-factor authentication">
       <div class="stack loose narrow-column">
         {codes ? <Codes codes={codes} /> : null}
         {state.enabled ? (
@@ -156,6 +156,6 @@ export function TwoFactorPage(props: TwoFactorProps) {
           <Start {...props} />
         )}
       </div>
-    </Layout>
+    </SettingsLayout>
   );
 }

@@ -59,7 +59,10 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     else exact++;
     if (pairs.length < MAX_PAIRS) pairs.push({ line, first_line: first, kind });
     const leave = task.removeDuplicates === "near" || task.removeDuplicates === kind;
-    if (leave) removed++;
+    if (leave) {
+      removed++;
+      problems.keepErrors();
+    }
     const code = leave ? "duplicate_removed" : kind === "near" ? "near_duplicate" : "duplicate";
     problems.add(code, "", sample, kind === "near" ? `like line ${first}` : `same as line ${first}`);
     return !leave;
@@ -117,7 +120,8 @@ function createRowStore(task: ValidateTask, plan: Plan, report: Report, problems
     addBad() {
       report.bad_rows++;
       // A version with bad rows does not become ready, so its rows are not written. The check continues to the end.
-      if (!task.skipBad) writing = false;
+      if (task.skipBad) problems.keepErrors();
+      else writing = false;
     },
     finish() {
       Object.assign(report, statistics.result());

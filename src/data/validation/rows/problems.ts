@@ -227,6 +227,8 @@ export interface Problems {
   add(code: ProblemCode, path?: string, sample?: unknown, detail?: string): void;
   /** The line of the current row. */
   line(): number;
+  /** Forgets the warnings and notes of the current row: nobody has to act on a row that is left out. */
+  keepErrors(): void;
   /** Errors recorded since the last `at`. */
   rowErrors(): number;
   count(code: ProblemCode): number;
@@ -243,11 +245,23 @@ export function createProblems(): Problems {
   let row = 0;
   let line = 0;
   let errors = 0;
+  /** What the current row added to warnings and notes. */
+  let mild: { code: ProblemCode; problem: Problem; counted: boolean; sampled: boolean }[] = [];
   return {
     at(next) {
       row++;
       line = next;
       errors = 0;
+      if (mild.length > 0) mild = [];
+    },
+    keepErrors() {
+      for (const { code, problem, counted, sampled } of mild) {
+        if (counted) problem.count--;
+        // Samples are in the order of rows: those of the current row are the last.
+        if (sampled) problem.samples.pop();
+        if (problem.count === 0) found.delete(code);
+      }
+      mild = [];
     },
     add(code, path = "", sample = "", detail = "") {
       const kind: Kind = PROBLEMS[code];
@@ -257,9 +271,12 @@ export function createProblems(): Problems {
         problem = { code, ...kind, count: 0, samples: [] };
         found.set(code, problem);
       }
-      if (counted.get(code) !== row) problem.count++;
+      const first = counted.get(code) !== row;
+      const sampled = problem.samples.length < SAMPLES;
+      if (first) problem.count++;
       counted.set(code, row);
-      if (problem.samples.length < SAMPLES)
+      if (kind.severity !== "error") mild.push({ code, problem, counted: first, sampled });
+      if (sampled)
         problem.samples.push({
           line,
           path: path.slice(0, 120),
