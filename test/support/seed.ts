@@ -31,7 +31,7 @@ import { rng } from "./seed-run.ts";
 import { addSweeps } from "./seed-sweeps.ts";
 import { addRequests, addUsage } from "./seed-usage.ts";
 
-export type SeedName = "empty" | "full" | "failing";
+type SeedName = "empty" | "full" | "failing";
 
 /**
  * 500 jobs, 40 models, 14 datasets, 6 deployments. The first job runs, the second is finished with everything a run
