@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from .. import PROTOCOL
+from .. import HUGE_PAGES, PROTOCOL
 from ..protocol.control import Commands
 from ..protocol.failures import BadSpec, TrainingFailed, describe
 from ..protocol.home import Home
@@ -29,6 +29,7 @@ def main() -> int:
     # Nothing is ever fetched from a hub, and caches stay inside the attempt.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=str(Path(os.environ["FTL_SCRATCH"], "hf")))
     os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="true")
+    os.environ.setdefault(*HUGE_PAGES)  # a fork of the warm launcher has an environment of its own
     return attempt(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], Path(os.environ["FTL_SCRATCH"]))
 
 
