@@ -149,7 +149,7 @@ describe("a run of the real trainer", () => {
     },
     () => bench,
     async () => {
-      const id = await bench.train("damaged", { batch_size: 8, max_steps: 300, save_every: 40 });
+      const id = await bench.train("damaged", { batch_size: 8, max_steps: 160, save_every: 40 });
       await until("two checkpoints", async () => (await stored(id)).length >= 2, 120_000);
       await bench.call("POST", `/v1/jobs/${id}/pause`);
       await bench.reached(id, "paused");
