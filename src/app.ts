@@ -30,6 +30,7 @@ import { settingsPages } from "../views/pages/settings/routes.tsx";
 import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
 import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
+import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { convertAuthenticators } from "./accounts/auth/convert.ts";
@@ -66,6 +67,7 @@ import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
+import { teamApi } from "./api/team.ts";
 import { trainersApi } from "./api/trainer.ts";
 import { twoFactorApi } from "./api/two-factor.ts";
 import { uploadsApi } from "./api/uploads.ts";
@@ -224,6 +226,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   twoFactorApi,
   usersApi,
   organizationsApi,
+  teamApi,
   installationApi,
   monitoringApi,
   webhooksApi,
@@ -233,6 +236,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   authPages,
   mailLinkPages,
   settingsPages,
+  ownTeamPages,
   twoFactorPages,
   webhookPages,
   notificationPages,

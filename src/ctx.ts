@@ -3,13 +3,13 @@ import type { Config } from "./config.ts";
 import type { Provider, ProviderPlugin } from "./contract/provider.ts";
 import type { Db } from "./db/types.ts";
 import type { Writer } from "./db/write.ts";
-import { AppError } from "./errors.ts";
 import type { Bus } from "./lib/bus.ts";
 import type { Clock } from "./lib/clock.ts";
 import type { Files } from "./lib/disk/files.ts";
 import type { FailPoints } from "./lib/fail-points.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Log } from "./lib/log.ts";
+import { requirePermission, type Scope, type TeamRole } from "./roles.ts";
 
 /** The active providers; see src/compute/providers/registry.ts. */
 export interface ComputeRegistry {
@@ -66,8 +66,11 @@ export interface Source {
 export interface Actor {
   userId: string;
   org: string;
-  /** `admin` administers the installation. */
+  /** `admin` administers the installation; a key without the scope `admin` never does. */
   role: "admin" | "member";
+  teamRole: TeamRole;
+  /** What a key may do of it; null = everything. */
+  scopes: readonly Scope[] | null;
   via: "session" | "key" | "cli" | "system";
   keyId: string | null;
   email: string | null;
@@ -79,13 +82,23 @@ export interface Actor {
   source?: Source;
 }
 
+const SERVER = { scopes: null, via: "system", keyId: null, email: null } as const;
+
 /** The server itself, acting for `org` (or for the installation when empty). */
 export function systemActor(org = ""): Actor {
-  return { userId: "system", org, role: "admin", via: "system", keyId: null, email: null };
+  return { ...SERVER, userId: "system", org, role: "admin", teamRole: "owner" };
+}
+
+/** A person (or what they started) without more rights than a member's: for entries and work of their own account. */
+export function memberActor(
+  account: { userId: string; org: string; email?: string | null },
+  via: Actor["via"] = "session",
+): Actor {
+  const { userId, org, email = null } = account;
+  return { userId, org, role: "member", teamRole: "member", scopes: null, via, keyId: null, email };
 }
 
 /** Throws unless the actor administers the installation. */
 export function requireAdmin(actor: Actor): void {
-  if (actor.role !== "admin")
-    throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+  requirePermission(actor, "installation");
 }

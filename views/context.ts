@@ -3,6 +3,7 @@
  */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import type { TeamRole } from "../src/roles.ts";
 
 export interface Flash {
   kind: "ok" | "bad";
@@ -22,6 +23,9 @@ export interface PageInfo {
   viewer: {
     email: string;
     role: "admin" | "member";
+    teamRole: TeamRole;
+    /** Whether the viewer's role includes a request; pages hide what it does not. */
+    may(method: "GET" | "POST", path: string): boolean;
     /** When two-factor authentication must be set up, in milliseconds since 1970; null = it is, or need not be. */
     twoFactorBy: number | null;
   } | null;

@@ -1,6 +1,7 @@
 /** The frame of every page: navigation, title row with the primary action, connection status, messages, palette. */
 import type { ComponentChildren } from "preact";
 import { type PageInfo, usePage } from "./context.ts";
+import { RoleLink } from "./parts/allowed.tsx";
 import { Icon, type IconName, Mark } from "./parts/icons.tsx";
 import { Notice } from "./parts/notice.tsx";
 
@@ -34,6 +35,7 @@ const INSTALLATION: NavItem[] = [
   { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
+  { href: "/team", label: "Team", icon: "user" },
   { href: "/settings", label: "Settings", icon: "settings" },
 ];
 const ADMIN: NavItem = { href: "/admin", label: "Administration", icon: "shield" };
@@ -47,6 +49,11 @@ const HTMX_CONFIG = JSON.stringify({
   // Elements that the user opened stay open while the page updates.
   morphIgnore: ["data-htmx-powered", "data-started", "open"],
 });
+
+/** The items that the viewer may open. Home shows what the other pages have. */
+function allowed(page: PageInfo, items: NavItem[]): NavItem[] {
+  return items.filter(({ href }) => page.viewer?.may("GET", href === "/" ? "/jobs" : href));
+}
 
 function isCurrent(page: PageInfo, item: NavItem): boolean {
   const { pathname } = page.url;
@@ -95,23 +102,22 @@ function ThemeButtons({ page }: { page: PageInfo }) {
 }
 
 function Rail({ page }: { page: PageInfo }) {
-  const admin = page.viewer?.role === "admin";
   return (
     <nav class="rail" aria-label="Main">
       <a class="brand" href="/">
         <Mark />
         Fine-Tune Lab
       </a>
-      <a class="item search" href="/search" data-palette>
+      <RoleLink class="item search" href="/search" data-palette>
         <Icon name="search" />
         Search
         <kbd>Ctrl K</kbd>
-      </a>
-      {MAIN.map((item) => (
+      </RoleLink>
+      {allowed(page, MAIN).map((item) => (
         <Item item={item} page={page} />
       ))}
       <div class="group">Installation</div>
-      {(admin ? [...INSTALLATION, ADMIN] : INSTALLATION).map((item) => (
+      {allowed(page, [...INSTALLATION, ADMIN]).map((item) => (
         <Item item={item} page={page} />
       ))}
       <div class="gap" />
@@ -125,9 +131,9 @@ function Rail({ page }: { page: PageInfo }) {
 }
 
 function Bar({ page }: { page: PageInfo }) {
-  const admin = page.viewer?.role === "admin";
-  const first = MAIN.slice(0, 4);
-  const rest = [...MAIN.slice(4), ...INSTALLATION, ...(admin ? [ADMIN] : [])];
+  const items = allowed(page, [...MAIN, ...INSTALLATION, ADMIN]);
+  const first = items.slice(0, 4);
+  const rest = items.slice(4);
   return (
     <nav class="bar" aria-label="Main, small screen">
       {first.map((item) => (
@@ -149,10 +155,10 @@ function Bar({ page }: { page: PageInfo }) {
         {rest.map((item) => (
           <Item item={item} page={page} />
         ))}
-        <a class="item" href="/search">
+        <RoleLink class="item" href="/search">
           <Icon name="search" />
           Search
-        </a>
+        </RoleLink>
         <ThemeButtons page={page} />
         <SignOut />
       </div>
@@ -265,13 +271,14 @@ export function Layout(props: {
   children: ComponentChildren;
 }) {
   const page = usePage();
+  const live = page.viewer?.may("GET", "/v1/stream") === false ? undefined : props.live;
   return (
     <html lang="en" data-theme={page.theme ?? undefined} data-now={String(page.now)}>
       <Head title={props.title} page={page} />
       <body
-        data-stream-jobs={props.live?.jobs?.join(",") || undefined}
-        data-stream-topics={props.live?.topics?.join(",") || undefined}
-        data-stream-after={props.live?.after === undefined ? undefined : String(props.live.after)}
+        data-stream-jobs={live?.jobs?.join(",") || undefined}
+        data-stream-topics={live?.topics?.join(",") || undefined}
+        data-stream-after={live?.after === undefined ? undefined : String(live.after)}
       >
         <a class="skip" href="#main">
           Skip to content

@@ -31,13 +31,14 @@ async function listUsersRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
 }
 
 async function inviteUserRoute(ctx: Ctx, actor: Actor, body: InviteUser): Promise<InvitationView> {
-  const { email, role, organization: org } = body;
-  const { invitation, token } = await createInvitation(ctx, actor, { email, role, org });
+  const { email, role, organization_role: teamRole, organization: org } = body;
+  const { invitation, token } = await createInvitation(ctx, actor, { email, role, teamRole, org });
   return invitationView(invitation, `/invite?token=${token}`);
 }
 
 async function changeUserRoute(ctx: Ctx, actor: Actor, id: string, body: ChangeUser): Promise<UserView> {
-  await changeUser(ctx, actor, id, body);
+  const { organization_role: teamRole, ...rest } = body;
+  await changeUser(ctx, actor, id, { ...rest, teamRole });
   return userView(await getUser(ctx, actor, id));
 }
 

@@ -1,61 +1,203 @@
-/** Who may call which route. A route that is not listed needs a signed-in member; the test matrix reads this table. */
+/**
+ * The permission that each route needs. A route that is not listed is refused to everybody but administrators of the
+ * installation; the test matrix reads this table and fails for such a route.
+ */
+import { can, type Permission, type Powers } from "../roles.ts";
 
-export type Access = "public" | "member" | "admin" | "trainer";
+/**
+ * `public` needs nothing, `trainer` the token of an attempt, a permission a caller who has it. A route that is
+ * `unlisted` needs an administrator of the installation.
+ */
+export type Access = "public" | "trainer" | "unlisted" | Permission;
 
-/** `METHOD path` (as registered, with `:params`; a trailing `*` matches the rest) to the access it needs. */
-const ACCESS: Record<string, Access> = {
-  "GET /healthz": "public",
-  "GET /health": "public",
-  // Its route asks for the token of monitoring.
-  "GET /metrics": "public",
-  "GET /assets/*": "public",
-  "GET /favicon.ico": "public",
-  "GET /login": "public",
-  "POST /login": "public",
-  "GET /login/code": "public",
-  "POST /login/code": "public",
-  "GET /setup": "public",
-  "POST /setup": "public",
-  "GET /invite": "public",
-  "POST /invite": "public",
-  "GET /reset": "public",
-  "POST /reset": "public",
-  "GET /not-me": "public",
-  "POST /not-me": "public",
-  "GET /forgot": "public",
-  "POST /forgot": "public",
-  "GET /confirm-email": "public",
-  "POST /confirm-email": "public",
-  "GET /openapi.json": "public",
-  "* /trainer/v1/*": "trainer",
-  "* /admin": "admin",
-  "* /admin/*": "admin",
-  "* /v1/admin/*": "admin",
-  "* /v1/fine_tuning/checkpoints/*": "admin",
-  "POST /v1/base_models/import": "admin",
-  "POST /v1/hosts/*": "admin",
-  "DELETE /v1/hosts/*": "admin",
-  "POST /v1/gpus/*": "admin",
-  "GET /hosts/add": "admin",
-  "POST /hosts/*": "admin",
+/** Routes by what they need: `METHOD path` as registered; `*` is any method, and a trailing `*` matches the rest. */
+const TABLE: Partial<Record<Access, string[]>> = {
+  public: [
+    "GET /healthz",
+    "GET /health",
+    // Its route asks for the token of monitoring.
+    "GET /metrics",
+    "GET /assets/*",
+    "GET /favicon.ico",
+    "* /login",
+    "* /login/code",
+    "* /setup",
+    "* /invite",
+    "* /reset",
+    "* /not-me",
+    "* /forgot",
+    "* /confirm-email",
+    "GET /openapi.json",
+  ],
+  trainer: ["* /trainer/v1/*"],
+  "account.read": [
+    "GET /",
+    "GET /confirm",
+    "GET /docs",
+    "GET /settings",
+    "GET /settings/email",
+    "GET /settings/notifications",
+    "GET /settings/two-factor",
+    "GET /notices",
+    "GET /v1/keys",
+    "GET /v1/me",
+    "GET /v1/notices*",
+    "GET /v1/sessions",
+    "GET /v1/two_factor",
+  ],
+  "account.write": [
+    "POST /confirm",
+    "POST /logout",
+    "POST /theme",
+    "POST /notices/read",
+    "POST /settings/*",
+    "POST /v1/notices/*",
+    "* /v1/sessions*",
+    "* /v1/two_factor*",
+    "POST /v1/reauthenticate",
+    // Leaving the team; for anybody else the service asks for more.
+    "POST /team/leave",
+    "DELETE /v1/organization/members/*",
+  ],
+  "keys.write": ["POST /settings/keys*", "POST /v1/keys*", "DELETE /v1/keys/*"],
+  "team.read": ["GET /team", "GET /v1/organization", "GET /v1/organization/members*"],
+  "members.manage": ["POST /team/*", "POST /v1/organization/members*", "* /v1/organization/invitations*"],
+  "team.manage": [
+    "POST /team/name",
+    "POST /team/sign-in",
+    "POST /team/limits",
+    "POST /v1/organization",
+    "* /v1/organization/limits",
+  ],
+  "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits"],
+  "models.list": ["GET /v1/models", "GET /v1/models/*"],
+  "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],
+  "objects.read": [
+    "GET /datasets*",
+    "GET /deployments*",
+    "GET /evaluations*",
+    "GET /hosts*",
+    "GET /jobs*",
+    "GET /models*",
+    "GET /queue*",
+    "GET /search",
+    "GET /settings/webhooks*",
+    "GET /sweeps*",
+    "GET /v1/artifacts/*",
+    "GET /v1/base_models*",
+    "GET /v1/datasets*",
+    "GET /v1/deployments*",
+    "GET /v1/evaluations*",
+    "GET /v1/exports/*",
+    "GET /v1/files*",
+    "GET /v1/fine_tuning/jobs*",
+    "GET /v1/hosts*",
+    "GET /v1/jobs*",
+    "POST /v1/jobs/metrics",
+    "GET /v1/passport_key",
+    "GET /v1/providers",
+    "GET /v1/queue*",
+    "GET /v1/stream",
+    "GET /v1/sweeps*",
+    "GET /v1/webhook_endpoints*",
+    "GET /v1/webhook_event_types",
+  ],
+  "data.write": [
+    "POST /datasets*",
+    "PUT /datasets*",
+    "POST /v1/datasets*",
+    "DELETE /v1/datasets/*",
+    "POST /v1/files",
+    "DELETE /v1/files/*",
+    "POST /v1/uploads*",
+  ],
+  "runs.write": [
+    "POST /jobs*",
+    "GET /jobs/new",
+    "POST /queue/*",
+    "POST /evaluations",
+    "GET /evaluations/new",
+    "POST /sweeps*",
+    "GET /sweeps/new",
+    "POST /v1/evaluations",
+    "POST /v1/fine_tuning/alpha/graders/*",
+    "POST /v1/fine_tuning/jobs*",
+    "POST /v1/jobs*",
+    "PATCH /v1/jobs/*",
+    "DELETE /v1/jobs/*",
+    "POST /v1/queue/*",
+    "POST /v1/sweeps*",
+  ],
+  "models.write": [
+    "POST /models/*",
+    "POST /v1/base_models/*",
+    "POST /v1/models/*",
+    "DELETE /v1/models/*",
+    "DELETE /v1/exports/*",
+  ],
+  "deployments.write": ["POST /deployments*", "POST /v1/deployments*", "DELETE /v1/deployments/*"],
+  inference: [
+    "GET /playground",
+    "POST /v1/chat/completions*",
+    "DELETE /v1/chat/completions/*",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
+    "POST /v1/moderations",
+    "POST /v1/responses*",
+    "DELETE /v1/responses/*",
+  ],
+  "webhooks.write": ["POST /settings/webhooks*", "POST /v1/webhook_endpoints*", "DELETE /v1/webhook_endpoints/*"],
+  installation: [
+    "* /admin",
+    "* /admin/*",
+    "* /v1/admin/*",
+    "* /v1/fine_tuning/checkpoints/*",
+    "POST /models/import",
+    "POST /v1/base_models/import",
+    "POST /v1/hosts/*",
+    "DELETE /v1/hosts/*",
+    "POST /v1/gpus/*",
+    "GET /hosts/add",
+    "POST /hosts/*",
+  ],
 };
 
-const isPrefix = (key: string) => key.endsWith("*");
-const exact = new Map(Object.entries(ACCESS).filter(([key]) => !isPrefix(key)));
-const prefixes = Object.entries(ACCESS)
-  .filter(([key]) => isPrefix(key))
-  .map(([key, access]) => {
-    const [method = "", path = ""] = key.split(" ");
-    return { method, prefix: path.slice(0, -1), access };
-  });
+const rows = Object.entries(TABLE).flatMap(([access, routes]) =>
+  routes.map((route) => {
+    const [method = "", path = ""] = route.split(" ");
+    return { method, path, access: access as Access };
+  }),
+);
+const exact = new Map(
+  rows.filter(({ path }) => !path.endsWith("*")).map(({ method, path, access }) => [`${method} ${path}`, access]),
+);
+/** The longest prefix decides, then the one that names the method. */
+const prefixes = rows
+  .filter(({ path }) => path.endsWith("*"))
+  .map(({ method, path, access }) => ({ method, prefix: path.slice(0, -1), access }))
+  .sort((a, b) => b.prefix.length - a.prefix.length || Number(a.method === "*") - Number(b.method === "*"));
 
-/** The access a registered route, or the path of a request, needs; `member` unless the table says otherwise. */
+/** What a registered route, or the path of a request, needs. A path without a route is `unlisted` too. */
 export function accessOf(given: string, route: string): Access {
   const method = given === "HEAD" ? "GET" : given;
   // The router matches a path with a trailing slash to the same route.
   const plain = route.length > 1 && route.endsWith("/") ? route.slice(0, -1) : route;
   const found = exact.get(`${method} ${plain}`) ?? exact.get(`* ${plain}`);
   if (found) return found;
-  const match = prefixes.find((p) => (p.method === "*" || p.method === method) && route.startsWith(p.prefix));
-  return match?.access ?? "member";
+  const match = prefixes.find((each) => {
+    if (each.method !== "*" && each.method !== method) return false;
+    if (!route.startsWith(each.prefix)) return false;
+    // `/jobs*` is /jobs and what is below it, not /jobs-of-others.
+    const next = route[each.prefix.length];
+    return each.prefix.endsWith("/") || next === undefined || next === "/";
+  });
+  return match?.access ?? "unlisted";
+}
+
+/** Whether a signed-in caller may send a request, as far as roles and scopes decide it. */
+export function mayCall(actor: Powers, method: string, path: string): boolean {
+  const access = accessOf(method, path);
+  if (access === "public") return true;
+  if (access === "trainer") return false;
+  return can(actor, access === "unlisted" ? "installation" : access);
 }

@@ -4,6 +4,7 @@ import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
+import { mayCall } from "./access.ts";
 import { assetBase } from "./assets.ts";
 import { requestState } from "./request-state.ts";
 
@@ -42,6 +43,16 @@ function readFlash(request: Request): Flash | null {
   }
 }
 
+function viewerOf(actor: Actor): PageInfo["viewer"] {
+  return {
+    email: actor.email ?? actor.userId,
+    role: actor.role,
+    teamRole: actor.teamRole,
+    twoFactorBy: actor.twoFactorBy ?? null,
+    may: (method, path) => mayCall(actor, method, path),
+  };
+}
+
 /** Facts of a request for the views; `actor` is null before signing in. */
 export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageRequest {
   const theme = cookie(request, THEME);
@@ -52,9 +63,7 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       now: ctx.clock.now(),
       theme: theme === "light" || theme === "dark" ? theme : null,
       assets: assetBase(),
-      viewer: actor?.userId
-        ? { email: actor.email ?? actor.userId, role: actor.role, twoFactorBy: actor.twoFactorBy ?? null }
-        : null,
+      viewer: actor?.userId ? viewerOf(actor) : null,
       flash: readFlash(request),
     },
   };

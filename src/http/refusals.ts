@@ -11,6 +11,8 @@ import { requestState } from "./request-state.ts";
 /** Permissions, by the code of the answer. Other 403 answers are limits and terms, not permissions. */
 const PERMISSIONS: ReadonlySet<string> = new Set([
   "admin_only",
+  "permission_denied",
+  "insufficient_scope",
   "foreign_origin",
   "priority_too_high",
   "path_refused",

@@ -1,14 +1,24 @@
 /** Elysia plugin of all routes: provides the actor, and enforces the access table for the matched route. */
 import { Elysia } from "elysia";
-import type { Actor, Ctx } from "../ctx.ts";
+import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { checkText } from "../lib/text/well-formed.ts";
+import { requirePermission } from "../roles.ts";
 import { type Access, accessOf } from "./access.ts";
 import { readQuery } from "./query.ts";
 import { requestState } from "./request-state.ts";
 import { checkProof } from "./step-up.ts";
 
-const NOBODY: Actor = { userId: "", org: "", role: "member", via: "session", keyId: null, email: null };
+const NOBODY: Actor = {
+  userId: "",
+  org: "",
+  role: "member",
+  teamRole: "member",
+  scopes: [],
+  via: "session",
+  keyId: null,
+  email: null,
+};
 
 const notSignedIn = () =>
   new AppError(
@@ -19,13 +29,13 @@ const notSignedIn = () =>
 
 /**
  * Refuses actors that may not call a route.
- * @throws AppError `invalid_api_key` (401), `admin_only` (403)
+ * @throws AppError `invalid_api_key` (401), `permission_denied`, `insufficient_scope`, `admin_only` (403)
  */
 export function checkAccess(access: Access, actor: Actor | null): void {
   if (access === "public" || access === "trainer") return;
   if (!actor) throw notSignedIn();
-  if (access === "admin" && actor.role !== "admin")
-    throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+  // Before a route is found, an unlisted path may be an address where nothing is.
+  if (access !== "unlisted") requirePermission(actor, access);
 }
 
 /** What a person may still use who has to set up two-factor authentication first. */
@@ -59,6 +69,7 @@ export const session = (ctx: Ctx) =>
         "The path is ambiguous. Write it exactly as in the API reference.",
       );
     checkAccess(access, state.actor);
+    if (access === "unlisted" && state.actor) requireAdmin(state.actor);
     // Trainers post the output of a tokenizer, which is repaired where it is read.
     if (access !== "trainer") checkText(context.query, context.body);
     if (state.actor?.via === "session") await checkProof(ctx, request, route, state.actor, context.body);

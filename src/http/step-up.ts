@@ -12,6 +12,7 @@ export const PROOF_FIELD = "reauthentication";
 
 const SENSITIVE: readonly RegExp[] = [
   /^\w+ (\/v1)?\/admin(\/|$)/,
+  /^(POST|DELETE) \/(v1\/organization|team)(\/|$)/,
   /^POST \/(v1|settings)\/keys$/,
   /^(DELETE \/v1\/models\/:id|POST \/models\/:id\/delete)$/,
 ];

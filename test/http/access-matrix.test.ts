@@ -4,17 +4,15 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import * as v from "valibot";
 import { dataset } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { job } from "../../src/db/schema/jobs.ts";
-import { accessOf } from "../../src/http/access.ts";
 import { startServer } from "../../src/server.ts";
 import { type Asker, createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { type Everything, makeEverything } from "../support/everything.ts";
 import { rawText, sendRaw } from "../support/raw.ts";
-import { BODIES, PARAMS, QUERIES } from "../support/requests.ts";
+import { type Case, ENDLESS, forMembers, needsCaller, routeCases, sweep, unsafe } from "../support/route-cases.ts";
 
 /** The routes that answer without credentials. A route is added here on purpose or not at all. */
 const PUBLIC = [
@@ -50,51 +48,12 @@ const NAMES_THINGS =
 const SHARED = /^\/(v1\/)?(base_models|hosts|gpus|admin)\/|^\/models\/:id\/(install|license)$/;
 /** Hosts that are not this server's, and values that are no host. */
 const HOSTS = ["x", "ab", "abc", "", "a:b", "127.0.0.1:99999", "x y.localhost", "evil.example"];
-/** Streams and answers that never end by themselves are only looked at, not read. */
-const ENDLESS = /\/stream$/;
-
-interface Case {
-  key: string;
-  method: string;
-  route: string;
-  access: ReturnType<typeof accessOf>;
-  hasId: boolean;
-  body: unknown;
-}
-
 let app: TestApp;
 let made: Everything;
 let cookie = "";
-const cases: Case[] = [];
-const complaints: string[] = [];
-
-function paramsOf(route: string): Record<string, string> {
-  const start = Object.keys(PARAMS)
-    .filter((prefix) => route.startsWith(prefix))
-    .sort((a, b) => b.length - a.length)[0];
-  return start ? (PARAMS[start]?.(made) ?? {}) : {};
-}
-
-function pathOf(key: string, route: string): string {
-  const params = paramsOf(route);
-  const query = QUERIES[key]?.(made);
-  const path = route.replace(/:(\w+)\??|\*/g, (whole, name: string | undefined) => {
-    const value = params[name ?? "*"];
-    if (value === undefined) {
-      complaints.push(`${key}: say in PARAMS of test/http/access-matrix.test.ts what stands for "${whole}"`);
-      return "unknown";
-    }
-    return encodeURIComponent(value);
-  });
-  return query ? `${path}?${new URLSearchParams(query)}` : path;
-}
-
-/** Why the schema of a route refuses a value; null when it does not, or when there is no schema. */
-function refusal(schema: unknown, value: unknown): string | null {
-  if (typeof schema !== "object" || schema === null || !("~standard" in schema) || !("kind" in schema)) return null;
-  const result = v.safeParse(schema as unknown as v.GenericSchema, value);
-  return result.success ? null : `${v.getDotPath(result.issues[0]) ?? ""} ${result.issues[0].message}`;
-}
+let cases: Case[] = [];
+let complaints: string[] = [];
+let pathOf: ReturnType<typeof routeCases>["pathOf"];
 
 function payload(each: Case): { body?: unknown; form?: Record<string, string> | FormData } {
   if (!unsafe(each)) return {};
@@ -104,7 +63,7 @@ function payload(each: Case): { body?: unknown; form?: Record<string, string> | 
 }
 
 const ask = (each: Case, as: Asker | "cookie", headers: Record<string, string> = {}) =>
-  app.request(each.method, pathOf(each.key, each.route), {
+  app.request(each.method, pathOf(each), {
     ...payload(each),
     as: as === "cookie" ? "anonymous" : as,
     headers: as === "cookie" ? { cookie, ...headers } : headers,
@@ -118,22 +77,7 @@ beforeAll(async () => {
     form: { email: app.emails.admin, password: PASSWORD },
   });
   cookie = signedIn.headers.getSetCookie()[0]?.split(";")[0] ?? "";
-  for (const { method, path, hooks } of app.app.routes) {
-    const key = `${method} ${path}`;
-    const access = accessOf(method, path);
-    const body = BODIES[key]?.(made) ?? null;
-    const checked = access === "member" || access === "admin";
-    if (checked && refusal(hooks?.body, body ?? {}))
-      complaints.push(
-        `${key}: ${refusal(hooks?.body, body ?? {})}: fix its entry in BODIES of test/http/access-matrix.test.ts`,
-      );
-    if (checked && refusal(hooks?.query, QUERIES[key]?.(made) ?? {}))
-      complaints.push(
-        `${key}: ${refusal(hooks?.query, {})}: give it an entry in QUERIES of test/http/access-matrix.test.ts`,
-      );
-    cases.push({ key, method, route: path, access, hasId: path.includes(":"), body });
-  }
-  for (const each of cases) if (each.access !== "trainer") pathOf(each.key, each.route);
+  ({ cases, complaints, pathOf } = routeCases(app, made));
 });
 afterAll(() => app.close());
 
@@ -144,26 +88,6 @@ function saysNo(answer: Response): boolean {
 }
 
 const wanted = (filter: (each: Case) => boolean) => cases.filter(filter);
-const unsafe = (each: Case) => !["GET", "HEAD", "OPTIONS"].includes(each.method);
-
-/** Asks every case and collects the ones whose answer is not as it must be. */
-async function sweep(
-  list: Case[],
-  send: (each: Case) => Promise<Response>,
-  fine: (status: number, each: Case, answer: Response) => boolean | Promise<boolean>,
-): Promise<string[]> {
-  const wrong: string[] = [];
-  for (const each of list) {
-    const answer = await send(each);
-    const ok = await fine(answer.status, each, answer);
-    if (!ok)
-      wrong.push(
-        `${each.key} answered ${answer.status}${answer.bodyUsed ? "" : ` ${(await answer.text()).slice(0, 150)}`}`,
-      );
-    else if (!answer.bodyUsed) await answer.body?.cancel();
-  }
-  return wrong;
-}
 
 describe("every route", () => {
   test("is known to this matrix", () => {
@@ -177,7 +101,7 @@ describe("every route", () => {
   });
 
   test("refuses nobody, before it looks at what was sent", async () => {
-    const list = wanted((each) => each.access === "member" || each.access === "admin");
+    const list = wanted(needsCaller);
     expect(
       await sweep(
         list,
@@ -186,7 +110,7 @@ describe("every route", () => {
       ),
     ).toEqual([]);
     const broken = (each: Case) =>
-      app.request(each.method, pathOf(each.key, each.route), {
+      app.request(each.method, pathOf(each), {
         as: "anonymous",
         raw: "{not json",
         headers: { "content-type": "application/json" },
@@ -206,8 +130,12 @@ describe("every route", () => {
     }
   });
 
+  test("has a permission", () => {
+    expect(wanted((each) => each.access === "unlisted").map((each) => each.key)).toEqual([]);
+  });
+
   test("for administrators refuses members", async () => {
-    const list = wanted((each) => each.access === "admin");
+    const list = wanted((each) => needsCaller(each) && !forMembers(each));
     expect(list.length).toBeGreaterThan(0);
     for (const as of ["member", "other"] as const)
       expect(
@@ -243,15 +171,13 @@ describe("every route", () => {
   });
 
   test("that reads is open to members of the organization, and never fails", async () => {
-    const list = wanted((each) => each.method === "GET" && each.access === "member" && !ENDLESS.test(each.route));
+    const list = wanted((each) => each.method === "GET" && forMembers(each) && !ENDLESS.test(each.route));
     const fine = (status: number) => status < 400 || status === 409 || status === 410;
     for (const as of ["member", "admin"] as const) expect(await sweep(list, (each) => ask(each, as), fine)).toEqual([]);
   }, 60_000);
 
   test("that reads one thing has no such thing for another organization", async () => {
-    const list = wanted(
-      (each) => each.method === "GET" && each.hasId && each.access === "member" && !SHARED.test(each.route),
-    );
+    const list = wanted((each) => each.method === "GET" && each.hasId && forMembers(each) && !SHARED.test(each.route));
     expect(
       await sweep(
         list,
@@ -264,7 +190,7 @@ describe("every route", () => {
   test("that lists shows another organization nothing of this one", async () => {
     const { base: _, org: __, host: ___, ...own } = made;
     const list = wanted(
-      (each) => each.method === "GET" && !each.hasId && each.access === "member" && !ENDLESS.test(each.route),
+      (each) => each.method === "GET" && !each.hasId && forMembers(each) && !ENDLESS.test(each.route),
     );
     const clean = async (_status: number, _each: Case, answer: Response) => {
       const text = await answer.text();
@@ -274,7 +200,7 @@ describe("every route", () => {
   });
 
   test("that changes one thing has no such thing for another organization", async () => {
-    const list = wanted((each) => unsafe(each) && each.hasId && each.access === "member" && !SHARED.test(each.route));
+    const list = wanted((each) => unsafe(each) && each.hasId && forMembers(each) && !SHARED.test(each.route));
     expect(
       await sweep(
         list,
@@ -326,7 +252,7 @@ describe("every route on a real socket", () => {
   function written(each: Case, prefix: string, host: string, asks: boolean): string {
     const headers: Record<string, string> = { host };
     if (asks) Object.assign(headers, { authorization: `Bearer ${app.keys.admin}`, cookie });
-    const path = prefix + pathOf(each.key, each.route);
+    const path = prefix + pathOf(each);
     if (!unsafe(each)) return rawText(each.method, path, headers);
     const form = !each.route.startsWith("/v1/") && !each.route.startsWith("/trainer/");
     headers["content-type"] = form ? "application/x-www-form-urlencoded" : "application/json";
@@ -353,7 +279,7 @@ describe("every route on a real socket", () => {
   test("answers nobody under our own host as it does in process", async () => {
     const server = startServer(app.ctx, app.app);
     const wrong: string[] = [];
-    for (const each of wanted(({ access }) => access === "member" || access === "admin")) {
+    for (const each of wanted(needsCaller)) {
       const { status } = await sendRaw(server.url, written(each, "", "localhost", false));
       if (status !== 401) wrong.push(`${each.key} answered ${status}`);
     }

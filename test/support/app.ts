@@ -153,6 +153,8 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
       userId: seed.users[as],
       org: as === "admin" || as === "member" ? seed.orgs.a : seed.orgs.b,
       role: as === "admin" || as === "otherAdmin" ? "admin" : "member",
+      teamRole: as === "admin" || as === "otherAdmin" ? "owner" : "member",
+      scopes: null,
       via: "key",
       keyId: seed.keyIds[as],
       email: EMAILS[as],

@@ -1,7 +1,7 @@
 /** The list of jobs: every combination of filters returns the same jobs as a loop over all rows, each job once. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import type { Actor } from "../../src/ctx.ts";
+import { type Actor, systemActor } from "../../src/ctx.ts";
 import { user } from "../../src/db/schema/auth.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { countJobs, type JobQuery, listJobs } from "../../src/training/jobs/list.ts";
@@ -19,7 +19,7 @@ const METADATA: Record<string, string>[] = [{}, { team: "a" }, { team: "a", "odd
 beforeAll(async () => {
   lab = await createTestApp();
   const [admin] = await lab.ctx.db.select().from(user).where(eq(user.role, "admin")).limit(1);
-  actor = { userId: admin?.id ?? "", org: "org-list", role: "admin", via: "system", keyId: null, email: null };
+  actor = { ...systemActor("org-list"), userId: admin?.id ?? "" };
   const made = Array.from({ length: 60 }, (_, n) => ({
     id: `ftjob-list${String(n).padStart(4, "0")}`,
     // Every sixth belongs to another organization.

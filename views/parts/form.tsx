@@ -1,6 +1,7 @@
 /** Form parts: fields with their errors, filters, tabs, and confirmation of destructive actions. */
 import type { ComponentChildren } from "preact";
 import { usePage, withQuery } from "../context.ts";
+import { Allowed, PostForm } from "./allowed.tsx";
 import { withCode } from "./code-spans.tsx";
 import { Icon, type IconName } from "./icons.tsx";
 import { Notice } from "./notice.tsx";
@@ -185,7 +186,7 @@ export function ConfirmForm(props: {
 }) {
   const id = `confirm-${props.id}`;
   return (
-    <>
+    <Allowed path={props.action}>
       <button type="button" class={props.buttonClass ?? "button"} popovertarget={id}>
         {props.icon}
         {props.label}
@@ -193,7 +194,7 @@ export function ConfirmForm(props: {
       <div id={id} class="confirm" popover="auto" role="dialog" aria-labelledby={`${id}-title`}>
         <h2 id={`${id}-title`}>{props.title}</h2>
         <div class="muted">{props.lost}</div>
-        <form method="post" action={props.action} class="form">
+        <PostForm action={props.action} class="form">
           {Object.entries(props.fields ?? {}).map(([name, value]) => (
             <input type="hidden" name={name} value={value} />
           ))}
@@ -226,9 +227,9 @@ export function ConfirmForm(props: {
               {props.verb}
             </button>
           </div>
-        </form>
+        </PostForm>
       </div>
-    </>
+    </Allowed>
   );
 }
 
@@ -249,7 +250,7 @@ export function SheetForm(props: {
 }) {
   const id = `sheet-${props.id}`;
   return (
-    <>
+    <Allowed path={props.action}>
       <button type="button" class={props.buttonClass ?? "button primary"} popovertarget={id}>
         {props.icon ? <Icon name={props.icon} /> : null}
         {props.label}
@@ -268,7 +269,7 @@ export function SheetForm(props: {
             {props.error}
           </Notice>
         ) : null}
-        <form method="post" action={props.action} class="form">
+        <PostForm action={props.action} class="form">
           {props.children}
           <div class="row">
             <button type="button" class="button" popovertarget={id} popovertargetaction="hide">
@@ -278,9 +279,9 @@ export function SheetForm(props: {
               {props.verb}
             </button>
           </div>
-        </form>
+        </PostForm>
       </div>
-    </>
+    </Allowed>
   );
 }
 
@@ -295,13 +296,13 @@ export function ActionButton(props: {
   label?: string;
 }) {
   return (
-    <form method="post" action={props.action}>
+    <PostForm action={props.action}>
       {Object.entries(props.fields ?? {}).map(([name, value]) => (
         <input type="hidden" name={name} value={value} />
       ))}
       <button type="submit" class={`button ${props.class ?? ""}`} title={props.title} aria-label={props.label}>
         {props.children}
       </button>
-    </form>
+    </PostForm>
   );
 }

@@ -2,7 +2,7 @@
  * Refused requests in the audit log: failed sign-ins, lock-outs, refused keys and denied permissions. One entry for
  * each source, account and minute, and a second one with the number of repetitions: a flood cannot fill the disk.
  */
-import { type Actor, type Ctx, perContext, type Source } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor, perContext, type Source } from "../../ctx.ts";
 import { networkOf } from "../../lib/net/network.ts";
 import { audit } from "./service.ts";
 
@@ -38,16 +38,7 @@ interface State {
 }
 const stateOf = perContext((): State => ({ minute: 0, seen: new Map(), windows: new Map(), timer: null }));
 
-function actorOf({ account }: Refusal): Actor {
-  return {
-    userId: account?.userId ?? "anonymous",
-    org: account?.org ?? "",
-    role: "member",
-    via: "session",
-    keyId: null,
-    email: null,
-  };
-}
+const actorOf = ({ account }: Refusal): Actor => memberActor(account ?? { userId: "anonymous", org: "" });
 
 async function write(ctx: Ctx, refusal: Refusal, more: Record<string, unknown>): Promise<void> {
   const { action, target, source, reason, detail } = refusal;

@@ -6,6 +6,7 @@ import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
+import { can } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import { announceSecurity } from "./events.ts";
@@ -185,7 +186,7 @@ export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<voi
       .from(apiKey)
       .where(and(eq(apiKey.id, id), eq(apiKey.org, actor.org)))
       .limit(1);
-    if (!row || (actor.role !== "admin" && row.userId !== actor.userId)) throw notFound("key", id);
+    if (!row || (!can(actor, "keys.manage") && row.userId !== actor.userId)) throw notFound("key", id);
     return revoke(tx, ctx, actor, [id]);
   });
   announceRevoked(ctx, revoked);
@@ -208,7 +209,7 @@ export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; l
       and(
         eq(apiKey.org, actor.org),
         isNull(apiKey.revokedAt),
-        actor.role === "admin" ? undefined : eq(apiKey.userId, actor.userId),
+        can(actor, "keys.manage") ? undefined : eq(apiKey.userId, actor.userId),
         olderThan(apiKey, cursor),
       ),
     )

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
+import { can, PERMISSIONS, TEAM_ROLES } from "../../roles.ts";
 import type { KeyRow } from "./api-keys.ts";
 import type { SessionRow } from "./session-list.ts";
 
@@ -52,6 +53,10 @@ export const MeView = v.strictObject({
   email: v.nullable(v.string()),
   role: v.picklist(["admin", "member"]),
   organization: v.string(),
+  /** Role in the organization. */
+  organization_role: v.picklist(TEAM_ROLES),
+  /** What the caller may do: of the role, and of the key's scopes. */
+  permissions: v.array(v.string()),
   via: v.picklist(["session", "key", "cli", "system"]),
 });
 export type MeView = v.InferOutput<typeof MeView>;
@@ -77,6 +82,8 @@ export function meView(actor: Actor): MeView {
     email: actor.email,
     role: actor.role,
     organization: actor.org,
+    organization_role: actor.teamRole,
+    permissions: PERMISSIONS.filter((permission) => can(actor, permission)),
     via: actor.via,
   };
 }

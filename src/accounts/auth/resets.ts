@@ -2,7 +2,7 @@
  * Links to reset a forgotten password: an administrator creates one and passes it on, and it works once within a day.
  */
 import { and, eq, like } from "drizzle-orm";
-import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor, requireAdmin } from "../../ctx.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -102,7 +102,7 @@ export async function completeReset(ctx: Ctx, token: string, password: string): 
     await open(ctx, tx, token);
     await tx.delete(verification).where(eq(verification.identifier, PREFIX + sha256Hex(token)));
   });
-  const actor: Actor = { userId, org, role: "member", via: "session", keyId: null, email };
+  const actor = memberActor({ userId, org, email });
   await setPassword(ctx, actor, userId, password);
   return email;
 }

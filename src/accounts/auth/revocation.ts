@@ -5,6 +5,7 @@ import { and, eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
+import { powersOf, samePowers } from "../../roles.ts";
 import { resolveActor, sendsKey } from "./service.ts";
 
 /** Watches the access of one request until it is answered. Call `stop` at the end. */
@@ -33,16 +34,16 @@ export function accessEnded(): AppError {
 async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolean> {
   if (sendsKey(request) || request.headers.has("cookie")) {
     const now = await resolveActor(ctx, request);
-    return now?.userId === actor.userId && now.org === actor.org && now.role === actor.role;
+    return !!now && now.userId === actor.userId && now.org === actor.org && samePowers(now, actor);
   }
   // The server itself asks on the actor's behalf: there are no credentials, only the account and its key.
   const [found] = await ctx.db
-    .select({ role: user.role, banned: user.banned })
+    .select({ role: user.role, teamRole: member.role, banned: user.banned })
     .from(user)
     .innerJoin(member, and(eq(member.userId, user.id), eq(member.organizationId, actor.org)))
     .where(eq(user.id, actor.userId))
     .limit(1);
-  if (!found || found.banned || found.role !== actor.role) return false;
+  if (!found || found.banned || !samePowers(powersOf(found.role, found.teamRole, actor.scopes), actor)) return false;
   if (!actor.keyId) return true;
   const [key] = await ctx.db
     .select({ revokedAt: apiKey.revokedAt })

@@ -5,6 +5,7 @@ import { account, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
+import type { TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { actorOfKey, forgetKeys } from "../keys/cache.ts";
 import { announceSecurity } from "./events.ts";
@@ -37,6 +38,8 @@ interface NewUser {
   email: string;
   name?: string;
   role?: "admin" | "member";
+  /** Role in the team; absent = owner for administrators and in a new team, member otherwise. */
+  teamRole?: TeamRole;
   password: string;
   /** Organization to join; absent = the oldest one, null = a new one. */
   org?: string | null;
@@ -63,6 +66,17 @@ async function freeSlug(tx: Db, name: string): Promise<string> {
     .where(eq(organization.slug, wanted))
     .limit(1);
   return taken ? `${wanted}-${randomChars(4)}` : wanted;
+}
+
+/** Makes an account a member of a team. The caller has checked the permission. */
+export async function insertMember(
+  tx: Db,
+  ctx: Ctx,
+  { org, userId, role }: { org: string; userId: string; role: TeamRole },
+): Promise<void> {
+  await tx
+    .insert(member)
+    .values({ id: randomChars(32), organizationId: org, userId, role, createdAt: new Date(ctx.clock.now()) });
 }
 
 /**
@@ -94,6 +108,7 @@ export async function insertUser(
       .limit(1);
     if (!found) throw notFound("organization", org);
   }
+  const isNew = !org;
   if (!org) {
     org = newId("organization");
     const name = input.orgName?.trim() || (email.split("@")[1]?.split(".")[0] ?? "My organization");
@@ -110,12 +125,10 @@ export async function insertUser(
     password: input.passwordHash,
     ...stamps,
   });
-  await tx.insert(member).values({
-    id: randomChars(32),
-    organizationId: org,
+  await insertMember(tx, ctx, {
+    org,
     userId: id,
-    role: role === "admin" ? "owner" : "member",
-    createdAt: now,
+    role: input.teamRole ?? (isNew || role === "admin" ? "owner" : "member"),
   });
   return { id, org };
 }

@@ -5,6 +5,7 @@ import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
+import { powersOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { isHttps, sessionCookie } from "./better.ts";
 import { twoFactorDeadline } from "./policy.ts";
@@ -113,6 +114,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       banned: user.banned,
       active: session.activeOrganizationId,
       org: member.organizationId,
+      teamRole: member.role,
       since: organization.twoFactorSince,
       twoFactor: user.twoFactorEnabled,
       createdAt: user.createdAt,
@@ -137,7 +139,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
     actor: {
       userId,
       org,
-      role,
+      ...powersOf(role, row.teamRole),
       via: "session",
       keyId: null,
       email,

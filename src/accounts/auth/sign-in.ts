@@ -1,6 +1,6 @@
 /** Signing in with a password through better-auth: throttled, recorded, and reported when the browser is new. */
 import { and, desc, eq, not, sql } from "drizzle-orm";
-import type { Actor, Ctx, Source } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor, type Source } from "../../ctx.ts";
 import { auditLog } from "../../db/schema/audit.ts";
 import { account as credential, member, session, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
@@ -156,14 +156,7 @@ export async function signedIn(
   { device, cookies }: { device: string | null; cookies: string[] },
 ): Promise<void> {
   const token = tokenIn(ctx, cookies);
-  const actor: Actor = {
-    userId: account.id,
-    org: account.org,
-    role: "member",
-    via: "session",
-    keyId: null,
-    email: account.email,
-  };
+  const actor = memberActor({ userId: account.id, org: account.org, email: account.email });
   const isNewNetwork = device !== null && !(await hasSignedInFrom(ctx, account, client.address));
   await ctx.write(async (tx) => {
     await tx.update(user).set({ lastSeenAt: ctx.clock.now() }).where(eq(user.id, account.id));

@@ -9,6 +9,7 @@ import { sqlJson } from "../../db/json.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 import { lruOf } from "../../lib/lru.ts";
+import { powersOf } from "../../roles.ts";
 
 interface Found {
   actor: Actor;
@@ -65,19 +66,19 @@ function noteUse(ctx: Ctx, state: KeyState, keyId: string): void {
 
 async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
   const rows = await ctx.db
-    .select({ key: apiKey, role: user.role, email: user.email, banned: user.banned, member: member.id })
+    .select({ key: apiKey, role: user.role, email: user.email, banned: user.banned, teamRole: member.role })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
     .leftJoin(member, and(eq(member.userId, apiKey.userId), eq(member.organizationId, apiKey.org)))
     .where(and(eq(apiKey.hash, hash), isNull(apiKey.revokedAt)))
     .limit(1);
   const row = rows[0];
-  if (!row || row.banned || !row.member) return null;
+  if (!row || row.banned || row.teamRole === null) return null;
   return {
     actor: {
       userId: row.key.userId,
       org: row.key.org,
-      role: row.role,
+      ...powersOf(row.role, row.teamRole),
       via: "key",
       keyId: row.key.id,
       email: row.email,

@@ -4,18 +4,21 @@
  */
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
-import { type Actor, type Ctx, requireAdmin, systemActor } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor, requireAdmin, systemActor } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { installation } from "../../db/schema/audit.ts";
-import { invitation, organization, user } from "../../db/schema/auth.ts";
+import { account, invitation, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
+import { type TeamRole, teamRoleOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { Email } from "../auth/model.ts";
 import { checkPassword } from "../auth/password-rules.ts";
 import { hashPassword } from "../auth/passwords.ts";
-import { insertUser, normalEmail } from "../auth/service.ts";
+import { insertMember, insertUser, normalEmail } from "../auth/service.ts";
+import { endSessions } from "../auth/sessions.ts";
+import { requireGrant } from "./members.ts";
 import type { Invitation } from "./model.ts";
 
 const SETUP_MS = 24 * 3_600_000;
@@ -94,17 +97,34 @@ export async function completeSetup(
   });
 }
 
+/** The account of an address, and whether it is in a team. */
+async function accountOf(db: Db, email: string): Promise<{ id: string; banned: boolean; inTeam: boolean } | null> {
+  const [row] = await db
+    .select({ id: user.id, banned: user.banned, member: member.id })
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(eq(user.email, email))
+    .limit(1);
+  return row ? { id: row.id, banned: row.banned, inTeam: row.member !== null } : null;
+}
+
+/** An account that was removed from its team may be invited again; a disabled one may not. */
+const isTaken = (account: { banned: boolean; inTeam: boolean } | null) =>
+  account !== null && (account.inTeam || account.banned);
+
 /**
- * Invites a person into the actor's organization, or another one of this installation.
+ * Invites a person into the actor's team; administrators of the installation into any.
  * @returns the token of `/invite?token=…`, which is shown only once
- * @throws AppError `admin_only`, `email_taken`
+ * @throws AppError `admin_only`, `permission_denied`, `email_taken`
  */
 export async function createInvitation(
   ctx: Ctx,
   actor: Actor,
-  input: { email: string; role: "admin" | "member"; org?: string },
+  input: { email: string; role: "admin" | "member"; teamRole?: TeamRole; org?: string },
 ): Promise<{ invitation: Invitation; token: string }> {
-  requireAdmin(actor);
+  const teamRole = input.teamRole ?? (input.role === "admin" ? "owner" : "member");
+  if (input.role === "admin" || (input.org ?? actor.org) !== actor.org) requireAdmin(actor);
+  else requireGrant(actor, teamRole);
   const email = normalEmail(input.email);
   const token = newSecret("");
   const now = ctx.clock.now();
@@ -112,12 +132,12 @@ export async function createInvitation(
     id: `inv-${randomChars(20)}`,
     email,
     role: input.role,
+    teamRole,
     org: input.org ?? actor.org,
     expiresAt: now + INVITE_MS,
   };
   await ctx.write(async (tx) => {
-    const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
-    if (taken)
+    if (isTaken(await accountOf(tx, email)))
       throw new AppError("conflict", "email_taken", `There is already an account for ${email}.`, { param: "email" });
     const [org] = await tx
       .select({ id: organization.id })
@@ -137,15 +157,25 @@ export async function createInvitation(
       organizationId: made.org,
       email,
       role: input.role,
+      teamRole,
       status: "pending",
       tokenHash: sha256Hex(token),
       expiresAt: new Date(made.expiresAt),
       createdAt: new Date(now),
       inviterId: actor.userId,
     });
-    await audit(tx, ctx, actor, "invitation.create", made.id, { email, role: input.role });
+    await audit(tx, ctx, actor, "invitation.create", made.id, { email, role: input.role, team_role: teamRole });
   });
   return { invitation: made, token };
+}
+
+/** The roles an invitation gives. */
+export function invitedRoles(row: {
+  role: string | null;
+  teamRole: string | null;
+}): Pick<Invitation, "role" | "teamRole"> {
+  const role = row.role === "admin" ? "admin" : "member";
+  return { role, teamRole: teamRoleOf(row.teamRole ?? (role === "admin" ? "owner" : "member")) };
 }
 
 async function openInvitation(ctx: Ctx, db: Db, token: string): Promise<Invitation & { orgName: string }> {
@@ -160,7 +190,7 @@ async function openInvitation(ctx: Ctx, db: Db, token: string): Promise<Invitati
   return {
     id: found.id,
     email: found.email,
-    role: found.role === "admin" ? "admin" : "member",
+    ...invitedRoles(found),
     org: found.organizationId,
     expiresAt: found.expiresAt.getTime(),
     orgName: row.orgName,
@@ -172,7 +202,29 @@ export function findInvitation(ctx: Ctx, token: string): Promise<Invitation & { 
   return openInvitation(ctx, ctx.db, token);
 }
 
-/** Creates the account of an invitation, with the e-mail address of the invitation. @returns that address */
+/** Lets an account that is in no team join one, with a new password and without its earlier sessions. */
+async function rejoin(
+  tx: Db,
+  ctx: Ctx,
+  id: string,
+  { role, teamRole, org }: Invitation,
+  passwordHash: string,
+): Promise<{ id: string; org: string }> {
+  const updatedAt = new Date(ctx.clock.now());
+  await tx.update(user).set({ role, updatedAt }).where(eq(user.id, id));
+  await tx
+    .update(account)
+    .set({ password: passwordHash, updatedAt })
+    .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
+  await endSessions(tx, id);
+  await insertMember(tx, ctx, { org, userId: id, role: teamRole });
+  return { id, org };
+}
+
+/**
+ * Creates the account of an invitation, with the e-mail address of the invitation, or lets one that is in no team join.
+ * @returns that address
+ */
 export async function acceptInvitation(
   ctx: Ctx,
   input: { token: string; password: string; name?: string },
@@ -183,9 +235,13 @@ export async function acceptInvitation(
   return ctx.write(async (tx) => {
     const open = await openInvitation(ctx, tx, input.token);
     await tx.update(invitation).set({ status: "accepted", tokenHash: null }).where(eq(invitation.id, open.id));
-    const made = await insertUser(tx, ctx, { email, name: input.name, role: open.role, org: open.org, passwordHash });
-    const actor: Actor = { userId: made.id, org: open.org, role: open.role, via: "session", keyId: null, email };
-    await audit(tx, ctx, actor, "invitation.accept", open.id, { email });
+    const { role, teamRole, org } = open;
+    const known = await accountOf(tx, email);
+    const made =
+      known && !isTaken(known)
+        ? await rejoin(tx, ctx, known.id, open, passwordHash)
+        : await insertUser(tx, ctx, { email, name: input.name, role, teamRole, org, passwordHash });
+    await audit(tx, ctx, memberActor({ userId: made.id, org, email }), "invitation.accept", open.id, { email });
     return email;
   });
 }

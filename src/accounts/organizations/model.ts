@@ -1,13 +1,17 @@
 /** Organizations, their users and invitations as clients send and see them. Times of views are Unix seconds. */
 import * as v from "valibot";
 import { seconds } from "../../lib/request-fields.ts";
+import { TEAM_ROLES, type TeamRole } from "../../roles.ts";
 import { Email, Name } from "../auth/model.ts";
 
 const Role = v.picklist(["admin", "member"]);
+const InTeam = v.picklist(TEAM_ROLES);
 
 export const InviteUser = v.strictObject({
   email: Email,
   role: v.optional(Role, "member"),
+  /** Role in the organization: owner for an administrator and member for others when absent. */
+  organization_role: v.optional(InTeam),
   /** Organization to join; the administrator's own when absent. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });
@@ -25,6 +29,8 @@ export type ChangeOrganization = v.InferOutput<typeof ChangeOrganization>;
 
 export const ChangeUser = v.strictObject({
   role: v.optional(Role),
+  /** Role in the organization. */
+  organization_role: v.optional(InTeam),
   disabled: v.optional(v.boolean()),
   /** Moves the user to this organization; keys of the previous one stop working. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
@@ -64,6 +70,8 @@ export interface UserRow {
   disabled: boolean;
   org: string | null;
   orgName: string | null;
+  /** Role in the team; null without one. */
+  teamRole: TeamRole | null;
   createdAt: number;
   /** Last request with a session or a key; null = never. */
   lastSeenAt: number | null;
@@ -82,6 +90,8 @@ export const UserView = v.strictObject({
   disabled: v.boolean(),
   organization: v.nullable(v.string()),
   organization_name: v.nullable(v.string()),
+  /** Null without an organization. */
+  organization_role: v.nullable(InTeam),
   created_at: v.number(),
   /** Last request with a session or a key; null = never. */
   last_seen_at: v.nullable(v.number()),
@@ -102,6 +112,7 @@ export function userView(row: UserRow): UserView {
     disabled: row.disabled,
     organization: row.org,
     organization_name: row.orgName,
+    organization_role: row.teamRole,
     created_at: seconds(row.createdAt),
     last_seen_at: row.lastSeenAt === null ? null : seconds(row.lastSeenAt),
     sessions: row.sessions,
@@ -109,10 +120,49 @@ export function userView(row: UserRow): UserView {
   };
 }
 
+export const InviteMember = v.strictObject({ email: Email, role: v.optional(InTeam, "member") });
+export type InviteMember = v.InferOutput<typeof InviteMember>;
+
+export const ChangeMember = v.strictObject({ role: InTeam });
+export type ChangeMember = v.InferOutput<typeof ChangeMember>;
+
+/** A member of the caller's organization. */
+export const MemberView = v.strictObject({
+  object: v.literal("organization.member"),
+  id: v.string(),
+  email: v.string(),
+  name: v.string(),
+  role: InTeam,
+  /** Whether they administer the installation. */
+  administrator: v.boolean(),
+  disabled: v.boolean(),
+  /** Last request with a session or a key; null = never. */
+  last_seen_at: v.nullable(v.number()),
+  /** A second factor is asked for at sign-in. */
+  two_factor: v.boolean(),
+});
+export type MemberView = v.InferOutput<typeof MemberView>;
+
+export function memberView(row: UserRow): MemberView {
+  return {
+    object: "organization.member",
+    id: row.id,
+    email: row.email,
+    name: row.name,
+    role: row.teamRole ?? "viewer",
+    administrator: row.role === "admin",
+    disabled: row.disabled,
+    last_seen_at: row.lastSeenAt === null ? null : seconds(row.lastSeenAt),
+    two_factor: row.twoFactor,
+  };
+}
+
 export interface Invitation {
   id: string;
   email: string;
+  /** Role in the installation. */
   role: "admin" | "member";
+  teamRole: TeamRole;
   org: string;
   expiresAt: number;
 }
@@ -123,6 +173,7 @@ export const PendingInvitationView = v.strictObject({
   id: v.string(),
   email: v.string(),
   role: Role,
+  organization_role: InTeam,
   organization: v.string(),
   expires_at: v.number(),
 });
@@ -138,6 +189,7 @@ export function pendingInvitationView(invitation: Invitation): PendingInvitation
     id: invitation.id,
     email: invitation.email,
     role: invitation.role,
+    organization_role: invitation.teamRole,
     organization: invitation.org,
     expires_at: seconds(invitation.expiresAt),
   };

@@ -1,12 +1,13 @@
 /** Invitations that were not used yet: administrators list, revoke and renew them. */
-import { and, desc, eq } from "drizzle-orm";
-import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { and, desc, eq, type SQL } from "drizzle-orm";
+import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { invitation } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
+import { can, requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
-import { createInvitation } from "./invitations.ts";
+import { createInvitation, invitedRoles } from "./invitations.ts";
 import type { Invitation } from "./model.ts";
 
 type Row = typeof invitation.$inferSelect;
@@ -14,34 +15,47 @@ type Row = typeof invitation.$inferSelect;
 const invitationOf = (row: Row): Invitation => ({
   id: row.id,
   email: row.email,
-  role: row.role === "admin" ? "admin" : "member",
+  ...invitedRoles(row),
   org: row.organizationId,
   expiresAt: row.expiresAt.getTime(),
 });
 
-async function find(db: Db, id: string): Promise<Row> {
+/** Administrators of the installation see every team's invitations, those of a team its own. */
+function visible(actor: Actor): SQL | undefined {
+  if (can(actor, "installation")) return undefined;
+  requirePermission(actor, "members.manage");
+  return eq(invitation.organizationId, actor.org);
+}
+
+async function find(db: Db, actor: Actor, id: string): Promise<Row> {
   const [row] = await db
     .select()
     .from(invitation)
-    .where(and(eq(invitation.id, id), eq(invitation.status, "pending")))
+    .where(and(eq(invitation.id, id), eq(invitation.status, "pending"), visible(actor)))
     .limit(1);
   if (!row) throw notFound("invitation", id);
   return row;
 }
 
-/** Pending invitations, newest first; expired ones too, until they are renewed or revoked. */
+/** Pending invitations of the installation or of one team, newest first; expired ones too, until they are renewed or revoked. */
 export async function listInvitations(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string; limit: number },
+  page: { after?: string; limit: number; org?: string },
 ): Promise<Invitation[]> {
-  requireAdmin(actor);
-  const last = page.after ? await find(ctx.db, page.after) : undefined;
+  const last = page.after ? await find(ctx.db, actor, page.after) : undefined;
   const cursor = last && { id: last.id, createdAt: last.createdAt.getTime() };
   const rows = await ctx.db
     .select()
     .from(invitation)
-    .where(and(eq(invitation.status, "pending"), olderThan(invitation, cursor)))
+    .where(
+      and(
+        eq(invitation.status, "pending"),
+        page.org ? eq(invitation.organizationId, page.org) : undefined,
+        visible(actor),
+        olderThan(invitation, cursor),
+      ),
+    )
     .orderBy(desc(invitation.createdAt), desc(invitation.id))
     .limit(page.limit);
   return rows.map(invitationOf);
@@ -49,9 +63,8 @@ export async function listInvitations(
 
 /** Revokes an invitation: its link stops working at once. @throws AppError `invitation_not_found` */
 export async function revokeInvitation(ctx: Ctx, actor: Actor, id: string): Promise<void> {
-  requireAdmin(actor);
   await ctx.write(async (tx) => {
-    const row = await find(tx, id);
+    const row = await find(tx, actor, id);
     await tx.update(invitation).set({ status: "canceled", tokenHash: null }).where(eq(invitation.id, id));
     await audit(tx, ctx, actor, "invitation.revoke", id, { email: row.email });
   });
@@ -63,7 +76,6 @@ export async function renewInvitation(
   actor: Actor,
   id: string,
 ): Promise<{ invitation: Invitation; token: string }> {
-  requireAdmin(actor);
-  const { email, role, org } = invitationOf(await find(ctx.db, id));
-  return createInvitation(ctx, actor, { email, role, org });
+  const { email, role, teamRole, org } = invitationOf(await find(ctx.db, actor, id));
+  return createInvitation(ctx, actor, { email, role, teamRole, org });
 }

@@ -1,8 +1,9 @@
-/** Organizations of the installation, for its administrators: list, rename, limits. */
+/** Organizations: listed for administrators of the installation, changed by their own too. */
 import { asc, count, eq, gt, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { member, organization } from "../../db/schema/auth.ts";
 import { notFound } from "../../errors.ts";
+import { requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { forgetSessions } from "../auth/sessions.ts";
 import type { OrganizationRow } from "./model.ts";
@@ -49,9 +50,23 @@ export async function ownOrganization(ctx: Ctx, actor: Actor): Promise<string> {
   return row?.name ?? actor.org;
 }
 
+/** The actor's own organization. */
+export async function readOwnOrganization(ctx: Ctx, actor: Actor): Promise<OrganizationRow> {
+  requirePermission(actor, "team.read");
+  const [row] = await read(ctx, eq(organization.id, actor.org), 1);
+  if (!row) throw notFound("organization", actor.org);
+  return row;
+}
+
+/** Owners and administrators of a team change it; those of the installation any. */
+function requireManager(actor: Actor, id: string): void {
+  if (id === actor.org) requirePermission(actor, "team.manage");
+  else requireAdmin(actor);
+}
+
 /** Renames an organization; ids of its models keep the short name they were made with. */
 export async function renameOrganization(ctx: Ctx, actor: Actor, id: string, name: string): Promise<void> {
-  requireAdmin(actor);
+  requireManager(actor, id);
   await ctx.write(async (tx) => {
     const [row] = await tx.select().from(organization).where(eq(organization.id, id)).limit(1);
     if (!row) throw notFound("organization", id);
@@ -63,7 +78,7 @@ export async function renameOrganization(ctx: Ctx, actor: Actor, id: string, nam
 
 /** Requires two-factor authentication of the members of an organization, or no longer. */
 export async function requireTwoFactor(ctx: Ctx, actor: Actor, id: string, required: boolean): Promise<void> {
-  requireAdmin(actor);
+  requireManager(actor, id);
   await ctx.write(async (tx) => {
     const [row] = await tx.select().from(organization).where(eq(organization.id, id)).limit(1);
     if (!row) throw notFound("organization", id);

@@ -4,18 +4,13 @@ import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { apiKey, member, organization, session, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { randomChars } from "../../lib/ids.ts";
+import { powersOf, ROLE_NAMES, requirePermission, type TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { announceSecurity } from "../auth/events.ts";
-import { endSessions, forgetSessions, openSessions } from "../auth/sessions.ts";
-import { forgetKeys } from "../keys/cache.ts";
+import { insertMember } from "../auth/service.ts";
+import { endSessions, openSessions } from "../auth/sessions.ts";
+import { forgetAccount, membershipOf, otherOwner, requireOtherOwner, setMemberRole } from "./members.ts";
 import type { UserRow } from "./model.ts";
-
-function forget(ctx: Ctx, userId: string): void {
-  forgetKeys(ctx);
-  forgetSessions(ctx);
-  ctx.bus.emit("session.ended", { userId });
-}
 
 async function find(db: Db, id: string): Promise<typeof user.$inferSelect> {
   const [row] = await db.select().from(user).where(eq(user.id, id)).limit(1);
@@ -29,6 +24,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
       user,
       org: member.organizationId,
       orgName: organization.name,
+      teamRole: member.role,
       keyUsedAt: sql<
         number | null
       >`(select max(${apiKey.lastUsedAt}) from ${apiKey} where ${apiKey.userId} = ${user.id})`,
@@ -49,6 +45,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     disabled: row.user.banned,
     org: row.org,
     orgName: row.orgName,
+    teamRole: row.teamRole === null ? null : powersOf(row.user.role, row.teamRole).teamRole,
     createdAt: row.user.createdAt.getTime(),
     lastSeenAt: Math.max(row.user.lastSeenAt ?? 0, row.keyUsedAt ?? 0) || null,
     sessions: row.sessions,
@@ -56,13 +53,14 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
   }));
 }
 
-/** All users of the installation, or of one organization, by id; `after` is the last id of the previous page. */
+/** All users of the installation, or of one team, by id; `after` is the last id of the previous page. */
 export async function listUsers(
   ctx: Ctx,
   actor: Actor,
   page: { after?: string; limit: number; org?: string; search?: string },
 ): Promise<UserRow[]> {
-  requireAdmin(actor);
+  if (page.org === undefined || page.org !== actor.org) requireAdmin(actor);
+  else requirePermission(actor, "team.read");
   const word = page.search?.trim().toLowerCase();
   const conditions = [
     page.after ? gt(user.id, page.after) : undefined,
@@ -80,22 +78,48 @@ export async function getUser(ctx: Ctx, actor: Actor, id: string): Promise<UserR
   return row;
 }
 
+/** A member of the actor's team. @throws AppError `member_not_found` */
+export async function getMember(ctx: Ctx, actor: Actor, id: string): Promise<UserRow> {
+  requirePermission(actor, "team.read");
+  const [row] = await read(ctx, and(eq(user.id, id), eq(member.organizationId, actor.org)), 1);
+  if (!row) throw notFound("member", id);
+  return row;
+}
+
 /**
  * Moves a user to another organization. Keys belong to the organization they were made in, and stop working.
  * @throws AppError `organization_not_found`
  */
-async function move(tx: Db, ctx: Ctx, id: string, org: string, role: "admin" | "member"): Promise<void> {
+async function move(tx: Db, ctx: Ctx, id: string, org: string, role: TeamRole): Promise<void> {
   const [found] = await tx.select({ id: organization.id }).from(organization).where(eq(organization.id, org)).limit(1);
   if (!found) throw notFound("organization", org);
   await tx.delete(member).where(eq(member.userId, id));
-  await tx.insert(member).values({
-    id: randomChars(32),
-    organizationId: org,
-    userId: id,
-    role: role === "admin" ? "owner" : "member",
-    createdAt: new Date(ctx.clock.now()),
-  });
+  await insertMember(tx, ctx, { org, userId: id, role });
 }
+
+/** The role in the team after a change of an account. Who no longer administers the installation is a member. */
+async function newTeamRole(
+  tx: Db,
+  id: string,
+  change: {
+    before: "admin" | "member";
+    role: "admin" | "member";
+    now: { org: string; role: TeamRole } | null;
+    moves: boolean;
+    wanted?: TeamRole;
+  },
+): Promise<TeamRole> {
+  const { before, role, now, moves, wanted } = change;
+  if (wanted) return wanted;
+  if (moves) return role === "admin" ? "owner" : "member";
+  const demoted = before === "admin" && role === "member";
+  if (!now || !demoted) return now?.role ?? "member";
+  return now.role === "owner" && !(await otherOwner(tx, now.org, id)) ? "owner" : "member";
+}
+
+/** A role as the notice about it names it. */
+const nameOfRoles = (role: "admin" | "member", teamRole: TeamRole) =>
+  role === "admin" ? "administrator of the installation" : `${ROLE_NAMES[teamRole].toLowerCase()} of the team`;
 
 /**
  * Changes the role or organization of an account, or disables it; the keys and sessions of a disabled user stop working
@@ -106,10 +130,10 @@ export async function changeUser(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  change: { role?: "admin" | "member"; disabled?: boolean; organization?: string },
+  change: { role?: "admin" | "member"; teamRole?: TeamRole; disabled?: boolean; organization?: string },
 ): Promise<void> {
   requireAdmin(actor);
-  const { org, roleChanged, suspended, role } = await ctx.write(async (tx) => {
+  const { org, roleChanged, suspended, name } = await ctx.write(async (tx) => {
     const before = await find(tx, id);
     const role = change.role ?? before.role;
     const banned = change.disabled ?? before.banned;
@@ -130,20 +154,24 @@ export async function changeUser(
       .update(user)
       .set({ role, banned, updatedAt: new Date(ctx.clock.now()) })
       .where(eq(user.id, id));
-    const [now] = await tx.select({ org: member.organizationId }).from(member).where(eq(member.userId, id)).limit(1);
+    const now = await membershipOf(tx, id);
     const moves = change.organization !== undefined && change.organization !== now?.org;
-    if (moves) await move(tx, ctx, id, change.organization ?? "", role);
-    if (banned || moves || role !== before.role) await endSessions(tx, id);
+    const teamRole = await newTeamRole(tx, id, { before: before.role, role, now, moves, wanted: change.teamRole });
+    if (now && now.role === "owner" && (moves || teamRole !== "owner")) await requireOtherOwner(tx, now.org, id);
+    if (moves) await move(tx, ctx, id, change.organization ?? "", teamRole);
+    else if (now && teamRole !== now.role) await setMemberRole(tx, id, teamRole);
+    const roleChanged = role !== before.role || (!!now && teamRole !== now.role);
+    if (banned || moves || roleChanged) await endSessions(tx, id);
     await audit(tx, ctx, actor, "user.change", id, {
       role,
+      team_role: teamRole,
       disabled: banned,
       ...(moves ? { organization: change.organization } : {}),
     });
     const org = (moves ? change.organization : now?.org) ?? "";
-    return { org, role, roleChanged: role !== before.role, suspended: banned && !before.banned };
+    return { org, name: nameOfRoles(role, teamRole), roleChanged, suspended: banned && !before.banned };
   });
-  forget(ctx, id);
-  const name = role === "admin" ? "administrator" : "member";
+  forgetAccount(ctx, id);
   if (roleChanged) announceSecurity(ctx, { userId: id, org }, "role.changed", actor.source, name);
   if (suspended) announceSecurity(ctx, { userId: id, org }, "account.suspended", actor.source);
 }

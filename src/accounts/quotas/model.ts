@@ -22,6 +22,22 @@ export const LimitsView = v.strictObject({
 });
 export type LimitsView = v.InferOutput<typeof LimitsView>;
 
+const teamLimit = v.strictObject({
+  limit: v.pipe(v.nullable(v.number()), v.description("What the team allows itself; null = no limit of its own.")),
+  installation: v.pipe(v.nullable(v.number()), v.description("What the installation allows; null = no limit.")),
+  used: v.number(),
+});
+/** Limits that a team sets for itself; the lower one of both is in effect. */
+export const TeamLimitsView = v.strictObject({
+  object: v.literal("team_limits"),
+  bytes: teamLimit,
+  files: teamLimit,
+  datasets: teamLimit,
+  pending_uploads: teamLimit,
+  waiting_jobs: teamLimit,
+});
+export type TeamLimitsView = v.InferOutput<typeof TeamLimitsView>;
+
 /** One limit and its use; `limit` is null where there is none. */
 export type LimitUse = LimitsView[LimitName];
 

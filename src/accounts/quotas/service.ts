@@ -4,11 +4,12 @@
  */
 import { and, eq, type SQL, sql } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { organization, organizationLimit } from "../../db/schema/auth.ts";
+import { organization, organizationLimit, teamLimit } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
-import { LIMITS, type LimitChange, type LimitName, type LimitsView } from "./model.ts";
+import { LIMITS, type LimitChange, type LimitName, type LimitsView, type TeamLimitsView } from "./model.ts";
 
 interface Quota {
   setting: "quota_bytes" | "quota_files" | "quota_datasets" | "quota_pending_uploads" | "quota_waiting_jobs";
@@ -68,12 +69,28 @@ async function usedOf(db: Db, ctx: Ctx, org: string, names: readonly LimitName[]
   return rows.map((row) => Number(row.used));
 }
 
-/** The limits of one organization: its own where it has one, else those of the settings; 0 = no limit. */
-async function limitsOf(db: Db, ctx: Ctx, org: string): Promise<Record<LimitName, number>> {
+/** What the installation allows an organization: its own limit where it has one, else the setting; 0 = no limit. */
+async function ceilingsOf(db: Db, ctx: Ctx, org: string): Promise<Record<LimitName, number>> {
   const own = await db.select().from(organizationLimit).where(eq(organizationLimit.org, org));
   const found = new Map(own.map((row) => [row.name, row.value]));
   const of = (name: LimitName) => found.get(name) ?? ctx.config[QUOTAS[name].setting];
   return Object.fromEntries(LIMITS.map((name) => [name, of(name)])) as Record<LimitName, number>;
+}
+
+/** What a team allows itself; a limit it did not set is absent. */
+async function teamLimitsOf(db: Db, org: string): Promise<Map<string, number>> {
+  const rows = await db.select().from(teamLimit).where(eq(teamLimit.org, org));
+  return new Map(rows.map((row) => [row.name, row.value]));
+}
+
+/** The limits in effect: the lower one of the installation's and the team's; 0 = no limit. */
+async function limitsOf(db: Db, ctx: Ctx, org: string): Promise<Record<LimitName, number>> {
+  const limits = await ceilingsOf(db, ctx, org);
+  for (const [name, value] of await teamLimitsOf(db, org)) {
+    const key = LIMITS.find((each) => each === name);
+    if (key) limits[key] = Math.min(value, limits[key] || value);
+  }
+  return limits;
 }
 
 const number = (value: number) => value.toLocaleString("en-US");
@@ -140,7 +157,46 @@ export async function limitsOfOrganization(
 ): Promise<{ limits: LimitsView; own: LimitName[] }> {
   requireAdmin(actor);
   const rows = await ctx.db.select().from(organizationLimit).where(eq(organizationLimit.org, org));
-  return { limits: await read(ctx, org), own: LIMITS.filter((name) => rows.some((row) => row.name === name)) };
+  const limits = await read(ctx, org);
+  return { limits, own: LIMITS.filter((name) => rows.some((row) => row.name === name)) };
+}
+
+/** The limits that the actor's team set for itself, and what the installation allows; null = none. */
+export async function readTeamLimits(ctx: Ctx, actor: Actor): Promise<TeamLimitsView> {
+  requirePermission(actor, "team.manage");
+  const own = await teamLimitsOf(ctx.db, actor.org);
+  const ceilings = await ceilingsOf(ctx.db, ctx, actor.org);
+  const used = await usedOf(ctx.db, ctx, actor.org, LIMITS);
+  const view = { object: "team_limits" } as TeamLimitsView;
+  for (const [index, name] of LIMITS.entries())
+    view[name] = { limit: own.get(name) ?? null, installation: ceilings[name] || null, used: used[index] ?? 0 };
+  return view;
+}
+
+/**
+ * Sets limits of the actor's team below those of the installation; null or 0 removes one. Audited.
+ * @throws AppError `limit_above_installation`
+ */
+export async function setTeamLimits(ctx: Ctx, actor: Actor, change: LimitChange): Promise<void> {
+  requirePermission(actor, "team.manage");
+  await ctx.write(async (tx) => {
+    const ceilings = await ceilingsOf(tx, ctx, actor.org);
+    for (const name of LIMITS) {
+      const value = change[name];
+      if (value === undefined) continue;
+      const ceiling = ceilings[name];
+      if (value !== null && ceiling > 0 && value > ceiling)
+        throw new AppError(
+          "invalid",
+          "limit_above_installation",
+          `The installation allows this team ${number(ceiling)} ${QUOTAS[name].noun}. Choose at most that, or ask its administrator.`,
+          { param: name },
+        );
+      await tx.delete(teamLimit).where(and(eq(teamLimit.org, actor.org), eq(teamLimit.name, name)));
+      if (value) await tx.insert(teamLimit).values({ org: actor.org, name, value });
+    }
+    await audit(tx, ctx, actor, "team.limits", actor.org, { ...change });
+  });
 }
 
 /**

@@ -6,6 +6,7 @@ import { inference } from "../../db/schema/gateway.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { newId } from "../../lib/ids.ts";
+import { can } from "../../roles.ts";
 import type { UsageGroup, UsageSummary } from "./model.ts";
 
 const HOUR_MS = 3_600_000;
@@ -126,7 +127,7 @@ function requestsOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGr
 
 /**
  * The usage of the actor's organization in a month, grouped: work (training, evaluation, endpoints) and requests to
- * models. Members see their own; administrators see everybody's.
+ * models. A member sees their own, other roles everybody's.
  * @param month `YYYY-MM`, UTC; the current month when absent
  */
 export async function usageSummary(
@@ -135,7 +136,7 @@ export async function usageSummary(
   query: { month?: string; groupBy: UsageGroup },
 ): Promise<UsageSummary> {
   const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
-  const userId = actor.role === "admin" ? null : actor.userId;
+  const userId = can(actor, "usage.team") ? null : actor.userId;
   const scope: Scope = { org: actor.org, userId, ...monthRange(month) };
   const work = await workOf(ctx, scope, query.groupBy);
   const requests = await requestsOf(ctx, scope, query.groupBy);

@@ -6,7 +6,7 @@ import { pipeline } from "node:stream/promises";
 import { and, asc, eq, inArray, isNotNull, lte, notInArray } from "drizzle-orm";
 import { ZipFile } from "yazl";
 import { requireRoom } from "../../accounts/quotas/service.ts";
-import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { type Ctx, memberActor, perContext } from "../../ctx.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
 import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
@@ -174,7 +174,7 @@ async function packed(ctx: Ctx, path: string, places: Place[], files: string[], 
 }
 
 async function copyAndKeep(ctx: Ctx, row: ImportRow, folder: string, signal: AbortSignal): Promise<void> {
-  const actor: Actor = { userId: row.createdBy, org: row.org, role: "member", via: "system", keyId: null, email: null };
+  const actor = memberActor({ userId: row.createdBy, org: row.org }, "system");
   const places = await placesOf(ctx, sourceOf(ctx, row), signal);
   const [first] = places;
   if (!first) throw new AppError("not_found", "import_not_found", "There is no file to import.");

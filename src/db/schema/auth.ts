@@ -115,6 +115,19 @@ export const organizationLimit = sqliteTable(
   (t) => [primaryKey({ columns: [t.org, t.name] })],
 );
 
+/** Limits that a team set for itself, below those of the installation: a row for each. */
+export const teamLimit = sqliteTable(
+  "team_limit",
+  {
+    org: text("org")
+      .notNull()
+      .references(() => organization.id, { onDelete: "cascade" }),
+    name: text("name").notNull(),
+    value: integer("value").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.org, t.name] })],
+);
+
 export const member = sqliteTable(
   "member",
   {
@@ -125,6 +138,7 @@ export const member = sqliteTable(
     userId: text("user_id")
       .notNull()
       .references(() => user.id, { onDelete: "cascade" }),
+    /** Role in the team: `owner`, `admin`, `member`, `viewer` or `billing`; see src/roles.ts. */
     role: text("role").notNull().default("member"),
     createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
   },
@@ -137,7 +151,10 @@ export const invitation = sqliteTable("invitation", {
     .notNull()
     .references(() => organization.id, { onDelete: "cascade" }),
   email: text("email").notNull(),
+  /** Role in the installation. */
   role: text("role"),
+  /** Role in the team; null = owner for administrators of the installation, member for others. */
+  teamRole: text("team_role"),
   status: text("status").notNull().default("pending"),
   /** SHA-256 of the token in the invitation link. */
   tokenHash: text("token_hash").unique(),

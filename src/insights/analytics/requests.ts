@@ -5,6 +5,7 @@ import { apiKey, user } from "../../db/schema/auth.ts";
 import { inference } from "../../db/schema/gateway.ts";
 import { notFound } from "../../errors.ts";
 import { seconds } from "../../lib/request-fields.ts";
+import { can } from "../../roles.ts";
 import { getDeployment } from "../../serving/deployments/service.ts";
 import type { DeploymentRequest, RequestFilter } from "./model.ts";
 
@@ -57,7 +58,7 @@ export async function listRequests(
         from ? sql`(${inference.at}, ${inference.n}) < (${from.at}, ${from.n})` : undefined,
         statusCondition(page.status),
         page.key === "session" ? isNull(inference.keyId) : page.key ? eq(inference.keyId, page.key) : undefined,
-        actor.role === "admin" ? undefined : eq(inference.userId, actor.userId),
+        can(actor, "usage.team") ? undefined : eq(inference.userId, actor.userId),
       ),
     )
     .orderBy(...newestFirst)

@@ -6,6 +6,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { inference } from "../../db/schema/gateway.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { lruOf } from "../../lib/lru.ts";
+import { can } from "../../roles.ts";
 import { getDeployment } from "../../serving/deployments/service.ts";
 import {
   type DeploymentStats,
@@ -150,7 +151,7 @@ export async function inferenceUsage(
         eq(inference.org, actor.org),
         gte(inference.at, from),
         lt(inference.at, to),
-        actor.role === "admin" ? undefined : eq(inference.userId, actor.userId),
+        can(actor, "usage.team") ? undefined : eq(inference.userId, actor.userId),
       ),
     )
     .groupBy(id)

@@ -6,7 +6,7 @@ import { Email } from "../../accounts/auth/model.ts";
 import { forgetSessions } from "../../accounts/auth/sessions.ts";
 import { provePassword } from "../../accounts/auth/sign-in.ts";
 import { forgetKeys } from "../../accounts/keys/cache.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor } from "../../ctx.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
@@ -131,7 +131,7 @@ export async function completeEmailChange(ctx: Ctx, token: string): Promise<Chan
       .update(user)
       .set({ email, emailVerified: true, updatedAt: new Date(ctx.clock.now()) })
       .where(eq(user.id, userId));
-    const actor: Actor = { userId, org, role: "member", via: "session", keyId: null, email };
+    const actor = memberActor({ userId, org, email });
     await audit(tx, ctx, actor, "user.email", userId, { email, previous });
     return found;
   });

@@ -9,7 +9,7 @@ import { createReset } from "../../accounts/auth/resets.ts";
 import { endSessions, forgetSessions } from "../../accounts/auth/sessions.ts";
 import { resetTwoFactor } from "../../accounts/auth/two-factor.ts";
 import { forgetKeys } from "../../accounts/keys/cache.ts";
-import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
+import { type Ctx, memberActor, systemActor } from "../../ctx.ts";
 import { account, apiKey, user } from "../../db/schema/auth.ts";
 import { noticeEvent } from "../../db/schema/notices.ts";
 import { AppError } from "../../errors.ts";
@@ -79,7 +79,7 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
   const { userId, org, email } = alert;
   // A password that nobody knows.
   const password = await hashPassword(ctx, newSecret(""));
-  const actor: Actor = { userId, org, role: "member", via: "session", keyId: null, email };
+  const actor = memberActor({ userId, org, email });
   const factorAdded = await addedFactorSince(ctx, userId, alert.at - GRACE_MS);
   const revoked = await ctx.write(async (tx) => {
     const now = ctx.clock.now();

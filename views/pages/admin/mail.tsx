@@ -1,5 +1,6 @@
 /** The mail server: its settings, and a test with the server's own words. */
 import type { MailView } from "../../../src/notices/mail/settings.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { AdminLayout } from "./frame.tsx";
@@ -45,12 +46,12 @@ function Test({ mail, email, tested }: MailProps) {
             <code class="wrap-any">{tested.answer}</code>
           </Notice>
         ) : null}
-        <form method="post" action="/admin/mail/test" class="inline-form">
+        <PostForm action="/admin/mail/test" class="inline-form">
           <TextField name="to" label="Send to" type="email" required maxlength={254} value={tested?.to ?? email} />
           <button type="submit" class="button">
             Send test mail
           </button>
-        </form>
+        </PostForm>
       </div>
     </section>
   );
@@ -85,7 +86,7 @@ export function MailPage(props: MailProps) {
         <header>
           <h2>Mail server</h2>
         </header>
-        <form class="body form" method="post" action="/admin/mail">
+        <PostForm class="body form" action="/admin/mail">
           {fixed ? (
             <Notice kind="info">
               It is set by the configuration (<code>mail_url</code>) and cannot be changed here.
@@ -136,7 +137,7 @@ export function MailPage(props: MailProps) {
               </button>
             </div>
           </fieldset>
-        </form>
+        </PostForm>
       </section>
       <Test {...props} />
     </AdminLayout>

@@ -2,6 +2,7 @@
 import type { ProviderSettings, ProviderTest, ProviderView } from "../../../src/compute/providers/model.ts";
 import type { PluginProblem } from "../../../src/compute/providers/plugins.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -98,9 +99,9 @@ export function ProvidersPage({ providers, problems, test }: ProvidersProps) {
     <AdminLayout
       title="Providers"
       actions={
-        <a class="button" href="/hosts/add">
+        <RoleLink class="button" href="/hosts/add">
           Add a machine
-        </a>
+        </RoleLink>
       }
     >
       {test ? <TestResult test={test} /> : null}

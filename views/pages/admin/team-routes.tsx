@@ -10,7 +10,7 @@ import {
   requireTwoFactor,
 } from "../../../src/accounts/organizations/service.ts";
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
-import { LIMITS, LimitChange, type LimitName } from "../../../src/accounts/quotas/model.ts";
+import { LIMITS, type LimitName } from "../../../src/accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
 import { AppError, notFound } from "../../../src/errors.ts";
@@ -21,24 +21,17 @@ import { viewQueue } from "../../../src/training/queue/service.ts";
 import { setShare } from "../../../src/training/queue/teams.ts";
 import { ChangeWandb, readWandb, removeWandb, setWandb } from "../../../src/training/results/wandb-settings.ts";
 import { ShareBody, type ShareForm, shareForm, shareRequest } from "../queue/form.ts";
-import { type LimitForm, TeamPage, type TeamProps, TeamsPage } from "./teams.tsx";
+import { LimitBody, type LimitForm, readLimits, shownLimit } from "../team/limits-form.ts";
+import { TeamPage, type TeamProps, TeamsPage } from "./teams.tsx";
 
 const PAGE = 50;
 const MAX_MEMBERS = 200;
-const GB = 1e9;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Query = v.object({ after: text(100) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const NameForm = v.object({ name: text(300) });
 const WandbForm = v.strictObject({ wandb_url: text(500), wandb_key: text(200) });
 const SignInForm = v.object({ required: text(3) });
-const LimitBody = v.strictObject({
-  bytes: text(30),
-  files: text(30),
-  datasets: text(30),
-  pending_uploads: text(30),
-  waiting_jobs: text(30),
-});
 
 interface Visit {
   request: Request;
@@ -55,11 +48,7 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
   const share = teams.find((one) => one.id === id);
   if (!share) throw notFound("organization", id);
   const { limits, own } = await limitsOfOrganization(ctx, actor, id);
-  const typed = (name: LimitName) => {
-    if (!own.includes(name)) return "";
-    const value = limits[name].limit ?? 0;
-    return String(name === "bytes" ? value / GB : value);
-  };
+  const typed = (name: LimitName) => (own.includes(name) ? shownLimit(name, limits[name].limit ?? 0) : "");
   const wandb = await readWandb(ctx, actor, id);
   return {
     team: await getOrganization(ctx, actor, id),
@@ -121,24 +110,10 @@ async function saveShare(ctx: Ctx, visit: OnOne, form: ShareForm) {
   return redirect(visit.request, pathOf(visit.params.id), "Saved. The new order of the queue is in effect.");
 }
 
-/** A typed limit: null when empty, text when it is no number, which the schema refuses. */
-function typedLimit(name: LimitName, value: string): number | string | null {
-  if (value.trim() === "") return null;
-  const number = Number(value);
-  if (Number.isNaN(number)) return value;
-  return name === "bytes" ? Math.round(number * GB) : number;
-}
-
 async function saveLimits(ctx: Ctx, visit: OnOne, form: LimitForm) {
-  const parsed = v.safeParse(
-    LimitChange,
-    Object.fromEntries(LIMITS.map((name) => [name, typedLimit(name, form[name])])),
-  );
-  if (!parsed.success) {
-    const wrong = parsed.issues.map((issue) => [v.getDotPath(issue) ?? "", "Give a whole number, or leave it empty."]);
-    return show(ctx, visit, { limitForm: form, problems: Object.fromEntries(wrong) });
-  }
-  await setLimits(ctx, visit.actor, visit.params.id, parsed.output);
+  const read = readLimits(form);
+  if ("problems" in read) return show(ctx, visit, { limitForm: form, problems: read.problems });
+  await setLimits(ctx, visit.actor, visit.params.id, read.change);
   return redirect(visit.request, pathOf(visit.params.id), "The quotas are saved.");
 }
 

@@ -5,25 +5,16 @@ import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 import type { WandbView } from "../../../src/training/results/wandb-settings.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
+import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
-import { roleName } from "./users.tsx";
-
-/** Limits of one team as typed: empty = as in the settings. */
-export type LimitForm = Record<LimitName, string>;
-
-const LIMIT_LABELS: Record<LimitName, string> = {
-  bytes: "Storage in GB",
-  files: "Files",
-  datasets: "Datasets",
-  pending_uploads: "Concurrent uploads",
-  waiting_jobs: "Waiting jobs",
-};
+import { rolesOf } from "./users.tsx";
 
 export interface TeamProps {
   team: OrganizationRow;
@@ -110,7 +101,7 @@ function Members({ members }: Pick<TeamProps, "members">) {
               name: true,
               render: (row) => <RowName href={`/admin/users/${row.id}`} name={row.name} sub={row.email} />,
             },
-            { key: "role", label: "Role", render: (row) => roleName(row.role) },
+            { key: "role", label: "Role", render: (row) => rolesOf(row) },
             {
               key: "state",
               label: "State",
@@ -131,7 +122,7 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
       <header>
         <h2>Fair share and limits</h2>
       </header>
-      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
+      <PostForm action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
         <div class="fields">
           <TextField
             {...number}
@@ -166,7 +157,7 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
             Save share
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }
@@ -179,7 +170,7 @@ function Quotas({ team, limits, limitForm, problems }: TeamProps) {
       <header>
         <h2>Quotas</h2>
       </header>
-      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}/limits`} class="body form">
+      <PostForm action={`/admin/teams/${encodeURIComponent(team.id)}/limits`} class="body form">
         <div class="fields">
           {names.map((name) => {
             const { used, limit } = limits[name];
@@ -208,7 +199,7 @@ function Quotas({ team, limits, limitForm, problems }: TeamProps) {
             Save quotas
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }
@@ -231,7 +222,7 @@ function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
           />
         ) : null}
       </header>
-      <form method="post" action={path} class="body form">
+      <PostForm action={path} class="body form">
         <p class="small muted">
           {wandb.has_key
             ? `Jobs with the integration send their runs to ${wandb.wandb_url} while they train.`
@@ -264,7 +255,7 @@ function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
             Save server
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }
@@ -275,7 +266,7 @@ function SignIn({ team, graceDays, requiredByAll }: TeamProps) {
       <header>
         <h2>Sign-in</h2>
       </header>
-      <form method="post" action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`} class="body form">
+      <PostForm action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`} class="body form">
         <label class="check">
           <input type="checkbox" name="required" value="yes" checked={team.twoFactorSince !== null} />
           <span>Members need two-factor authentication</span>
@@ -289,7 +280,7 @@ function SignIn({ team, graceDays, requiredByAll }: TeamProps) {
             Save sign-in
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }

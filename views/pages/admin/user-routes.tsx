@@ -14,6 +14,7 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import { TEAM_ROLES } from "../../../src/roles.ts";
 import { UserPage, type UserProps } from "./user.tsx";
 import { UserList, UsersPage, type UsersProps } from "./users.tsx";
 
@@ -26,10 +27,12 @@ const Query = v.object({ after: text(100), q: text(200) });
 const Invite = v.object({
   email: v.pipe(v.string(), v.email("must be an e-mail address")),
   role: Role,
+  team_role: v.optional(v.picklist(TEAM_ROLES)),
   organization: text(100),
 });
 const Change = v.object({
   role: v.optional(Role),
+  team_role: v.optional(v.picklist(TEAM_ROLES)),
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
   disabled: v.optional(v.picklist(["true", "false"])),
 });
@@ -115,9 +118,14 @@ async function onUser(ctx: Ctx, visit: OnOne, change: () => Promise<Response>) {
 
 function saveUser(ctx: Ctx, visit: OnOne, body: v.InferOutput<typeof Change>) {
   const { request, actor, params } = visit;
-  const { role, organization, disabled } = body;
+  const { role, team_role: teamRole, organization, disabled } = body;
   return onUser(ctx, visit, async () => {
-    await changeUser(ctx, actor, params.id, { role, organization, disabled: disabled && disabled === "true" });
+    await changeUser(ctx, actor, params.id, {
+      role,
+      teamRole,
+      organization,
+      disabled: disabled && disabled === "true",
+    });
     const done = disabled ? `The account is ${disabled === "true" ? "disabled" : "enabled"}.` : "Saved.";
     return redirect(request, `/admin/users/${params.id}`, done);
   });
@@ -158,9 +166,10 @@ export const userPages = (ctx: Ctx) =>
     .post(
       "/invite",
       (visit) => {
-        const { organization, ...rest } = visit.body;
-        const make = () => createInvitation(ctx, visit.actor, { ...rest, org: organization || undefined });
-        return showInvited(ctx, visit, make, rest.email);
+        const { organization, email, role, team_role: teamRole } = visit.body;
+        const input = { email, role, teamRole: role === "admin" ? undefined : teamRole };
+        const make = () => createInvitation(ctx, visit.actor, { ...input, org: organization || undefined });
+        return showInvited(ctx, visit, make, email);
       },
       { body: Invite },
     )

@@ -1,12 +1,14 @@
 /** The page of one user: role, team, password link, sessions, and disabling the account. */
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
-import { OneTimeLink, ROLES, RoleSelect, roleName, TeamSelect } from "./users.tsx";
+import { OneTimeLink, RoleSelect, TeamRoleSelect, TeamSelect } from "./users.tsx";
 
 export interface UserProps {
   user: UserRow;
@@ -28,8 +30,13 @@ function Facts({ user }: UserProps) {
         <KeyValue
           rows={[
             ["E-mail", <CopyId id={user.email} full />],
-            ["Role", roleName(user.role), ROLES[user.role]],
+            ["Installation", user.role === "admin" ? "Administrator" : "No administration"],
             ["Team", user.orgName ?? "–"],
+            [
+              "Role in the team",
+              user.teamRole ? ROLE_NAMES[user.teamRole] : "–",
+              user.teamRole ? ROLE_HINTS[user.teamRole] : "",
+            ],
             ["Last seen", user.lastSeenAt ? <Time at={user.lastSeenAt} /> : "Never"],
             ["Open sessions", String(user.sessions)],
             ["Two-factor authentication", user.twoFactor ? "On" : "Off"],
@@ -53,19 +60,27 @@ function Access({ user, teams }: UserProps) {
         <h2>Role and team</h2>
       </header>
       <div class="body stack">
-        <form method="post" action={action} class="inline-form">
+        <PostForm action={action} class="inline-form">
           <RoleSelect id="user-role" value={user.role} />
           <button type="submit" class="button">
             Change role
           </button>
-        </form>
+        </PostForm>
+        {user.org && user.role === "member" ? (
+          <PostForm action={action} class="inline-form">
+            <TeamRoleSelect id="user-team-role" value={user.teamRole} />
+            <button type="submit" class="button">
+              Change role in the team
+            </button>
+          </PostForm>
+        ) : null}
         {teams.length > 1 ? (
-          <form method="post" action={action} class="inline-form">
+          <PostForm action={action} class="inline-form">
             <TeamSelect id="user-team" teams={teams} value={user.org} />
             <button type="submit" class="button">
               Move to team
             </button>
-          </form>
+          </PostForm>
         ) : null}
         <p class="muted small">
           A change signs the user out. API keys belong to the team they were created in and stop working after a move.

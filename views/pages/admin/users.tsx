@@ -1,6 +1,7 @@
 /** Users and pending invitations of the installation, and what each role may do. */
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { ActionButton, ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -22,15 +23,15 @@ export interface UsersProps {
   typed?: string;
 }
 
-export const roleName = (role: "admin" | "member") => (role === "admin" ? "Administrator" : "Member");
+/** The role of an account: in the installation for its administrators, in the team for others. */
+export function rolesOf({ role, teamRole }: { role: "admin" | "member"; teamRole: TeamRole | null }): string {
+  if (role === "admin") return "Administrator of the installation";
+  return teamRole ? ROLE_NAMES[teamRole] : "–";
+}
 
-/** What a role may do, in a sentence. */
-export const ROLES = {
-  member:
-    "Uploads data, trains, evaluates, deploys and chats within their team, sees its jobs, models and usage, and makes API keys of their own.",
-  admin:
-    "Does everything a member does, and manages users, teams, hosts, providers and every team's share of the queue, sees the audit log and revokes keys of their team.",
-} as const;
+/** What administrators of the installation may do, in a sentence. */
+const ADMIN_HINT =
+  "Everything an owner does, in every team they join; manages users, teams, hosts, providers and every team's share of the queue.";
 
 /** A link to pass on, with what it is for. */
 export function OneTimeLink({ title, link, children }: { title: string; link: string; children: string }) {
@@ -42,15 +43,41 @@ export function OneTimeLink({ title, link, children }: { title: string; link: st
   );
 }
 
+/** `team_role`: roles in a team, with what each may do. */
+export function TeamRoleSelect(props: {
+  id: string;
+  value?: TeamRole | null;
+  name?: string;
+  roles?: readonly TeamRole[];
+}) {
+  const { id, value = "member", name = "team_role", roles = TEAM_ROLES } = props;
+  return (
+    <Field
+      id={id}
+      label="Role in the team"
+      render={(ids) => (
+        <select name={name} {...ids}>
+          {roles.map((role) => (
+            <option value={role} selected={role === value}>
+              {ROLE_NAMES[role]}: {ROLE_HINTS[role]}
+            </option>
+          ))}
+        </select>
+      )}
+    />
+  );
+}
+
+/** `role`: whether an account administers the installation. */
 export function RoleSelect({ id, value = "member" }: { id: string; value?: "admin" | "member" }) {
   return (
     <Field
       id={id}
-      label="Role"
+      label="Installation"
       render={(ids) => (
         <select name="role" {...ids}>
           <option value="member" selected={value === "member"}>
-            Member
+            No administration
           </option>
           <option value="admin" selected={value === "admin"}>
             Administrator
@@ -93,9 +120,10 @@ function InviteForm({ teams, org, error, typed }: UsersProps) {
       <p class="muted small">You get a link to send yourself. It works once, for this address only, within 7 days.</p>
       <TextField name="email" label="E-mail" type="email" required maxlength={254} value={typed ?? ""} />
       <div class="fields">
-        <RoleSelect id="invite-role" />
         <TeamSelect id="invite-team" teams={teams} value={org} />
+        <RoleSelect id="invite-role" />
       </div>
+      <TeamRoleSelect id="invite-team-role" />
     </SheetForm>
   );
 }
@@ -119,7 +147,7 @@ export function UserList({ users }: Pick<UsersProps, "users">) {
               name: true,
               render: (row) => <RowName href={`/admin/users/${row.id}`} name={row.name} sub={row.email} />,
             },
-            { key: "role", label: "Role", render: (row) => roleName(row.role) },
+            { key: "role", label: "Role", render: (row) => rolesOf(row) },
             { key: "team", label: "Team", wide: true, render: (row) => row.orgName ?? "–" },
             {
               key: "seen",
@@ -165,7 +193,7 @@ function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "t
                 <>
                   <strong>{row.email}</strong>
                   <span class="sub">
-                    {roleName(row.role)}, {teams.find((team) => team.id === row.org)?.name ?? row.org}
+                    {rolesOf(row)}, {teams.find((team) => team.id === row.org)?.name ?? row.org}
                   </span>
                 </>
               ),
@@ -230,8 +258,8 @@ export function UsersPage(props: UsersProps) {
         <div class="body">
           <KeyValue
             rows={[
-              ["Member", ROLES.member],
-              ["Administrator", ROLES.admin],
+              ...TEAM_ROLES.map((role): [string, string] => [ROLE_NAMES[role], ROLE_HINTS[role]]),
+              ["Administrator of the installation", ADMIN_HINT],
             ]}
           />
         </div>

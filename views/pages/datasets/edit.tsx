@@ -1,5 +1,6 @@
 /** The page that edits one row of a dataset: its source text, with its problems. */
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
@@ -34,7 +35,7 @@ export function EditRowPage({ dataset, line, text, problems, error }: EditProps)
             {advice}
           </Notice>
         ))}
-        <form class="form" method="post" action={action}>
+        <PostForm class="form" action={action}>
           <Field
             id="row-text"
             label="Row"
@@ -64,7 +65,7 @@ export function EditRowPage({ dataset, line, text, problems, error }: EditProps)
               Save as a new version
             </button>
           </div>
-        </form>
+        </PostForm>
       </div>
     </Layout>
   );

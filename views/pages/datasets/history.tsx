@@ -3,6 +3,7 @@ import type { VersionView } from "../../../src/data/datasets/model.ts";
 import type { DatasetRow, VersionRow } from "../../../src/data/validation/model.ts";
 import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger } from "../../../src/lib/text/format.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -92,7 +93,7 @@ function SplitForm({ dataset, version }: HistoryProps) {
         <Icon name="right" />
         Change the validation split
       </summary>
-      <form class="form body" method="post" action={`/datasets/${dataset.id}/versions`}>
+      <PostForm class="form body" action={`/datasets/${dataset.id}/versions`}>
         <div class="fields">
           <TextField
             name="holdout_percent"
@@ -108,7 +109,7 @@ function SplitForm({ dataset, version }: HistoryProps) {
             Create version
           </button>
         </div>
-      </form>
+      </PostForm>
     </details>
   );
 }
@@ -120,10 +121,9 @@ function UploadVersion({ dataset }: HistoryProps) {
         <Icon name="right" />
         Upload a file as a new version
       </summary>
-      <form
+      <PostForm
         class="form body"
         data-upload={`/datasets/${dataset.id}/upload`}
-        method="post"
         action={`/datasets/${dataset.id}/upload`}
         encType="multipart/form-data"
       >
@@ -139,7 +139,7 @@ function UploadVersion({ dataset }: HistoryProps) {
           </button>
         </div>
         <ul class="uploads" data-uploads />
-      </form>
+      </PostForm>
     </details>
   );
 }
@@ -154,7 +154,7 @@ export function MergeForm({ dataset, others }: HistoryProps) {
           <Icon name="right" />
           Add the rows of another dataset
         </summary>
-        <form class="form body" method="post" action={`/datasets/${dataset.id}/merge`}>
+        <PostForm class="form body" action={`/datasets/${dataset.id}/merge`}>
           <Field
             id="merge-dataset"
             label="Dataset"
@@ -172,7 +172,7 @@ export function MergeForm({ dataset, others }: HistoryProps) {
               Add rows
             </button>
           </div>
-        </form>
+        </PostForm>
       </details>
     </div>
   );
@@ -216,14 +216,14 @@ export function ChangeDataset(props: HistoryProps) {
           <Icon name="right" />
           Rename
         </summary>
-        <form class="form body" method="post" action={`/datasets/${dataset.id}/rename`}>
+        <PostForm class="form body" action={`/datasets/${dataset.id}/rename`}>
           <TextField name="name" label="Name" value={dataset.name} required maxlength={200} />
           <div class="row">
             <button type="submit" class="button">
               Rename
             </button>
           </div>
-        </form>
+        </PostForm>
       </details>
       <UploadVersion {...props} />
       <MergeForm {...props} />

@@ -4,6 +4,7 @@ import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import type { ImportView } from "../../../src/data/imports/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatCount, formatInteger, plural } from "../../../src/lib/text/format.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -151,10 +152,9 @@ function Formats({ formats }: { formats: readonly Format[] }) {
 /** The form to drop or choose files; one strip once there are datasets. */
 function UploadForm({ strip }: { strip: boolean }) {
   return (
-    <form
+    <PostForm
       class={strip ? "drop one-line" : "drop"}
       data-upload="/datasets/upload"
-      method="post"
       action="/datasets/upload"
       encType="multipart/form-data"
       id="upload"
@@ -182,7 +182,7 @@ function UploadForm({ strip }: { strip: boolean }) {
         Upload
       </button>
       <ul class="uploads" data-uploads />
-    </form>
+    </PostForm>
   );
 }
 

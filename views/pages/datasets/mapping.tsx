@@ -1,6 +1,7 @@
 /** The mapping dialog: the type of the rows, what each field is used for, and a preview of the first rows. */
 import type { Preview } from "../../../src/data/validation/mapping/preview.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -248,9 +249,8 @@ export function MappingPanel(props: MappingProps) {
       <header>
         <h2>Fields</h2>
       </header>
-      <form
+      <PostForm
         class="body form wide"
-        method="post"
         action={path}
         hx-post={`${path}/preview`}
         hx-trigger="change"
@@ -288,7 +288,7 @@ export function MappingPanel(props: MappingProps) {
             Read the rows
           </button>
         </div>
-      </form>
+      </PostForm>
       <Reuse {...props} />
     </section>
   );

@@ -3,6 +3,7 @@ import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -124,12 +125,12 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
           <a class="button" href={`/datasets/${version.dataset_id}/seen?version=${version.id}`}>
             What the model sees
           </a>
-          <a class="button" href={`/evaluations/new?dataset=${version.id}`}>
+          <RoleLink class="button" href={`/evaluations/new?dataset=${version.id}`}>
             Evaluate
-          </a>
-          <a class="button primary" href={`/jobs/new?data=${version.id}`}>
+          </RoleLink>
+          <RoleLink class="button primary" href={`/jobs/new?data=${version.id}`}>
             Fine-tune
-          </a>
+          </RoleLink>
         </div>
       ) : null}
     </div>

@@ -2,6 +2,7 @@
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatDuration } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -82,7 +83,7 @@ export function DeploymentsPage({ models, error, ...rows }: DeploymentsProps) {
 
 function DeployForm({ models }: Pick<DeploymentsProps, "models">) {
   return (
-    <form class="filters" method="post" action="/deployments">
+    <PostForm class="filters" action="/deployments">
       <Field
         id="deploy-model"
         label="Deploy a model"
@@ -98,6 +99,6 @@ function DeployForm({ models }: Pick<DeploymentsProps, "models">) {
         <Icon name="deploy" />
         Deploy
       </button>
-    </form>
+    </PostForm>
   );
 }

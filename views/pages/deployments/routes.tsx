@@ -11,6 +11,7 @@ import { listRequests } from "../../../src/insights/analytics/requests.ts";
 import { deploymentStats } from "../../../src/insights/analytics/service.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
+import { can } from "../../../src/roles.ts";
 import { readEngineLog } from "../../../src/serving/deployments/engine-log.ts";
 import {
   createDeployment,
@@ -65,7 +66,7 @@ async function requestsProps(ctx: Ctx, actor: Actor, id: string, query: v.InferO
     requests: listed(rows, REQUESTS),
     keys,
     filtered: !!(status || key),
-    own: actor.role !== "admin",
+    own: !can(actor, "usage.team"),
   } satisfies RequestsProps;
 }
 

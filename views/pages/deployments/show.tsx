@@ -5,6 +5,7 @@ import type { EngineLog } from "../../../src/serving/deployments/engine-log.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -122,9 +123,9 @@ function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
         />
       )}
       {broken ? null : (
-        <a class="button primary" href={`/playground?models=${encodeURIComponent(deployment.model)}`}>
+        <RoleLink class="button primary" href={`/playground?models=${encodeURIComponent(deployment.model)}`}>
           Chat
-        </a>
+        </RoleLink>
       )}
     </>
   );
@@ -195,7 +196,7 @@ export function DeploymentPage(props: PageProps) {
             <header>
               <h2>Sleep when idle</h2>
             </header>
-            <form class="body form" method="post" action={`/deployments/${deployment.id}`}>
+            <PostForm class="body form" action={`/deployments/${deployment.id}`}>
               <div class="field">
                 <label for="idle">Minutes without a request until it sleeps (0 = never)</label>
                 <input
@@ -212,7 +213,7 @@ export function DeploymentPage(props: PageProps) {
                   Save
                 </button>
               </div>
-            </form>
+            </PostForm>
           </section>
         </div>
         <div class="row">

@@ -3,6 +3,7 @@
 import type { EvaluationView } from "../../../src/evaluation/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatPercent } from "../../../src/lib/text/format.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -54,9 +55,9 @@ const LIST: ListKind<EvaluationView> = {
       icon="scale"
       title="No evaluations yet"
       action={
-        <a class="button primary" href="/evaluations/new">
+        <RoleLink class="button primary" href="/evaluations/new">
           New evaluation
-        </a>
+        </RoleLink>
       }
     >
       When a training job succeeds, the base model and the fine-tuned model answer the validation rows. You can also
@@ -72,10 +73,10 @@ export const EvaluationsPage = (rows: Listed<EvaluationView>) => (
     of={LIST}
     {...rows}
     actions={
-      <a class="button primary" href="/evaluations/new" data-new>
+      <RoleLink class="button primary" href="/evaluations/new" data-new>
         <Icon name="plus" />
         New evaluation
-      </a>
+      </RoleLink>
     }
   />
 );

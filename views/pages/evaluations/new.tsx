@@ -2,6 +2,7 @@
 import type { VNode } from "preact";
 import { DEFAULT_ROWS, MAX_ROWS } from "../../../src/evaluation/model.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -204,10 +205,9 @@ function GraderFields({ form, problems }: NewEvaluationProps) {
 export function EvaluationFormView(props: NewEvaluationProps): VNode {
   const { form, problems } = props;
   return (
-    <form
+    <PostForm
       id="evaluation-form"
       class="panel"
-      method="post"
       action="/evaluations"
       hx-get="/evaluations/new"
       hx-trigger="change target:select"
@@ -239,7 +239,7 @@ export function EvaluationFormView(props: NewEvaluationProps): VNode {
           </button>
         </div>
       </div>
-    </form>
+    </PostForm>
   );
 }
 

@@ -5,6 +5,7 @@ import type { AnswerRowView, AnswerView, EvaluationView } from "../../../src/eva
 import { formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton, Tabs } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { OverlapNotice } from "../../parts/overlap.tsx";
@@ -336,13 +337,16 @@ function EvaluationActions({ evaluation }: Pick<EvaluationProps, "evaluation">) 
   return (
     <>
       {again ? (
-        <a class={evaluation.error ? "button primary" : "button"} href={`/evaluations/new?from=${evaluation.id}`}>
+        <RoleLink
+          class={evaluation.error ? "button primary" : "button"}
+          href={`/evaluations/new?from=${evaluation.id}`}
+        >
           Evaluate again
-        </a>
+        </RoleLink>
       ) : (
-        <a class="button" href="/evaluations/new">
+        <RoleLink class="button" href="/evaluations/new">
           New evaluation
-        </a>
+        </RoleLink>
       )}
       {tuned && !evaluation.error && !evaluation.deleted_models.includes(tuned) ? (
         <ActionButton action="/deployments" class="primary" fields={{ model: tuned }}>

@@ -1,5 +1,6 @@
 /** What the command palette and the search find besides things: pages, and commands such as choosing a theme. */
 import type { Hit } from "../../../src/insights/home/model.ts";
+import type { PageInfo } from "../../context.ts";
 
 interface CommandHit extends Hit {
   /** A command instead of a page: the button of a form to `href`. */
@@ -12,8 +13,6 @@ interface Command {
   /** Other words for it, in lower case. */
   words: string;
   icon?: Hit["icon"];
-  /** Only administrators have it. */
-  admin?: boolean;
   button?: { name: string; value: string };
 }
 
@@ -32,8 +31,9 @@ const COMMANDS: Command[] = [
   { label: "Deployments", href: "/deployments", words: "endpoint serve" },
   { label: "Queue", href: "/queue", words: "waiting timeline priority schedule" },
   { label: "Hosts", href: "/hosts", words: "machines gpu memory disk" },
-  { label: "Add a machine", href: "/hosts/add", icon: "plus", words: "host gpu server ssh docker", admin: true },
+  { label: "Add a machine", href: "/hosts/add", icon: "plus", words: "host gpu server ssh docker" },
   { label: "Usage", href: "/usage", words: "cost tokens budget limits quota" },
+  { label: "Team", href: "/team", words: "members invite role people limits" },
   { label: "API keys", href: "/settings#keys", words: "api key create secret token" },
   { label: "Change password", href: "/settings#password", words: "account sign in" },
   { label: "Change e-mail address", href: "/settings/email", words: "account mail" },
@@ -42,15 +42,15 @@ const COMMANDS: Command[] = [
   { label: "Notification settings", href: "/settings/notifications", words: "e-mail mail preferences browser" },
   { label: "Webhooks", href: "/settings/webhooks", words: "notifications slack events callback" },
   { label: "API reference", href: "/docs", words: "openapi curl python documentation" },
-  { label: "Users", href: "/admin/users", words: "people invite role reset password disable members", admin: true },
-  { label: "Teams", href: "/admin/teams", words: "organization quota members share", admin: true },
-  { label: "Providers", href: "/admin/providers", words: "plugins docker cloud test", admin: true },
-  { label: "Settings of the server", href: "/admin/settings", words: "configuration environment", admin: true },
-  { label: "Mail server", href: "/admin/mail", words: "smtp e-mail test", admin: true },
-  { label: "Deliveries", href: "/admin/deliveries", words: "webhooks mail failed resend outbox", admin: true },
-  { label: "Backups", href: "/admin/backups", words: "restore save", admin: true },
-  { label: "Audit log", href: "/admin/audit", words: "history who changed sign-ins export", admin: true },
-  { label: "Status", href: "/admin/status", words: "doctor health version disk checks licenses", admin: true },
+  { label: "Users", href: "/admin/users", words: "people invite role reset password disable members" },
+  { label: "Teams", href: "/admin/teams", words: "organization quota members share" },
+  { label: "Providers", href: "/admin/providers", words: "plugins docker cloud test" },
+  { label: "Settings of the server", href: "/admin/settings", words: "configuration environment" },
+  { label: "Mail server", href: "/admin/mail", words: "smtp e-mail test" },
+  { label: "Deliveries", href: "/admin/deliveries", words: "webhooks mail failed resend outbox" },
+  { label: "Backups", href: "/admin/backups", words: "restore save" },
+  { label: "Audit log", href: "/admin/audit", words: "history who changed sign-ins export" },
+  { label: "Status", href: "/admin/status", words: "doctor health version disk checks licenses" },
   { label: "Theme: dark", href: "/theme", words: "dark mode night", button: { name: "theme", value: "dark" } },
   { label: "Theme: light", href: "/theme", words: "light mode day", button: { name: "theme", value: "light" } },
   { label: "Theme: system", href: "/theme", words: "automatic", button: { name: "theme", value: "system" } },
@@ -58,12 +58,14 @@ const COMMANDS: Command[] = [
 const FEW = 4;
 const MANY = 8;
 
-/** Commands that have every word of `query`; a few of them when it is empty. */
-export function findCommands(query: string, role: "admin" | "member"): CommandHit[] {
+/** Commands that have every word of `query` and that the viewer may use; a few of them when it is empty. */
+export function findCommands(query: string, viewer: PageInfo["viewer"]): CommandHit[] {
   const wanted = query.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const matches = ({ label, words }: Command) =>
     wanted.every((word) => `${label} ${words}`.toLowerCase().includes(word));
-  return COMMANDS.filter((one) => (!one.admin || role === "admin") && matches(one))
+  return COMMANDS.filter(
+    (one) => viewer?.may(one.button ? "POST" : "GET", one.href.split(/[?#]/)[0] ?? "") && matches(one),
+  )
     .slice(0, wanted.length > 0 ? MANY : FEW)
     .map(({ label, href, icon = "right", button }) => ({ label, href, icon, button }));
 }

@@ -10,6 +10,7 @@ import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -56,11 +57,11 @@ function FirstStepsPanel({ steps }: { steps: FirstSteps }) {
             </a>
           ) : (
             <>
-              <form method="post" action="/datasets/sample">
+              <PostForm action="/datasets/sample">
                 <button type="submit" class="button primary">
                   Use the sample dataset
                 </button>
-              </form>
+              </PostForm>
               <a class="small" href="/datasets">
                 Upload your own
               </a>
@@ -74,9 +75,9 @@ function FirstStepsPanel({ steps }: { steps: FirstSteps }) {
             GPU.
           </p>
           {now >= 2 ? (
-            <a class={now === 2 ? "button primary" : "button"} href={now === 2 ? "/jobs/new" : "/jobs"}>
+            <RoleLink class={now === 2 ? "button primary" : "button"} href={now === 2 ? "/jobs/new" : "/jobs"}>
               {now === 2 ? "Start a job" : "View jobs"}
-            </a>
+            </RoleLink>
           ) : null}
         </li>
         <li class={state(3, steps.model)}>
@@ -376,10 +377,10 @@ export function HomePage(props: HomeProps) {
       live={{ topics: ["jobs", "progress", "deployments", "datasets", "models"] }}
       actions={
         props.firstSteps.model ? (
-          <a class="button primary" href="/jobs/new" data-new>
+          <RoleLink class="button primary" href="/jobs/new" data-new>
             <Icon name="plus" />
             New job
-          </a>
+          </RoleLink>
         ) : undefined
       }
     >

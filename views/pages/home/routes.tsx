@@ -8,6 +8,7 @@ import { createFile } from "../../../src/data/files/service.ts";
 import { cameFrom, html, pageOf, redirect, themeCookie } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { findAnything, overview } from "../../../src/insights/home/service.ts";
+import { can } from "../../../src/roles.ts";
 import { findCommands } from "./commands.ts";
 import { HomeBoard, HomePage } from "./home.tsx";
 import { SearchPage, SearchResults } from "./search.tsx";
@@ -25,6 +26,8 @@ interface Visit {
 }
 
 async function homePage(ctx: Ctx, { request, actor }: Visit): Promise<Response> {
+  // Who sees usage only has nothing on this page.
+  if (!can(actor, "objects.read")) return redirect(request, "/usage");
   const props = {
     ...(await overview(ctx, actor)),
     monthUsd: (await usageSummary(ctx, actor, { groupBy: "kind" })).total_cost_usd,
@@ -37,8 +40,10 @@ async function homePage(ctx: Ctx, { request, actor }: Visit): Promise<Response> 
 type Search = Visit & { query: v.InferOutput<typeof SearchQuery> };
 
 async function searchPage(ctx: Ctx, { request, actor, query: { q } }: Search): Promise<Response> {
-  const groups = [{ title: "Go to", hits: findCommands(q, actor.role) }, ...(await findAnything(ctx, actor, q))];
-  return html(pageOf(ctx, request, actor), <SearchPage groups={groups} query={q} />, {
+  const page = pageOf(ctx, request, actor);
+  const hits = findCommands(q, page.info.viewer);
+  const groups = [{ title: "Go to", hits }, ...(await findAnything(ctx, actor, q))];
+  return html(page, <SearchPage groups={groups} query={q} />, {
     fragments: { "search-results": () => <SearchResults groups={groups} query={q} /> },
   });
 }

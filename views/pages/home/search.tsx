@@ -2,6 +2,7 @@
 import type { VNode } from "preact";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -18,12 +19,12 @@ interface Hit {
 /** A hit that does something instead of opening a page. */
 function CommandButton({ hit, button }: { hit: Hit; button: { name: string; value: string } }) {
   return (
-    <form method="post" action={hit.href} data-theme-form={button.name === "theme" ? "" : undefined}>
+    <PostForm action={hit.href} data-theme-form={button.name === "theme" ? "" : undefined}>
       <button type="submit" name={button.name} value={button.value} class="hit">
         <Icon name={hit.icon} />
         {hit.label}
       </button>
-    </form>
+    </PostForm>
   );
 }
 

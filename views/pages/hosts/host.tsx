@@ -3,6 +3,7 @@ import type { HostView } from "../../../src/compute/hosts/model.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Chart } from "../../parts/chart.tsx";
 import { ActionButton, ConfirmForm, SheetForm, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -116,7 +117,7 @@ function Maintenance({ host, error }: HostProps) {
           Draining stops jobs after a checkpoint. They resume on another host, or wait until this host is ready again. A
           maintenance window drains the host at its start and makes it ready at its end.
         </p>
-        <form method="post" action={`${action}/maintenance`} class="form">
+        <PostForm action={`${action}/maintenance`} class="form">
           <div class="fields">
             <div class="field">
               <label for="from">From</label>
@@ -143,7 +144,7 @@ function Maintenance({ host, error }: HostProps) {
               Schedule
             </button>
           </div>
-        </form>
+        </PostForm>
         {host.maintenance ? (
           <ActionButton action={`${action}/maintenance`} class="plain" fields={{ from: "", until: "" }}>
             Cancel the window
@@ -175,7 +176,7 @@ function Shares({ host }: { host: HostView }) {
           key: "shares",
           label: "Shares",
           render: (gpu) => (
-            <form method="post" action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row fixed">
+            <PostForm action={`/hosts/${encodeURIComponent(host.id)}/shares`} class="row fixed">
               <input type="hidden" name="gpu" value={gpu.uuid} />
               <input
                 type="number"
@@ -188,7 +189,7 @@ function Shares({ host }: { host: HostView }) {
               <button type="submit" class="button small">
                 Set
               </button>
-            </form>
+            </PostForm>
           ),
         },
       ]}

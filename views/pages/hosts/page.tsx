@@ -3,6 +3,7 @@ import type { HostView } from "../../../src/compute/hosts/model.ts";
 import { formatExact, formatNumber, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -188,10 +189,10 @@ export function HostsPage(props: HostsProps) {
       live={{ topics: ["jobs", "progress", "hosts"] }}
       actions={
         props.admin ? (
-          <a class="button primary" href="/hosts/add" data-new>
+          <RoleLink class="button primary" href="/hosts/add" data-new>
             <Icon name="plus" />
             Add a machine
-          </a>
+          </RoleLink>
         ) : null
       }
     >

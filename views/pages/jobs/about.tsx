@@ -1,6 +1,7 @@
 /** What people may change about a job (name, tags and note), take from it, and archiving or deleting it. */
 import { isFinal } from "../../../src/contract/job.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Snippet } from "../../parts/value.tsx";
@@ -62,7 +63,7 @@ export function JobAbout({ job }: { job: JobRow }) {
             <Icon name="right" />
             Change
           </summary>
-          <form method="post" action={`${path}/edit`} class="form">
+          <PostForm action={`${path}/edit`} class="form">
             <TextField name="name" label="Name" value={job.name} maxlength={200} required />
             <TextField
               name="tags"
@@ -85,7 +86,7 @@ export function JobAbout({ job }: { job: JobRow }) {
                 Save
               </button>
             </div>
-          </form>
+          </PostForm>
         </details>
         {ended ? (
           <div class="row">

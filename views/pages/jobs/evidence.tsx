@@ -7,6 +7,7 @@ import { formatInteger, formatNumber, plural } from "../../../src/lib/text/forma
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { Sample } from "../../../src/training/metrics/model.ts";
 import { usePage } from "../../context.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { Conversation } from "../../parts/conversation.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -145,9 +146,9 @@ function CheckpointRows({ job, checkpoints, active }: CheckpointsProps) {
           </div>
           <Worth {...one} />
           {methodOf(job) === "reward" ? null : (
-            <a class="button small" href={`/playground?models=${encodeURIComponent(one.model)}`}>
+            <RoleLink class="button small" href={`/playground?models=${encodeURIComponent(one.model)}`}>
               Try
-            </a>
+            </RoleLink>
           )}
         </li>
       ))}

@@ -6,6 +6,7 @@ import type { RunFacts } from "../../../src/training/jobs/facts.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind } from "../../parts/list.tsx";
@@ -146,10 +147,10 @@ const columnsOf = (keys: readonly string[]): Column<Run>[] => [
 
 function NewJob({ first = false }: { first?: boolean }) {
   return (
-    <a class="button primary" href="/jobs/new" data-new={first ? undefined : ""}>
+    <RoleLink class="button primary" href="/jobs/new" data-new={first ? undefined : ""}>
       <Icon name="plus" />
       New job
-    </a>
+    </RoleLink>
   );
 }
 
@@ -221,7 +222,7 @@ const BULK: [act: string, label: string][] = [
 /** What can be done with the selected jobs; picks.js keeps the selection over pages. */
 function Picked({ archived }: { archived: boolean }) {
   return (
-    <form id="picked" action="/jobs/bulk" method="post" class="when-picked row" data-picks="jobs">
+    <PostForm id="picked" action="/jobs/bulk" class="when-picked row" data-picks="jobs">
       <span class="small" data-picked-count />
       <button type="submit" class="button" formaction="/jobs/compare" formmethod="get">
         <Icon name="compare" />
@@ -240,7 +241,7 @@ function Picked({ archived }: { archived: boolean }) {
       <button type="button" class="button plain" data-picks-clear hidden>
         Clear selection
       </button>
-    </form>
+    </PostForm>
   );
 }
 
@@ -292,7 +293,7 @@ export function JobListPage(props: JobListProps) {
 export function DeleteJobsPage({ jobs }: { jobs: JobRow[] }) {
   return (
     <Layout title={`Delete ${plural(jobs.length, "job")}?`} crumbs={[{ label: "Jobs", href: "/jobs" }]}>
-      <form method="post" action="/jobs/bulk" class="panel reading">
+      <PostForm action="/jobs/bulk" class="panel reading">
         <div class="body stack">
           <p>
             Metrics, log, samples, checkpoints and files of these jobs are deleted. Usage and cost stay in the ledger. A
@@ -319,7 +320,7 @@ export function DeleteJobsPage({ jobs }: { jobs: JobRow[] }) {
             </button>
           </div>
         </div>
-      </form>
+      </PostForm>
     </Layout>
   );
 }

@@ -5,6 +5,7 @@
 import type { VNode } from "preact";
 import { plural } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -78,10 +79,9 @@ export function NewJobFormView(props: NewJobProps): VNode {
   const rows = rowTypeOf(props);
   const graded = form.method === "grpo" || (form.method === "auto" && rows === "prompt");
   return (
-    <form
+    <PostForm
       id="job-form"
       class="split"
-      method="post"
       action="/jobs"
       hx-post="/jobs/plan"
       hx-trigger="input delay:300ms, change, refresh"
@@ -142,7 +142,7 @@ export function NewJobFormView(props: NewJobProps): VNode {
           Sweep
         </button>
       </aside>
-    </form>
+    </PostForm>
   );
 }
 
@@ -166,11 +166,11 @@ export function NewJobPage(props: NewJobProps) {
                   <Icon name="upload" />
                   Upload a dataset
                 </a>
-                <form method="post" action="/datasets/sample">
+                <PostForm action="/datasets/sample">
                   <button type="submit" class="button primary">
                     Use the sample dataset
                   </button>
-                </form>
+                </PostForm>
               </>
             }
           >

@@ -7,6 +7,7 @@ import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { ExportView } from "../../../src/training/exports/model.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { usePage } from "../../context.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
@@ -94,19 +95,19 @@ function Model({ job, model, modelDeleted }: JobOutcomeProps) {
           {model}
         </a>
         <div class="row">
-          <a
+          <RoleLink
             class="button small"
             href={`/evaluations/new?${new URLSearchParams({ model, dataset: spec.dataset.version_id })}`}
           >
             Evaluate
-          </a>
+          </RoleLink>
           <a class="button small" href={`/models/${id}#exports`}>
             Export
           </a>
           {methodOf(job) === "reward" ? null : (
-            <a class="button small" href={`/playground?models=${id}`}>
+            <RoleLink class="button small" href={`/playground?models=${id}`}>
               Chat
-            </a>
+            </RoleLink>
           )}
         </div>
       </div>

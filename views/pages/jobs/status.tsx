@@ -7,6 +7,7 @@ import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } 
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { QueueFacts } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { withCode } from "../../parts/code-spans.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -68,16 +69,20 @@ export function JobActions({
     </ActionButton>
   );
   const change = train ? (
-    <a class="button" href={`/jobs/new?from=${encodeURIComponent(job.id)}`}>
+    <RoleLink class="button" href={`/jobs/new?from=${encodeURIComponent(job.id)}`}>
       <Icon name="settings" />
       Change and run
-    </a>
+    </RoleLink>
   ) : null;
   const around = train ? (
-    <a class="button" href={`/sweeps/new?job=${encodeURIComponent(job.id)}`} title="Sweep over its hyperparameters">
+    <RoleLink
+      class="button"
+      href={`/sweeps/new?job=${encodeURIComponent(job.id)}`}
+      title="Sweep over its hyperparameters"
+    >
       <Icon name="compare" />
       Sweep
-    </a>
+    </RoleLink>
   ) : null;
   return (
     <div id="job-actions" class="actions">
@@ -118,10 +123,10 @@ export function JobActions({
       {/* A reward model cannot chat. */}
       {state === "succeeded" && model && !modelDeleted && methodOf(job) !== "reward" ? (
         <>
-          <a class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
+          <RoleLink class="button" href={`/playground?models=${encodeURIComponent(model)}`}>
             <Icon name="chat" />
             Chat
-          </a>
+          </RoleLink>
           <ActionButton action="/deployments" class="primary" fields={{ model }}>
             <Icon name="deploy" />
             Deploy

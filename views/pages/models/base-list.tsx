@@ -2,6 +2,7 @@
 import { formatBytes, formatCount } from "../../../src/lib/text/format.ts";
 import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { usePage } from "../../context.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { FitBadge } from "../../parts/fit.tsx";
 import { ActionButton, FilterSelect, Filters } from "../../parts/form.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -52,9 +53,9 @@ function RowAction({ row }: { row: FittedModel }) {
     );
   if (row.status === "ready")
     return (
-      <a class="button small" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
+      <RoleLink class="button small" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
         Fine-tune
-      </a>
+      </RoleLink>
     );
   if (row.install_refused) return null;
   return (
@@ -189,12 +190,12 @@ export function BaseAction({ row }: { row: FittedModel }) {
   if (row.status === "installing") return null;
   return (
     <>
-      <a class="button" href={`/playground?models=${encodeURIComponent(row.id)}`}>
+      <RoleLink class="button" href={`/playground?models=${encodeURIComponent(row.id)}`}>
         Open in playground
-      </a>
-      <a class="button primary" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
+      </RoleLink>
+      <RoleLink class="button primary" href={`/jobs/new?model=${encodeURIComponent(row.id)}`}>
         Fine-tune
-      </a>
+      </RoleLink>
     </>
   );
 }

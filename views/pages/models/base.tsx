@@ -4,6 +4,7 @@ import { PACKAGE } from "../../../src/models/base/catalogue.ts";
 import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { fitWords } from "../../parts/fit.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -35,7 +36,7 @@ function License({ row }: { row: FittedModel }) {
           recorded in the audit log.
         </p>
       ) : (
-        <form class="form" method="post" action={`/models/${encodeURIComponent(row.id)}/license`}>
+        <PostForm class="form" action={`/models/${encodeURIComponent(row.id)}/license`}>
           <label class="check">
             <input type="checkbox" name="accept" value="yes" required />
             <span>
@@ -47,7 +48,7 @@ function License({ row }: { row: FittedModel }) {
               Accept the license
             </button>
           </div>
-        </form>
+        </PostForm>
       )}
     </section>
   );
@@ -130,12 +131,12 @@ function OldConversion({ row, admin }: { row: FittedModel; admin: boolean }) {
         installed beside this one.
       </p>
       {admin ? (
-        <form method="post" action="/models/import">
+        <PostForm action="/models/import">
           <input type="hidden" name="source" value="package" />
           <button type="submit" class="button">
             Convert again
           </button>
-        </form>
+        </PostForm>
       ) : null}
     </Notice>
   );

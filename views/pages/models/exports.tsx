@@ -1,5 +1,6 @@
 /** The export section of a fine-tuned model's page: existing exports with their fidelity, and a form for another. */
 import { type ExportView, type Format, QUANTIZED, QUANTIZER } from "../../../src/training/exports/model.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -78,7 +79,7 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
           </Empty>
         )}
         {available.length ? (
-          <form method="post" action={`${path}/exports`} class="row">
+          <PostForm action={`${path}/exports`} class="row">
             <select name="format" aria-label="Format">
               {available.map((format) => (
                 <option value={format}>{`${FORMAT_NAMES[format][0]}: ${FORMAT_NAMES[format][1]}`}</option>
@@ -87,7 +88,7 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
             <button type="submit" class="button">
               Create export
             </button>
-          </form>
+          </PostForm>
         ) : null}
         {QUANTIZED.some((format) => formats.includes(format)) ? null : (
           <p class="small muted">

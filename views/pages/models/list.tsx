@@ -5,6 +5,7 @@ import { plural } from "../../../src/lib/text/format.ts";
 import type { TunedModelItem } from "../../../src/models/tuned/list.ts";
 import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind } from "../../parts/list.tsx";
@@ -56,9 +57,9 @@ const TUNED: ListKind<TunedModelItem> = {
       icon="models"
       title="No fine-tuned models yet"
       action={
-        <a class="button primary" href="/jobs/new">
+        <RoleLink class="button primary" href="/jobs/new">
           Fine-tune a model
-        </a>
+        </RoleLink>
       }
     >
       When a training job succeeds, its model appears here.
@@ -82,7 +83,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
         <Icon name="right" />
         Import a model
       </summary>
-      <form class="form" method="post" action="/models/import">
+      <PostForm class="form" action="/models/import">
         {form && !form.field ? (
           <Notice kind="bad" alert>
             {form.error}
@@ -128,7 +129,7 @@ function ImportForm({ form }: { form: ModelsProps["importForm"] }) {
             Import
           </button>
         </div>
-      </form>
+      </PostForm>
     </details>
   );
 }
@@ -139,9 +140,9 @@ export function ModelsPage(props: ModelsProps) {
     <Layout
       title="Models"
       actions={
-        <a class="button primary" href="/jobs/new" data-new>
+        <RoleLink class="button primary" href="/jobs/new" data-new>
           Fine-tune
-        </a>
+        </RoleLink>
       }
       live={{ topics: ["jobs", "deployments", "models"] }}
     >

@@ -3,6 +3,7 @@ import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { LineageView } from "../../../src/models/tuned/model.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -175,20 +176,20 @@ function UseIt({ lineage, baseUrl }: { lineage: LineageView; baseUrl: string }) 
 function ModelActions({ lineage }: { lineage: LineageView }) {
   if (lineage.method === "reward")
     return (
-      <a class="button" href={evaluateHref(lineage)}>
+      <RoleLink class="button" href={evaluateHref(lineage)}>
         Evaluate
-      </a>
+      </RoleLink>
     );
   const live = liveOf(lineage);
   const models = encodeURIComponent(`${lineage.base_model.id},${lineage.model}`);
   return (
     <>
-      <a class="button" href={`/playground?models=${models}`}>
+      <RoleLink class="button" href={`/playground?models=${models}`}>
         Compare with base
-      </a>
-      <a class="button" href={evaluateHref(lineage)}>
+      </RoleLink>
+      <RoleLink class="button" href={evaluateHref(lineage)}>
         Evaluate
-      </a>
+      </RoleLink>
       {live ? (
         <a class="button primary" href={`/deployments/${live.id}`}>
           Open endpoint
@@ -242,9 +243,9 @@ export function TunedModelPage(props: {
           <section class="panel">
             <header>
               <h2>Evaluations</h2>
-              <a class="button small" href={evaluateHref(lineage)}>
+              <RoleLink class="button small" href={evaluateHref(lineage)}>
                 Evaluate
-              </a>
+              </RoleLink>
             </header>
             <Table label="Evaluations" columns={EVALUATIONS} rows={lineage.evaluations} rowId={(row) => row.id} />
           </section>

@@ -5,6 +5,7 @@ import type { QueueView, RunningView, WaitingView, WorkView } from "../../../src
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -101,9 +102,9 @@ function NothingWaits({ own }: { own: boolean }) {
         icon="clock"
         title={own ? "Your team has no waiting work" : "No waiting work"}
         action={
-          <a class="button" href="/jobs/new" data-new>
+          <RoleLink class="button" href="/jobs/new" data-new>
             New job
-          </a>
+          </RoleLink>
         }
       >
         New work starts as soon as a machine that can run it is free. Until then it waits here, with the reason and the

@@ -3,6 +3,7 @@
 import type { WaitingView } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -139,7 +140,7 @@ export function SchedulingPage({ job, waiting, own, admin, form, problems }: Pla
           <header>
             <h2>Scheduling options</h2>
           </header>
-          <form method="post" action={path} class="body form">
+          <PostForm action={path} class="body form">
             {problems._ ? (
               <Notice kind="bad" alert>
                 {problems._}
@@ -154,7 +155,7 @@ export function SchedulingPage({ job, waiting, own, admin, form, problems }: Pla
                 Back
               </a>
             </div>
-          </form>
+          </PostForm>
         </section>
         <aside class="panel body-only">
           <KeyValue

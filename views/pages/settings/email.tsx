@@ -1,4 +1,6 @@
 /** `/settings/email`: a new e-mail address for the account. */
+
+import { PostForm } from "../../parts/allowed.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { SettingsLayout } from "./frame.tsx";
@@ -27,7 +29,7 @@ export function EmailPage({ current, canMail, email, sent, error }: EmailProps) 
       ) : null}
       {canMail && !sent ? (
         <section class="panel">
-          <form class="body form" method="post" action="/settings/email">
+          <PostForm class="body form" action="/settings/email">
             {error ? (
               <Notice kind="bad" alert>
                 {error}
@@ -55,7 +57,7 @@ export function EmailPage({ current, canMail, email, sent, error }: EmailProps) 
                 Mail a link to the new address
               </button>
             </div>
-          </form>
+          </PostForm>
         </section>
       ) : null}
     </SettingsLayout>

@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
 
 const PAGES: { href: string; label: string; icon: IconName }[] = [
@@ -35,10 +36,10 @@ export function SettingsLayout(props: {
       <div class="with-subnav">
         <nav class="subnav" aria-label="Settings">
           {PAGES.map((page) => (
-            <a href={page.href} aria-current={isCurrent(page.href)}>
+            <RoleLink href={page.href} aria-current={isCurrent(page.href)}>
               <Icon name={page.icon} />
               {page.label}
-            </a>
+            </RoleLink>
           ))}
         </nav>
         <div class="stack loose">{props.children}</div>

@@ -1,5 +1,6 @@
 /** `/settings/notifications`: what reaches the viewer where. */
 import type { Preferences } from "../../../src/notices/preferences/service.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { SettingsLayout } from "./frame.tsx";
 
@@ -70,7 +71,7 @@ export function NotificationsPage({ preferences, email, canMail }: Notifications
         <header>
           <h2>What reaches you</h2>
         </header>
-        <form method="post" action="/settings/notifications">
+        <PostForm action="/settings/notifications">
           <div class="table-wrap">
             <table class="list still preferences" aria-label="What reaches you">
               <thead>
@@ -117,7 +118,7 @@ export function NotificationsPage({ preferences, email, canMail }: Notifications
               </button>
             </div>
           </div>
-        </form>
+        </PostForm>
       </section>
       <BrowserNotifications />
     </SettingsLayout>

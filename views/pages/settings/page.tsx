@@ -3,6 +3,7 @@ import type { KeyView } from "../../../src/accounts/auth/model.ts";
 import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
 import { usePage } from "../../context.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -12,6 +13,7 @@ import { SettingsLayout } from "./frame.tsx";
 export interface SettingsProps {
   email: string;
   role: string;
+  roleHint: string;
   org: { id: string; name: string };
   keys: KeyView[];
   sessions: SessionRow[];
@@ -220,7 +222,7 @@ export function SettingsPage(props: SettingsProps) {
                     <span class="wrap-any">{props.email}</span> <a href="/settings/email">Change</a>
                   </>,
                 ],
-                ["Role", props.role === "admin" ? "Administrator of this installation" : "Member"],
+                ["Role", props.role, props.roleHint],
                 ["Team", props.org.name],
                 [
                   "Two-factor authentication",
@@ -236,7 +238,7 @@ export function SettingsPage(props: SettingsProps) {
           <header>
             <h2>Password</h2>
           </header>
-          <form class="body form" method="post" action="/settings/password">
+          <PostForm class="body form" action="/settings/password">
             {error("password")}
             <TextField
               name="current"
@@ -264,7 +266,7 @@ export function SettingsPage(props: SettingsProps) {
                 Change the password
               </button>
             </div>
-          </form>
+          </PostForm>
         </section>
       </div>
       <Sessions sessions={props.sessions} />

@@ -15,6 +15,7 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
 
 const DAY_MS = 86_400_000;
@@ -28,7 +29,8 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
   const page = pageOf(ctx, request, actor);
   const props: SettingsProps = {
     email: actor.email ?? actor.userId,
-    role: actor.role,
+    role: actor.role === "admin" ? "Administrator of this installation" : ROLE_NAMES[actor.teamRole],
+    roleHint: actor.role === "admin" ? "" : ROLE_HINTS[actor.teamRole],
     org: { id: actor.org, name: await ownOrganization(ctx, actor) },
     twoFactor: (await twoFactorState(ctx, actor)).enabled,
     passwordMin: ctx.config.password_min_length,

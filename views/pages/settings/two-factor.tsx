@@ -1,6 +1,7 @@
 /** Two-factor authentication of one's own account: set up an app, recovery codes, switch it off. */
 import type { Enrollment, TwoFactorState } from "../../../src/accounts/auth/two-factor.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { QrCode } from "../../parts/qr.tsx";
@@ -49,7 +50,7 @@ function Start({ error }: TwoFactorProps) {
       <header>
         <h2>Set up an authenticator app</h2>
       </header>
-      <form class="body form" method="post" action="/settings/two-factor">
+      <PostForm class="body form" action="/settings/two-factor">
         <Problem error={error} form="start" />
         <p class="small muted">
           Signing in then asks for a code of an app on your phone as well, such as Google Authenticator, Aegis or a
@@ -61,7 +62,7 @@ function Start({ error }: TwoFactorProps) {
             Continue
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }
@@ -72,7 +73,7 @@ function Confirm({ enrollment, error }: { enrollment: Enrollment } & Pick<TwoFac
       <header>
         <h2>Scan the code with your app</h2>
       </header>
-      <form class="body form" method="post" action="/settings/two-factor/confirm">
+      <PostForm class="body form" action="/settings/two-factor/confirm">
         <Problem error={error} form="confirm" />
         <input type="hidden" name="uri" value={enrollment.uri} />
         <QrCode text={enrollment.uri} label="QR code for the authenticator app" />
@@ -94,7 +95,7 @@ function Confirm({ enrollment, error }: { enrollment: Enrollment } & Pick<TwoFac
             Switch on
           </button>
         </div>
-      </form>
+      </PostForm>
     </section>
   );
 }
@@ -114,7 +115,7 @@ function Manage({ state, error }: TwoFactorProps) {
             Create new ones before you run out.
           </Notice>
         ) : null}
-        <form class="form" method="post" action="/settings/two-factor/codes">
+        <PostForm class="form" action="/settings/two-factor/codes">
           <p class="small">{plural(left, "recovery code")} left. New codes replace the old ones at once.</p>
           {password("codes-password")}
           <div class="row">
@@ -122,7 +123,7 @@ function Manage({ state, error }: TwoFactorProps) {
               Create new recovery codes
             </button>
           </div>
-        </form>
+        </PostForm>
         <hr />
         <div class="row between">
           <span class="small">Without a second factor, the password alone is enough to sign in.</span>

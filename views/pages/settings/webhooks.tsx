@@ -3,6 +3,7 @@
 import type { Listed } from "../../../src/lib/page.ts";
 import type { DeliveryView, EndpointView } from "../../../src/notices/webhooks/model.ts";
 import { usePage } from "../../context.ts";
+import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge, stateWord } from "../../parts/state.tsx";
@@ -181,7 +182,7 @@ function Tools({ endpoint }: Pick<WebhookProps, "endpoint">) {
   const path = `/settings/webhooks/${endpoint.id}`;
   return (
     <div class="row">
-      <form method="post" action={`${path}/test`} class="inline-form">
+      <PostForm action={`${path}/test`} class="inline-form">
         <Field
           id="field-event"
           label="Sample event"
@@ -196,7 +197,7 @@ function Tools({ endpoint }: Pick<WebhookProps, "endpoint">) {
         <button type="submit" class="button">
           Send a test
         </button>
-      </form>
+      </PostForm>
     </div>
   );
 }
@@ -260,7 +261,7 @@ export function WebhookPage(props: WebhookProps) {
         <header>
           <h2>Change</h2>
         </header>
-        <form class="body form" method="post" action={path}>
+        <PostForm class="body form" action={path}>
           {error ? (
             <Notice kind="bad" alert>
               {error}
@@ -274,7 +275,7 @@ export function WebhookPage(props: WebhookProps) {
               Save
             </button>
           </div>
-        </form>
+        </PostForm>
       </section>
     </SettingsLayout>
   );

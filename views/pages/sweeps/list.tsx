@@ -1,6 +1,7 @@
 /** The list of sweeps with their progress and best values. */
 import type { Listed } from "../../../src/lib/page.ts";
 import type { SweepView } from "../../../src/training/sweeps/model.ts";
+import { RoleLink } from "../../parts/allowed.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -54,9 +55,9 @@ const LIST: ListKind<SweepView> = {
       icon="compare"
       title="No sweeps yet"
       action={
-        <a class="button primary" href="/jobs/new">
+        <RoleLink class="button primary" href="/jobs/new">
           Set up a training
-        </a>
+        </RoleLink>
       }
     >
       A sweep trains with several values of a hyperparameter, such as the learning rate, and shows the best. Press

@@ -2,6 +2,7 @@
 import { formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
 import { FIELDS, type PlannedTrial, type SweepPlan } from "../../../src/training/sweeps/model.ts";
 import { Layout } from "../../layout.tsx";
+import { PostForm } from "../../parts/allowed.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -207,10 +208,9 @@ function BaseTraining({ training }: { training: string }) {
 export function NewSweepFormView(props: NewSweepProps) {
   const { form, problems, plan } = props;
   return (
-    <form
+    <PostForm
       id="sweep-form"
       class="split"
-      method="post"
       action="/sweeps"
       hx-post="/sweeps/plan"
       hx-trigger="input delay:400ms, change"
@@ -237,7 +237,7 @@ export function NewSweepFormView(props: NewSweepProps) {
       <aside>
         <Trials plan={plan} />
       </aside>
-    </form>
+    </PostForm>
   );
 }
 

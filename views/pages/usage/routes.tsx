@@ -10,6 +10,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { csvField } from "../../../src/lib/text/csv.ts";
+import { can } from "../../../src/roles.ts";
 import { UsagePage } from "./page.tsx";
 
 const MAX = 100;
@@ -23,7 +24,7 @@ interface Visit {
 /** Names of keys and users by id; members see only their own. */
 async function namesOf(ctx: Ctx, actor: Actor): Promise<Record<string, string>> {
   const keys = await listKeys(ctx, actor, { limit: MAX });
-  const users = actor.role === "admin" ? await listUsers(ctx, actor, { limit: MAX }) : [];
+  const users = can(actor, "usage.team") ? await listUsers(ctx, actor, { limit: MAX, org: actor.org }) : [];
   return Object.fromEntries([
     ...keys.map((row) => [row.id, row.name]),
     ...users.map((row) => [row.id, row.email]),

@@ -1,0 +1,182 @@
+/**
+ * The roles of a team and the scopes of API keys: one table of permissions, which the API and the pages read. A role
+ * says what a person may do, a scope what a key may do of it.
+ */
+import { AppError } from "./errors.ts";
+
+export const PERMISSIONS = [
+  "account.read",
+  "account.write",
+  "keys.write",
+  "team.read",
+  "usage.read",
+  "usage.team",
+  "objects.read",
+  "models.list",
+  "answers.read",
+  "data.write",
+  "runs.write",
+  "models.write",
+  "deployments.write",
+  "inference",
+  "webhooks.write",
+  "objects.manage",
+  "members.manage",
+  "team.manage",
+  "keys.manage",
+  "audit.read",
+  "owners.manage",
+  "installation",
+] as const;
+export type Permission = (typeof PERMISSIONS)[number];
+
+export const TEAM_ROLES = ["owner", "admin", "member", "viewer", "billing"] as const;
+export type TeamRole = (typeof TEAM_ROLES)[number];
+
+const SCOPES = ["read", "train", "infer", "admin"] as const;
+export type Scope = (typeof SCOPES)[number];
+
+/** What a permission allows, as the messages say it. */
+const ALLOWS: Record<Permission, string> = {
+  "account.read": "see your own account",
+  "account.write": "change your own account",
+  "keys.write": "create and revoke your API keys",
+  "team.read": "see the members of the team",
+  "usage.read": "see usage and limits",
+  "usage.team": "see the usage of the whole team",
+  "objects.read": "see datasets, jobs, models and deployments",
+  "models.list": "list models",
+  "answers.read": "read stored answers",
+  "data.write": "upload and change data",
+  "runs.write": "start and change jobs, evaluations and sweeps",
+  "models.write": "change models and exports",
+  "deployments.write": "create and change deployments",
+  inference: "send requests to models",
+  "webhooks.write": "change webhooks",
+  "objects.manage": "change what somebody else created",
+  "members.manage": "manage the members of the team",
+  "team.manage": "change the settings and limits of the team",
+  "keys.manage": "see and revoke all API keys of the team",
+  "audit.read": "read the audit log of the team",
+  "owners.manage": "change who owns the team",
+  installation: "administer this installation",
+};
+
+/** Whatever the role: one's own account, and who is in the team. */
+const EVERYBODY: Permission[] = ["account.read", "account.write", "keys.write", "team.read", "usage.read"];
+const READ: Permission[] = ["objects.read", "models.list", "answers.read"];
+const WRITE: Permission[] = [
+  "data.write",
+  "runs.write",
+  "models.write",
+  "deployments.write",
+  "inference",
+  "webhooks.write",
+];
+const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "keys.manage", "audit.read"];
+
+const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
+  owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),
+  admin: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE]),
+  member: new Set([...EVERYBODY, ...READ, ...WRITE]),
+  viewer: new Set([...EVERYBODY, "usage.team", ...READ]),
+  billing: new Set([...EVERYBODY, "usage.team"]),
+};
+
+const SCOPE_READ: Permission[] = ["account.read", "team.read", "usage.read", "usage.team", ...READ, "audit.read"];
+const SCOPE_PERMISSIONS: Record<Scope, ReadonlySet<Permission>> = {
+  read: new Set(SCOPE_READ),
+  train: new Set([...SCOPE_READ, "data.write", "runs.write", "models.write", "deployments.write"]),
+  infer: new Set<Permission>(["account.read", "models.list", "answers.read", "inference"]),
+  admin: new Set([
+    ...SCOPE_READ,
+    "account.write",
+    "keys.write",
+    "webhooks.write",
+    ...MANAGE,
+    "owners.manage",
+    "installation",
+  ]),
+};
+
+export const ROLE_NAMES: Record<TeamRole, string> = {
+  owner: "Owner",
+  admin: "Administrator",
+  member: "Member",
+  viewer: "Viewer",
+  billing: "Billing",
+};
+
+export const ROLE_HINTS: Record<TeamRole, string> = {
+  owner: "everything, and who else is an owner",
+  admin: "members, keys, limits and everything in the team",
+  member: "data, jobs, models, deployments and inference",
+  viewer: "sees everything, changes nothing",
+  billing: "sees usage and members only",
+};
+
+/** What of an actor decides about permissions. */
+export interface Powers {
+  role: "admin" | "member";
+  teamRole: TeamRole;
+  scopes: readonly Scope[] | null;
+}
+
+/** A role as stored; a viewer when this version does not know it. */
+export const teamRoleOf = (stored: string | null): TeamRole => TEAM_ROLES.find((each) => each === stored) ?? "viewer";
+
+/**
+ * What an account may do, from what is stored about it. An administrator of the installation is an owner wherever they
+ * are; a key without the scope `admin` does not administer.
+ */
+export function powersOf(role: "admin" | "member", storedRole: string | null, scopes: Powers["scopes"] = null): Powers {
+  return {
+    role: scopes === null || scopes.includes("admin") ? role : "member",
+    teamRole: role === "admin" ? "owner" : teamRoleOf(storedRole),
+    scopes,
+  };
+}
+
+export const samePowers = (a: Powers, b: Powers) =>
+  a.role === b.role && a.teamRole === b.teamRole && String(a.scopes) === String(b.scopes);
+
+/** Whether the scopes of a key include a permission; a session has no scopes and is not limited by them. */
+const inScope = (scopes: Powers["scopes"], permission: Permission) =>
+  scopes === null || scopes.some((scope) => SCOPE_PERMISSIONS[scope].has(permission));
+
+const inRole = ({ role, teamRole }: Powers, permission: Permission) =>
+  permission === "installation" ? role === "admin" : ROLE_PERMISSIONS[teamRole].has(permission);
+
+/** Whether the actor may do what a permission stands for. */
+export function can(actor: Powers, permission: Permission): boolean {
+  return inScope(actor.scopes, permission) && inRole(actor, permission);
+}
+
+/**
+ * Throws unless the actor has a permission. The message names it and says who can grant it.
+ * @throws AppError `insufficient_scope`, `admin_only`, `permission_denied` (403)
+ */
+export function requirePermission(actor: Powers, permission: Permission): void {
+  if (can(actor, permission)) return;
+  if (!inScope(actor.scopes, permission)) {
+    const scopes = SCOPES.filter((scope) => SCOPE_PERMISSIONS[scope].has(permission));
+    throw new AppError(
+      "forbidden",
+      "insufficient_scope",
+      `This API key has the scope ${(actor.scopes ?? []).join(", ")}. To ${ALLOWS[permission]} it needs ${scopes.join(" or ")}: create a key with that scope in Settings > API keys.`,
+    );
+  }
+  if (permission === "installation")
+    throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+  const roles = TEAM_ROLES.filter((role) => ROLE_PERMISSIONS[role].has(permission));
+  throw new AppError(
+    "forbidden",
+    "permission_denied",
+    `You may not ${ALLOWS[permission]} (permission ${permission}): your role is ${ROLE_NAMES[actor.teamRole].toLowerCase()}, and it needs ${list(roles)}. An owner or administrator of your team can change your role.`,
+  );
+}
+
+function list(roles: TeamRole[]): string {
+  const names = roles.map((role) => ROLE_NAMES[role].toLowerCase());
+  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
