@@ -161,6 +161,7 @@ export const SHOTS: Shot[] = [
   { name: "hosts", path: "/hosts" },
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
+  { name: "team", path: "/team", seeds: ["full"] },
   { name: "settings", path: "/settings", seeds: ["full"] },
   { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {

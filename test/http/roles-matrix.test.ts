@@ -10,7 +10,17 @@ import { mayCall } from "../../src/http/access.ts";
 import { TEAM_ROLES, type TeamRole } from "../../src/roles.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { makeEverything } from "../support/everything.ts";
-import { allows, type Case, ENDLESS, forMembers, needsCaller, powers, routeCases, sweep, unsafe } from "../support/route-cases.ts";
+import {
+  allows,
+  type Case,
+  ENDLESS,
+  forMembers,
+  needsCaller,
+  powers,
+  routeCases,
+  sweep,
+  unsafe,
+} from "../support/route-cases.ts";
 
 let app: TestApp;
 let cases: Case[] = [];
