@@ -5,7 +5,7 @@ import { createUser } from "../src/accounts/auth/service.ts";
 import { signIn } from "../src/accounts/auth/sign-in.ts";
 import { confirmTwoFactor, startTwoFactor } from "../src/accounts/auth/two-factor.ts";
 import { createInvitation } from "../src/accounts/organizations/invitations.ts";
-import { type Actor, type Ctx, systemActor } from "../src/ctx.ts";
+import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
 import { verification } from "../src/db/schema/auth.ts";
 import { noticeEvent } from "../src/db/schema/notices.ts";
 import { newSecret, randomChars, sha256Hex } from "../src/lib/ids.ts";
@@ -62,7 +62,7 @@ export async function addPeople(ctx: Ctx, admin: Actor, password: string): Promi
   const add = async (email: string) => {
     const user = await createUser(ctx, systemActor(admin.org), { email, password, role: "member", org: admin.org });
     const { cookies } = await signIn(ctx, { email, password, client: { ...CLIENT, cookies: null } });
-    const actor: Actor = { userId: user.id, org: admin.org, role: "member", via: "session", keyId: null, email };
+    const actor = memberActor({ userId: user.id, org: admin.org, email: email });
     return { actor, cookies };
   };
   const member = await add("grace.hopper@example.test");
