@@ -1,7 +1,4 @@
-/**
- * Every route of the application × each role of a team: the API refuses what the table of permissions does not have, and
- * the pages do not show it.
- */
+/** Every route × each role of a team: what the table of permissions does not have is refused, and no page shows it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createKey } from "../../src/accounts/auth/api-keys.ts";
 import { createUser } from "../../src/accounts/auth/service.ts";

@@ -1,4 +1,4 @@
-/** Members of a team as its owners and administrators manage them: their roles, leaving, and what becomes of their work. */
+/** Members of a team as its owners and administrators manage them: roles, and leaving. */
 import { and, eq, isNull, ne } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";

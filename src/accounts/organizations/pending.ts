@@ -37,7 +37,7 @@ async function find(db: Db, actor: Actor, id: string): Promise<Row> {
   return row;
 }
 
-/** Pending invitations of the installation or of one team, newest first; expired ones too, until they are renewed or revoked. */
+/** Pending invitations of the installation or of one team, newest first; expired ones too. */
 export async function listInvitations(
   ctx: Ctx,
   actor: Actor,

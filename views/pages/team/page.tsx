@@ -1,4 +1,4 @@
-/** `/team`: the members of the viewer's own team, and for its owners and administrators their roles and its settings. */
+/** `/team`: the members of the viewer's own team; its owners and administrators manage it here. */
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
