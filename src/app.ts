@@ -20,6 +20,7 @@ import { homePages } from "../views/pages/home/routes.tsx";
 import { computePages } from "../views/pages/hosts/routes.tsx";
 import { jobsPages } from "../views/pages/jobs/routes.tsx";
 import { exportsPages } from "../views/pages/models/exports-routes.tsx";
+import { pushesPages } from "../views/pages/models/pushes-routes.tsx";
 import { modelsPages } from "../views/pages/models/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
@@ -63,6 +64,7 @@ import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
 import { noticesApi } from "./api/notices.ts";
 import { organizationsApi } from "./api/organizations.ts";
+import { pushesApi } from "./api/pushes.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
@@ -114,6 +116,7 @@ import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
 import { startAnswerExpiry } from "./serving/stored/store.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
+import { startPushes } from "./training/pushes/run.ts";
 import { startPipeline } from "./training/queue/pipeline.ts";
 import { startWandb } from "./training/results/wandb-sync.ts";
 import { startSweeps } from "./training/sweeps/run.ts";
@@ -274,6 +277,8 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   evaluationsPages,
   exportsApi,
   exportsPages,
+  pushesApi,
+  pushesPages,
   sweepsApi,
   sweepsPages,
   deploymentsApi,
@@ -356,6 +361,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startPipeline(ctx),
     startTrainers(ctx),
     startEvaluations(ctx, askModel(ctx)),
+    startPushes(ctx),
     startSweeps(ctx),
     startWandb(ctx),
     startDeployments(ctx),

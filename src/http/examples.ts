@@ -64,6 +64,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/datasets/{id}/rows": { messages: [...MESSAGES, { role: "assistant", content: "Let me check." }] },
   "POST /v1/datasets/{id}/rows/{line}": { text: JSON.stringify({ messages: MESSAGES }) },
   "POST /v1/datasets/{id}/merge": { dataset: "ds_def" },
+  "POST /v1/models/{id}/pushes": { repository: "acme/support-model", token: "hf_abc" },
   "POST /v1/base_models/import": { source: "hub", repo: "HuggingFaceTB/SmolLM2-135M-Instruct" },
   "POST /v1/fine_tuning/checkpoints/{id}/permissions": { project_ids: ["org-abc"] },
   "POST /v1/fine_tuning/alpha/graders/run": { grader: GRADER, model_sample: "card_declined" },

@@ -51,6 +51,8 @@ export interface BusEvents {
   "checkpoint.invalid": { org: string; jobId: string; checkpointId: string; step: number; reason: string };
   /** An organization may no longer use the models of another one. */
   "checkpoint.unshared": { org: string; models: string[] };
+  /** A push of the model to a hub was created, progressed or ended. */
+  "push.changed": { org: string; modelId: string };
   "job.changed": { org: string; jobId: string; kind: string; state: string };
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */

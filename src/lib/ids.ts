@@ -31,6 +31,7 @@ const ID_PREFIX = {
   checkpoint: "ftckpt_",
   permission: "cp_",
   artifact: "art_",
+  push: "push_",
   evaluation: "eval_",
   deployment: "dep_",
   sweep: "sweep_",

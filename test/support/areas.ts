@@ -38,6 +38,7 @@ export const ROOMS: Record<string, string[]> = {
     "queue",
     "sweeps",
     "exports",
+    "pushes",
     "trainer-protocol",
   ],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],

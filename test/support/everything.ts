@@ -9,6 +9,7 @@ import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { host } from "../../src/db/schema/hosts.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
+import { hubPush } from "../../src/db/schema/pushes.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { createEndpoint } from "../../src/notices/webhooks/service.ts";
@@ -21,6 +22,7 @@ export interface Everything {
   file: string;
   upload: string;
   import: string;
+  push: string;
   dataset: string;
   version: string;
   base: string;
@@ -57,6 +59,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     file: newId("file"),
     upload: newId("upload"),
     import: newId("datasetImport"),
+    push: newId("push"),
     dataset: newId("dataset"),
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
@@ -89,6 +92,9 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     });
     const source = { type: "path", path: "/nowhere" };
     await tx.insert(datasetImport).values({ id: ids.import, org, source, options: {}, status: "waiting", ...at });
+    const hub = { hub: "http://127.0.0.1:1", repo: "acme/one", branch: "main", private: true, message: "a" };
+    const pushed = { model: tuned.id, artifactId: checkpoint.artifactId, ownToken: false, status: "waiting" as const };
+    await tx.insert(hubPush).values({ id: ids.push, org, ...hub, ...pushed, ...at });
     await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
     await tx.insert(datasetVersion).values({
       id: ids.version,

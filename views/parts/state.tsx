@@ -18,6 +18,9 @@ const STATES: Record<string, Look> = {
   // Trials of sweeps
   waiting: ["Waiting", "idle", "clock"],
   refused: ["Refused", "warn", "warn"],
+  // Imports and pushes
+  done: ["Done", "ok", "ok"],
+  canceled: ["Canceled", "idle", "cancelled"],
   // Datasets and base models
   needs_mapping: ["Needs mapping", "warn", "warn"],
   needs_attention: ["Needs attention", "warn", "warn"],

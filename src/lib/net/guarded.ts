@@ -6,6 +6,7 @@ import { lookup as resolve } from "node:dns/promises";
 import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { BlockList, isIP } from "node:net";
+import { pipeline, type Readable } from "node:stream";
 import { AppError } from "../../errors.ts";
 import type { Reply } from "./download.ts";
 
@@ -87,10 +88,13 @@ export function requireAddress(url: URL, guard: Guard): void {
 }
 
 interface Sent {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "PUT";
   headers: Record<string, string>;
-  body?: string;
+  /** A stream needs its length in `headers`. */
+  body?: string | Readable;
   signal: AbortSignal;
+  /** Milliseconds without a byte after which the request fails. */
+  idleMs?: number;
 }
 
 /**
@@ -114,8 +118,8 @@ export function guardedReply(url: URL, guard: Guard, sent: Sent): Promise<Reply>
   };
   const { promise, resolve: answer, reject } = Promise.withResolvers<Reply>();
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
-  const { method, headers, signal } = sent;
-  const options = { method, headers, signal, lookup, timeout: IDLE_MS } as object;
+  const { method, headers, signal, body, idleMs = IDLE_MS } = sent;
+  const options = { method, headers, signal, lookup, timeout: idleMs } as object;
   const request = send(url, options, (reply: IncomingMessage) => {
     answer({
       status: reply.statusCode ?? 0,
@@ -129,8 +133,10 @@ export function guardedReply(url: URL, guard: Guard, sent: Sent): Promise<Reply>
       },
     });
   });
-  request.on("timeout", () => request.destroy(new Error("no answer within a minute")));
+  request.on("timeout", () => request.destroy(new Error(`no byte within ${idleMs / 1000} s`)));
   request.on("error", reject);
-  request.end(sent.body);
+  if (body === undefined || typeof body === "string") request.end(body);
+  // An error after the answer changes nothing: a server may answer before it has read the body.
+  else pipeline(body, request, (error) => error && reject(error));
   return promise;
 }

@@ -12,6 +12,8 @@ const WORK_TYPES = [
   "export.succeeded",
   "export.failed",
   "export.cancelled",
+  "model.push.succeeded",
+  "model.push.failed",
   "deployment.ready",
   "deployment.failed",
   "dataset.ready",

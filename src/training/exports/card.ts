@@ -1,9 +1,10 @@
 /** The model card of a fine-tuned model: Markdown with the header that model hubs read, and how to load its files. */
 import { type EvaluateResult, type TrainSpec, validationRows } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { DEFAULT_BASE_MODEL } from "../../models/base/catalogue.ts";
+import { DEFAULT_BASE_MODEL, findCatalogue } from "../../models/base/catalogue.ts";
 import type { BaseModelRow } from "../../models/base/model.ts";
 import { baseModelRef } from "../../models/base/service.ts";
+import { licenseHeader } from "./hub-license.ts";
 import type { Format } from "./model.ts";
 import { factsOf } from "./passport.ts";
 
@@ -41,13 +42,6 @@ function scoresOf(result: EvaluateResult | null): string[] {
     `| Loss | ${base.loss.mean.toFixed(4)} | ${tuned.loss.mean.toFixed(4)} |`,
     "",
   ];
-}
-
-/** The license as hubs read it: an identifier in lower case, or `other` with its name. */
-function licenseHeader(license: string): string[] {
-  if (/^[\w.+-]+$/.test(license)) return [`license: ${license.toLowerCase()}`];
-  const slug = license.toLowerCase().replace(/[^a-z0-9.]+/g, "-");
-  return ["license: other", `license_name: ${slug.replace(/^-|-$/g, "") || "unknown"}`];
 }
 
 /** Where the base model's files come from, and what that means for others who load them. */
@@ -95,9 +89,9 @@ export async function cardOf(ctx: Ctx, actor: Actor, name: string, format: Forma
   const repo = baseModelRef(found.base).hub?.repo;
   return [
     "---",
-    ...licenseHeader(license),
-    `base_model: ${repo ?? spec.base_model.id}`,
-    ...(repo ? [`base_model_relation: ${cardRelation(format, found.whole)}`] : []),
+    ...licenseHeader(license, findCatalogue(found.base.id)?.licenseUrl ?? null),
+    // Hubs link this name, so it has to be that of a repository.
+    ...(repo ? [`base_model: ${repo}`, `base_model_relation: ${cardRelation(format, found.whole)}`] : []),
     `library_name: ${format === null && !found.whole ? "peft" : "transformers"}`,
     "pipeline_tag: text-generation",
     "tags:",

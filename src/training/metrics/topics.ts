@@ -9,6 +9,7 @@ export const TOPICS = [
   "datasets",
   "files",
   "models",
+  "pushes",
   "evaluations",
   "deployments",
   "sweeps",
@@ -55,6 +56,7 @@ export function listenTopics(
   pass("files", "file.changed", (event) => [event.fileId, null]);
   pass("models", "base_model.changed", (event) => [event.modelId, null]);
   pass("models", "model.created", (event) => [event.modelId, null]);
+  pass("pushes", "push.changed", (event) => [event.modelId, null]);
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
   pass("sweeps", "sweep.changed", (event) => [event.sweepId, event.state]);
   pass("deployments", "deployment.changed", (event) => [event.deploymentId, event.state]);

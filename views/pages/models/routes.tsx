@@ -8,17 +8,14 @@ import { session } from "../../../src/http/session.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../../../src/models/base/imports.ts";
 import { ImportHub, ImportLocal, ImportPackage, ImportTuned } from "../../../src/models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../../../src/models/base/service.ts";
-import { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import { listTuned } from "../../../src/models/tuned/list.ts";
 import { importTuned } from "../../../src/models/tuned/promote.ts";
 import { deleteModel } from "../../../src/models/tuned/service.ts";
-import { isOwnFormat } from "../../../src/training/exports/model.ts";
-import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
 import { fitter } from "../../../src/training/plan/fits.ts";
 import { BaseModelPage, BaseModelState, BaseNext } from "./base.tsx";
 import { BaseList } from "./base-list.tsx";
 import { ModelsPage, type ModelsProps, TunedList } from "./list.tsx";
-import { TunedModelPage } from "./tuned.tsx";
+import { showTuned } from "./tuned-routes.tsx";
 
 const PAGE = 25;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -104,21 +101,6 @@ async function showBase(ctx: Ctx, { request, actor, params }: ModelVisit) {
   return html(pageOf(ctx, request, actor), <BaseModelPage row={row} admin={actor.role === "admin"} />, {
     fragments: { state: () => <BaseModelState row={row} />, next: () => <BaseNext row={row} /> },
   });
-}
-
-async function showTuned(ctx: Ctx, { request, actor, params }: ModelVisit) {
-  const page = pageOf(ctx, request, actor);
-  const lineage = await modelLineage(ctx, actor, params.id);
-  return html(
-    page,
-    <TunedModelPage
-      lineage={lineage}
-      exports={await listExports(ctx, actor, params.id)}
-      formats={formatsHere().filter((format) => !isOwnFormat(lineage, format))}
-      baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
-      isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
-    />,
-  );
 }
 
 function modelHandlers(ctx: Ctx) {

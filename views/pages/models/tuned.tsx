@@ -12,6 +12,7 @@ import { type Column, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Snippet, Time } from "../../parts/value.tsx";
 import { ArtifactFiles } from "./export-files.tsx";
 import { Exports } from "./exports.tsx";
+import { Pushes, type PushesProps } from "./pushes.tsx";
 import { Headline, ownOf, Scores } from "./scores.tsx";
 
 type Checkpoint = LineageView["checkpoints"][number];
@@ -212,6 +213,7 @@ export function TunedModelPage(props: {
   lineage: LineageView;
   exports: ExportView[];
   formats: readonly Format[];
+  pushes: PushesProps;
   baseUrl: string;
   isCheckpoint: boolean;
 }) {
@@ -276,6 +278,7 @@ export function TunedModelPage(props: {
             </div>
           </section>
         </div>
+        <Pushes {...props.pushes} />
         {props.isCheckpoint ? null : (
           <details class="more">
             <summary>

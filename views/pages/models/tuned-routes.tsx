@@ -1,0 +1,48 @@
+/** Renders the page of a fine-tuned model, also with a form that was refused. */
+import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { html, pageOf } from "../../../src/http/html.ts";
+import { describeBaseModel } from "../../../src/models/base/service.ts";
+import { modelLineage } from "../../../src/models/tuned/lineage.ts";
+import { isOwnFormat } from "../../../src/training/exports/model.ts";
+import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
+import { pushView } from "../../../src/training/pushes/model.ts";
+import { hubRefusal, listPushes } from "../../../src/training/pushes/service.ts";
+import { type PushesProps, PushList } from "./pushes.tsx";
+import { TunedModelPage } from "./tuned.tsx";
+
+/** @param refused the form of a push as it was sent, and the status of the answer */
+export async function showTuned(
+  ctx: Ctx,
+  visit: { request: Request; actor: Actor; params: { id: string } },
+  refused?: { form: NonNullable<PushesProps["form"]>; status: number },
+): Promise<Response> {
+  const { request, actor, params } = visit;
+  const page = pageOf(ctx, request, actor);
+  const lineage = await modelLineage(ctx, actor, params.id);
+  const exports = await listExports(ctx, actor, params.id);
+  const pushes: PushesProps = {
+    model: lineage.model,
+    whole: lineage.whole,
+    exports,
+    pushes: (await listPushes(ctx, actor, params.id)).map(pushView),
+    hub: {
+      name: URL.parse(ctx.config.hub_url)?.host ?? "",
+      refused: hubRefusal(ctx)?.message ?? null,
+      hasToken: actor.role === "admin" && Boolean(ctx.config.hub_token),
+    },
+    license: (await describeBaseModel(ctx, actor, lineage.base_model.id)).license,
+    form: refused?.form,
+  };
+  return html(
+    page,
+    <TunedModelPage
+      lineage={lineage}
+      exports={exports}
+      pushes={pushes}
+      formats={formatsHere().filter((format) => !isOwnFormat(lineage, format))}
+      baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
+      isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
+    />,
+    { status: refused?.status, fragments: { "push-list": () => <PushList {...pushes} /> } },
+  );
+}
