@@ -148,6 +148,15 @@ export const SHOTS: Shot[] = [
   { name: "models", path: "/models" },
   { name: "model-base", path: "/models/smollm2-135m-instruct", seeds: ["full"] },
   { name: "model", path: "/models", seeds: ["full"], act: (page) => openFirst(page, "/models/ft") },
+  {
+    name: "model-push",
+    path: "/models",
+    seeds: ["full"],
+    act: async (page) => {
+      await openFirst(page, "/models/ft");
+      await page.click("[popovertarget=sheet-push]");
+    },
+  },
   { name: "sweeps", path: "/sweeps" },
   { name: "sweep", path: `/sweeps/${nth("sweep_", 0)}`, seeds: ["full"] },
   { name: "sweep-new", path: `/sweeps/new?job=${job(1).slice(6)}`, seeds: ["full"] },

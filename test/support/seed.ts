@@ -11,6 +11,7 @@ import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
 import { addNotices } from "./seed-notices.ts";
+import { addPushes } from "./seed-pushes.ts";
 import { addQueue } from "./seed-queue.ts";
 import {
   addAttempt,
@@ -133,6 +134,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         createdAt: now - n * HOUR,
       });
   });
+  await addPushes(ctx, actor, (done[0]?.spec as TrainSpec).output_model);
   await addNotices(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);

@@ -12,6 +12,7 @@ import { signatureProblem } from "../../src/lib/signed-json.ts";
 import type { PushView } from "../../src/training/pushes/model.ts";
 import { kickPushes, purposeOf } from "../../src/training/pushes/run.ts";
 import { type Asker, createTestApp } from "../support/app.ts";
+import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { READ_TOKEN, WRITE_TOKEN } from "../support/hub.ts";
 import { insertTuned, readyBase } from "../support/models.ts";
 import { CONTENT, type PushLab, startPushLab, WEIGHTS } from "../support/pushes.ts";
@@ -237,6 +238,47 @@ describe("what is refused", () => {
     await closed.close();
   });
 });
+
+test.skipIf(!hasBrowser)(
+  "the page pushes, shows progress, cancels, and links the repository",
+  async () => {
+    const browser = await openBrowser(place.lab);
+    const { page } = browser;
+    await page.goto(`${browser.base}${place.path.replace("/v1", "").replace("/pushes", "")}`);
+    const repository = place.nextRepo();
+    const fill = async (token: string) => {
+      await page.fill("#sheet-push [name=repository]", repository);
+      await page.fill("#sheet-push [name=token]", token);
+      await page.click("#sheet-push button[type=submit]");
+    };
+    await page.click("[popovertarget=sheet-push]");
+    expect(await page.locator("#sheet-push .notice").textContent()).toContain("Llama 3.2 Community License");
+    await fill("two words");
+    // Refused: the form is open again, with the reason and what was typed.
+    await page.waitForSelector("#sheet-push .notice.bad");
+    expect(await page.inputValue("#sheet-push [name=repository]")).toBe(repository);
+    let release = () => {};
+    place.hub.hold = new Promise((resolve) => {
+      release = resolve;
+    });
+    await fill(WRITE_TOKEN);
+    await page.waitForSelector("#push-list :text('Uploading')");
+    await page.getByRole("button", { name: "Cancel", exact: true }).click();
+    await page.getByRole("button", { name: "Cancel push" }).click();
+    await page.waitForSelector("#push-list :text('Canceled')");
+    await page.click("[popovertarget=sheet-push]");
+    await fill(WRITE_TOKEN);
+    await page.waitForSelector("#push-list progress");
+    release();
+    // Without a reload.
+    const link = page.locator("#push-list a[target=_blank]").first();
+    await link.waitFor();
+    expect(await link.getAttribute("href")).toBe(`${place.hub.url}/${repository}`);
+    expect(browser.troubles.filter((line) => !line.includes("400"))).toEqual([]);
+    await browser.close();
+  },
+  60_000,
+);
 
 const PYTHON = join(process.env.FTL_TRAINER_ENV ?? ".cache/trainer-env", "bin/python");
 describe.skipIf(!existsSync(PYTHON))("the hub of these tests", () => {

@@ -44,7 +44,7 @@ interface Sent {
   repeat?: boolean;
 }
 
-export interface Answer {
+interface Answer {
   status: number;
   header(name: string): string | null;
   text: string;

@@ -38,7 +38,7 @@ const Batch = v.looseObject({
 const Committed = v.looseObject({ commitOid: v.string() });
 
 /** Gets the bytes of a file that have been sent; less than before when a part is sent again. */
-export type OnBytes = (path: string, sent: number) => void;
+type OnBytes = (path: string, sent: number) => void;
 
 function* chunksOf<T>(list: readonly T[]): Generator<T[]> {
   for (let at = 0; at < list.length; at += AT_ONCE) yield list.slice(at, at + AT_ONCE);

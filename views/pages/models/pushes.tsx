@@ -93,7 +93,7 @@ export function PushList(props: PushesProps) {
   const { url } = usePage();
   const path = `/models/${encodeURIComponent(props.model)}`;
   return (
-    <div id="push-list" {...liveOn(url, "pushes")}>
+    <div id="push-list" {...liveOn(new URL(path, url), "pushes")}>
       {props.pushes.length > 0 ? (
         <Table label="Pushes" columns={columnsOf(props, path)} rows={props.pushes} rowId={(row) => row.id} />
       ) : props.hub.refused ? null : (
@@ -186,16 +186,14 @@ function PushForm({ model, whole, exports, hub, license, form }: PushesProps) {
           error={error("message")}
         />
       </div>
-      <Notice kind="info">
-        The license of the base model applies to what you push:{" "}
+      <Notice kind="info" title="The license of the base model applies to what you push">
         {license.url ? (
           <a href={license.url} rel="noreferrer" target="_blank">
             {license.name}
           </a>
         ) : (
-          license.name
+          <span>{license.name}</span>
         )}
-        .
       </Notice>
     </SheetForm>
   );

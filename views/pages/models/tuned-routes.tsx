@@ -10,6 +10,9 @@ import { hubRefusal, listPushes } from "../../../src/training/pushes/service.ts"
 import { type PushesProps, PushList } from "./pushes.tsx";
 import { TunedModelPage } from "./tuned.tsx";
 
+/** Pushes on the page; the API has more. */
+const SHOWN = 10;
+
 /** @param refused the form of a push as it was sent, and the status of the answer */
 export async function showTuned(
   ctx: Ctx,
@@ -24,7 +27,7 @@ export async function showTuned(
     model: lineage.model,
     whole: lineage.whole,
     exports,
-    pushes: (await listPushes(ctx, actor, params.id)).map(pushView),
+    pushes: (await listPushes(ctx, actor, params.id)).slice(0, SHOWN).map(pushView),
     hub: {
       name: URL.parse(ctx.config.hub_url)?.host ?? "",
       refused: hubRefusal(ctx)?.message ?? null,
