@@ -1,7 +1,15 @@
 /** Every column with sealed secrets. What is not in this list is not encrypted again when the secret changes. */
 import type { Place } from "../lib/sealed.ts";
 
-type SealedKind = "authenticator" | "import" | "mail" | "mail_server" | "wandb" | "webhook_secret" | "webhook_url";
+type SealedKind =
+  | "authenticator"
+  | "import"
+  | "mail"
+  | "mail_server"
+  | "push"
+  | "wandb"
+  | "webhook_secret"
+  | "webhook_url";
 
 export interface SealedColumn {
   kind: SealedKind;
@@ -13,7 +21,7 @@ export interface SealedColumn {
   where?: string;
   /** The column holds JSON, and this field of it is sealed. */
   field?: string;
-  /** SQL of the purpose in texts of earlier versions; absent where they are converted elsewhere. */
+  /** SQL of the purpose in texts of earlier versions; absent where there are none, or they are converted elsewhere. */
   earlier?: string;
 }
 
@@ -29,6 +37,7 @@ export const SEALED: readonly SealedColumn[] = [
     row: "id",
     earlier: "'import credentials of ' || org",
   },
+  { kind: "push", table: "hub_push", column: "secret", row: "id" },
   { kind: "wandb", table: "wandb_server", column: "key", row: "org", earlier: "'wandb key of ' || org" },
   { ...endpoint, kind: "webhook_url", column: "url" },
   { ...endpoint, kind: "webhook_secret", column: "secret" },

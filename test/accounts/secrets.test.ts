@@ -11,6 +11,7 @@ import { createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { sourceOf } from "../../src/data/imports/run.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { noticeDelivery, webhookEndpoint } from "../../src/db/schema/notices.ts";
+import { hubPush } from "../../src/db/schema/pushes.ts";
 import { SEALED, sealedIn } from "../../src/db/sealed-columns.ts";
 import { secretId, unseal } from "../../src/lib/sealed.ts";
 import { mailIn } from "../../src/notices/delivery/outbox.ts";
@@ -19,6 +20,7 @@ import { wandbOf } from "../../src/training/results/wandb-settings.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { browserOf } from "../support/cookies.ts";
 import { until } from "../support/live.ts";
+import { insertTuned, readyBase } from "../support/models.ts";
 import { fromBase32, totp } from "../support/totp.ts";
 import { tracesIn } from "../support/traces.ts";
 import { startWandbServer, type TestWandb } from "../support/wandb.ts";
@@ -34,13 +36,15 @@ const planted: Record<string, string[]> = {};
 let importId = "";
 let recovery: string[] = [];
 let seed = "";
+/** A hub that never answers: a push to it keeps its token. */
+const silent = Bun.serve({ port: 0, hostname: "127.0.0.1", idleTimeout: 0, fetch: () => new Promise(() => {}) });
 
 const WORD = (name: string) => `planted-${name}-${randomBytes(9).toString("hex")}`;
 
 beforeAll(async () => {
   wandb = startWandbServer();
   // Nobody listens on the discard port: the import fails, and keeps its credentials for a retry.
-  lab = await createTestApp({ config: { import_hosts: ["127.0.0.1:9"] }, ctx: { log } });
+  lab = await createTestApp({ config: { import_hosts: ["127.0.0.1:9"], hub_url: silent.url.origin }, ctx: { log } });
   ctx = lab.ctx;
 
   const access = { access_key_id: WORD("id"), secret_access_key: WORD("s3"), session_token: WORD("session") };
@@ -82,9 +86,15 @@ beforeAll(async () => {
   seed = (await browser.json<{ secret: string }>("POST", "/v1/two_factor", { password: PASSWORD })).secret;
   const confirmed = await browser.json<{ codes: string[] }>("POST", "/v1/two_factor/confirm", { code: totp(seed) });
   recovery = confirmed.codes;
+  await readyBase(ctx);
+  const model = encodeURIComponent((await insertTuned(ctx, lab.orgs.a)).id);
+  planted.push = [WORD("hub")];
+  const push = { repository: "acme/model", token: planted.push[0] };
+  await lab.json("POST", `/v1/models/${model}/pushes`, { body: push });
   planted.authenticator = [seed, fromBase32(seed).toString(), ...recovery];
 }, 60_000);
 afterAll(async () => {
+  void silent.stop(true);
   wandb?.stop();
   await ctx?.close();
   if (lab) rmSync(lab.dir, { recursive: true, force: true });
@@ -119,6 +129,8 @@ async function everythingOpens(): Promise<void> {
   expect((await mailServer(ctx))?.password).toBe(planted.mail_server?.[0] ?? "");
   const [letter] = await ctx.db.select().from(noticeDelivery);
   expect(letter && mailIn(ctx, letter).mail.text).toContain(planted.mail?.[0] ?? "-");
+  const [push] = await ctx.db.select().from(hubPush);
+  expect(push && unseal(ctx.secret, sealedIn("push", push.id), push.secret ?? "")).toBe(planted.push?.[0] ?? "-");
   const hooks = await ctx.db.select().from(webhookEndpoint);
   for (const hook of hooks) {
     const url = unseal(ctx.secret, sealedIn("webhook_url", hook.id), hook.url);

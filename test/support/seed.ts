@@ -134,7 +134,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
         createdAt: now - n * HOUR,
       });
   });
-  await addPushes(ctx, actor, (done[0]?.spec as TrainSpec).output_model);
+  await addPushes(ctx, actor, seedSpec(1).output_model);
   await addNotices(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);

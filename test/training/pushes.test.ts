@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { hubPush } from "../../src/db/schema/pushes.ts";
+import { sealedIn } from "../../src/db/sealed-columns.ts";
 import { sha256Hex } from "../../src/lib/ids.ts";
 import { seal } from "../../src/lib/sealed.ts";
 import { signatureProblem } from "../../src/lib/signed-json.ts";
 import type { PushView } from "../../src/training/pushes/model.ts";
-import { kickPushes, purposeOf } from "../../src/training/pushes/run.ts";
+import { kickPushes } from "../../src/training/pushes/run.ts";
 import { type Asker, createTestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { READ_TOKEN, WRITE_TOKEN } from "../support/hub.ts";
@@ -130,7 +131,7 @@ describe("a push", () => {
     place.hub.repos.delete(done.repository);
     place.hub.log.length = 0;
     // As a killed server leaves it: running, the objects on the hub, no commit.
-    const secret = seal(place.lab.ctx.secret, purposeOf(place.lab.orgs.a), WRITE_TOKEN);
+    const secret = seal(place.lab.ctx.secret, sealedIn("push", done.id), WRITE_TOKEN);
     await place.lab.ctx.write((tx) =>
       tx
         .update(hubPush)

@@ -3,6 +3,7 @@ import { and, asc, eq, inArray, notInArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, perContext, systemActor } from "../../ctx.ts";
 import { hubPush } from "../../db/schema/pushes.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
@@ -32,9 +33,6 @@ const queueOf = perContext((ctx): Queue => {
   });
   return { running, looking: false, again: false };
 });
-
-/** What the token of a push is sealed for. */
-export const purposeOf = (org: string) => `hub token of ${org}`;
 
 /** Starts pushes that wait. Can be called at any time, any number of times. */
 export function kickPushes(ctx: Ctx): void {
@@ -127,7 +125,7 @@ function tokenOf(ctx: Ctx, row: PushRow): string {
       "hub_changed",
       `This installation no longer uses ${new URL(row.hub).host}, where this push goes. Push again.`,
     );
-  const token = row.secret ? unseal(ctx.secret, purposeOf(row.org), row.secret) : row.ownToken ? null : hub_token;
+  const token = row.secret ? unseal(ctx.secret, sealedIn("push", row.id), row.secret) : row.ownToken ? null : hub_token;
   if (token) return token;
   throw new AppError("conflict", "token_needed", "The installation has no hub_token any more. Push with a token.");
 }

@@ -4,6 +4,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { hubPush } from "../../db/schema/pushes.ts";
+import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -13,7 +14,7 @@ import { resolveModel } from "../../models/tuned/service.ts";
 import type { Format } from "../exports/model.ts";
 import { listExports } from "../exports/service.ts";
 import type { CreatePush, PushRow } from "./model.ts";
-import { announcePush, kickPushes, purposeOf, stopPush, updatePush } from "./run.ts";
+import { announcePush, kickPushes, stopPush, updatePush } from "./run.ts";
 
 /** Unfinished pushes of one organization. */
 const MOST_OPEN = 20;
@@ -70,8 +71,8 @@ async function artifactFor(ctx: Ctx, actor: Actor, name: string, format: Format 
 }
 
 /** The token of a request, sealed; null stands for that of the installation. @throws AppError `token_needed` */
-function sealedToken(ctx: Ctx, actor: Actor, token: string | null | undefined): string | null {
-  if (token) return seal(ctx.secret, purposeOf(actor.org), token);
+function sealedToken(ctx: Ctx, actor: Actor, id: string, token: string | null | undefined): string | null {
+  if (token) return seal(ctx.secret, sealedIn("push", id), token);
   if (actor.role === "admin" && ctx.config.hub_token) return null;
   throw new AppError("invalid", "token_needed", "Enter an access token of the hub with write access.", {
     param: "token",
@@ -107,8 +108,9 @@ export async function createPush(ctx: Ctx, actor: Actor, name: string, given: Cr
   if (refused) throw refused;
   const format = given.format ?? null;
   const { model, artifactId } = await artifactFor(ctx, actor, name, format);
+  const id = newId("push");
   const row: PushRow = {
-    id: newId("push"),
+    id,
     org: actor.org,
     model,
     format,
@@ -118,7 +120,7 @@ export async function createPush(ctx: Ctx, actor: Actor, name: string, given: Cr
     branch: given.branch || "main",
     private: given.private,
     message: given.message || `Upload ${model}`.slice(0, 200),
-    secret: sealedToken(ctx, actor, given.token),
+    secret: sealedToken(ctx, actor, id, given.token),
     ownToken: Boolean(given.token),
     status: "waiting",
     phase: null,
