@@ -193,6 +193,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       config,
       db: database.db,
       write: database.write,
+      emptyLog: database.emptyLog,
       clock: systemClock,
       log,
       bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),

@@ -25,6 +25,8 @@ export interface Ctx {
   config: Config;
   db: Db;
   write: Writer;
+  /** Empties the write-ahead log of the database, where deleted rows remain; false when it is tried again later. */
+  emptyLog(): Promise<boolean>;
   clock: Clock;
   log: Log;
   bus: Bus;

@@ -36,6 +36,7 @@ import { getFile, keepFile } from "../data/files/service.ts";
 import type { VersionOptions } from "../data/validation/records.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { backupsSince } from "../insights/installation/backups.ts";
 import { bodyTooLarge, readBytes } from "../lib/body.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 import { writeExact } from "../lib/text/exact-json.ts";
@@ -130,8 +131,8 @@ const datasetHandlers = (ctx: Ctx) => ({
     params,
     query,
   }: With<"query", typeof DeleteQuery>): Promise<v.InferOutput<typeof DeletedDataset>> {
-    await deleteDataset(ctx, actor, params.id, query.keep_file === "true");
-    return { id: params.id, object: "dataset", deleted: true };
+    const { createdAt } = await deleteDataset(ctx, actor, params.id, query.keep_file === "true");
+    return { id: params.id, object: "dataset", deleted: true, backups: backupsSince(ctx, createdAt) };
   },
 });
 
@@ -198,7 +199,11 @@ export const datasetsApi = (ctx: Ctx) => {
     .delete("/:id", datasets.delete, {
       params: Id,
       query: DeleteQuery,
-      detail: { tags, summary: "Delete a dataset, its rows and its file", responses: answers(DeletedDataset) },
+      detail: {
+        tags,
+        summary: "Delete a dataset with its rows, its file, and what jobs stored of its rows",
+        responses: answers(DeletedDataset),
+      },
     })
     .get("/:id/versions", versions.list, {
       params: Id,

@@ -3,8 +3,21 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { readAnswers } from "../evaluation/answers.ts";
-import { AnswerRowView, CreateEvaluation, EvaluationView, ListEvaluations, ListRows } from "../evaluation/model.ts";
-import { createEvaluation, evaluationJob, getEvaluation, listEvaluations } from "../evaluation/service.ts";
+import {
+  AnswerRowView,
+  CreateEvaluation,
+  DeletedEvaluation,
+  EvaluationView,
+  ListEvaluations,
+  ListRows,
+} from "../evaluation/model.ts";
+import {
+  createEvaluation,
+  deleteEvaluation,
+  evaluationJob,
+  getEvaluation,
+  listEvaluations,
+} from "../evaluation/service.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, pageOf } from "../lib/page.ts";
@@ -32,6 +45,10 @@ function routes(ctx: Ctx) {
       const { after, limit, job } = query;
       return pageOf(await listEvaluations(ctx, actor, { after, limit, trainJobId: job }), limit);
     },
+    remove: async ({ actor, params }: Request): Promise<v.InferOutput<typeof DeletedEvaluation>> => {
+      await deleteEvaluation(ctx, actor, params.id);
+      return { object: "evaluation", id: params.id, deleted: true };
+    },
     retrieve: ({ actor, params }: Request) => getEvaluation(ctx, actor, params.id),
     rows: async ({ actor, params, query }: Request & { query: v.InferOutput<typeof ListRows> }) =>
       pageOf(await readAnswers(ctx, await evaluationJob(ctx, actor, params.id), query), query.limit),
@@ -39,7 +56,7 @@ function routes(ctx: Ctx) {
 }
 
 export const evaluationsApi = (ctx: Ctx) => {
-  const { create, list, retrieve, rows } = routes(ctx);
+  const { create, list, remove, retrieve, rows } = routes(ctx);
   return new Elysia({ name: "evaluations.api", prefix: "/v1/evaluations", seed: ctx.installation })
     .use(session(ctx))
     .post("", create, {
@@ -60,6 +77,14 @@ export const evaluationsApi = (ctx: Ctx) => {
         tags,
         summary: "Retrieve an evaluation with its scores and its verdict",
         responses: answers(EvaluationView),
+      },
+    })
+    .delete("/:id", remove, {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Delete an ended evaluation with its answers",
+        responses: answers(DeletedEvaluation),
       },
     })
     .get("/:id/rows", rows, {

@@ -5,9 +5,9 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
-import { CreateSweep, SweepPlan, SweepView } from "../training/sweeps/model.ts";
+import { CreateSweep, DeletedSweep, SweepPlan, SweepView } from "../training/sweeps/model.ts";
 import { planSweep } from "../training/sweeps/plan.ts";
-import { cancelSweep, createSweep, getSweep, listSweeps } from "../training/sweeps/service.ts";
+import { cancelSweep, createSweep, deleteSweep, getSweep, listSweeps } from "../training/sweeps/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Sweeps"];
@@ -19,6 +19,10 @@ async function planRoute(ctx: Ctx, actor: Actor, body: CreateSweep): Promise<Swe
 
 async function listRoute(ctx: Ctx, actor: Actor, { after, limit }: v.InferOutput<typeof PageQuery>) {
   return pageOf(await listSweeps(ctx, actor, { after, limit }), limit);
+}
+
+async function deleteRoute(ctx: Ctx, actor: Actor, id: string): Promise<v.InferOutput<typeof DeletedSweep>> {
+  return { object: "sweep", id, deleted: true, kept_jobs: await deleteSweep(ctx, actor, id) };
 }
 
 export const sweepsApi = (ctx: Ctx) =>
@@ -52,6 +56,14 @@ export const sweepsApi = (ctx: Ctx) =>
         tags,
         summary: "Retrieve a sweep with its trials and the decisions about them",
         responses: answers(SweepView),
+      },
+    })
+    .delete("/:id", ({ actor, params }) => deleteRoute(ctx, actor, params.id), {
+      params: Id,
+      detail: {
+        tags,
+        summary: "Delete an ended sweep with the jobs of its trials; those whose model exists stay",
+        responses: answers(DeletedSweep),
       },
     })
     .post("/:id/cancel", ({ actor, params }) => cancelSweep(ctx, actor, params.id), {

@@ -10,6 +10,8 @@ interface Database {
   db: Db;
   /** The only way to write; see write.ts. */
   write: Writer;
+  /** Empties the write-ahead log of a local file, where deleted rows remain; false when it is tried again later. */
+  emptyLog(): Promise<boolean>;
   client: Client;
   close(): Promise<void>;
 }
@@ -50,6 +52,7 @@ export async function openDatabase(url: string, authToken?: string): Promise<Dat
   return {
     db: drizzle(reader),
     write: writer.write,
+    emptyLog: () => (path ? writer.emptyLog() : Promise.resolve(true)),
     client,
     async close() {
       await writer.close();

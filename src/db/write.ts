@@ -22,6 +22,8 @@ export type Writer = <T>(work: (tx: Db) => Promise<T>, options?: WriteOptions) =
 /** Time that a write waits for another program to release the database, from its request. */
 const BUSY_MS = 5000;
 const BUSY_PAUSE_MS = 25;
+/** Between two tries to empty the write-ahead log. */
+const RETRY_LOG_MS = 5000;
 
 function codeOf(error: unknown): string {
   for (let at: unknown = error; at instanceof Error; at = at.cause) {
@@ -52,11 +54,14 @@ function translate(error: unknown): unknown {
   return error;
 }
 
-/** Creates the queue. `open` gives a new one-connection client, also to replace a failed one. */
+/**
+ * Creates the queue. `open` gives a new one-connection client, also to replace a failed one. `emptyLog` empties the
+ * write-ahead log, where deleted rows remain until then; while another program reads, it is tried again later.
+ */
 export function createWriter(
   open: () => Promise<Client>,
   { busyMs = BUSY_MS } = {},
-): { write: Writer; close(): Promise<void> } {
+): { write: Writer; emptyLog(): Promise<boolean>; close(): Promise<void> } {
   let current: { client: Client; db: LibSQLDatabase<Record<string, never>>; relaxed: boolean } | null = null;
   let tail: Promise<unknown> = Promise.resolve();
 
@@ -109,7 +114,25 @@ export function createWriter(
     }
   }
 
+  /** The next try to empty the log, while another program reads it. */
+  let retry: Timer | undefined;
+
+  async function truncate(): Promise<boolean> {
+    const { rows } = await (await connection()).client.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    return Number(rows[0]?.busy ?? 0) === 0;
+  }
+  async function emptyLog(): Promise<boolean> {
+    clearTimeout(retry);
+    const emptied = tail.then(truncate).catch(() => false);
+    tail = emptied;
+    if (await emptied) return true;
+    retry = setTimeout(() => void emptyLog(), RETRY_LOG_MS);
+    retry.unref();
+    return false;
+  }
+
   return {
+    emptyLog,
     write(work, options = {}) {
       const deadline = performance.now() + busyMs;
       const result = tail.then(() => run(work, options.relaxed ?? false, deadline));
@@ -117,6 +140,7 @@ export function createWriter(
       return result;
     },
     async close() {
+      clearTimeout(retry);
       await tail;
       throwAway();
     },

@@ -198,3 +198,9 @@ export const AnswerRowView = v.strictObject({
   tuned: v.nullable(AnswerView),
 });
 export type AnswerRowView = v.InferOutput<typeof AnswerRowView>;
+
+export const DeletedEvaluation = v.strictObject({
+  object: v.literal("evaluation"),
+  id: v.string(),
+  deleted: v.literal(true),
+});

@@ -17,6 +17,7 @@ import { newId } from "../lib/ids.ts";
 import { lruOf } from "../lib/lru.ts";
 import { deletedAmong, titleOf } from "../models/tuned/lookup.ts";
 import { resolveModel } from "../models/tuned/service.ts";
+import { deleteJob } from "../training/jobs/edit.ts";
 import { createJob } from "../training/jobs/store.ts";
 import { readPairs, readRewards } from "./answers.ts";
 import { checkAnswerGrader } from "./grading.ts";
@@ -249,6 +250,16 @@ export async function listEvaluations(
     .orderBy(desc(evaluation.createdAt), desc(evaluation.id))
     .limit(page.limit + 1);
   return Promise.all(rows.map((row) => view(ctx, actor, row)));
+}
+
+/**
+ * Deletes an ended evaluation with its job and all answers. The training job and the models stay.
+ * @throws AppError `evaluation_not_found`, `job_not_ended`
+ */
+export async function deleteEvaluation(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  const row = await findRow(ctx, actor, id);
+  await deleteJob(ctx, actor, row.jobId, (tx) => audit(tx, ctx, actor, "evaluation.delete", id, { name: row.name }));
+  ctx.bus.emit("evaluation.changed", { org: row.org, evaluationId: id });
 }
 
 /** The id of an evaluation's job. */

@@ -90,6 +90,9 @@ async function startRequested(ctx: Ctx): Promise<void> {
         gt(job.finishedAt, ctx.clock.now() - SWEEP_BACK_MS),
         sql`json_extract(${job.spec}, '$.evaluate_after') = 1`,
         isNull(evaluation.id),
+        isNull(job.deletedAt),
+        // Somebody deleted it.
+        sql`not exists (select 1 from job e where e.parent_id = ${job.id} and e.kind = 'evaluate' and e.deleted_at is not null)`,
       ),
     )
     .limit(SWEEP_LIMIT);

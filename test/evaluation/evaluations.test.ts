@@ -1,6 +1,6 @@
 /** Evaluations over HTTP: created by hand and after training, compared by rows, read side by side. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import type { EvaluateResult, EvaluateSpec, SideScore } from "../../src/contract/spec.ts";
 import { dataset, datasetVersion } from "../../src/db/schema/datasets.ts";
 import { answer, evaluation } from "../../src/db/schema/evaluations.ts";
@@ -335,6 +335,34 @@ describe("by hand", () => {
   test.each(wrong)("refuses %s", async (_, body, status, code) => {
     const reply = await t.request("POST", "/v1/evaluations", { body: await body() });
     expect([reply.status, (await reply.json()).error.code]).toEqual([status, code]);
+  });
+
+  test("is deleted with its job and answers once it has ended, and not created again", async () => {
+    const { jobId } = await insertTuned(t.ctx, t.orgs.a);
+    const made = await t.json<View>("POST", "/v1/evaluations", { body: { job: jobId } });
+    const path = `/v1/evaluations/${made.id}`;
+    const refused = await t.request("DELETE", path);
+    expect([refused.status, (await refused.json()).error.code]).toEqual([409, "job_not_ended"]);
+    await insertAnswers(made.job_id, [[true, true]]);
+    await finish(made.job_id);
+    expect((await t.request("DELETE", path, { as: "other" })).status).toBe(404);
+    expect(await t.json("DELETE", path)).toEqual({ object: "evaluation", id: made.id, deleted: true });
+    expect((await t.request("GET", path)).status).toBe(404);
+    expect((await t.request("GET", `/v1/jobs/${made.job_id}`)).status).toBe(404);
+    expect(await t.ctx.db.select().from(answer).where(eq(answer.jobId, made.job_id))).toEqual([]);
+    const log = await t.json<{ data: { target: string }[] }>("GET", "/v1/admin/audit?action=evaluation.delete");
+    expect(log.data[0]?.target).toBe(made.id);
+    await t.ctx.write((tx) =>
+      tx
+        .update(job)
+        .set({ spec: sql`json_set(${job.spec}, '$.evaluate_after', json('true'))`, finishedAt: t.ctx.clock.now() })
+        .where(eq(job.id, jobId)),
+    );
+    await sweepEvaluations(t.ctx, async () => {
+      throw new Error("no grader is asked");
+    });
+    const { data } = await t.json<{ data: View[] }>("GET", `/v1/evaluations?job=${jobId}`);
+    expect(data).toEqual([]);
   });
 
   test("others see neither evaluation nor rows", async () => {

@@ -155,6 +155,22 @@ describe("a sweep", () => {
       expect(one.model).toBe(job.spec.kind === "train" ? job.spec.output_model : "");
     }
     expect((await lab.request("POST", `/v1/sweeps/${made.id}/cancel`)).status).toBe(400);
+
+    // Deleted, the jobs whose models exist stay as ordinary jobs.
+    const jobs = done.trials.map((one) => one.job_id ?? "");
+    const [first = ""] = jobs;
+    await lab.json("DELETE", `/v1/models/${encodeURIComponent(done.trials[0]?.model ?? "")}`);
+    const deleted = await lab.json<{ object: string; id: string; deleted: boolean; kept_jobs: string[] }>(
+      "DELETE",
+      `/v1/sweeps/${made.id}`,
+    );
+    expect(deleted).toEqual({ object: "sweep", id: made.id, deleted: true, kept_jobs: jobs.slice(1) });
+    expect((await lab.request("GET", `/v1/sweeps/${made.id}`)).status).toBe(404);
+    expect((await lab.request("GET", `/v1/jobs/${first}`)).status).toBe(404);
+    const [kept = ""] = deleted.kept_jobs;
+    for (const path of ["/v1/jobs/", "/jobs/"]) expect((await lab.request("GET", path + kept)).status).toBe(200);
+    const log = await lab.json<{ data: { target: string }[] }>("GET", "/v1/admin/audit?action=sweep.delete");
+    expect(log.data.map(({ target }) => target)).toEqual([made.id]);
   }, 90_000);
 
   test("with halving stops the worse trials at their rungs with a reason, and continues after a restart", async () => {
@@ -244,10 +260,14 @@ describe("a sweep", () => {
       parallel: 1,
     });
     await until("a trial to train", async () => ((await read(made.id)).trials[0]?.step ?? 0) > 1, 30_000);
+    expect((await lab.request("DELETE", `/v1/sweeps/${made.id}`)).status).toBe(409);
     expect((await lab.json<SweepView>("POST", `/v1/sweeps/${made.id}/cancel`)).state).toBe("stopping");
     const done = await ended(made.id);
     expect(done.state).toBe("cancelled");
     expect(done.trials.map((one) => one.state)).toEqual(["cancelled", "cancelled", "cancelled"]);
     expect(done.trials.map((one) => one.job_id !== null)).toEqual([true, false, false]);
+    const page = await lab.request("POST", `/sweeps/${made.id}/delete`, { form: {} });
+    expect([page.status, page.headers.get("location")]).toEqual([303, "/sweeps"]);
+    expect((await lab.request("GET", `/v1/jobs/${done.trials[0]?.job_id}`)).status).toBe(404);
   }, 90_000);
 });

@@ -175,6 +175,8 @@ export const DeletedDataset = v.strictObject({
   id: v.string(),
   object: v.literal("dataset"),
   deleted: v.literal(true),
+  /** Names of backups in the data directory that still have its rows. */
+  backups: v.array(v.string()),
 });
 
 /** A version with its validation report; null while it is validated, and when the worker failed. */

@@ -98,11 +98,12 @@ export async function updateDataset(
 }
 
 /**
- * Deletes a dataset, its rows, and the files that no other dataset uses.
+ * Deletes a dataset, its rows, what jobs stored of them, and the files that no other dataset uses.
  * @param keepFiles keep the uploaded files
+ * @returns the deleted dataset
  * @throws AppError `dataset_in_use` while an unfinished job needs it
  */
-export async function deleteDataset(ctx: Ctx, actor: Actor, id: string, keepFiles = false): Promise<void> {
+export async function deleteDataset(ctx: Ctx, actor: Actor, id: string, keepFiles = false): Promise<DatasetRow> {
   const row = await getDataset(ctx, actor, id);
   const removed = await ctx.write(async (tx) => {
     const versions = await tx
@@ -131,4 +132,5 @@ export async function deleteDataset(ctx: Ctx, actor: Actor, id: string, keepFile
     return all;
   });
   await clearDisk(ctx, removed);
+  return row;
 }

@@ -7,6 +7,7 @@ import { file } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
 import { dropFile } from "../files/service.ts";
 import { expireUploads } from "../uploads/service.ts";
+import { eraseLeft } from "../validation/erase.ts";
 import { kickValidation, removeHalfDone } from "../validation/service.ts";
 import { resumeCounts } from "../validation/token-stats.ts";
 
@@ -65,6 +66,7 @@ export function startDatasets(ctx: Ctx): () => void {
     await expireUploads(ctx);
     await expireFiles(ctx);
     await removeStray(ctx);
+    await eraseLeft(ctx);
   };
   void removeHalfDone(ctx)
     .then(() => kickValidation(ctx))

@@ -11,6 +11,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { type Reading, readingOf } from "./containers/source.ts";
+import { eraseTraces } from "./erase.ts";
 import type { Mapping } from "./mapping/model.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
 import { kickValidation, stopValidation } from "./service.ts";
@@ -132,13 +133,16 @@ export async function refuseInUse(tx: Db, noun: "file" | "dataset", id: string, 
     );
 }
 
-/** To call after the commit: deletes the files on disk and notifies listeners. */
+/** To call after the commit: deletes the files on disk and what jobs stored of the rows, and notifies listeners. */
 export async function clearDisk(ctx: Ctx, removed: Removed): Promise<void> {
   for (const id of removed.versions) {
     stopValidation(ctx, id);
     await rm(ctx.files.path("datasets", id), { recursive: true, force: true });
   }
   for (const id of removed.files) await rm(ctx.files.path("files", id), { force: true });
-  for (const row of removed.datasets)
+  for (const row of removed.datasets) {
+    await eraseTraces(ctx, row);
     ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
+  }
+  await ctx.emptyLog();
 }

@@ -54,13 +54,23 @@ function readBackup(folder: string, name: string): BackupRow[] {
   }
 }
 
+function readBackups(ctx: Ctx): BackupRow[] {
+  const folder = ctx.files.path("backups");
+  const names = existsSync(folder) ? readdirSync(folder).filter(isSafeSegment) : [];
+  return names.flatMap((name) => readBackup(folder, name)).sort((a, b) => b.madeAt - a.madeAt);
+}
+
+/** Names of backups in the data directory that were made since a time: they still have what was there then. */
+export function backupsSince(ctx: Ctx, at: number): string[] {
+  return readBackups(ctx)
+    .filter(({ madeAt }) => madeAt >= at)
+    .map(({ name }) => name);
+}
+
 /** Complete backups in the data directory, newest first, and what runs now. Those elsewhere are not known here. */
 export function listBackups(ctx: Ctx, actor: Actor): { backups: BackupRow[]; state: BackupState } {
   requireAdmin(actor);
-  const folder = ctx.files.path("backups");
-  const names = existsSync(folder) ? readdirSync(folder).filter(isSafeSegment) : [];
-  const backups = names.flatMap((name) => readBackup(folder, name)).sort((a, b) => b.madeAt - a.madeAt);
-  return { backups, state: { ...stateOf(ctx) } };
+  return { backups: readBackups(ctx), state: { ...stateOf(ctx) } };
 }
 
 /**

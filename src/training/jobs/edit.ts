@@ -10,6 +10,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { batch, event, logLine, point, pointBucket, series } from "../../db/schema/metrics.ts";
 import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { trial } from "../../db/schema/sweeps.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
 import type { JobRow, UpdateJob } from "./model.ts";
@@ -69,9 +70,15 @@ async function obstacle(ctx: Ctx, row: JobRow): Promise<AppError | null> {
 
 /**
  * Deletes an ended job with its metrics, log, samples, answers, checkpoints and files. Its usage stays in the ledger.
+ * @param also runs in the same transaction
  * @throws AppError `job_not_found`, `job_not_ended`, `model_exists`, `deployment_exists`, `in_sweep`, `in_use`
  */
-export async function deleteJob(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+export async function deleteJob(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  also: (tx: Db) => Promise<void> = async () => {},
+): Promise<void> {
   const row = await getJob(ctx, actor, id);
   const problem = await obstacle(ctx, row);
   if (problem) throw problem;
@@ -91,10 +98,12 @@ export async function deleteJob(ctx: Ctx, actor: Actor, id: string): Promise<voi
     await tx.delete(evaluation).where(eq(evaluation.jobId, id));
     await tx.delete(answer).where(eq(answer.jobId, id));
     await audit(tx, ctx, actor, "job.delete", id, { name: row.name, kind: row.kind });
+    await also(tx);
     return artifacts;
   });
   for (const file of files) await rm(artifactDir(ctx, file.id), { recursive: true, force: true });
   await deleteMetrics(ctx, id);
+  await ctx.emptyLog();
   ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });
 }
 

@@ -217,3 +217,11 @@ export const SweepPlan = v.strictObject({
   cost_range_usd: range,
 });
 export type SweepPlan = v.InferOutput<typeof SweepPlan>;
+
+export const DeletedSweep = v.strictObject({
+  object: v.literal("sweep"),
+  id: v.string(),
+  deleted: v.literal(true),
+  /** Jobs of trials that stay, because their model, an endpoint or another job needs them. */
+  kept_jobs: v.array(v.string()),
+});

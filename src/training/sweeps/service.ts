@@ -9,6 +9,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { deleteJob } from "../jobs/edit.ts";
 import type { JobRow } from "../jobs/model.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
 import { planSweep } from "./plan.ts";
@@ -176,6 +177,34 @@ export async function listSweeps(
     .orderBy(desc(sweep.createdAt), desc(sweep.id))
     .limit(page.limit + 1);
   return Promise.all(rows.map((row) => view(ctx, actor, row)));
+}
+
+/**
+ * Deletes an ended sweep with the jobs of its trials. A job that its model, an endpoint or another job needs stays, as
+ * an ordinary job.
+ * @returns the jobs that stay
+ * @throws AppError `sweep_not_found`, `sweep_not_ended`
+ */
+export async function deleteSweep(ctx: Ctx, actor: Actor, id: string): Promise<string[]> {
+  const row = await rowOf(ctx, actor, id);
+  const open = (state: string) =>
+    new AppError("conflict", "sweep_not_ended", `Sweep ${id} is ${state}. Cancel it or wait until it has ended.`);
+  const jobs = await ctx.write(async (tx) => {
+    const [now] = await tx.select({ state: sweep.state }).from(sweep).where(eq(sweep.id, id));
+    if (now?.state === "running" || now?.state === "stopping") throw open(now.state);
+    const gone = await tx.delete(trial).where(eq(trial.sweepId, id)).returning({ job: trial.jobId });
+    await tx.delete(sweep).where(eq(sweep.id, id));
+    await audit(tx, ctx, actor, "sweep.delete", id, { name: row.name });
+    return gone.flatMap(({ job: jobId }) => jobId ?? []);
+  });
+  const kept: string[] = [];
+  for (const jobId of jobs)
+    await deleteJob(ctx, actor, jobId).catch((error) => {
+      if (!(error instanceof AppError) || error.kind === "internal") throw error;
+      if (error.kind === "conflict") kept.push(jobId);
+    });
+  ctx.bus.emit("sweep.changed", { org: row.org, sweepId: id, state: row.state });
+  return kept;
 }
 
 /**

@@ -24,8 +24,8 @@ MAX_BYTES = 4 << 30
 
 
 def key_of(spec: TrainSpec, ends: set[int]) -> str:
-    """The cache key: a hash of everything the tokens depend on, that is rows, base model, options,
-    code and libraries.
+    """The cache key: the dataset version, by which the server finds and deletes it, and a hash of everything the tokens
+    depend on, that is rows, base model, options, code and libraries.
     """
     files = sorted(Path(__file__).parent.glob("*.py"))
     code = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -43,7 +43,9 @@ def key_of(spec: TrainSpec, ends: set[int]) -> str:
         b.hash,
         *options,
     ]
-    return hashlib.sha256(json.dumps([*parts, d.row_type]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([*parts, d.row_type]).encode()).hexdigest()[:32]
+    version = "".join(c for c in d.version_id if c.isalnum() or c == "_")
+    return f"{version}.{key}"
 
 
 def get_or_create(key: str, kind: str, make: Callable[[], Tokens]) -> tuple[Tokens, bool]:

@@ -1,4 +1,5 @@
 /** Pages of datasets: the list with the upload form, and one dataset with report, rows and versions. */
+
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
@@ -16,6 +17,7 @@ import { SPLITS, type VersionRow } from "../../../src/data/validation/model.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { backupsSince } from "../../../src/insights/installation/backups.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
 import { importsShown } from "./import-routes.tsx";
@@ -29,6 +31,8 @@ import { DatasetUpdate } from "./update.tsx";
 
 const PAGE = 25;
 const ROWS = 10;
+/** Backups that a message names. */
+const SHOWN_BACKUPS = 5;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const ShowQuery = v.object({
@@ -236,8 +240,12 @@ const handlers = (ctx: Ctx) => ({
     const row = await getDataset(ctx, actor, params.id);
     if (body.confirm !== row.name)
       throw new AppError("invalid", "not_confirmed", "Type the dataset's name to delete it.", { param: "confirm" });
-    await deleteDataset(ctx, actor, params.id);
-    return redirect(request, "/datasets", "The dataset was deleted.");
+    const { createdAt } = await deleteDataset(ctx, actor, params.id);
+    const backups = backupsSince(ctx, createdAt);
+    const more = backups.length > SHOWN_BACKUPS ? ` and ${backups.length - SHOWN_BACKUPS} more` : "";
+    const shown = backups.slice(0, SHOWN_BACKUPS).join(", ");
+    const left = shown ? ` These backups still have its rows: ${shown}${more}.` : "";
+    return redirect(request, "/datasets", `The dataset was deleted.${left}`);
   },
 });
 

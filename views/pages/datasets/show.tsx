@@ -239,7 +239,7 @@ export function DatasetPage(props: DatasetProps) {
             label="Delete this dataset"
             buttonClass="button danger"
             title="Delete this dataset?"
-            lost="The file and all versions are deleted. Jobs that used the dataset keep their models and metrics, but cannot run again."
+            lost="The file, all versions, and the samples, answers and logs of jobs that used it are deleted. These jobs keep their models and losses, but cannot run again. Backups keep the rows until you delete them."
             verb="Delete the dataset"
             typeName={dataset.name}
           />

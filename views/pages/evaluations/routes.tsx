@@ -5,7 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import { readAnswers } from "../../../src/evaluation/answers.ts";
 import { ROW_FILTERS } from "../../../src/evaluation/model.ts";
-import { createEvaluation, getEvaluation, listEvaluations } from "../../../src/evaluation/service.ts";
+import { createEvaluation, deleteEvaluation, getEvaluation, listEvaluations } from "../../../src/evaluation/service.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
@@ -76,15 +76,21 @@ function handlers(ctx: Ctx) {
       fragments: { state: () => <EvaluationState {...props} />, rows: () => <EvaluationRows {...props} /> },
     });
   };
-  return { list, fresh, create, show };
+  const remove = async ({ request, actor, params }: Visit & { params: v.InferOutput<typeof Id> }) => {
+    const { name } = await getEvaluation(ctx, actor, params.id);
+    await deleteEvaluation(ctx, actor, params.id);
+    return redirect(request, "/evaluations", `“${name}” was deleted.`);
+  };
+  return { list, fresh, create, remove, show };
 }
 
 export const evaluationsPages = (ctx: Ctx) => {
-  const { list, fresh, create, show } = handlers(ctx);
+  const { list, fresh, create, remove, show } = handlers(ctx);
   return new Elysia({ name: "evaluations.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("/evaluations", list, { query: ListQuery })
     .get("/evaluations/new", fresh, { query: NewQuery })
     .post("/evaluations", create, { body: Form })
-    .get("/evaluations/:id", show, { params: Id, query: RowsQuery });
+    .get("/evaluations/:id", show, { params: Id, query: RowsQuery })
+    .post("/evaluations/:id/delete", remove, { params: Id });
 };

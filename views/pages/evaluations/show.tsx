@@ -6,7 +6,7 @@ import { formatNumber, formatPercent, plural } from "../../../src/lib/text/forma
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
-import { ActionButton, Tabs } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm, Tabs } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { OverlapNotice } from "../../parts/overlap.tsx";
 import { Diff, Sides } from "../../parts/sides.tsx";
@@ -319,6 +319,11 @@ export function EvaluationRows({ evaluation, rows }: EvaluationProps) {
         </Empty>
       ) : (
         <>
+          {evaluation.dataset?.deleted ? (
+            <Notice kind="info" title="The dataset was deleted">
+              The texts of its rows and of the answers were deleted with it. Scores stay.
+            </Notice>
+          ) : null}
           <ul class="stack">
             {rows.items.map((row) => (
               <Row row={row} names={sidesOf(evaluation)} one={evaluation.tuned_model === null} />
@@ -352,6 +357,17 @@ function EvaluationActions({ evaluation }: Pick<EvaluationProps, "evaluation">) 
         <ActionButton action="/deployments" class="primary" fields={{ model: tuned }}>
           Deploy
         </ActionButton>
+      ) : null}
+      {isFinal(evaluation.status) ? (
+        <ConfirmForm
+          id="delete-evaluation"
+          action={`/evaluations/${evaluation.id}/delete`}
+          label="Delete"
+          buttonClass="button danger"
+          title={`Delete “${evaluation.name}”?`}
+          lost="Its answers, scores and log are deleted. The training job and the models stay."
+          verb="Delete this evaluation"
+        />
       ) : null}
     </>
   );

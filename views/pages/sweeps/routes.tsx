@@ -6,13 +6,21 @@ import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
+import { plural } from "../../../src/lib/text/format.ts";
 import { parseJsonText } from "../../../src/lib/text/json.ts";
 import { wellFormedJson } from "../../../src/lib/text/well-formed.ts";
 import { getJob } from "../../../src/training/jobs/store.ts";
 import { readSeries } from "../../../src/training/metrics/service.ts";
 import type { SweepPlan, SweepView } from "../../../src/training/sweeps/model.ts";
 import { planSweep } from "../../../src/training/sweeps/plan.ts";
-import { byScore, cancelSweep, createSweep, getSweep, listSweeps } from "../../../src/training/sweeps/service.ts";
+import {
+  byScore,
+  cancelSweep,
+  createSweep,
+  deleteSweep,
+  getSweep,
+  listSweeps,
+} from "../../../src/training/sweeps/service.ts";
 import { firstForm, formOf, requestOf, type SweepForm, SweepFormBody } from "./form.ts";
 import { SweepList, SweepsPage } from "./list.tsx";
 import { NewSweepFormView, NewSweepPage } from "./new.tsx";
@@ -128,6 +136,13 @@ async function cancel(ctx: Ctx, { request, actor }: RequestContext, id: string) 
   return redirect(request, `/sweeps/${id}`, "Sweep canceled. Saved checkpoints stay.");
 }
 
+async function remove(ctx: Ctx, { request, actor }: RequestContext, id: string) {
+  const { name } = await getSweep(ctx, actor, id);
+  const { length } = await deleteSweep(ctx, actor, id);
+  const stay = length > 0 ? ` ${plural(length, "job")} with a model or in use ${length === 1 ? "stays" : "stay"}.` : "";
+  return redirect(request, "/sweeps", `“${name}” was deleted.${stay}`);
+}
+
 export const sweepsPages = (ctx: Ctx) =>
   new Elysia({ name: "sweeps.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -139,4 +154,5 @@ export const sweepsPages = (ctx: Ctx) =>
       params: Id,
       query: v.object({ sort: text(40) }),
     })
-    .post("/sweeps/:id/cancel", (context) => cancel(ctx, context, context.params.id), { params: Id });
+    .post("/sweeps/:id/cancel", (context) => cancel(ctx, context, context.params.id), { params: Id })
+    .post("/sweeps/:id/delete", (context) => remove(ctx, context, context.params.id), { params: Id });

@@ -216,6 +216,17 @@ function Actions({ sweep }: { sweep: SweepView }) {
           Deploy best model
         </ActionButton>
       ) : null}
+      {sweep.finished_at ? (
+        <ConfirmForm
+          id="sweep-delete"
+          action={`/sweeps/${sweep.id}/delete`}
+          label="Delete"
+          buttonClass="button danger"
+          title={`Delete “${sweep.name}”?`}
+          lost="The jobs of its trials are deleted with metrics, logs and files. Jobs whose model or deployment exists stay. Usage and cost stay in the ledger."
+          verb="Delete this sweep"
+        />
+      ) : null}
     </div>
   );
 }
