@@ -87,8 +87,8 @@ describe.skipIf(trainerMissing !== null)(`erasure${trainerMissing ? ` (skipped: 
     expect(filesWith(planted).length).toBeGreaterThan(0);
     await live.call("POST", "/v1/admin/backups");
     const name = await until("the backup", async () => {
-      const { data } = await live.call<{ data: { name: string }[] }>("GET", "/v1/admin/backups");
-      return data[0]?.name;
+      const { data } = await live.call<{ data: { id: string }[] }>("GET", "/v1/admin/backups");
+      return data[0]?.id;
     });
 
     expect(await live.call("DELETE", `/v1/datasets/${dataset}`)).toMatchObject({ deleted: true, backups: [name] });
