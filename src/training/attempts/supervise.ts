@@ -34,6 +34,8 @@ export interface SupervisorState {
   goneSince: Map<string, number>;
   /** Attempts that exceeded a time limit in the last pass. */
   late: Set<string>;
+  /** Jobs that exceeded their time in the queue in the last look. */
+  lateQueued: Set<string>;
   /** Earliest time of the next terminate call, by attempt id. */
   askAgainAt: Map<string, number>;
   /** When work without a live attempt was first seen, by provider and key. */
@@ -231,8 +233,8 @@ export function superviseAttempt(ctx: Ctx, supervisor: SupervisorState, row: Job
     : superviseRunning(ctx, supervisor, row, which);
 }
 
-/** Fails jobs that waited in the queue longer than their limit. */
-export async function expireQueued(ctx: Ctx): Promise<void> {
+/** Fails jobs that waited in the queue longer than their limit in two looks: a clock that was set is corrected between. */
+export async function expireQueued(ctx: Ctx, supervisor: SupervisorState): Promise<void> {
   const now = ctx.clock.now();
   const rows = await ctx.db
     .select()
@@ -244,7 +246,10 @@ export async function expireQueued(ctx: Ctx): Promise<void> {
       ),
     )
     .limit(100);
+  const before = supervisor.lateQueued;
+  supervisor.lateQueued = new Set(rows.map(({ id }) => id));
   for (const row of rows) {
+    if (!before.has(row.id)) continue;
     const message = `No suitable machine became free within ${row.spec.limits.queued_s} seconds.`;
     const messages = await ctx.write(async (tx) => {
       const current = await jobIn(tx, row.id);

@@ -137,7 +137,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
   if (ctx.clock.monotonic() - pipeline.sweptAt > sweepMs) {
     pipeline.sweptAt = ctx.clock.monotonic();
     tasks.start("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor, orphanGraceMs));
-    tasks.start("queue", "expiring the queue", () => expireQueued(ctx));
+    tasks.start("queue", "expiring the queue", () => expireQueued(ctx, supervisor));
   }
   const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);
   return live > 0 || validating.length > 0 || queued !== undefined;
@@ -188,6 +188,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
       launching: new Set(),
       goneSince: new Map(),
       late: new Set(),
+      lateQueued: new Set(),
       askAgainAt: new Map(),
       orphanSince: new Map(),
     },
