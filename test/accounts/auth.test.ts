@@ -121,7 +121,7 @@ describe("signing in", () => {
     const statuses = (await Promise.all(work)).map((answer) => answer.status);
     expect(new Set(statuses)).toEqual(new Set([303, 200]));
     expect(performance.now() - started).toBeLessThan(5000);
-  }, 20_000);
+  }, 60_000);
 });
 
 describe("sessions", () => {

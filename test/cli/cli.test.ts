@@ -168,7 +168,7 @@ describe("beside a running server", () => {
       await Bun.sleep(20);
     }
     await live.start();
-  }, 20_000);
+  }, 60_000);
 });
 
 function isAlive(pid: number): boolean {

@@ -101,7 +101,7 @@ describe.skipIf(skip !== null)(`quickstart${skip ? ` (skipped: ${skip})` : ""}`,
     expect(await fetch(`${result.base_url}/models`).catch(() => null)).toBeNull();
     // Endpoints that both runs made sleep, and so have no process; a moment for the last one to be reaped.
     const gone = async () => processesOf(live.dir).length === 0;
-    await until("the last process to end", gone, 20_000).catch(() => null);
+    await until("the last process to end", gone, 10_000).catch(() => null);
     const left = processesOf(live.dir).map((pid) =>
       Bun.spawnSync(["ps", "-o", "args=", "-p", String(pid)]).stdout.toString(),
     );

@@ -37,7 +37,7 @@ describe("without its launcher", () => {
     expect((await make().describe(handle)).state).toBe("running");
     await untilGone(make(), tools, handle, 5);
     expect((await make().describe(handle)).state).toBe("absent");
-  }, 20_000);
+  }, 60_000);
 
   test("work that dies has exited with an unknown code", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
@@ -49,7 +49,7 @@ describe("without its launcher", () => {
     expect(status.exitCode).toBeNull();
     expect(status.reason).toContain("launcher");
     expect(await make().terminate(handle)).toEqual({ gone: true });
-  }, 20_000);
+  }, 60_000);
 
   test("another process with the same pid is not mistaken for it or killed", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
@@ -69,7 +69,7 @@ describe("without its launcher", () => {
       bystander.kill("SIGKILL");
       await bystander.exited;
     }
-  }, 20_000);
+  }, 60_000);
 
   test("repeating an interrupted launch starts it", async () => {
     const { make, tools } = conformanceSetup(plugin, {}, dataDir);
@@ -85,5 +85,5 @@ describe("without its launcher", () => {
     expect((await make().describe(handle)).state).toBe("starting");
     const again = await launch(make(), tools, { argv: tools.python("pass"), key });
     expect((await untilState(make(), tools, again, ["exited"])).exitCode).toBe(0);
-  }, 20_000);
+  }, 60_000);
 });

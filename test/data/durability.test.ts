@@ -161,7 +161,7 @@ describe("a running server", () => {
     await until(
       "validation to be under way",
       async () => readdirSync(folder).some((name) => name.endsWith(".part")),
-      10_000,
+      45_000,
       5,
     );
     const workers = childrenOf(live.pid());

@@ -362,7 +362,7 @@ describe("what is refused", () => {
       const failed = await imported(source());
       expect(failed).toMatchObject({ status: "failed", dataset_id: null });
       expect(failed.error).toMatch(says);
-    }, 20_000);
+    }, 60_000);
 
   test("imports of another organization are not found", async () => {
     const { id } = await imported({ type: "path", path: join(root, "open/train.jsonl") });

@@ -182,13 +182,13 @@ describe("another process holds the database's write lock", () => {
       await write(14);
       const during = size();
       if (during < 64) throw new Error(`the write-ahead log has ${during} MiB only: the reader does not hold it`);
-      await until("the alarm", async () => bench.log().includes("write-ahead log"), 20_000);
+      await until("the alarm", async () => bench.log().includes("write-ahead log"), 45_000);
       await held.release();
       await write(3);
       const after = await until(
         "the log of writes to shrink",
         async () => (size() <= 64 ? { mib: size() } : null),
-        20_000,
+        45_000,
       );
       await write(6);
       const later = size();

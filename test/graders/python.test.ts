@@ -322,7 +322,7 @@ def grade(sample, item):
       return answer;
     };
     const first = ask("member");
-    await until("the first runs", async () => other.ctx.turns.graders.counts().running === 1, 10_000, 5);
+    await until("the first runs", async () => other.ctx.turns.graders.counts().running === 1, 45_000, 5);
     const many = [ask("member"), ask("member"), ask("member"), ask("member")];
     const over = await Promise.race(many);
     const { error } = (await over.json()) as { error: { code: string; message: string } };

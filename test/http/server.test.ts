@@ -93,7 +93,7 @@ test("a data directory whose owner was killed opens again, and its stale socket 
   const ctx = await createCtx(loadConfig({ data_dir: dir }, {}), { log: () => {} });
   await ctx.close();
   rmSync(dir, { recursive: true, force: true });
-}, 20_000);
+}, 60_000);
 
 test("a socket whose path is too long for the system moves to a private folder, the same each time", () => {
   const long = join("/", "x".repeat(120));

@@ -81,7 +81,7 @@ async function lab(config: TestAppOptions["config"] = {}): Promise<Lab> {
   form.set("purpose", "fine-tune");
   form.set("file", new File([`${chatLines(40).join("\n")}\n`], "rows.jsonl"));
   const { id } = await app.json<{ id: string }>("POST", "/v1/files", { raw: form });
-  await until("the file", async () => (await app.json("GET", `/v1/files/${id}`)).status === "processed", 20_000, 20);
+  await until("the file", async () => (await app.json("GET", `/v1/files/${id}`)).status === "processed", 45_000, 20);
   return { ...app, fileId: id };
 }
 
@@ -102,7 +102,7 @@ const jobIs = (t: Lab, id: string, done: (job: Job) => boolean, what: string) =>
       if (job.state === "failed" && !done(job)) throw new Error(job.error?.message);
       return done(job) ? job : null;
     },
-    20_000,
+    45_000,
     20,
   );
 const eventsOf = async (t: Lab, id: string) =>

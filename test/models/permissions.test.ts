@@ -113,7 +113,7 @@ test("another organization chats with a shared checkpoint and with nothing else 
   expect(await chat(checkpoint)).toEqual([404, "model_not_found"]);
   expect(await modelsOf("other")).toEqual([]);
   expect(await refused(read())).toEqual([undefined, "artifact_missing"]);
-  await until("its engine to stop", async () => launcher.engines.size === 0, 10_000, 20);
+  await until("its engine to stop", async () => launcher.engines.size === 0, 45_000, 20);
   expect((await t.json<{ data: [] }>("GET", "/v1/deployments", { as: "other" })).data).toEqual([]);
 }, 30_000);
 
@@ -124,7 +124,7 @@ test("a shared model is used under its own name, and ends for all with its delet
   expect(await chat(checkpoint)).toEqual([404, "model_not_found"]);
   await t.json("DELETE", `/v1/models/${encodeURIComponent(model.id)}`);
   expect(await chat(model.id)).toEqual([404, "model_not_found"]);
-  await until("its engine to stop", async () => launcher.engines.size === 0, 10_000, 20);
+  await until("its engine to stop", async () => launcher.engines.size === 0, 45_000, 20);
 }, 30_000);
 
 test("permissions are listed, kept when given again, and refused to whom they do not concern", async () => {

@@ -70,11 +70,11 @@ async function happen(type: EventType = "fine_tuning.job.failed", more: object =
   const message = await lab.ctx.write((tx) => recordEvent(tx, lab.ctx, { ...event, ...words, ...more }));
   lab.ctx.bus.emit(message.name, message.event as never);
 }
-const mails = (n: number) => until(`${n} mails`, async () => (box.taken.length >= n ? box.taken : null), 10_000, 5);
+const mails = (n: number) => until(`${n} mails`, async () => (box.taken.length >= n ? box.taken : null), 45_000, 5);
 const notices = async (as: "member" | "admin" | "other" = "member") =>
   (await lab.json<{ data: Notice[] }>("GET", "/v1/notices", { as })).data;
 const listed = (n: number) =>
-  until(`${n} notices`, async () => ((await notices()).length >= n ? notices() : null), 10_000, 5);
+  until(`${n} notices`, async () => ((await notices()).length >= n ? notices() : null), 45_000, 5);
 
 describe("the mail server", () => {
   test("is stored with an encrypted password, which no answer shows", async () => {
@@ -209,7 +209,7 @@ describe("a notice", () => {
         const found = await lab.json<{ data: object[] }>("GET", "/v1/admin/deliveries");
         return found.data.length > 0 ? found : null;
       },
-      10_000,
+      45_000,
       5,
     );
     expect(data).toEqual([
@@ -314,7 +314,7 @@ describe("the security of an account", () => {
     const mail = await until(
       "the mail",
       async () => box.taken.find(({ text }) => text.startsWith("New device") && text.includes("203.0.113.7")),
-      10_000,
+      45_000,
       5,
     );
     expect(mail.text).toContain("Time: 2026-11-30 07:05 UTC\nAddress: 203.0.113.7\nDevice: Firefox on Linux");

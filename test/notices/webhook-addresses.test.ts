@@ -71,7 +71,7 @@ describe("what is refused", () => {
         const [found] = (await lab.json<{ data: Delivery[] }>("GET", path)).data;
         return found?.last_error ? found : null;
       },
-      10_000,
+      45_000,
       5,
     );
     expect(tried.last_error).toMatch(/its name leads to a private address/);

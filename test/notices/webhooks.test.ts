@@ -98,7 +98,7 @@ const attempted = (endpoint: Endpoint, attempts: number) =>
       expect(found.length).toBeLessThanOrEqual(1);
       return found[0]?.attempts === attempts ? found[0] : null;
     },
-    10_000,
+    45_000,
     5,
   );
 

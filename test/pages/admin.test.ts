@@ -26,7 +26,7 @@ describe.skipIf(!hasBrowser)("administration", () => {
   const stranger = async (): Promise<Page> => {
     const context = await b.context.browser()?.newContext();
     const page = await (context as NonNullable<typeof context>).newPage();
-    page.setDefaultTimeout(12_000);
+    page.setDefaultTimeout(40_000);
     return page;
   };
   const oneTimeLink = async () => (await b.page.locator(".notice.ok [data-copy]").getAttribute("data-copy")) ?? "";

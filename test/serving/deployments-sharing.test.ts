@@ -30,7 +30,7 @@ const reach = (id: string, state: string) =>
       const view = await t.json<View>("GET", `/v1/deployments/${id}`);
       return view.state === state ? view : null;
     },
-    10_000,
+    45_000,
     20,
   );
 const running = () => launcher.engines.size;

@@ -213,7 +213,7 @@ describe("requests", () => {
     await reach(first.id, "asleep", 15_000);
     launcher.hold = false;
     await reach(second.id, "ready");
-  }, 20_000);
+  }, 60_000);
 
   test("a deployment that waits for a GPU evicts only one that holds a GPU", async () => {
     const onGpu = (id: string | null) =>
@@ -239,7 +239,7 @@ describe("requests", () => {
     expect((await get(plain?.id ?? "")).state).toBe("ready");
     launcher.hold = false;
     await reach(waiting.id, "ready");
-  }, 20_000);
+  }, 60_000);
 });
 
 describe("an engine that crashes", () => {
@@ -272,7 +272,7 @@ describe("an engine that crashes", () => {
     launcher.hold = false;
     await t.json("POST", `/v1/deployments/${made.id}/start`);
     expect(await reach(made.id, "ready")).toMatchObject({ restarts: 0, error: null });
-  }, 20_000);
+  }, 60_000);
 });
 
 describe("a restart of the server", () => {

@@ -27,7 +27,7 @@ const ended = (id: string) =>
       const found = await responses().retrieve(id);
       return ["queued", "in_progress"].includes(found.status ?? "") ? null : found;
     },
-    10_000,
+    45_000,
     5,
   );
 /** All events of a stream, or those until `last`. */

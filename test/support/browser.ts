@@ -60,7 +60,7 @@ export async function openBrowser(t: TestApp, options: { javaScript?: boolean } 
     javaScriptEnabled: options.javaScript ?? true,
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(12_000);
+  page.setDefaultTimeout(40_000);
   // The server goes away in some tests.
   const troubles = troublesOf(page, /ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY/);
   await signIn(page, base, t.emails.admin, PASSWORD);

@@ -83,7 +83,7 @@ export async function createLab(options: PipelineOptions & { trainSlots?: number
   await until(
     "the file",
     async () => (await app.json("GET", `/v1/files/${fileId}`)).status === "processed",
-    20_000,
+    45_000,
     20,
   );
 

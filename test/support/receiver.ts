@@ -43,7 +43,7 @@ export function startReceiver(): Receiver {
       const found = taken[n - 1];
       if (found) return Promise.resolve(found);
       waiting.push({ n, resolve });
-      setTimeout(() => reject(new Error(`request ${n} did not come; ${taken.length} came`)), 10_000).unref();
+      setTimeout(() => reject(new Error(`request ${n} did not come; ${taken.length} came`)), 45_000).unref();
       return promise;
     },
     stop: () => void server.stop(true),

@@ -31,7 +31,7 @@ async function upload(name: string, text: string, wait = true): Promise<string> 
   form.set("file", new File([text], name));
   const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
   const settled = async () => (await lab.json("GET", `/v1/files/${id}`)).status !== "uploaded";
-  if (wait) await until("the file", settled, 20_000, 20);
+  if (wait) await until("the file", settled, 45_000, 20);
   return id;
 }
 const body = (extra: Record<string, unknown> = {}) => ({ model: "tiny", training_file: fileId, ...extra });

@@ -56,7 +56,7 @@ beforeAll(async () => {
     form.set("file", new File([`${text}\n`], `${type}.jsonl`));
     const { id } = await lab.json<{ id: string }>("POST", "/v1/files", { raw: form });
     files[type as RowType] = id;
-    await until(type, async () => (await lab.json("GET", `/v1/files/${id}`)).status === "processed", 20_000, 20);
+    await until(type, async () => (await lab.json("GET", `/v1/files/${id}`)).status === "processed", 45_000, 20);
   }
 }, 60_000);
 afterAll(() => lab.close());

@@ -14,7 +14,7 @@ afterAll(() => lab.close(), 60_000);
 
 const post = (id: string, action: string) => lab.request("POST", `/v1/jobs/${id}/${action}`);
 const step = async (id: string) => (await lab.job(id)).progress.step ?? 0;
-const atStep = (id: string, n: number) => until(`step ${n}`, async () => (await step(id)) >= n, 20_000, 10);
+const atStep = (id: string, n: number) => until(`step ${n}`, async () => (await step(id)) >= n, 45_000, 10);
 const events = async (id: string) =>
   (
     await lab.json<{ data: { type: string; level: string; message: string; data?: { step?: number } }[] }>(
@@ -31,7 +31,7 @@ const lossSteps = async (id: string) => {
 };
 const allSteps = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
 const gone = (id: string) =>
-  until("the work to be gone", async () => (await lab.attempts(id)).every((one) => one.goneAt !== null), 20_000, 20);
+  until("the work to be gone", async () => (await lab.attempts(id)).every((one) => one.goneAt !== null), 45_000, 20);
 
 describe("a training job", () => {
   test("succeeds with model, checkpoints, usage line and result file, and leaves nothing running", async () => {
@@ -110,7 +110,7 @@ describe("a training job", () => {
   test("that ignores commands is terminated", async () => {
     const id = await lab.train("mute");
     await lab.reached(id, "starting");
-    await until("a process", async () => (await lab.attempts(id))[0]?.handle != null, 10_000, 20);
+    await until("a process", async () => (await lab.attempts(id))[0]?.handle != null, 45_000, 20);
     await post(id, "cancel");
     await lab.reached(id, "cancelled");
     await gone(id);
@@ -139,7 +139,7 @@ describe("a training job", () => {
   test("a canceled run is continued from its newest checkpoint as a new job with the same spec", async () => {
     const id = await lab.train("stopped", { max_steps: 40, save_every: 10 });
     const saved = () => lab.json<{ data: { step_number: number }[] }>("GET", `/v1/jobs/${id}/checkpoints`);
-    await until("a checkpoint", async () => (await saved()).data[0], 20_000, 20);
+    await until("a checkpoint", async () => (await saved()).data[0], 45_000, 20);
     expect((await post(id, "continue")).status).toBe(409);
     await post(id, "cancel");
     await lab.reached(id, "cancelled");
@@ -172,7 +172,7 @@ describe("a training job", () => {
         const { data } = await lab.json<{ data: { step_number: number }[] }>("GET", `/v1/jobs/${id}/checkpoints`);
         return data[0] ?? null;
       },
-      20_000,
+      45_000,
       20,
     );
     expect(found.step_number).toBeLessThan(90);
@@ -184,7 +184,7 @@ describe("a training job", () => {
     const blockers = [await lab.train("b1", { max_steps: 5000 }), await lab.train("b2", { max_steps: 5000 })];
     for (const id of blockers) await lab.reached(id, "running");
     const id = await lab.train("waits");
-    await until("the reason", async () => (await lab.job(id)).progress.waiting?.includes("slot"), 10_000, 20);
+    await until("the reason", async () => (await lab.job(id)).progress.waiting?.includes("slot"), 45_000, 20);
     await post(id, "pause");
     expect((await lab.job(id)).state).toBe("paused");
     await post(id, "resume");
@@ -265,7 +265,7 @@ describe("timeouts", () => {
     const id = await lab.train("stall.8-once", { save_every: 5 });
     await atStep(id, 7);
     await lab.setLimits(id, { no_progress_s: 0.6 });
-    await until("the second attempt", async () => (await lab.job(id)).attempts === 2, 20_000, 20);
+    await until("the second attempt", async () => (await lab.job(id)).attempts === 2, 45_000, 20);
     await lab.setLimits(id, { no_progress_s: 60 });
     await lab.reached(id, "succeeded");
     expect((await lab.attempts(id))[0]?.outcome).toBe("no_progress");
@@ -342,7 +342,7 @@ describe("a restarted server", () => {
   test("launches a stored attempt that was not launched, with a new token", async () => {
     const id = await lab.train("written", { max_steps: 10 });
     await lab.reached(id, "starting", "running");
-    await until("a handle", async () => (await lab.attempts(id))[0]?.handle != null, 10_000, 10);
+    await until("a handle", async () => (await lab.attempts(id))[0]?.handle != null, 45_000, 10);
     await lab.goAway();
     const [one] = await lab.attempts(id);
     const handle = { provider: "process", key: keyOf(one?.id ?? "") };
@@ -391,7 +391,7 @@ describe("a restarted server", () => {
     await until(
       "the orphan to be gone",
       async () => (await lab.provider.describe(orphan)).state === "absent",
-      20_000,
+      45_000,
       50,
     );
   }, 60_000);

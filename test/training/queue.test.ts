@@ -110,14 +110,14 @@ const end = async (...ids: string[]) => {
     await until(
       "its end",
       async () => ["cancelled", "succeeded", "failed"].includes((await lab.job(id)).state),
-      20_000,
+      45_000,
       20,
     );
   for (const id of ids)
     await until(
       "its work to terminate",
       async () => (await lab.attempts(id)).every((one) => one.goneAt !== null),
-      20_000,
+      45_000,
       20,
     );
 };
@@ -202,7 +202,7 @@ describe("waiting work", () => {
     const seen = await until(
       "the reason",
       async () => (await view(waits)).waiting_for?.code === "capacity" && view(waits),
-      10_000,
+      45_000,
       20,
     );
     expect(seen).toMatchObject({ position: 1, waiting_for: { jobs: [runs] } });
@@ -256,7 +256,7 @@ describe("preempted work", () => {
 
   test("saves a checkpoint for a higher priority, waits, resumes and repeats no step", async () => {
     const low = await onSlot("low-slow.40", { max_steps: 120, save_every: 100 });
-    await until("some steps", async () => (await step(low)) >= 5, 20_000, 10);
+    await until("some steps", async () => (await step(low)) >= 5, 45_000, 10);
     await longAgo(low);
     const high = await onSlot("high", { priority: 20 });
     await lab.reached(high, "succeeded");
@@ -272,7 +272,7 @@ describe("preempted work", () => {
     await lab.reached(runs, "running");
     await longAgo(runs);
     const waits = await onSlot("equal2");
-    await until("the reason", async () => (await view(waits)).waiting_for?.code === "capacity", 10_000, 20);
+    await until("the reason", async () => (await view(waits)).waiting_for?.code === "capacity", 45_000, 20);
     await Bun.sleep(300);
     expect((await lab.job(runs)).state).toBe("running");
     await end(runs, waits);
@@ -280,7 +280,7 @@ describe("preempted work", () => {
 
   test("stays paused when a user asks for that meanwhile", async () => {
     const low = await onSlot("kept-slow.200", { max_steps: 200 });
-    await until("some steps", async () => (await step(low)) >= 3, 20_000, 10);
+    await until("some steps", async () => (await step(low)) >= 3, 45_000, 10);
     await longAgo(low);
     await lab.goAway();
     await lab.ctx.write((tx) => tx.update(job).set({ state: "pausing", yieldFor: "priority" }).where(eq(job.id, low)));
@@ -293,7 +293,7 @@ describe("preempted work", () => {
 
   test("runs only within its window", async () => {
     const id = await onSlot("hours-slow.40", { max_steps: 120, save_every: 100 });
-    await until("some steps", async () => (await step(id)) >= 3, 20_000, 10);
+    await until("some steps", async () => (await step(id)) >= 3, 45_000, 10);
     const hour = (new Date().getUTCHours() + 5) % 24;
     const at = (h: number) => `${String(h % 24).padStart(2, "0")}:00`;
     await change(id, { window: { from: at(hour), until: at(hour + 2), tz: "UTC" } });
@@ -313,7 +313,7 @@ describe("GPUs", () => {
     expect((await held()).map((one) => one.gpuUuid).sort()).toEqual(["GPU-0", "GPU-1"]);
     expect(given.flat().sort()).toEqual(["GPU-0", "GPU-1"]);
     const c = await onGpu("c");
-    await until("the reason", async () => (await view(c)).waiting_for?.code === "capacity", 10_000, 20);
+    await until("the reason", async () => (await view(c)).waiting_for?.code === "capacity", 45_000, 20);
     expect((await view(c)).waiting_for?.message).toContain("1 GPU");
     expect((await view(c)).predicted_start?.earliest).toBeNumber();
     // No event reports that a host became unreachable.
@@ -321,7 +321,7 @@ describe("GPUs", () => {
     const away = await until(
       "the host to be unreachable",
       async () => (await view(c)).waiting_for?.code === "hosts_away" && view(c),
-      10_000,
+      45_000,
       20,
     );
     expect(away.predicted_start).toEqual({
@@ -330,7 +330,7 @@ describe("GPUs", () => {
       why: "No known event would allow this job to start.",
     });
     await keepSeen();
-    await until("its return", async () => (await view(c)).predicted_start?.earliest, 10_000, 20);
+    await until("its return", async () => (await view(c)).predicted_start?.earliest, 45_000, 20);
     await end(a);
     await lab.reached(c, "running", "succeeded");
     await end(b, c);
@@ -342,7 +342,7 @@ describe("GPUs", () => {
     await set(1);
     const [a, b] = [await onGpu("qa-slow.200", { max_steps: 200 }), await onGpu("qb")];
     await lab.reached(a, "running");
-    await until("the quota", async () => (await view(b)).waiting_for?.code === "quota_gpus", 10_000, 20);
+    await until("the quota", async () => (await view(b)).waiting_for?.code === "quota_gpus", 45_000, 20);
     await set(null);
     await lab.reached(b, "running", "succeeded");
     await end(a, b);
@@ -350,15 +350,15 @@ describe("GPUs", () => {
 
   test("of a drained host are released after a checkpoint, and used again when it is back", async () => {
     const id = await onGpu("drained-slow.40", { max_steps: 120, save_every: 100 });
-    await until("some steps", async () => (await step(id)) >= 3, 20_000, 10);
+    await until("some steps", async () => (await step(id)) >= 3, 45_000, 10);
     await keepSeen({ state: "draining" });
     lab.ctx.bus.emit("hosts.changed", { ids: ["rack.one"] });
     await lab.reached(id, "queued");
-    await until("the reason", async () => (await view(id)).waiting_for?.code === "hosts_away", 10_000, 20);
+    await until("the reason", async () => (await view(id)).waiting_for?.code === "hosts_away", 45_000, 20);
     await keepSeen({ state: "ready" });
     await lab.reached(id, "succeeded");
     expect((await lab.attempts(id)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
-    await until("its GPUs to be free", async () => (await held()).length === 0, 10_000, 20);
+    await until("its GPUs to be free", async () => (await held()).length === 0, 45_000, 20);
   }, 60_000);
 });
 

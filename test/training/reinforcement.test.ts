@@ -45,7 +45,7 @@ beforeAll(async () => {
   );
   form.set("file", new File([`${lines.join("\n")}\n`], "sums.jsonl"));
   file = (await t.json<{ id: string }>("POST", "/v1/files", { raw: form })).id;
-  await until("the file", async () => (await t.json("GET", `/v1/files/${file}`)).status === "processed", 20_000, 20);
+  await until("the file", async () => (await t.json("GET", `/v1/files/${file}`)).status === "processed", 45_000, 20);
 });
 afterAll(() => t.close());
 
