@@ -6,7 +6,8 @@ import { importTinyModel, trainingLines } from "../test/support/tiny.ts";
 import type { Shot, Site } from "./screenshots-shoot.ts";
 
 const ROWS = 60;
-const RUN_MS = 300_000;
+/** Long enough for a machine that does other work. */
+const RUN_MS = 900_000;
 const REAL_PAGES: [name: string, path: string][] = [
   ["home", "/"],
   ["datasets", "/datasets"],

@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, rmSync } from "node:fs";
+import { overlapOf } from "../../src/data/datasets/overlap.ts";
 import { splitPath } from "../../src/data/datasets/rows.ts";
 import { resolveTrainingData } from "../../src/data/datasets/training-data.ts";
 import { job } from "../../src/db/schema/jobs.ts";
@@ -253,6 +254,16 @@ describe("rows that resemble training rows", () => {
       overlap: { rows: 2, known: 1, pairs: [{ row: 2, train_row: 3, kind: "same" }] },
     });
     expect((await overlap(dataset.id)).overlap).toMatchObject({ rows: 20, known: 0, near: 0, pairs: [] });
+  });
+
+  test("are looked for once, also when that fails: the plan of a sweep asks for every trial", async () => {
+    const { version } = await validated(lab, lines.join("\n"));
+    const data = await resolveTrainingData(lab.ctx, lab.actor("admin"), version.id, "training_file");
+    rmSync(splitPath(lab.ctx, version.id, "holdout"));
+    const failures: string[] = [];
+    const ctx = { ...lab.ctx, log: (_level: string, message: string) => failures.push(message) };
+    for (let trial = 0; trial < 3; trial++) expect(await overlapOf(ctx, { data, validation: null }, 60_000)).toBeNull();
+    expect(failures).toEqual(["rows could not be compared"]);
   });
 });
 

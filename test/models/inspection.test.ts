@@ -211,7 +211,7 @@ describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${mi
 
   test("the page marks the tokens, and keeps the form when the query is invalid", async () => {
     const path = `/datasets/${datasets.chat.id}/seen`;
-    const page = await (await lab.request("GET", path, { headers: { accept: "text/html" } })).text();
+    const page = await (await lab.request("GET", `${path}?rows=yes`, { headers: { accept: "text/html" } })).text();
     expect(page).toContain("<mark>");
     expect(page).toContain("What the model sees");
     const wrong = await (await lab.request("GET", `${path}?length=4`, { headers: { accept: "text/html" } })).text();

@@ -54,6 +54,9 @@ export function diffWords(a: string, b: string): Piece[] {
   return pieces;
 }
 
+/** Shown for a text without anything that can be seen. */
+const EMPTY = <span class="muted">(empty)</span>;
+
 /** Minimum fraction of equal text for which differences are marked; below it almost everything would be. */
 const MIN_EQUAL = 0.35;
 
@@ -62,7 +65,7 @@ const MIN_EQUAL = 0.35;
  * common.
  */
 export function Diff({ expected, text }: { expected: string; text: string }) {
-  if (text.trim() === "") return <span class="muted">(empty)</span>;
+  if (text.trim() === "") return EMPTY;
   const pieces = diffWords(expected, text);
   const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);
   if (same < MIN_EQUAL * Math.max(expected.length, text.length)) return <>{text}</>;
@@ -89,7 +92,7 @@ export function Sides({ sides }: { sides: { title: ComponentChildren; body: Comp
         <div class="side">
           <p class="title">{side.title}</p>
           <div class="text" dir="auto">
-            {side.body}
+            {typeof side.body === "string" && side.body.trim() === "" ? EMPTY : side.body}
           </div>
         </div>
       ))}

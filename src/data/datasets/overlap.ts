@@ -7,9 +7,17 @@ import { splitPath } from "./rows.ts";
 
 const SILENCE_MS = 30_000;
 const MAX_KNOWN = 500;
+/** How long a failed count is not tried again: a plan of many trials asks once for each of them. */
+const RETRY_MS = 30_000;
 
-/** Counts by version ids: versions never change. A failed count is tried again. */
-const knownOf = perContext(() => new Map<string, Promise<Overlap | null>>());
+/** A count since it was started, in milliseconds of the monotonic clock. */
+interface Count {
+  since: number;
+  value: Promise<Overlap | null>;
+  failed: boolean;
+}
+/** Counts by version ids: versions never change. */
+const knownOf = perContext(() => new Map<string, Count>());
 
 /** Two sides that are compared. */
 interface Sides {
@@ -35,9 +43,19 @@ async function count(ctx: Ctx, { data, validation, splits = !validation }: Sides
   return answer.overlap;
 }
 
+function startCount(ctx: Ctx, sides: Sides, since: number): Count {
+  const made: Count = { since, failed: false, value: Promise.resolve(null) };
+  made.value = count(ctx, sides).catch((cause) => {
+    made.failed = true;
+    if (!ctx.signal.aborted) ctx.log("warn", "rows could not be compared", { version: sides.data.id, cause });
+    return null;
+  });
+  return made;
+}
+
 /**
  * The overlap of two ready versions, or of the splits of one.
- * @param waitMs how long to wait for the count, which continues in the background
+ * @param waitMs how long to wait for the count after its start, which all callers share; it continues in the background
  * @returns null while it is not known
  */
 export async function overlapOf(ctx: Ctx, sides: Sides, waitMs: number): Promise<Overlap | null> {
@@ -45,15 +63,13 @@ export async function overlapOf(ctx: Ctx, sides: Sides, waitMs: number): Promise
   if (splits && (validation ?? data).holdoutRows === 0) return null;
   const known = knownOf(ctx);
   const key = `${data.id} ${validation?.id ?? ""} ${splits}`;
-  let counting = known.get(key);
-  if (!counting) {
+  const now = ctx.clock.monotonic();
+  let found = known.get(key);
+  if (!found || (found.failed && now - found.since > RETRY_MS)) {
     if (known.size >= MAX_KNOWN) known.clear();
-    counting = count(ctx, sides).catch((cause) => {
-      known.delete(key);
-      if (!ctx.signal.aborted) ctx.log("warn", "rows could not be compared", { version: data.id, cause });
-      return null;
-    });
-    known.set(key, counting);
+    found = startCount(ctx, sides, now);
+    known.set(key, found);
   }
-  return Promise.race([counting, Bun.sleep(waitMs).then(() => null)]);
+  const left = Math.max(1, waitMs - (now - found.since));
+  return Promise.race([found.value, Bun.sleep(left).then(() => null)]);
 }

@@ -68,6 +68,12 @@ interface Helper {
 /** Helpers by interpreter and trainer sources. Each ends with the server. */
 const helpersOf = perContext(() => new Map<string, Helper>());
 
+/** Whether the next request starts a helper first, which takes seconds. */
+export async function startsHelper(ctx: Ctx): Promise<boolean> {
+  const ready = await readyTrainerEnvironment(ctx.config, ctx.files);
+  return ready !== null && !helpersOf(ctx).has(`${ready.python} ${ready.trainerDir}`);
+}
+
 async function helperFor(ctx: Ctx): Promise<Helper> {
   const ready = await readyTrainerEnvironment(ctx.config, ctx.files);
   if (!ready)

@@ -7,8 +7,9 @@ import { AppError } from "../../../src/errors.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listCatalogue } from "../../../src/models/base/service.ts";
+import { startsHelper } from "../../../src/models/inspection/process.ts";
 import { SeenQuery, seenRows } from "../../../src/models/inspection/service.ts";
-import { SeenList, SeenPage, type SeenProps } from "./seen.tsx";
+import { SeenList, SeenPage, type SeenProps, SeenView } from "./seen.tsx";
 
 const text = v.optional(v.pipe(v.string(), v.maxLength(200)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -22,6 +23,8 @@ const Query = v.object({
   special: text,
   reasoning: text,
   after: text,
+  /** Set by the page itself, which shows at once and then asks for the rows. */
+  rows: text,
 });
 
 /** What the fields of a request are called on the page. */
@@ -39,6 +42,7 @@ async function propsOf(
   id: string,
   form: v.InferOutput<typeof Query>,
   signal: AbortSignal,
+  waiting: boolean,
 ): Promise<SeenProps> {
   const dataset = await getDataset(ctx, actor, id);
   const bases = (await listCatalogue(ctx, actor)).filter((base) => base.status === "ready" && base.license.accepted);
@@ -67,6 +71,7 @@ async function propsOf(
       problem: `${field} ${LABELS.max_length === field ? issue.message : "has a value that does not exist"}.`,
     };
   }
+  if (waiting && bases.length > 0) return { ...choices, form, seen: null, problem: null, waiting };
   try {
     return { ...choices, form, seen: await seenRows(ctx, actor, id, parsed.output, signal), problem: null };
   } catch (error) {
@@ -83,9 +88,11 @@ interface Visit {
 }
 
 async function show(ctx: Ctx, { request, actor, params, query }: Visit) {
-  const props = await propsOf(ctx, actor, params.id, query, request.signal);
+  // The first rows start a program.
+  const waiting = query.rows === "" && request.headers.get("hx-target") === null && (await startsHelper(ctx));
+  const props = await propsOf(ctx, actor, params.id, query, request.signal, waiting);
   return html(pageOf(ctx, request, actor), <SeenPage {...props} />, {
-    fragments: { seen: () => <SeenList {...props} /> },
+    fragments: { seen: () => <SeenList {...props} />, "seen-view": () => <SeenView {...props} /> },
   });
 }
 

@@ -2,7 +2,7 @@
 
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { Seen } from "../../../src/models/inspection/service.ts";
-import { usePage } from "../../context.ts";
+import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { FilterSelect, Filters, Tabs } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -14,6 +14,8 @@ export interface SeenProps {
   form: { base: string; version: string; split: string; length: string; loss: string };
   seen: Seen | null;
   problem: string | null;
+  /** The rows come later, and the page asks for them by itself. */
+  waiting?: boolean;
 }
 
 type Sequence = Seen["rows"][number]["sequences"][number];
@@ -144,11 +146,87 @@ export function SeenList({ seen, problem }: SeenProps) {
   );
 }
 
-export function SeenPage(props: SeenProps) {
-  const { dataset, bases, form, seen } = props;
+/** Filters and rows; while the rows are not read yet, a message that they are. */
+export function SeenView(props: SeenProps) {
+  const { bases, form, seen, waiting } = props;
   const { url } = usePage();
   // The base model in use comes first, so that it is selected when the URL does not name one.
   const ordered = bases.toSorted((a, b) => Number(b.id === seen?.baseModel) - Number(a.id === seen?.baseModel));
+  if (waiting) {
+    const address = withQuery(url, { rows: "yes", after: url.searchParams.get("after") });
+    return (
+      <div id="seen-view" hx-get={address} hx-trigger="load" hx-target="this" hx-swap="outerMorph">
+        <Notice kind="info" title="Reading the rows">
+          The first time, the trainer's code is started, which takes a few seconds.{" "}
+          <a class="only-without-script" href={address}>
+            Show the rows
+          </a>
+        </Notice>
+      </div>
+    );
+  }
+  return (
+    <div id="seen-view" class="stack loose">
+      <Tabs
+        label="Split"
+        name="split"
+        fragment="seen"
+        tabs={[
+          { key: "train", label: "Training rows" },
+          { key: "holdout", label: "Validation rows" },
+        ]}
+      />
+      <Filters fragment="seen">
+        {url.searchParams.get("split") === "holdout" ? <input type="hidden" name="split" value="holdout" /> : null}
+        <FilterSelect name="base" label="Base model" options={ordered.map(({ id, name }) => [id, name])} />
+        {seen?.rowType === "chat" || !seen ? (
+          <FilterSelect
+            name="loss"
+            label="Train on"
+            options={[
+              ["completion", "assistant turns"],
+              ["all", "all tokens"],
+            ]}
+          />
+        ) : null}
+        <FilterSelect
+          name="special"
+          label="Special tokens in texts"
+          options={[
+            ["", "special tokens: auto"],
+            ["escape", "special tokens: plain text"],
+            ["strip", "special tokens: removed"],
+            ["keep", "special tokens: control tokens"],
+          ]}
+        />
+        {seen?.rowType === "text" || seen?.rowType === "prompt" ? null : (
+          <FilterSelect
+            name="reasoning"
+            label="Reasoning of answers"
+            options={[
+              ["", "reasoning: in the loss"],
+              ["mask", "reasoning: context only"],
+            ]}
+          />
+        )}
+        <label class="field">
+          <span class="small muted">Max sequence length (tokens)</span>
+          <input
+            name="length"
+            inputmode="numeric"
+            size={7}
+            value={form.length || String(seen?.maxLength ?? "")}
+            autocomplete="off"
+          />
+        </label>
+      </Filters>
+      <SeenList {...props} />
+    </div>
+  );
+}
+
+export function SeenPage(props: SeenProps) {
+  const { dataset, bases } = props;
   return (
     <Layout
       title="What the model sees"
@@ -186,64 +264,7 @@ export function SeenPage(props: SeenProps) {
             The tokenizer and the chat template of a base model show what it sees of each row.
           </Empty>
         ) : (
-          <>
-            <Tabs
-              label="Split"
-              name="split"
-              fragment="seen"
-              tabs={[
-                { key: "train", label: "Training rows" },
-                { key: "holdout", label: "Validation rows" },
-              ]}
-            />
-            <Filters fragment="seen">
-              {url.searchParams.get("split") === "holdout" ? (
-                <input type="hidden" name="split" value="holdout" />
-              ) : null}
-              <FilterSelect name="base" label="Base model" options={ordered.map(({ id, name }) => [id, name])} />
-              {seen?.rowType === "chat" || !seen ? (
-                <FilterSelect
-                  name="loss"
-                  label="Train on"
-                  options={[
-                    ["completion", "assistant turns"],
-                    ["all", "all tokens"],
-                  ]}
-                />
-              ) : null}
-              <FilterSelect
-                name="special"
-                label="Special tokens in texts"
-                options={[
-                  ["", "special tokens: auto"],
-                  ["escape", "special tokens: plain text"],
-                  ["strip", "special tokens: removed"],
-                  ["keep", "special tokens: control tokens"],
-                ]}
-              />
-              {seen?.rowType === "text" || seen?.rowType === "prompt" ? null : (
-                <FilterSelect
-                  name="reasoning"
-                  label="Reasoning of answers"
-                  options={[
-                    ["", "reasoning: in the loss"],
-                    ["mask", "reasoning: context only"],
-                  ]}
-                />
-              )}
-              <label class="field">
-                <span class="small muted">Max sequence length (tokens)</span>
-                <input
-                  name="length"
-                  inputmode="numeric"
-                  size={7}
-                  value={form.length || String(seen?.maxLength ?? "")}
-                  autocomplete="off"
-                />
-              </label>
-            </Filters>
-            <SeenList {...props} />
-          </>
+          <SeenView {...props} />
         )}
       </div>
     </Layout>

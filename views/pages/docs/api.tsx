@@ -33,8 +33,9 @@ interface ApiProps {
   groups: { tag: string; routes: DocumentedRoute[] }[];
 }
 
-function Fields({ fields, label }: { fields: Field[]; label: string }) {
-  if (fields.length === 0) return <p class="small muted">No parameters.</p>;
+function Fields({ fields, label, described }: { fields: Field[]; label: string; described: boolean }) {
+  // The fields of an upload are not JSON; the description names them.
+  if (fields.length === 0) return described ? null : <p class="small muted">No parameters.</p>;
   return (
     <Table
       still
@@ -74,7 +75,7 @@ function Route({ route }: { route: DocumentedRoute }) {
             <Snippet label={`${name} with Python`} text={route.python} />
           </div>
         </div>
-        <Fields fields={route.fields} label={`Parameters of ${name}`} />
+        <Fields fields={route.fields} label={`Parameters of ${name}`} described={route.description !== null} />
       </div>
     </details>
   );

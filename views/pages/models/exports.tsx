@@ -1,9 +1,11 @@
 /** The export section of a fine-tuned model's page: existing exports with their fidelity, and a form for another. */
 import { type ExportView, type Format, QUANTIZED, QUANTIZER } from "../../../src/training/exports/model.ts";
+import { usePage } from "../../context.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
+import { liveOn } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { ExportResult, FORMAT_NAMES } from "./export-files.tsx";
 
@@ -45,11 +47,12 @@ function ExportPanel({ row, path }: { row: ExportView; path: string }) {
 /** `exports`: newest first; `formats`: those that this model can be exported to on this machine. */
 export function Exports(props: { model: string; whole: boolean; exports: ExportView[]; formats: readonly Format[] }) {
   const { model, whole, exports, formats } = props;
+  const { url } = usePage();
   const path = `/models/${encodeURIComponent(model)}`;
   const existing = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
   const available = formats.filter((format) => !existing.includes(format));
   return (
-    <section class="panel" id="exports" aria-labelledby="exports-title">
+    <section class="panel" id="exports" aria-labelledby="exports-title" {...liveOn(url, "jobs")}>
       <header>
         <h2 id="exports-title">Export and download</h2>
       </header>
@@ -79,7 +82,7 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
           </Empty>
         )}
         {available.length ? (
-          <PostForm action={`${path}/exports`} class="row">
+          <PostForm action={`${path}/exports`} class="row" id="new-export" hx-morph-skip>
             <select name="format" aria-label="Format">
               {available.map((format) => (
                 <option value={format}>{`${FORMAT_NAMES[format][0]}: ${FORMAT_NAMES[format][1]}`}</option>

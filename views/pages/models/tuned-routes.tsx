@@ -7,6 +7,7 @@ import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
 import { pushView } from "../../../src/training/pushes/model.ts";
 import { hubRefusal, listPushes } from "../../../src/training/pushes/service.ts";
+import { Exports } from "./exports.tsx";
 import { type PushesProps, PushList } from "./pushes.tsx";
 import { TunedModelPage } from "./tuned.tsx";
 
@@ -36,16 +37,23 @@ export async function showTuned(
     license: (await describeBaseModel(ctx, actor, lineage.base_model.id)).license,
     form: refused?.form,
   };
+  const formats = formatsHere().filter((format) => !isOwnFormat(lineage, format));
   return html(
     page,
     <TunedModelPage
       lineage={lineage}
       exports={exports}
       pushes={pushes}
-      formats={formatsHere().filter((format) => !isOwnFormat(lineage, format))}
+      formats={formats}
       baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
       isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
     />,
-    { status: refused?.status, fragments: { "push-list": () => <PushList {...pushes} /> } },
+    {
+      status: refused?.status,
+      fragments: {
+        "push-list": () => <PushList {...pushes} />,
+        exports: () => <Exports model={lineage.model} whole={lineage.whole} exports={exports} formats={formats} />,
+      },
+    },
   );
 }

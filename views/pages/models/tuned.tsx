@@ -228,7 +228,7 @@ export function TunedModelPage(props: {
     <Layout
       title={name}
       crumbs={[{ label: "Models", href: "/models" }]}
-      live={{ topics: ["pushes"] }}
+      live={{ topics: ["jobs", "pushes"] }}
       beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
       actions={<ModelActions lineage={lineage} />}
     >
