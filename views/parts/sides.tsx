@@ -60,15 +60,23 @@ const EMPTY = <span class="muted">(empty)</span>;
 /** Minimum fraction of equal text for which differences are marked; below it almost everything would be. */
 const MIN_EQUAL = 0.35;
 
+/** Many line breaks in a row as their number: an answer of an untrained model can be a page of them. */
+const foldBreaks = (text: string) =>
+  text.replace(/\s{3,}/g, (run) => {
+    const breaks = run.split("\n").length - 1;
+    return breaks > 3 ? `↵ ×${breaks}\n` : run;
+  });
+
 /**
  * `text` with its differences from `expected` marked as deleted and inserted; unmarked when the two have little in
  * common.
  */
 export function Diff({ expected, text }: { expected: string; text: string }) {
   if (text.trim() === "") return EMPTY;
-  const pieces = diffWords(expected, text);
+  const folded = foldBreaks(text);
+  const pieces = diffWords(expected, folded);
   const same = pieces.reduce((sum, piece) => sum + (piece.kind === "same" ? piece.text.trim().length : 0), 0);
-  if (same < MIN_EQUAL * Math.max(expected.length, text.length)) return <>{text}</>;
+  if (same < MIN_EQUAL * Math.max(expected.length, folded.length)) return <>{folded}</>;
   return (
     <>
       {pieces.map((piece) =>
