@@ -233,7 +233,9 @@ export function superviseAttempt(ctx: Ctx, supervisor: SupervisorState, row: Job
     : superviseRunning(ctx, supervisor, row, which);
 }
 
-/** Fails jobs that waited in the queue longer than their limit in two looks: a clock that was set is corrected between. */
+/**
+ * Fails jobs that waited in the queue longer than their limit in two looks: a clock that was set is corrected between.
+ */
 export async function expireQueued(ctx: Ctx, supervisor: SupervisorState): Promise<void> {
   const now = ctx.clock.now();
   const rows = await ctx.db
