@@ -5,10 +5,12 @@ import { type AnyElysia, Elysia } from "elysia";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
+import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
+import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
@@ -67,6 +69,7 @@ import { organizationsApi } from "./api/organizations.ts";
 import { pushesApi } from "./api/pushes.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
+import { ssoApi } from "./api/sso.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { teamApi } from "./api/team.ts";
@@ -228,6 +231,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   authApi,
   twoFactorApi,
+  ssoApi,
   usersApi,
   organizationsApi,
   teamApi,
@@ -239,6 +243,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   noticesApi,
   authPages,
   mailLinkPages,
+  ssoPages,
   settingsPages,
   ownTeamPages,
   twoFactorPages,
@@ -293,6 +298,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   adminPages,
   userPages,
   teamPages,
+  ssoAdminPages,
   deliveryPages,
   mailPages,
   homePages,

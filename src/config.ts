@@ -195,6 +195,11 @@ const ConfigSchema = v.strictObject({
    */
   webhook_hosts: v.optional(hosts, []),
   /**
+   * Hosts (`login.internal` or `login.internal:8443`) of identity providers whose address is private or without TLS,
+   * separated by commas.
+   */
+  sso_hosts: v.optional(hosts, []),
+  /**
    * Mail server: `smtp://user:password@mail.example.com:587` (STARTTLS), `smtps://…` (TLS), or `?tls=none` at the end
    * for a relay without encryption. None = what an administrator enters in the page.
    */

@@ -80,6 +80,8 @@ export interface Actor {
   twoFactorBy?: number;
   /** When a person in a browser last gave the password or the second factor, in milliseconds since 1970. */
   provedAt?: number;
+  /** How the session began: `sso:` and the id of a provider; absent = with a password, or no session. */
+  signedInWith?: string;
   /** Where the request came from; absent for work of the server. */
   source?: Source;
 }

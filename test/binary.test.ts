@@ -30,7 +30,7 @@ async function start(): Promise<void> {
   output = "";
   const child = Bun.spawn([program, "serve", "--data", data, "--listen", "127.0.0.1:0"], {
     cwd: place,
-    env: { PATH: process.env.PATH ?? "", HOME: place },
+    env: { PATH: process.env.PATH ?? "", HOME: place, FTL_SSO_HOSTS: "127.0.0.1" },
     stdout: "pipe",
     stderr: Bun.file(join(place, "server.log")),
   });
@@ -148,6 +148,37 @@ describe("the binary in an empty directory", () => {
     );
     expect(rows).toEqual(names.map(() => 12));
   }, 60_000);
+
+  test("sends a browser to an identity provider: the client library is inside", async () => {
+    const key = run("key", "create", "--email", EMAIL, "--name", "sso", "--data", data).out.trim();
+    const idp = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: ({ url }) => {
+        const issuer = new URL(url).origin;
+        return Response.json({
+          issuer,
+          authorization_endpoint: `${issuer}/auth`,
+          token_endpoint: `${issuer}/token`,
+          jwks_uri: `${issuer}/jwks`,
+        });
+      },
+    });
+    try {
+      const issuer = `http://127.0.0.1:${idp.port}`;
+      const made = await fetch(`${url}/v1/admin/sso`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+        body: JSON.stringify({ name: "Acme", issuer, client_id: "lab", domains: ["acme.test"] }),
+      });
+      const { id } = (await made.json()) as { id: string };
+      const begun = await fetch(`${url}/sso/${id}/start`, { redirect: "manual" });
+      const to = new URL(begun.headers.get("location") ?? "");
+      expect([to.origin, to.searchParams.get("code_challenge_method")]).toEqual([issuer, "S256"]);
+    } finally {
+      await idp.stop(true);
+    }
+  });
 
   test("runs in production mode: a large refused value is neither formatted, nor answered, nor logged", async () => {
     const key = run("key", "create", "--email", EMAIL, "--name", "wide", "--data", data).out.trim();

@@ -7,6 +7,7 @@ type SealedKind =
   | "mail"
   | "mail_server"
   | "push"
+  | "sso"
   | "wandb"
   | "webhook_secret"
   | "webhook_url";
@@ -38,6 +39,7 @@ export const SEALED: readonly SealedColumn[] = [
     earlier: "'import credentials of ' || org",
   },
   { kind: "push", table: "hub_push", column: "secret", row: "id" },
+  { kind: "sso", table: "sso_provider", column: "secret", row: "id" },
   { kind: "wandb", table: "wandb_server", column: "key", row: "org", earlier: "'wandb key of ' || org" },
   { ...endpoint, kind: "webhook_url", column: "url" },
   { ...endpoint, kind: "webhook_secret", column: "secret" },

@@ -27,6 +27,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "* /not-me",
     "* /forgot",
     "* /confirm-email",
+    "GET /sso/*",
     "GET /openapi.json",
   ],
   trainer: ["* /trainer/v1/*"],

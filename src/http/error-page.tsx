@@ -36,8 +36,10 @@ function askProof(ctx: Ctx, request: Request, error: AppError, headers: Record<s
     });
   }
   const props = state?.posted ? { action: path, fields: state.posted } : { action: "/confirm", fields: { next: path } };
-  const page = pageOf(ctx, request, state?.actor ?? null);
-  return html(page, <ConfirmPage {...props} message={error.message} />, { status: 403, headers });
+  const actor = state?.actor ?? null;
+  const next = request.method === "GET" ? path : (cameFrom(request) ?? "/");
+  const confirm = <ConfirmPage {...props} message={error.message} actor={actor} next={next} />;
+  return html(pageOf(ctx, request, actor), confirm, { status: 403, headers });
 }
 
 /**

@@ -27,6 +27,15 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/organization/members": { email: "grace@example.com", role: "viewer" },
   "POST /v1/organization/members/{id}": { role: "admin" },
   "POST /v1/organization/limits": { bytes: 50_000_000_000 },
+  "POST /v1/admin/sso": {
+    name: "Okta",
+    issuer: "https://example.okta.com",
+    client_id: "0oa1abc",
+    client_secret: "…",
+    domains: ["example.com"],
+    groups: [{ group: "ML engineers", organization: "org-abc", organization_role: "member" }],
+  },
+  "POST /v1/admin/sso/{id}": { enforced: true },
   "POST /v1/admin/orgs": { name: "Support" },
   "POST /v1/admin/orgs/{id}": { name: "Support", require_two_factor: true },
   "POST /v1/admin/orgs/{id}/limits": { bytes: 100_000_000_000, waiting_jobs: 50 },
@@ -134,6 +143,7 @@ const IDS: [RegExp, string][] = [
   [/\/users\//, "user-abc"],
   [/\/(orgs|teams)\//, "org-abc"],
   [/\/keys\//, "key-abc"],
+  [/\/sso\//, "sso_abc"],
 ];
 
 const pathOf = (path: string) => {

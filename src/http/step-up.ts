@@ -2,7 +2,8 @@
  * Sensitive routes ask a browser session for a new proof. A form is shown again with its fields and a field for the
  * password; the API answers 403.
  */
-import { isProved, prove } from "../accounts/auth/proof.ts";
+import { prove } from "../accounts/auth/proof.ts";
+import { isProved } from "../accounts/auth/sessions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { clientOf, requestState } from "./request-state.ts";

@@ -16,6 +16,7 @@ export const SECURITY_KINDS = [
   "two_factor.code_used",
   "passkey.added",
   "passkey.removed",
+  "sso.linked",
   "key.created",
   "role.changed",
   "account.suspended",

@@ -44,6 +44,7 @@ const ID_PREFIX = {
   notice: "ntc_",
   delivery: "wh_",
   webhookEndpoint: "whe_",
+  ssoProvider: "sso_",
 } as const;
 
 /** A new id such as `ftjob-4f0k…`: 20 random characters, about 103 bits. */

@@ -7,7 +7,9 @@ import { createCipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
+import { listProviders, secretOf } from "../../src/accounts/sso/providers.ts";
 import { createApp, createCtx, type OpenCtx } from "../../src/app.ts";
+import { systemActor } from "../../src/ctx.ts";
 import { sourceOf } from "../../src/data/imports/run.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { noticeDelivery, webhookEndpoint } from "../../src/db/schema/notices.ts";
@@ -81,6 +83,11 @@ beforeAll(async () => {
   const { token } = /token=(?<token>[\w.-]+)/.exec(mailIn(ctx, letter).mail.text)?.groups ?? {};
   planted.mail = [token ?? ""];
 
+  const client = { client_id: "lab", client_secret: WORD("sso"), domains: ["planted.test"] };
+  const provider = { name: "a", issuer: "https://93.184.215.14", ...client };
+  await lab.json("POST", "/v1/admin/sso", { body: provider });
+  planted.sso = [client.client_secret];
+
   const browser = browserOf(lab);
   await browser.signIn("member");
   seed = (await browser.json<{ secret: string }>("POST", "/v1/two_factor", { password: PASSWORD })).secret;
@@ -127,6 +134,8 @@ async function everythingOpens(): Promise<void> {
   expect(Object.values(sourceOf(ctx, row))).toEqual(expect.arrayContaining(planted.import ?? []));
   expect((await wandbOf(ctx, lab.orgs.a))?.key).toBe(wandb.key);
   expect((await mailServer(ctx))?.password).toBe(planted.mail_server?.[0] ?? "");
+  const [provider] = await listProviders(ctx, systemActor());
+  expect(provider && secretOf(ctx, provider)).toBe(planted.sso?.[0] ?? "");
   const [letter] = await ctx.db.select().from(noticeDelivery);
   expect(letter && mailIn(ctx, letter).mail.text).toContain(planted.mail?.[0] ?? "-");
   const [push] = await ctx.db.select().from(hubPush);
@@ -166,7 +175,7 @@ const rotate = (env: Record<string, string> = {}) => {
 
 /** Text columns whose name looks like a secret, and what they hold instead of a readable one. */
 const NOT_SECRET: Record<string, string> = {
-  "account.access_token": "unused: there is no sign-in by another provider",
+  "account.access_token": "unused: the tokens of an identity provider are not kept",
   "account.refresh_token": "unused",
   "account.id_token": "unused",
   "account.password": "argon2id hash",

@@ -22,7 +22,7 @@ export const AREAS = [
 ];
 /** The rooms of an area in their order: the same rule. */
 export const ROOMS: Record<string, string[]> = {
-  accounts: ["audit", "quotas", "keys", "auth", "organizations"],
+  accounts: ["audit", "quotas", "keys", "domains", "auth", "organizations", "sso"],
   notices: ["events", "preferences", "inbox", "mail", "webhooks", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],

@@ -5,6 +5,7 @@ import { apiKey, invitation, organization, user } from "../../db/schema/auth.ts"
 import { dataset, file } from "../../db/schema/datasets.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
+import { ssoProvider } from "../../db/schema/sso.ts";
 import { sweep } from "../../db/schema/sweeps.ts";
 import type { AuditRow } from "./service.ts";
 
@@ -42,6 +43,15 @@ const KINDS: Kind[] = [
     names: (ctx, ids) =>
       ctx.db.select({ id: apiKey.id, name: apiKey.name }).from(apiKey).where(inArray(apiKey.id, ids)),
     href: () => "/settings",
+  },
+  {
+    prefix: /^sso_/,
+    names: (ctx, ids) =>
+      ctx.db
+        .select({ id: ssoProvider.id, name: ssoProvider.name })
+        .from(ssoProvider)
+        .where(inArray(ssoProvider.id, ids)),
+    href: page("/admin/sso/"),
   },
   {
     prefix: /^inv-/,

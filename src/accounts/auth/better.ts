@@ -107,6 +107,8 @@ async function build(ctx: Ctx) {
       organization({ allowUserToCreateOrganization: false }),
       twoFactor({
         issuer: "Fine-Tune Lab",
+        // Accounts of single sign-on have no password; sign-in.ts asks them for a recent sign-in.
+        allowPasswordless: true,
         twoFactorCookieMaxAge: STEP_S,
         backupCodeOptions: {
           // Hashes, which src/accounts/auth/recovery-codes.ts creates: the library only compares and removes them.

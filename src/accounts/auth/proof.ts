@@ -11,16 +11,9 @@ import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
 import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
-import { forgetSessions, signedText } from "./sessions.ts";
+import { forgetSessions, PROOF_MS, signedText } from "./sessions.ts";
 import { type Client, isRefusal, provePassword } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
-
-const PROOF_MS = 15 * 60_000;
-
-/** True when an action that needs a proof may go on. */
-export function isProved(ctx: Ctx, actor: Actor): boolean {
-  return actor.via !== "session" || ctx.clock.now() - (actor.provedAt ?? 0) <= PROOF_MS;
-}
 
 /** Checks a code of the authenticator app of a person who is signed in. */
 async function proveCode(ctx: Ctx, actor: Actor, code: string, client: Client): Promise<void> {
@@ -57,11 +50,19 @@ export async function prove(ctx: Ctx, actor: Actor, text: string, client: Client
   const code = readCode(text);
   // A password has more than six digits.
   await (code ? proveCode(ctx, actor, code, client) : provePassword(ctx, actor, text, client));
+  return noteProof(ctx, actor, client, code ? "code" : "password");
+}
+
+/**
+ * Remembers for 15 minutes that the person of a session proved their identity.
+ * @returns until when it counts, in milliseconds since 1970
+ */
+export async function noteProof(ctx: Ctx, actor: Actor, client: Client, by: string): Promise<number> {
   const token = signedText(ctx, readCookie(client.cookies, cookieName(sessionCookie(ctx), isHttps(ctx))) ?? "");
   const now = ctx.clock.now();
   await ctx.write(async (tx) => {
     if (token) await tx.update(session).set({ provedAt: now }).where(eq(session.token, token));
-    await audit(tx, ctx, actor, "session.prove", actor.userId, { by: code ? "code" : "password" });
+    await audit(tx, ctx, actor, "session.prove", actor.userId, { by });
   });
   forgetSessions(ctx);
   return now + PROOF_MS;

@@ -8,6 +8,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
+import { requirePasswordAllowed } from "../domains/service.ts";
 import { checkNewPassword, setPassword } from "./service.ts";
 
 const RESET_MS = 24 * 3_600_000;
@@ -30,7 +31,7 @@ const invalid = () =>
 /**
  * Creates a link for a user; it replaces an earlier one. The password stays valid until the link is used.
  * @returns the token of `/reset?token=…`, which is shown only once, and when it expires
- * @throws AppError `user_not_found`
+ * @throws AppError `user_not_found`, `sso_required`
  */
 export async function createReset(
   ctx: Ctx,
@@ -38,6 +39,8 @@ export async function createReset(
   userId: string,
 ): Promise<{ userId: string; email: string; token: string; expiresAt: number }> {
   requireAdmin(actor);
+  const [{ email } = { email: "" }] = await ctx.db.select({ email: user.email }).from(user).where(eq(user.id, userId));
+  await requirePasswordAllowed(ctx, email);
   const token = newSecret("");
   const now = ctx.clock.now();
   const expiresAt = now + RESET_MS;

@@ -3,18 +3,21 @@ import { and, eq, gt } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
-import { cookieName, readCookie } from "../../lib/cookies.ts";
+import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
+import { randomChars } from "../../lib/ids.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
 import { readCode, useCode, wrongCode } from "./codes.ts";
 import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { hashCode } from "./recovery-codes.ts";
-import { signedText } from "./sessions.ts";
+import { signedText, signText } from "./sessions.ts";
 import { type Client, isRefusal, signedIn } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
 
-/** Somebody who gave the password. */
+const STEP_S = 600;
+
+/** Somebody who gave the password, or signed in at an identity provider. */
 interface Pending {
   id: string;
   org: string;
@@ -38,6 +41,23 @@ export async function pendingSignIn(ctx: Ctx, cookies: string | null): Promise<P
     .where(and(eq(verification.identifier, identifier), gt(verification.expiresAt, new Date())))
     .limit(1);
   return row && !row.banned ? { ...row, org: row.org ?? "" } : null;
+}
+
+/**
+ * Asks for the second factor of somebody who signed in at an identity provider: what better-auth does after a password.
+ * @returns `Set-Cookie` values for the browser
+ */
+export async function beginSecondStep(ctx: Ctx, userId: string): Promise<string[]> {
+  const identifier = `2fa-${randomChars(20)}`;
+  const now = new Date();
+  const stamps = { createdAt: now, updatedAt: now, expiresAt: new Date(now.getTime() + STEP_S * 1000) };
+  await ctx.write((tx) =>
+    tx.insert(verification).values([
+      { id: randomChars(32), identifier, value: userId, ...stamps },
+      { id: randomChars(32), identifier: `2fa-attempts-${identifier}`, value: "0", ...stamps },
+    ]),
+  );
+  return [writeCookie(stepCookie(ctx), signText(ctx, identifier), { secure: isHttps(ctx), maxAgeS: STEP_S })];
 }
 
 /**

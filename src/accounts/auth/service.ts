@@ -7,6 +7,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
 import type { TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
+import { requirePasswordAllowed } from "../domains/service.ts";
 import { actorOfKey, forgetKeys } from "../keys/cache.ts";
 import { announceSecurity } from "./events.ts";
 import { checkPassword } from "./password-rules.ts";
@@ -79,15 +80,27 @@ export async function insertMember(
     .values({ id: randomChars(32), organizationId: org, userId, role, createdAt: new Date(ctx.clock.now()) });
 }
 
+/** The row that holds a password. */
+const credentialOf = (userId: string, password: string, now: Date) => ({
+  id: randomChars(32),
+  accountId: userId,
+  providerId: "credential",
+  userId,
+  password,
+  createdAt: now,
+  updatedAt: now,
+});
+
 /**
  * Inserts user, credential and membership. The caller has checked the permission.
+ * @param input.passwordHash null for an account that signs in elsewhere
  * @param input.emailVerified false when nobody vouches for the address
  * @returns ids of the user and the organization
  */
 export async function insertUser(
   tx: Db,
   ctx: Ctx,
-  input: Omit<NewUser, "password"> & { passwordHash: string; emailVerified?: boolean },
+  input: Omit<NewUser, "password"> & { passwordHash: string | null; emailVerified?: boolean },
 ): Promise<{ id: string; org: string }> {
   const email = normalEmail(input.email);
   const [taken] = await tx.select({ id: user.id }).from(user).where(eq(user.email, email)).limit(1);
@@ -117,14 +130,7 @@ export async function insertUser(
   const role = input.role ?? "member";
   const name = input.name?.trim() || (email.split("@")[0] ?? email);
   await tx.insert(user).values({ id, name, email, emailVerified: input.emailVerified ?? true, role, ...stamps });
-  await tx.insert(account).values({
-    id: randomChars(32),
-    accountId: id,
-    providerId: "credential",
-    userId: id,
-    password: input.passwordHash,
-    ...stamps,
-  });
+  if (input.passwordHash) await tx.insert(account).values(credentialOf(id, input.passwordHash, now));
   await insertMember(tx, ctx, {
     org,
     userId: id,
@@ -180,7 +186,7 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
 /**
  * Checks a password that a user shall get.
  * @returns the user's organization
- * @throws AppError `user_not_found`, `weak_password`
+ * @throws AppError `user_not_found`, `sso_required`, `weak_password`
  */
 export async function checkNewPassword(ctx: Ctx, userId: string, password: string): Promise<{ org: string }> {
   const [found] = await ctx.db
@@ -191,6 +197,7 @@ export async function checkNewPassword(ctx: Ctx, userId: string, password: strin
     .where(eq(user.id, userId))
     .limit(1);
   if (!found) throw notFound("user", userId);
+  await requirePasswordAllowed(ctx, found.email);
   await checkPassword(ctx, password, found);
   return { org: found.org ?? "" };
 }
@@ -211,10 +218,11 @@ export async function setPassword(
   const { org } = await checkNewPassword(ctx, id, password);
   const hash = await hashPassword(ctx, password);
   await ctx.write(async (tx) => {
-    await tx
-      .update(account)
-      .set({ password: hash, updatedAt: new Date(ctx.clock.now()) })
-      .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
+    const now = new Date(ctx.clock.now());
+    const mine = and(eq(account.userId, id), eq(account.providerId, "credential"));
+    const changed = await tx.update(account).set({ password: hash, updatedAt: now }).where(mine).returning();
+    // An account of single sign-on gets its first password.
+    if (changed.length === 0) await tx.insert(account).values(credentialOf(id, hash, now));
     await endSessions(tx, id, keep);
     await audit(tx, ctx, actor, "user.password", id);
   });

@@ -1,9 +1,10 @@
 /** Browser sessions: the actor behind a signed cookie, and signing out. */
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt, ne, type SQL } from "drizzle-orm";
-import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { type Actor, type Ctx, perContext, type Source } from "../../ctx.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
+import { newSecret, randomChars } from "../../lib/ids.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 import { powersOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
@@ -24,6 +25,8 @@ interface SessionState {
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
+/** How long a proof counts. */
+export const PROOF_MS = 15 * 60_000;
 const CACHE_SIZE = 5_000;
 const CACHE_MS = 15_000;
 /** The time of last use is written at most this often. */
@@ -41,6 +44,11 @@ export function openSessions(ctx: Ctx): SQL | undefined {
     gt(session.createdAt, new Date(now - days * DAY_MS)),
     idle === 0 ? undefined : gt(session.updatedAt, new Date(now - idle * HOUR_MS)),
   );
+}
+
+/** True when an action that needs a proof may go on. */
+export function isProved(ctx: Ctx, actor: Actor): boolean {
+  return actor.via !== "session" || ctx.clock.now() - (actor.provedAt ?? 0) <= PROOF_MS;
 }
 
 /** Starts the life of a session that better-auth created now, by the server's clock; the password was just given. */
@@ -79,6 +87,41 @@ export function signedText(ctx: Ctx, cookie: string): string | null {
   const expected = new Bun.CryptoHasher("sha256", ctx.secret).update(token).digest();
   const given = Buffer.from(text.slice(at + 1), "base64");
   return given.length === expected.length && timingSafeEqual(given, expected) ? token : null;
+}
+
+/** A cookie's value as better-auth signs it, which `signedText` reads. */
+export function signText(ctx: Ctx, text: string): string {
+  const signature = new Bun.CryptoHasher("sha256", ctx.secret).update(text).digest("base64");
+  return encodeURIComponent(`${text}.${signature}`);
+}
+
+/**
+ * Creates a session that began without a password; `signedIn` starts its life and records it.
+ * @returns `Set-Cookie` values for the browser
+ */
+export async function openSession(
+  ctx: Ctx,
+  userId: string,
+  client: Source,
+  how: { method: string; twoFactors: boolean },
+): Promise<string[]> {
+  const token = newSecret("");
+  const now = new Date(ctx.clock.now());
+  const lifeS = ctx.config.session_days * (DAY_MS / 1000);
+  await ctx.write((tx) =>
+    tx.insert(session).values({
+      id: randomChars(32),
+      token,
+      userId,
+      ipAddress: client.address,
+      userAgent: client.userAgent.slice(0, 200),
+      ...how,
+      expiresAt: new Date(now.getTime() + lifeS * 1000),
+      createdAt: now,
+      updatedAt: now,
+    }),
+  );
+  return [writeCookie(sessionCookie(ctx), signText(ctx, token), { secure: isHttps(ctx), maxAgeS: lifeS })];
 }
 
 /** The session token among `Set-Cookie` values of better-auth: the last one with a value. */
@@ -122,6 +165,8 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       seenAt: session.updatedAt,
       startedAt: session.createdAt,
       provedAt: session.provedAt,
+      method: session.method,
+      twoFactors: session.twoFactors,
     })
     .from(session)
     .innerJoin(user, eq(user.id, session.userId))
@@ -134,7 +179,10 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
   if (!row || row.banned) return null;
   const { userId, org, role, email } = row;
   if (row.seenAt.getTime() <= ctx.clock.now() - SEEN_MS) noteUse(ctx, token, userId);
-  const by = row.twoFactor ? null : await twoFactorDeadline(ctx, { ...row, createdAt: row.createdAt.getTime() });
+  const by =
+    row.twoFactor || row.twoFactors
+      ? null
+      : await twoFactorDeadline(ctx, { ...row, createdAt: row.createdAt.getTime() });
   return {
     actor: {
       userId,
@@ -145,6 +193,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       email,
       twoFactorBy: by ?? undefined,
       provedAt: row.provedAt ?? row.startedAt.getTime(),
+      signedInWith: row.method ?? undefined,
     },
     expiresAt: row.expiresAt.getTime(),
   };

@@ -8,12 +8,13 @@ import { cookieName } from "../../lib/cookies.ts";
 import { networkOf } from "../../lib/net/network.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
+import { enforcedProvider, providerOfEmail, ssoRequired } from "../domains/service.ts";
 import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
 import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
 import { addressOf } from "./model.ts";
 import { verifyNothing, verifyPassword } from "./passwords.ts";
-import { openSessions, startSession, tokenIn } from "./sessions.ts";
+import { isProved, openSessions, startSession, tokenIn } from "./sessions.ts";
 import { attempt } from "./throttle.ts";
 
 const REMEMBERED_SIGN_INS = 200;
@@ -62,7 +63,7 @@ interface SignIn {
 
 /**
  * Signs a person in, or asks for the second factor where there is one.
- * @throws AppError `wrong_credentials`, `too_many_attempts`, `too_many_sign_ins`
+ * @throws AppError `wrong_credentials`, `sso_required`, `too_many_attempts`, `too_many_sign_ins`
  */
 export async function signIn(ctx: Ctx, input: { email: string; password: string; client: Client }): Promise<SignIn> {
   const { password, client } = input;
@@ -79,10 +80,16 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
     await noteRefusal(ctx, { ...refusal, action: "session.lock", reason: "too_many_attempts" });
     throw error;
   });
+  const own = await providerOfEmail(ctx, email);
+  if (own?.enforced && (await enforcedProvider(ctx, email))) {
+    await verifyNothing(ctx, password);
+    throw ssoRequired(email, own);
+  }
   const fail = async (reason: "unknown" | "disabled" | "password") => {
     await noteRefusal(ctx, { ...refusal, action: "session.fail", reason });
     if (tries.last && refusal.account) announceSecurity(ctx, refusal.account, "account.locked", client);
-    return wrong();
+    // Nobody learns which address of an enforced domain keeps a password.
+    return own?.enforced ? ssoRequired(email, own) : wrong();
   };
   try {
     if (!found || found.banned) {
@@ -114,11 +121,30 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
   }
 }
 
+/** Whether an account has a password; those of single sign-on have none. */
+export async function hasPassword(ctx: Ctx, userId: string): Promise<boolean> {
+  const [row] = await ctx.db
+    .select({ hash: credential.password })
+    .from(credential)
+    .where(and(eq(credential.userId, userId), eq(credential.providerId, "credential")))
+    .limit(1);
+  return Boolean(row?.hash);
+}
+
 /**
- * Checks the password of a person who is signed in, with the limits of signing in.
- * @throws AppError `wrong_password`, `too_many_attempts`, `too_many_sign_ins`
+ * Checks the password of a person who is signed in, with the limits of signing in. An account without a password needs
+ * a recent sign-in instead.
+ * @throws AppError `wrong_password`, `reauthentication_required`, `too_many_attempts`, `too_many_sign_ins`
  */
 export async function provePassword(ctx: Ctx, actor: Actor, password: string, client: Client): Promise<void> {
+  if (!(await hasPassword(ctx, actor.userId))) {
+    if (isProved(ctx, actor)) return;
+    throw new AppError(
+      "forbidden",
+      "reauthentication_required",
+      "Your account has no password, and the last sign-in was more than 15 minutes ago. Sign out and in again, then repeat this.",
+    );
+  }
   const device = knownDevice(ctx, client.cookies, actor.userId);
   const tries = await attempt(ctx, { account: actor.email ?? actor.userId, address: client.address, device });
   try {
@@ -153,7 +179,7 @@ export async function signedIn(
   ctx: Ctx,
   account: Account,
   client: Client,
-  { device, cookies }: { device: string | null; cookies: string[] },
+  { device, cookies, how = {} }: { device: string | null; cookies: string[]; how?: Record<string, unknown> },
 ): Promise<void> {
   const token = tokenIn(ctx, cookies);
   const actor = memberActor({ userId: account.id, org: account.org, email: account.email });
@@ -166,6 +192,7 @@ export async function signedIn(
     await audit(tx, ctx, actor, "session.create", account.id, {
       address: client.address,
       user_agent: client.userAgent.slice(0, 200),
+      ...how,
     });
   });
   if (!device) announceSecurity(ctx, actor, "sign_in.new_device", client);

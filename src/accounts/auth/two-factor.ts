@@ -11,13 +11,15 @@ import { announceSecurity } from "./events.ts";
 import { isTwoFactorRequired } from "./policy.ts";
 import { countCodes, newCodes, storedCodes } from "./recovery-codes.ts";
 import { endSessions, forgetSessions, startSession, tokenIn } from "./sessions.ts";
-import { type Client, isRefusal, provePassword } from "./sign-in.ts";
+import { type Client, hasPassword, isRefusal, provePassword } from "./sign-in.ts";
 import { attempt } from "./throttle.ts";
 
 /** What a user sees of the second factor of their account. */
 export interface TwoFactorState {
   enabled: boolean;
   recoveryCodesLeft: number;
+  /** False for accounts of single sign-on, which are not asked for one. */
+  hasPassword: boolean;
 }
 
 /** A new authenticator that is not confirmed yet. */
@@ -44,6 +46,9 @@ function headersOf(ctx: Ctx, actor: Actor, client: Client): Headers {
   return new Headers({ cookie: `${name}=${value}`, "user-agent": client.userAgent.slice(0, 200) });
 }
 
+/** The password as better-auth takes it: absent for an account without one. */
+const given = (password: string) => (password ? { password } : {});
+
 /** Replaces the recovery codes; only their hashes are stored. */
 async function replaceCodes(ctx: Ctx, userId: string): Promise<string[]> {
   const codes = newCodes();
@@ -59,7 +64,8 @@ export async function twoFactorState(ctx: Ctx, actor: Actor): Promise<TwoFactorS
     .where(eq(twoFactor.userId, actor.userId))
     .limit(1);
   const enabled = row?.verified ?? false;
-  return { enabled, recoveryCodesLeft: row?.verified ? countCodes(row.codes) : 0 };
+  const recoveryCodesLeft = row?.verified ? countCodes(row.codes) : 0;
+  return { enabled, recoveryCodesLeft, hasPassword: await hasPassword(ctx, actor.userId) };
 }
 
 /**
@@ -72,7 +78,7 @@ export async function startTwoFactor(ctx: Ctx, actor: Actor, client: Client, pas
     throw mismatch("two_factor_on", "Two-factor authentication is on. Switch it off before you set up another app.");
   await provePassword(ctx, actor, password, client);
   const auth = await betterAuthOf(ctx);
-  const answer = await auth.api.enableTwoFactor({ body: { password, method: "totp" }, headers });
+  const answer = await auth.api.enableTwoFactor({ body: { ...given(password), method: "totp" }, headers });
   if (!("totpURI" in answer) || !answer.totpURI) throw new Error("the authenticator has no address");
   return { uri: answer.totpURI, secret: new URL(answer.totpURI).searchParams.get("secret") ?? "" };
 }
@@ -144,7 +150,7 @@ export async function disableTwoFactor(ctx: Ctx, actor: Actor, client: Client, p
     throw mismatch("two_factor_required", "Two-factor authentication is required here and cannot be switched off.");
   await provePassword(ctx, actor, password, client);
   const auth = await betterAuthOf(ctx);
-  const answer = await auth.api.disableTwoFactor({ body: { password }, headers, returnHeaders: true });
+  const answer = await auth.api.disableTwoFactor({ body: given(password), headers, returnHeaders: true });
   const cookies = answer.headers.getSetCookie();
   await changed(ctx, actor, "two_factor.disable", cookies);
   announceSecurity(ctx, actor, "two_factor.removed", client);

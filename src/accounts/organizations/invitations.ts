@@ -18,6 +18,7 @@ import { checkPassword } from "../auth/password-rules.ts";
 import { hashPassword } from "../auth/passwords.ts";
 import { insertMember, insertUser, normalEmail } from "../auth/service.ts";
 import { endSessions } from "../auth/sessions.ts";
+import { requireOtherDomain } from "../domains/service.ts";
 import { requireGrant } from "./members.ts";
 import type { Invitation } from "./model.ts";
 
@@ -230,6 +231,7 @@ export async function acceptInvitation(
   input: { token: string; password: string; name?: string },
 ): Promise<string> {
   const { email, orgName } = await findInvitation(ctx, input.token);
+  await requireOtherDomain(ctx, email);
   await checkPassword(ctx, input.password, { email, name: input.name, organization: orgName });
   const passwordHash = await hashPassword(ctx, input.password);
   return ctx.write(async (tx) => {

@@ -12,12 +12,13 @@ import { checkPassword } from "../auth/password-rules.ts";
 import { hashPassword } from "../auth/passwords.ts";
 import { insertUser, normalEmail } from "../auth/service.ts";
 import { attempt } from "../auth/throttle.ts";
+import { requireOtherDomain } from "../domains/service.ts";
 import { checkEmail } from "./invitations.ts";
 
 /**
  * Creates an account with an organization of its own; does nothing when the address has an account. The address is not
  * verified.
- * @throws AppError `sign_up_closed`, `invalid_email`, `weak_password`, `too_many_attempts`
+ * @throws AppError `sign_up_closed`, `invalid_email`, `sso_required`, `weak_password`, `too_many_attempts`
  */
 export async function signUp(
   ctx: Ctx,
@@ -28,6 +29,7 @@ export async function signUp(
     throw new AppError("forbidden", "sign_up_closed", "Accounts here are created by invitation. Ask an administrator.");
   const email = normalEmail(input.email);
   checkEmail(email);
+  await requireOtherDomain(ctx, email);
   await checkPassword(ctx, input.password, { email, name: input.name });
   // Never taken back: each sign-up of a network counts.
   await attempt(ctx, { account: "sign-up", address: source.address });

@@ -47,6 +47,10 @@ export const session = sqliteTable(
     userAgent: text("user_agent"),
     /** When the password or the second factor was given again; null = not since the sign-in. */
     provedAt: integer("proved_at"),
+    /** How it began: `sso:` and the id of a provider; null = with a password. */
+    method: text("method"),
+    /** It began at a provider whose sign-in counts as a second factor. */
+    twoFactors: integer("two_factors", { mode: "boolean" }).notNull().default(false),
     expiresAt: integer("expires_at", { mode: "timestamp_ms" }).notNull(),
     createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
     updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
@@ -73,7 +77,7 @@ export const account = sqliteTable(
     createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
     updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
   },
-  (t) => [index("account_user").on(t.userId)],
+  (t) => [index("account_user").on(t.userId), uniqueIndex("account_provider").on(t.providerId, t.accountId)],
 );
 
 export const verification = sqliteTable(

@@ -5,6 +5,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import { Email } from "../../accounts/auth/model.ts";
 import { forgetSessions } from "../../accounts/auth/sessions.ts";
 import { provePassword } from "../../accounts/auth/sign-in.ts";
+import { requireOtherDomain } from "../../accounts/domains/service.ts";
 import { forgetKeys } from "../../accounts/keys/cache.ts";
 import { type Actor, type Ctx, memberActor } from "../../ctx.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
@@ -41,7 +42,8 @@ async function isTaken(db: Db, email: string, userId: string): Promise<boolean> 
 
 /**
  * Mails a link to the new address; the account keeps the present one until it is used. A newer request replaces it.
- * @throws AppError `wrong_password`, `too_many_attempts`, `email_taken`, `no_mail_server`, `invalid_value`
+ * @throws AppError `wrong_password`, `too_many_attempts`, `email_taken`, `no_mail_server`, `invalid_value`,
+ *   `sso_required`
  */
 export async function requestEmailChange(
   ctx: Ctx,
@@ -61,6 +63,7 @@ export async function requestEmailChange(
       "no_mail_server",
       "A new address needs a mail with a link, and there is no mail server.",
     );
+  for (const each of [actor.email ?? "", email]) await requireOtherDomain(ctx, each);
   await provePassword(ctx, actor, given.password, client);
   if (email === actor.email)
     throw new AppError("conflict", "email_same", "This is the address of your account already.", { param: "email" });

@@ -19,6 +19,7 @@ const TITLES: Record<SecurityKind, (detail: string) => string> = {
   "two_factor.code_used": () => "A recovery code was used to sign in",
   "passkey.added": () => "A passkey was added to your account",
   "passkey.removed": () => "A passkey was removed from your account",
+  "sso.linked": (name) => `Your account was linked with ${name || "an identity provider"}`,
   "key.created": (name) => (name ? `API key ${name} was created for your account` : "An API key was created"),
   "role.changed": (role) => (role ? `Your role is now ${role}` : "Your role was changed"),
   "account.suspended": () => "Your account was disabled",

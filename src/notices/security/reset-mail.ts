@@ -2,6 +2,7 @@
 import { and, eq, gt } from "drizzle-orm";
 import { createReset } from "../../accounts/auth/resets.ts";
 import { attempt } from "../../accounts/auth/throttle.ts";
+import { requireOtherDomain } from "../../accounts/domains/service.ts";
 import { type Ctx, perContext, type Source, systemActor } from "../../ctx.ts";
 import { member, user } from "../../db/schema/auth.ts";
 import { noticeDelivery } from "../../db/schema/notices.ts";
@@ -52,10 +53,11 @@ async function send(ctx: Ctx, email: string): Promise<void> {
 /**
  * Mails a link to set a new password, when there is such an account. The answer neither says nor shows by its time
  * whether there is one: the work is done after it.
- * @throws AppError `too_many_attempts`
+ * @throws AppError `too_many_attempts`, `sso_required`
  */
 export async function requestReset(ctx: Ctx, email: string, client: Source): Promise<void> {
   const address = email.trim().toLowerCase();
+  await requireOtherDomain(ctx, address);
   await attempt(ctx, { account: `reset ${address}`, address: client.address });
   const work = turnsOf(ctx)(address, () => send(ctx, address));
   work.catch((cause) => ctx.log("error", "a link to reset a password was not mailed", { cause }));

@@ -7,6 +7,7 @@ import { Icon, type IconName } from "../../parts/icons.tsx";
 const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/users", label: "Users", icon: "user" },
   { href: "/admin/teams", label: "Teams", icon: "models" },
+  { href: "/admin/sso", label: "Single sign-on", icon: "key" },
   { href: "/admin/providers", label: "Providers", icon: "hosts" },
   { href: "/admin/settings", label: "Settings", icon: "settings" },
   { href: "/admin/mail", label: "Mail", icon: "chat" },

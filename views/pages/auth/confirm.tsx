@@ -1,4 +1,5 @@
 /** Asks a person who is signed in for the password again, before something sensitive. */
+import type { Actor } from "../../../src/ctx.ts";
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -9,7 +10,11 @@ export function ConfirmPage(props: {
   /** Its hidden fields: what was posted, or where to go on. */
   fields: Record<string, string>;
   message: string;
+  /** Who is asked, and where to go on after single sign-on. */
+  actor: Pick<Actor, "signedInWith"> | null;
+  next: string;
 }) {
+  const provider = /^sso:(.+)$/.exec(props.actor?.signedInWith ?? "")?.[1];
   return (
     <BareLayout title="Confirm that it is you">
       <div class="stack loose">
@@ -33,6 +38,14 @@ export function ConfirmPage(props: {
             Continue
           </button>
         </form>
+        {provider ? (
+          <a
+            class="button block"
+            href={`/sso/${provider}/start?${new URLSearchParams({ prove: "1", next: props.next })}`}
+          >
+            Confirm with single sign-on
+          </a>
+        ) : null}
         <p class="muted small">
           <a href="/">Cancel and go to the home page</a>
         </p>

@@ -12,6 +12,45 @@ function Ended() {
   );
 }
 
+/** A provider of single sign-on. */
+interface LoginProvider {
+  id: string;
+  name: string;
+}
+
+const startOf = (provider: LoginProvider, next: string, email = "") =>
+  `/sso/${provider.id}/start?${new URLSearchParams({ next, ...(email ? { email } : {}) })}`;
+
+function Providers({ providers, next }: { providers: LoginProvider[]; next: string }) {
+  return providers.length === 0 ? null : (
+    <div class="stack tight">
+      {providers.map((provider) => (
+        <a class="button block" href={startOf(provider, next)}>
+          Continue with {provider.name}
+        </a>
+      ))}
+    </div>
+  );
+}
+
+/** On the way to a provider; the browser goes on by itself. */
+export function LeavePage(props: { provider: LoginProvider; next: string; email: string }) {
+  return (
+    <BareLayout title={`Continue with ${props.provider.name}`}>
+      <div class="stack loose">
+        <h1>Continue with {props.provider.name}</h1>
+        <p class="muted">{props.email} signs in there.</p>
+        <a class="button primary block" href={startOf(props.provider, props.next, props.email)}>
+          Continue
+        </a>
+      </div>
+    </BareLayout>
+  );
+}
+
+/** Where `LeavePage` goes on to. */
+export const leaveTo = startOf;
+
 export function LoginPage(props: {
   /** Path to open afterwards. */
   next: string;
@@ -23,7 +62,15 @@ export function LoginPage(props: {
   ended?: boolean;
   /** Somebody just signed up. */
   created?: boolean;
+  /** Providers of single sign-on. With any, the page asks for the address first. */
+  providers?: LoginProvider[];
+  /** Asks for the password at once. */
+  withPassword?: boolean;
+  /** The provider of a session that was just ended. */
+  left?: LoginProvider | null;
 }) {
+  const providers = props.providers ?? [];
+  const asksPassword = providers.length === 0 || props.withPassword;
   return (
     <BareLayout title="Sign in">
       <div class="stack loose">
@@ -44,6 +91,13 @@ export function LoginPage(props: {
             If there was an account for this address before, it is unchanged: use its own password.
           </Notice>
         ) : null}
+        {props.left ? (
+          <Notice kind="info" title="You are signed out here">
+            You may still be signed in at {props.left.name}.{" "}
+            <a href={`/sso/${props.left.id}/logout`}>Sign out of {props.left.name} too</a>
+          </Notice>
+        ) : null}
+        <Providers providers={providers} next={props.next} />
         <form class="form" method="post" action="/login">
           <input type="hidden" name="next" value={props.next} />
           <TextField
@@ -55,16 +109,18 @@ export function LoginPage(props: {
             autofocus={!props.email}
             value={props.email ?? ""}
           />
-          <TextField
-            name="password"
-            label="Password"
-            type="password"
-            required
-            autocomplete="current-password"
-            autofocus={Boolean(props.email)}
-          />
+          {asksPassword ? (
+            <TextField
+              name="password"
+              label="Password"
+              type="password"
+              required
+              autocomplete="current-password"
+              autofocus={Boolean(props.email)}
+            />
+          ) : null}
           <button type="submit" class="button primary block">
-            Sign in
+            {asksPassword ? "Sign in" : "Continue with e-mail"}
           </button>
         </form>
         <p class="muted small">
@@ -76,6 +132,12 @@ export function LoginPage(props: {
             "No account yet? Ask an administrator of this installation for a link."
           )}{" "}
           <a href="/forgot">Forgot your password?</a>
+          {asksPassword ? null : (
+            <>
+              {" "}
+              <a href={`/login?${new URLSearchParams({ next: props.next, password: "1" })}`}>Sign in with a password</a>
+            </>
+          )}
         </p>
       </div>
     </BareLayout>

@@ -7,6 +7,7 @@ import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
 import { finishSignIn, pendingSignIn } from "../../../src/accounts/auth/second-step.ts";
 import { signOut } from "../../../src/accounts/auth/sessions.ts";
 import { signIn } from "../../../src/accounts/auth/sign-in.ts";
+import { providerOfEmail } from "../../../src/accounts/domains/service.ts";
 import {
   acceptInvitation,
   checkSetupToken,
@@ -15,6 +16,7 @@ import {
   isSetUp,
 } from "../../../src/accounts/organizations/invitations.ts";
 import { signUp } from "../../../src/accounts/organizations/sign-up.ts";
+import { signInProviders } from "../../../src/accounts/sso/providers.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
@@ -23,11 +25,17 @@ import { session } from "../../../src/http/session.ts";
 import { PROOF_FIELD } from "../../../src/http/step-up.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { ConfirmPage } from "./confirm.tsx";
-import { CodePage, LoginPage } from "./login.tsx";
+import { CodePage, LeavePage, LoginPage, leaveTo } from "./login.tsx";
 import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const LoginQuery = v.object({ next: field(2000), ended: field(1), created: field(1) });
+const LoginQuery = v.object({
+  next: field(2000),
+  ended: field(1),
+  created: field(1),
+  password: field(1),
+  left: field(100),
+});
 const LoginForm = v.object({ email: field(254), password: field(1000), next: field(2000) });
 const AccountForm = v.object({
   token: field(200),
@@ -84,32 +92,72 @@ async function enterCode(ctx: Ctx, request: Request, body: v.InferOutput<typeof 
     return withCookies(redirect(request, next), await finishSignIn(ctx, body.code, client));
   } catch (error) {
     const pending = await pendingSignIn(ctx, client.cookies);
+    const providers = await signInProviders(ctx);
     return showAgain(ctx, request, error, (message) =>
       pending ? (
         <CodePage next={next} email={pending.email} error={message} />
       ) : (
-        <LoginPage next={next} error={message} openSignUp={ctx.config.open_sign_up} />
+        <LoginPage next={next} error={message} openSignUp={ctx.config.open_sign_up} providers={providers} />
       ),
     );
   }
 }
 
-function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof LoginQuery>): Response {
+async function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof LoginQuery>) {
   const next = safePath(query.next);
   if (actor.userId) return redirect(request, next);
-  const ended = query.ended === "1";
-  const created = query.created === "1";
-  const { open_sign_up: openSignUp } = ctx.config;
-  return show(ctx, request, <LoginPage next={next} ended={ended} created={created} openSignUp={openSignUp} />);
+  const providers = await signInProviders(ctx);
+  return show(
+    ctx,
+    request,
+    <LoginPage
+      next={next}
+      ended={query.ended === "1"}
+      created={query.created === "1"}
+      openSignUp={ctx.config.open_sign_up}
+      providers={providers}
+      withPassword={query.password === "1"}
+      left={providers.find(({ id }) => id === query.left)}
+    />,
+  );
+}
+
+/** The provider of an address that was entered alone; the password is asked for where there is none. */
+async function loginByAddress(ctx: Ctx, request: Request, email: string, next: string): Promise<Response | null> {
+  const providers = await signInProviders(ctx);
+  if (providers.length === 0) return null;
+  const provider = await providerOfEmail(ctx, email.trim());
+  if (!provider)
+    return show(
+      ctx,
+      request,
+      <LoginPage next={next} email={email} openSignUp={ctx.config.open_sign_up} providers={providers} withPassword />,
+    );
+  const answer = show(ctx, request, <LeavePage provider={provider} next={next} email={email.trim()} />);
+  // A redirect would end at the policy that forms stay on this site.
+  answer.headers.set("refresh", `0; url=${leaveTo(provider, next, email.trim())}`);
+  return answer;
 }
 
 async function login(ctx: Ctx, request: Request, body: LoginForm): Promise<Response> {
   const next = safePath(body.next);
+  if (!body.password) {
+    const answer = await loginByAddress(ctx, request, body.email, next);
+    if (answer) return answer;
+  }
+  const providers = await signInProviders(ctx);
   try {
     return await enter(ctx, request, body.email, body.password, next);
   } catch (error) {
     return showAgain(ctx, request, error, (message) => (
-      <LoginPage next={next} error={message} email={body.email} openSignUp={ctx.config.open_sign_up} />
+      <LoginPage
+        next={next}
+        error={message}
+        email={body.email}
+        openSignUp={ctx.config.open_sign_up}
+        providers={providers}
+        withPassword
+      />
     ));
   }
 }
@@ -122,16 +170,24 @@ async function confirm(ctx: Ctx, request: Request, actor: Actor, body: v.InferOu
     return redirect(request, next);
   } catch (error) {
     return showAgain(ctx, request, error, (message) => (
-      <ConfirmPage action="/confirm" fields={{ next }} message={message} />
+      <ConfirmPage action="/confirm" fields={{ next }} message={message} actor={actor} next={next} />
     ));
   }
 }
 
-const confirmPage = (ctx: Ctx, request: Request, next: string) =>
-  show(ctx, request, <ConfirmPage action="/confirm" fields={{ next: safePath(next) }} message={ASK} />);
+function confirmPage(ctx: Ctx, request: Request, actor: Actor, path: string) {
+  const next = safePath(path);
+  return show(
+    ctx,
+    request,
+    <ConfirmPage action="/confirm" fields={{ next }} message={ASK} actor={actor} next={next} />,
+  );
+}
 
 async function logout(ctx: Ctx, request: Request, actor: Actor): Promise<Response> {
-  return withCookies(redirect(request, "/login"), await signOut(ctx, request, actor));
+  const left = /^sso:(.+)$/.exec(actor.signedInWith ?? "")?.[1];
+  const to = left ? `/login?${new URLSearchParams({ left })}` : "/login";
+  return withCookies(redirect(request, to), await signOut(ctx, request, actor));
 }
 
 /** What somebody typed, to show it again. */
@@ -212,7 +268,7 @@ export const authPages = (ctx: Ctx) =>
     .post("/login", ({ body, request }) => login(ctx, request, body), { body: LoginForm })
     .get("/login/code", ({ request, query }) => codePage(ctx, request, query), { query: CodeQuery })
     .post("/login/code", ({ body, request }) => enterCode(ctx, request, body), { body: CodeForm })
-    .get("/confirm", ({ request, query }) => confirmPage(ctx, request, query.next), { query: CodeQuery })
+    .get("/confirm", ({ request, actor, query }) => confirmPage(ctx, request, actor, query.next), { query: CodeQuery })
     .post("/confirm", ({ request, actor, body }) => confirm(ctx, request, actor, body), { body: ConfirmForm })
     .post("/logout", ({ request, actor }) => logout(ctx, request, actor))
     .get("/setup", ({ request, query }) => setupPage(ctx, request, query.token), { query: TokenQuery })

@@ -1,4 +1,5 @@
 /** Settings of the signed-in user: API keys, account, password, browser sessions. */
+import type { ComponentChildren } from "preact";
 import type { KeyView } from "../../../src/accounts/auth/model.ts";
 import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
@@ -21,6 +22,8 @@ export interface SettingsProps {
   twoFactor: boolean;
   /** Fewest characters of a password, and longest life of a key in days (0 = no limit). */
   passwordMin: number;
+  /** False for an account of single sign-on. */
+  hasPassword: boolean;
   keyMaxDays: number;
   /** A key that was just created, with its secret; shown only once. */
   created?: { name: string; key: string };
@@ -189,6 +192,50 @@ function NewKeyForm({ error, typed, keyMaxDays }: Pick<SettingsProps, "error" | 
   );
 }
 
+function Password({
+  passwordMin,
+  hasPassword,
+  problem,
+}: Pick<SettingsProps, "passwordMin" | "hasPassword"> & { problem: ComponentChildren }) {
+  return hasPassword ? (
+    <section class="panel" id="password">
+      <header>
+        <h2>Password</h2>
+      </header>
+      <PostForm class="body form" action="/settings/password">
+        {problem}
+        <TextField name="current" label="Current password" type="password" required autocomplete="current-password" />
+        <TextField
+          name="password"
+          label="New password"
+          type="password"
+          required
+          minlength={passwordMin}
+          maxlength={256}
+          autocomplete="new-password"
+          hint={`At least ${passwordMin} characters; a phrase is best. Your other sessions are ended.`}
+        />
+        <label class="check">
+          <input type="checkbox" name="keys" value="yes" />
+          <span>Also revoke all my API keys</span>
+        </label>
+        <div class="row">
+          <button type="submit" class="button">
+            Change the password
+          </button>
+        </div>
+      </PostForm>
+    </section>
+  ) : (
+    <section class="panel" id="password">
+      <header>
+        <h2>Password</h2>
+      </header>
+      <p class="body small muted">This account has no password: it signs in with single sign-on.</p>
+    </section>
+  );
+}
+
 export function SettingsPage(props: SettingsProps) {
   const { url } = usePage();
   const error = (form: "key" | "password") =>
@@ -234,40 +281,7 @@ export function SettingsPage(props: SettingsProps) {
             />
           </div>
         </section>
-        <section class="panel" id="password">
-          <header>
-            <h2>Password</h2>
-          </header>
-          <PostForm class="body form" action="/settings/password">
-            {error("password")}
-            <TextField
-              name="current"
-              label="Current password"
-              type="password"
-              required
-              autocomplete="current-password"
-            />
-            <TextField
-              name="password"
-              label="New password"
-              type="password"
-              required
-              minlength={props.passwordMin}
-              maxlength={256}
-              autocomplete="new-password"
-              hint={`At least ${props.passwordMin} characters; a phrase is best. Your other sessions are ended.`}
-            />
-            <label class="check">
-              <input type="checkbox" name="keys" value="yes" />
-              <span>Also revoke all my API keys</span>
-            </label>
-            <div class="row">
-              <button type="submit" class="button">
-                Change the password
-              </button>
-            </div>
-          </PostForm>
-        </section>
+        <Password {...props} problem={error("password")} />
       </div>
       <Sessions sessions={props.sessions} />
     </SettingsLayout>

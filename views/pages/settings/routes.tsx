@@ -6,7 +6,7 @@ import { keyView, Name } from "../../../src/accounts/auth/model.ts";
 import { setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
 import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
-import { provePassword } from "../../../src/accounts/auth/sign-in.ts";
+import { hasPassword, provePassword } from "../../../src/accounts/auth/sign-in.ts";
 import { twoFactorState } from "../../../src/accounts/auth/two-factor.ts";
 import { ownOrganization } from "../../../src/accounts/organizations/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -33,6 +33,7 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
     roleHint: actor.role === "admin" ? "" : ROLE_HINTS[actor.teamRole],
     org: { id: actor.org, name: await ownOrganization(ctx, actor) },
     twoFactor: (await twoFactorState(ctx, actor)).enabled,
+    hasPassword: await hasPassword(ctx, actor.userId),
     passwordMin: ctx.config.password_min_length,
     keyMaxDays: ctx.config.key_max_days,
     keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),

@@ -25,12 +25,13 @@ function Problem({ error, form }: Pick<TwoFactorProps, "error"> & { form: string
   ) : null;
 }
 
-const password = (id: string) => (
-  <div class="field">
-    <label for={id}>Your password</label>
-    <input id={id} name="password" type="password" required maxlength={1000} autocomplete="current-password" />
-  </div>
-);
+const password = (id: string, { hasPassword }: TwoFactorState) =>
+  hasPassword ? (
+    <div class="field">
+      <label for={id}>Your password</label>
+      <input id={id} name="password" type="password" required maxlength={1000} autocomplete="current-password" />
+    </div>
+  ) : null;
 
 function Codes({ codes }: { codes: string[] }) {
   return (
@@ -44,7 +45,7 @@ function Codes({ codes }: { codes: string[] }) {
   );
 }
 
-function Start({ error }: TwoFactorProps) {
+function Start({ error, state }: TwoFactorProps) {
   return (
     <section class="panel">
       <header>
@@ -56,7 +57,7 @@ function Start({ error }: TwoFactorProps) {
           Signing in then asks for a code of an app on your phone as well, such as Google Authenticator, Aegis or a
           password manager. API keys keep working.
         </p>
-        {password("start-password")}
+        {password("start-password", state)}
         <div class="row">
           <button type="submit" class="button primary">
             Continue
@@ -117,7 +118,7 @@ function Manage({ state, error }: TwoFactorProps) {
         ) : null}
         <PostForm class="form" action="/settings/two-factor/codes">
           <p class="small">{plural(left, "recovery code")} left. New codes replace the old ones at once.</p>
-          {password("codes-password")}
+          {password("codes-password", state)}
           <div class="row">
             <button type="submit" class="button">
               Create new recovery codes
@@ -135,7 +136,7 @@ function Manage({ state, error }: TwoFactorProps) {
             title="Switch two-factor authentication off?"
             lost="The app and the recovery codes no longer count. Your other sessions are ended."
             verb="Switch off"
-            password
+            password={state.hasPassword}
           />
         </div>
       </div>

@@ -1,0 +1,253 @@
+/** From a person at an identity provider to a session here: account, organization and role, second factor. */
+import { and, eq, isNull } from "drizzle-orm";
+import * as v from "valibot";
+import { type Ctx, systemActor } from "../../ctx.ts";
+import { account, apiKey, member, twoFactor, user } from "../../db/schema/auth.ts";
+import { AppError } from "../../errors.ts";
+import { randomChars } from "../../lib/ids.ts";
+import { withoutHidden } from "../../lib/text/names.ts";
+import type { TeamRole } from "../../roles.ts";
+import { noteRefusal } from "../audit/refusals.ts";
+import { audit } from "../audit/service.ts";
+import { deviceCookie, knownDevice } from "../auth/devices.ts";
+import { announceSecurity } from "../auth/events.ts";
+import { Email } from "../auth/model.ts";
+import { beginSecondStep } from "../auth/second-step.ts";
+import { insertUser } from "../auth/service.ts";
+import { endSessions, forgetSessions, openSession } from "../auth/sessions.ts";
+import { type Client, signedIn } from "../auth/sign-in.ts";
+import { domainOf } from "../domains/service.ts";
+import { forgetKeys } from "../keys/cache.ts";
+import { changeUser } from "../organizations/users.ts";
+import type { Identity } from "./identity.ts";
+import type { Provider } from "./model.ts";
+import { accountKey } from "./providers.ts";
+
+/** An account with its place. */
+interface Found {
+  id: string;
+  org: string;
+  email: string;
+  role: "admin" | "member";
+  teamRole: string | null;
+  banned: boolean;
+  emailVerified: boolean;
+  twoFactorEnabled: boolean;
+}
+
+/** Where a user belongs. */
+interface Place {
+  org: string;
+  teamRole: TeamRole;
+  /** `admin` administers the installation, and is an owner of the team. */
+  role: "admin" | "member";
+}
+
+const columns = {
+  id: user.id,
+  org: member.organizationId,
+  email: user.email,
+  role: user.role,
+  teamRole: member.role,
+  banned: user.banned,
+  emailVerified: user.emailVerified,
+  twoFactorEnabled: user.twoFactorEnabled,
+};
+
+async function linkedTo(ctx: Ctx, provider: Provider, subject: string): Promise<Found | null> {
+  const [row] = await ctx.db
+    .select(columns)
+    .from(account)
+    .innerJoin(user, eq(user.id, account.userId))
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(and(eq(account.providerId, accountKey(provider.id)), eq(account.accountId, subject)))
+    .limit(1);
+  return row ? { ...row, org: row.org ?? "" } : null;
+}
+
+async function withAddress(ctx: Ctx, email: string): Promise<Found | null> {
+  const [row] = await ctx.db
+    .select(columns)
+    .from(user)
+    .leftJoin(member, eq(member.userId, user.id))
+    .where(eq(user.email, email))
+    .limit(1);
+  return row ? { ...row, org: row.org ?? "" } : null;
+}
+
+/** Organization and role by the first mapped group; the default organization without one; null = nowhere. */
+function placeOf(provider: Provider, groups: string[]): Place | null {
+  const mapped = provider.groups.find(({ group }) => groups.includes(group));
+  if (mapped)
+    return {
+      org: mapped.organization,
+      teamRole: mapped.role === "admin" ? "owner" : mapped.organization_role,
+      role: mapped.role,
+    };
+  return provider.defaultOrg === null ? null : { org: provider.defaultOrg, teamRole: "member", role: "member" };
+}
+
+const refused = (code: string, message: string) => new AppError("forbidden", code, message);
+
+/**
+ * The address of a person, when it belongs to the provider.
+ * @throws AppError `sso_email_missing`, `sso_email_domain`
+ */
+function emailOf(provider: Provider, identity: Identity): string {
+  const parsed = v.safeParse(Email, identity.email);
+  if (!parsed.success)
+    throw refused(
+      "sso_email_missing",
+      `${provider.name} sends no e-mail address. An administrator adds the claim there.`,
+    );
+  if (!provider.domains.includes(domainOf(parsed.output)))
+    throw refused(
+      "sso_email_domain",
+      `${provider.name} may not sign in addresses of ${domainOf(parsed.output)}. An administrator adds the domain to the provider.`,
+    );
+  return parsed.output;
+}
+
+const accountRow = (ctx: Ctx, provider: Provider, subject: string, userId: string) => {
+  const now = new Date(ctx.clock.now());
+  const providerId = accountKey(provider.id);
+  return { id: randomChars(32), accountId: subject, providerId, userId, createdAt: now, updatedAt: now };
+};
+
+/**
+ * Links an account that exists. Nobody had verified the address of an unverified one: whoever signed up with it loses
+ * the password, keys, second factors and sessions.
+ */
+async function link(ctx: Ctx, provider: Provider, identity: Identity, found: Found, client: Client): Promise<void> {
+  await ctx.write(async (tx) => {
+    await tx.insert(account).values(accountRow(ctx, provider, identity.subject, found.id));
+    if (!found.emailVerified) {
+      await tx.delete(account).where(and(eq(account.userId, found.id), eq(account.providerId, "credential")));
+      await tx.delete(twoFactor).where(eq(twoFactor.userId, found.id));
+      await tx
+        .update(apiKey)
+        .set({ revokedAt: ctx.clock.now() })
+        .where(and(eq(apiKey.userId, found.id), isNull(apiKey.revokedAt)));
+      await tx.update(user).set({ emailVerified: true, twoFactorEnabled: false }).where(eq(user.id, found.id));
+      await endSessions(tx, found.id);
+    }
+    const detail = { provider: provider.id, email: found.email };
+    await audit(tx, ctx, { ...systemActor(found.org), source: client }, "user.sso_link", found.id, detail);
+  });
+  forgetKeys(ctx);
+  forgetSessions(ctx);
+  ctx.bus.emit("session.ended", { userId: found.id });
+  announceSecurity(ctx, { userId: found.id, org: found.org }, "sso.linked", client, provider.name);
+}
+
+/** Creates the account of somebody who signs in for the first time. */
+async function create(ctx: Ctx, provider: Provider, identity: Identity, email: string, place: Place): Promise<Found> {
+  const made = await ctx.write(async (tx) => {
+    const name = withoutHidden(identity.name ?? "").slice(0, 200);
+    const row = await insertUser(tx, ctx, { email, name, ...place, passwordHash: null });
+    await tx.insert(account).values(accountRow(ctx, provider, identity.subject, row.id));
+    const detail = { email, role: place.role, provider: provider.id };
+    await audit(tx, ctx, systemActor(row.org), "user.create", row.id, detail);
+    return row;
+  });
+  return {
+    id: made.id,
+    org: made.org,
+    email,
+    role: place.role,
+    teamRole: place.teamRole,
+    banned: false,
+    emailVerified: true,
+    twoFactorEnabled: false,
+  };
+}
+
+/** Moves an account to where its groups belong. The last administrator, and the last owner of a team, stay. */
+async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
+  const { org, role, teamRole } = place;
+  if (found.org === org && found.role === role && found.teamRole === teamRole) return found;
+  try {
+    await changeUser(ctx, systemActor(org), found.id, { role, teamRole, organization: org });
+    return { ...found, ...place };
+  } catch (error) {
+    if (!(error instanceof AppError) || !/^last_(admin|owner)$/.test(error.code)) throw error;
+    ctx.log("warn", "an account keeps its role although no group says so", { user: found.id, reason: error.code });
+    return found;
+  }
+}
+
+/**
+ * The account of a person, created or linked where that is allowed, in the organization that the groups say.
+ * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_no_group`, `sso_disabled`
+ */
+async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, client: Client): Promise<Found> {
+  const email = emailOf(provider, identity);
+  const linked = await linkedTo(ctx, provider, identity.subject);
+  const found = linked ?? (await withAddress(ctx, email));
+  if (!linked && !identity.emailVerified && !provider.trustEmail)
+    throw refused(
+      "sso_email_unverified",
+      `${provider.name} has not verified the address ${email}, so it cannot be used here. An administrator verifies it there, or sets that addresses of the provider count as verified.`,
+    );
+  if (found?.banned)
+    throw refused("sso_disabled", "This account is disabled here. Ask an administrator of this installation.");
+  const place = placeOf(provider, identity.groups);
+  if (!place && (!found || provider.groups.length > 0))
+    throw refused(
+      "sso_no_group",
+      `None of your groups at ${provider.name} has access here. Ask an administrator of this installation.`,
+    );
+  if (found && !found.org && !place)
+    throw refused("sso_no_group", "Your account is in no team. Ask an administrator of this installation.");
+  if (!found) return create(ctx, provider, identity, email, place as Place);
+  if (!linked) await link(ctx, provider, identity, found, client);
+  const now = found.emailVerified || linked ? found : { ...found, emailVerified: true, twoFactorEnabled: false };
+  return place && (provider.groups.length > 0 || !found.org) ? move(ctx, now, place) : now;
+}
+
+async function recordRefusal(ctx: Ctx, provider: Provider, identity: Identity, client: Client, error: AppError) {
+  const found = await linkedTo(ctx, provider, identity.subject);
+  await noteRefusal(ctx, {
+    action: "session.fail",
+    account: found && { userId: found.id, org: found.org },
+    target: found?.id ?? "none",
+    source: client,
+    reason: error.code,
+    detail: { provider: provider.id, email: v.is(Email, identity.email) ? identity.email : null },
+  });
+}
+
+/**
+ * Signs a person in, or asks for the second factor where the provider's sign-in does not count as one.
+ * @returns `pending`: the second factor is still asked for; `cookies` for the browser
+ * @throws AppError those of `accountOf`
+ */
+export async function signInWith(
+  ctx: Ctx,
+  provider: Provider,
+  identity: Identity,
+  client: Client,
+): Promise<{ pending: boolean; cookies: string[] }> {
+  let found: Found;
+  try {
+    found = await accountOf(ctx, provider, identity, client);
+  } catch (error) {
+    if (error instanceof AppError) await recordRefusal(ctx, provider, identity, client, error);
+    throw error;
+  }
+  if (found.twoFactorEnabled && !provider.secondFactor)
+    return { pending: true, cookies: await beginSecondStep(ctx, found.id) };
+  const device = knownDevice(ctx, client.cookies, found.id);
+  const method = accountKey(provider.id);
+  const cookies = await openSession(ctx, found.id, client, { method, twoFactors: provider.secondFactor });
+  const { amr, acr } = identity;
+  const how = { method: "sso", provider: provider.id, amr, acr, second_factor: provider.secondFactor };
+  await signedIn(ctx, found, client, { device, cookies, how });
+  return { pending: false, cookies: [...cookies, deviceCookie(ctx, found.id, device)] };
+}
+
+/** Whether a person at a provider is this user. */
+export async function isLinkedTo(ctx: Ctx, provider: Provider, subject: string, userId: string): Promise<boolean> {
+  const found = await linkedTo(ctx, provider, subject);
+  return found?.id === userId && !found.banned;
+}

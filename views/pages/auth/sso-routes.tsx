@@ -1,0 +1,84 @@
+/** Page routes of single sign-on: to a provider, back from it, and signing out there. */
+import { Elysia } from "elysia";
+import * as v from "valibot";
+import { signInProviders } from "../../../src/accounts/sso/providers.ts";
+import { finishSso, signOutAddress, startSso } from "../../../src/accounts/sso/sign-in.ts";
+import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
+import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
+import { clientOf } from "../../../src/http/request-state.ts";
+import { session } from "../../../src/http/session.ts";
+import { LoginPage } from "./login.tsx";
+
+const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
+const Start = v.object({ next: field(2000), email: field(254), prove: field(1) });
+
+interface Visit {
+  request: Request;
+  actor: Actor;
+  params: v.InferOutput<typeof Id>;
+}
+
+/** The address of this server as browsers use it. */
+const baseOf = (ctx: Ctx, request: Request) =>
+  (ctx.config.public_url ?? new URL(request.url).origin).replace(/\/$/, "");
+
+/** Sends the browser to another site. */
+function leave(url: string, cookies: string[] = []): Response {
+  const headers = new Headers({ location: url, "cache-control": "no-store", "referrer-policy": "no-referrer" });
+  for (const cookie of cookies) headers.append("set-cookie", cookie);
+  return new Response(null, { status: 303, headers });
+}
+
+/** The sign-in page with the reason of a refusal. */
+async function refuse(ctx: Ctx, request: Request, error: unknown, next: string): Promise<Response> {
+  if (!(error instanceof AppError) || error.kind === "internal") throw error;
+  const page = (
+    <LoginPage
+      next={next}
+      error={error.message}
+      openSignUp={ctx.config.open_sign_up}
+      providers={await signInProviders(ctx)}
+    />
+  );
+  // A 401 would send the browser to the sign-in page.
+  return html(pageOf(ctx, request, null), page, { status: ERROR_TABLE[error.kind].status });
+}
+
+async function start(ctx: Ctx, { request, actor, params }: Visit, query: v.InferOutput<typeof Start>) {
+  const next = safePath(query.next);
+  const base = baseOf(ctx, request);
+  const prove = query.prove === "1" ? actor : null;
+  try {
+    const { url, cookie } = await startSso(ctx, params.id, { base, next, email: query.email || undefined, prove });
+    return leave(url, [cookie]);
+  } catch (error) {
+    return refuse(ctx, request, error, next);
+  }
+}
+
+async function callback(ctx: Ctx, { request, actor, params }: Visit) {
+  try {
+    const { search } = new URL(request.url);
+    const { pending, next, cookies } = await finishSso(ctx, params.id, search, actor, clientOf(request));
+    const to = pending ? `/login/code?${new URLSearchParams({ next })}` : next;
+    const answer = redirect(request, to);
+    for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
+    return answer;
+  } catch (error) {
+    return refuse(ctx, request, error, "/");
+  }
+}
+
+async function signOutThere(ctx: Ctx, { request, params }: Visit) {
+  const url = await signOutAddress(ctx, params.id, baseOf(ctx, request)).catch(() => null);
+  return url ? leave(url) : redirect(request, "/login");
+}
+
+export const ssoPages = (ctx: Ctx) =>
+  new Elysia({ name: "sso.pages", prefix: "/sso/:id", seed: ctx.installation, detail: { hide: true } })
+    .use(session(ctx))
+    .get("/start", (visit) => start(ctx, visit, visit.query), { params: Id, query: Start })
+    .get("/callback", (visit) => callback(ctx, visit), { params: Id })
+    .get("/logout", (visit) => signOutThere(ctx, visit), { params: Id });
