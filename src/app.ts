@@ -36,6 +36,7 @@ import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
+import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { convertAuthenticators } from "./accounts/auth/convert.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { authApi } from "./api/account.ts";
@@ -358,6 +359,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startWalWatch(ctx),
     () => flushKeyUse(ctx),
     () => flushRefusals(ctx),
+    startAuditRetention(ctx),
     () => flushUsage(ctx),
     startSecurityNotices(ctx),
     startNotices(ctx),

@@ -221,6 +221,8 @@ const ConfigSchema = v.strictObject({
   mail_ca: v.optional(v.nullable(v.string()), null),
   /** Days for which notices and their deliveries are kept. */
   notice_retention_days: v.optional(integer(1, 3650), 30),
+  /** Days for which audit entries are kept; 0 = all of them. */
+  audit_retention_days: v.optional(integer(0, 36_500), 0),
   /** Makes no connections to other servers for users: datasets are uploaded or imported by path. */
   offline: v.optional(flag, false),
   /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */

@@ -46,8 +46,8 @@ function exportAuditRoute(ctx: Ctx, actor: Actor, { format, ...query }: AuditExp
 }
 
 async function verifyAuditRoute(ctx: Ctx): Promise<AuditVerification> {
-  const { rows, brokenAt } = await verifyAudit(ctx);
-  return { object: "audit_verification", rows, intact: brokenAt === null, broken_at: brokenAt };
+  const { rows, brokenAt, removed } = await verifyAudit(ctx);
+  return { object: "audit_verification", rows, intact: brokenAt === null, broken_at: brokenAt, removed };
 }
 
 export const auditApi = (ctx: Ctx) =>

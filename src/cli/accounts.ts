@@ -102,8 +102,9 @@ export const auditVerify: Verb = {
   summary: "Verifies the integrity of the audit log: no entry missing or changed.",
   options: DATA,
   async run(args) {
-    const { rows, broken_at: brokenAt } = await command(args, "audit.verify", {});
-    process.stdout.write(brokenAt ? `Integrity check failed at ${brokenAt}.\n` : `Intact: ${rows} entries.\n`);
+    const { rows, broken_at: brokenAt, removed } = await command(args, "audit.verify", {});
+    const older = removed ? ` ${removed} older entries were removed (audit_retention_days).` : "";
+    process.stdout.write(brokenAt ? `Integrity check failed at ${brokenAt}.\n` : `Intact: ${rows} entries.${older}\n`);
     return brokenAt ? EXIT.failed : EXIT.ok;
   },
 };

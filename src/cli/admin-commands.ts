@@ -56,10 +56,10 @@ const COMMANDS = {
     const made = await createKey(ctx, operator, { name, userId: await userIdOf(ctx, email), expiresAt });
     return { id: made.id, key: made.key };
   }),
-  /** Verifies the audit log. -> `{rows, broken_at}` */
+  /** Verifies the audit log. -> `{rows, broken_at, removed}` */
   "audit.verify": command(v.strictObject({}), async (ctx) => {
-    const { rows, brokenAt } = await verifyAudit(ctx);
-    return { rows, broken_at: brokenAt };
+    const { rows, brokenAt, removed } = await verifyAudit(ctx);
+    return { rows, broken_at: brokenAt, removed };
   }),
   /** The checks of `doctor` by the running server, with its settings. -> `{checks}` */
   doctor: command(v.strictObject({}), async (ctx) => {

@@ -2,8 +2,11 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { sql } from "drizzle-orm";
 import { noteRefusal } from "../../src/accounts/audit/refusals.ts";
+import { pruneAudit } from "../../src/accounts/audit/retention.ts";
 import { audit, verifyAudit } from "../../src/accounts/audit/service.ts";
+import { runCommand } from "../../src/cli/admin-commands.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
+import { fakeClock } from "../support/clock.ts";
 
 let app: TestApp;
 beforeEach(async () => {
@@ -149,4 +152,35 @@ test("the export has every entry that matches, as CSV and as JSON lines", async 
       .split("\n")
       .map((line) => JSON.parse(line).id),
   ).toEqual(data.map((row) => row.id));
+});
+
+test("retention removes old entries, and verification says how many and still finds every other gap", async () => {
+  const clock = fakeClock(Date.now());
+  const lab = await createTestApp({ config: { audit_retention_days: 30 }, ctx: { clock } });
+  try {
+    const verify = () => lab.json<{ intact: boolean; rows: number; removed: number }>("GET", "/v1/admin/audit/verify");
+    const before = await verify();
+    expect(before).toMatchObject({ intact: true, removed: 0 });
+    expect(await pruneAudit(lab.ctx)).toBe(0);
+    clock.advance(31 * 86_400_000);
+    await lab.json("POST", "/v1/keys", { body: { name: "young" } });
+    expect(await pruneAudit(lab.ctx)).toBe(before.rows);
+    expect(await verify()).toMatchObject({ intact: true, rows: 2, removed: before.rows });
+    expect(await runCommand(lab.ctx, "audit.verify", {})).toEqual({ rows: 2, broken_at: null, removed: before.rows });
+    const page = await (await lab.request("GET", "/admin/audit?verify=yes")).text();
+    expect(page).toContain(`${before.rows} older entries were removed`);
+
+    // Everything is old: the entry about the removal stays, and later ones follow from it.
+    clock.advance(31 * 86_400_000);
+    expect(await pruneAudit(lab.ctx)).toBe(2);
+    await lab.json("POST", "/v1/keys", { body: { name: "later" } });
+    expect(await verify()).toMatchObject({ intact: true, rows: 2, removed: before.rows + 2 });
+
+    // The entry about the removal does not explain another one.
+    await lab.json("POST", "/v1/keys", { body: { name: "last" } });
+    await lab.ctx.write((tx) => tx.run(sql`delete from audit_log where seq = (select min(seq) from audit_log)`));
+    expect(await verify()).toMatchObject({ intact: false });
+  } finally {
+    await lab.close();
+  }
 });

@@ -65,6 +65,8 @@ export const AuditVerification = v.strictObject({
   rows: v.number(),
   intact: v.boolean(),
   broken_at: v.nullable(v.string()),
+  /** Entries that `audit_retention_days` removed, as far as the kept entries say. */
+  removed: v.number(),
 });
 export type AuditVerification = v.InferOutput<typeof AuditVerification>;
 

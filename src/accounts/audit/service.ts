@@ -14,6 +14,8 @@ import { storable } from "../../lib/text/well-formed.ts";
 
 export type AuditRow = typeof auditLog.$inferSelect;
 const GENESIS = "0".repeat(64);
+/** The entry that records removed earlier entries, with the hash of the last one. */
+export const PRUNE_ACTION = "audit.prune";
 
 type Hashed = Pick<AuditRow, "id" | "org" | "at" | "actor" | "action" | "target" | "detail">;
 
@@ -150,14 +152,24 @@ async function lastNumber(ctx: Pick<Ctx, "db">): Promise<number> {
   return rows[0]?.seq ?? 0;
 }
 
+/** The result of a verification. */
+export interface AuditCheck {
+  rows: number;
+  brokenAt: string | null;
+  removed: number;
+}
+
 /**
  * Verifies the whole log, 1,000 entries at a time.
  * @returns `brokenAt`: the first entry that does not follow from the previous one, or `end` when the last entries are
- *   missing
+ *   missing. `removed`: how many entries retention removed, as far as the kept entries say
  */
-export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<{ rows: number; brokenAt: string | null }> {
+export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<AuditCheck> {
   const expected = await lastNumber(ctx);
-  let previous = GENESIS;
+  let previous: string | null = null;
+  /** The first entry, when it follows from removed ones: an entry must say so. */
+  let unexplained: AuditRow | null = null;
+  let removed = 0;
   let seq = 0;
   let rows = 0;
   for (;;) {
@@ -168,11 +180,19 @@ export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<{ rows: number;
       .orderBy(asc(auditLog.seq))
       .limit(1000);
     for (const row of batch) {
-      if (row.previousHash !== previous || row.hash !== hashOf(previous, row)) return { rows, brokenAt: row.id };
+      if (previous === null && row.previousHash !== GENESIS) unexplained = row;
+      previous ??= row.previousHash;
+      if (row.previousHash !== previous || row.hash !== hashOf(previous, row))
+        return { rows, brokenAt: row.id, removed };
+      if (row.action === PRUNE_ACTION) {
+        removed += Number(row.detail.entries);
+        if (row.detail.last_hash === unexplained?.previousHash) unexplained = null;
+      }
       previous = row.hash;
       seq = row.seq;
       rows++;
     }
-    if (batch.length < 1000) return { rows, brokenAt: seq < expected ? "end" : null };
+    if (batch.length < 1000)
+      return { rows, brokenAt: unexplained ? unexplained.id : seq < expected ? "end" : null, removed };
   }
 }

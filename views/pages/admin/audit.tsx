@@ -1,6 +1,6 @@
 /** The audit log: who did what to which thing, with filters and export. */
 import type { Named } from "../../../src/accounts/audit/names.ts";
-import type { AuditRow } from "../../../src/accounts/audit/service.ts";
+import type { AuditCheck, AuditRow } from "../../../src/accounts/audit/service.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
 import { formatInteger, shortId } from "../../../src/lib/text/format.ts";
@@ -17,7 +17,7 @@ export interface AuditProps {
   names: ReadonlyMap<string, Named>;
   actions: string[];
   /** The result of a check that was just made. */
-  chain: { rows: number; brokenAt: string | null } | null;
+  chain: AuditCheck | null;
   /** A filter that is not usable. */
   error?: string;
 }
@@ -104,7 +104,9 @@ function Verified({ chain }: Pick<AuditProps, "chain">) {
     </Notice>
   ) : (
     <Notice kind="ok" title={`Intact: ${formatInteger(chain.rows)} entries`} alert>
-      No entry was changed or removed.
+      {chain.removed > 0
+        ? `${formatInteger(chain.removed)} older entries were removed by audit_retention_days. No other entry was changed or removed.`
+        : "No entry was changed or removed."}
     </Notice>
   );
 }
