@@ -233,6 +233,8 @@ export const SHOTS: Shot[] = [
     act: (page) => openFirst(page, "/settings/webhooks/"),
   },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
+  { name: "admin-terms", path: "/admin/terms", seeds: ["full"] },
+  { name: "admin-terms-edit", path: "/admin/terms/terms", seeds: ["full"] },
   { name: "admin-mail", path: "/admin/mail", seeds: ["empty", "full"] },
   { name: "admin-deliveries", path: "/admin/deliveries", seeds: ["empty", "full"] },
   {

@@ -7,6 +7,7 @@ import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
+import { adminTermsPages } from "../views/pages/admin/terms-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
 import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
@@ -34,6 +35,7 @@ import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
 import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
+import { termsPages } from "../views/pages/terms/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { startAuditRetention } from "./accounts/audit/retention.ts";
@@ -74,6 +76,7 @@ import { ssoApi } from "./api/sso.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { teamApi } from "./api/team.ts";
+import { termsApi } from "./api/terms.ts";
 import { trainersApi } from "./api/trainer.ts";
 import { twoFactorApi } from "./api/two-factor.ts";
 import { uploadsApi } from "./api/uploads.ts";
@@ -236,6 +239,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   usersApi,
   organizationsApi,
   teamApi,
+  termsApi,
   installationApi,
   monitoringApi,
   webhooksApi,
@@ -245,6 +249,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   authPages,
   mailLinkPages,
   ssoPages,
+  termsPages,
   settingsPages,
   ownTeamPages,
   twoFactorPages,
@@ -302,6 +307,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   ssoAdminPages,
   deliveryPages,
   mailPages,
+  adminTermsPages,
   homePages,
 ];
 

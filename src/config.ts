@@ -254,6 +254,11 @@ const ConfigSchema = v.strictObject({
   session_days: v.optional(integer(1, 365), 14),
   /** Allows sign-up without an invitation. */
   open_sign_up: v.optional(flag, false),
+  /**
+   * What counts as accepting a new version of the terms once it is in force: `explicit` asks everybody, `continued_use`
+   * records the next request.
+   */
+  terms_acceptance: v.optional(v.picklist(["explicit", "continued_use"]), "explicit"),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
   fail_points: v.optional(v.nullable(v.string()), null),
 });

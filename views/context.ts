@@ -10,6 +10,17 @@ export interface Flash {
   text: string;
 }
 
+/** A message of the installation above the content of every page. */
+export interface Banner {
+  kind: "info" | "warn" | "bad";
+  title: string;
+  text: string;
+  /** Where to read more or to act. */
+  link: { label: string; href: string } | null;
+  /** The announcement that the viewer may hide; null = it stays. */
+  dismiss: string | null;
+}
+
 export interface PageInfo {
   /** The requested path with its query. */
   url: URL;
@@ -30,6 +41,9 @@ export interface PageInfo {
     twoFactorBy: number | null;
   } | null;
   flash: Flash | null;
+  banners: Banner[];
+  /** Links at the end of every page: the documents of the installation. */
+  footer: { label: string; href: string }[];
 }
 
 export const PageContext = createContext<PageInfo | null>(null);

@@ -256,6 +256,30 @@ function TwoFactorDue({ page }: { page: PageInfo }) {
   );
 }
 
+/** What the installation has to say to this viewer. */
+function Banners({ page }: { page: PageInfo }) {
+  return page.banners.map(({ kind, title, text, link }) => (
+    <div class="due">
+      <Notice kind={kind} title={title}>
+        {text ? ` ${text} ` : " "}
+        {link ? <a href={link.href}>{link.label}</a> : null}
+      </Notice>
+    </div>
+  ));
+}
+
+/** Links to the documents of the installation; nothing without any. */
+function Footer({ page }: { page: PageInfo }) {
+  if (page.footer.length === 0) return null;
+  return (
+    <footer class="site-footer">
+      {page.footer.map(({ label, href }) => (
+        <a href={href}>{label}</a>
+      ))}
+    </footer>
+  );
+}
+
 export function Layout(props: {
   title: string;
   /** The pages above this one. */
@@ -321,8 +345,10 @@ export function Layout(props: {
             <div id="connection" class="strip" role="status" hidden />
             <main id="main" tabindex={-1} class={props.wide ? "wide" : undefined}>
               <TwoFactorDue page={page} />
+              <Banners page={page} />
               {props.children}
             </main>
+            <Footer page={page} />
           </div>
         </div>
         <Bar page={page} />
@@ -337,13 +363,19 @@ export function Layout(props: {
 }
 
 /** A page without the frame, for visitors who are not signed in. */
-export function BareLayout({ title, children }: { title: string; children: ComponentChildren }) {
+export function BareLayout(props: {
+  title: string;
+  /** For text to read, rather than a form. */
+  wide?: boolean;
+  children: ComponentChildren;
+}) {
+  const { title, children } = props;
   const page = usePage();
   return (
     <html lang="en" data-theme={page.theme ?? undefined} data-now={String(page.now)}>
       <Head title={title} page={page} />
       <body>
-        <div class="bare">
+        <div class={props.wide ? "bare wide" : "bare"}>
           <main id="main">
             <div class="brand">
               <Mark />
@@ -351,6 +383,7 @@ export function BareLayout({ title, children }: { title: string; children: Compo
             </div>
             {children}
           </main>
+          <Footer page={page} />
         </div>
       </body>
     </html>

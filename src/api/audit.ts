@@ -14,6 +14,7 @@ import { listAudit, verifyAudit } from "../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { generated } from "../http/stored-file.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
@@ -25,24 +26,8 @@ async function listAuditRoute(ctx: Ctx, actor: Actor, query: AuditQuery) {
   return pageOf(views, query.limit);
 }
 
-const TYPES = { csv: "text/csv; charset=utf-8", jsonl: "application/x-ndjson" } as const;
-
 function exportAuditRoute(ctx: Ctx, actor: Actor, { format, ...query }: AuditExportQuery): Response {
-  const lines = exportAudit(ctx, actor, format, auditFilter(query));
-  const encoder = new TextEncoder();
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { value, done } = await lines.next();
-      if (done) controller.close();
-      else controller.enqueue(encoder.encode(value));
-    },
-    async cancel() {
-      await lines.return(undefined);
-    },
-  });
-  const day = new Date(ctx.clock.now()).toISOString().slice(0, 10);
-  const disposition = `attachment; filename="audit-${day}.${format}"`;
-  return new Response(body, { headers: { "content-type": TYPES[format], "content-disposition": disposition } });
+  return generated(ctx, exportAudit(ctx, actor, format, auditFilter(query)), "audit", format);
 }
 
 async function verifyAuditRoute(ctx: Ctx): Promise<AuditVerification> {

@@ -23,6 +23,16 @@ function toSignIn(request: Request, headers: Record<string, string>): Response {
   return new Response(null, { status: 303, headers: { ...headers, location } });
 }
 
+/** Redirects to the page that asks to accept the terms, and back afterwards. */
+function toTerms(request: Request, headers: Record<string, string>): Response {
+  const url = new URL(request.url);
+  const fragment = request.headers.has("hx-request");
+  const next = request.method === "GET" && !fragment ? url.pathname + url.search : (cameFrom(request) ?? "/");
+  const location = `/accept-terms?${new URLSearchParams({ next })}`;
+  if (fragment) return new Response(null, { status: 403, headers: { ...headers, "hx-redirect": location } });
+  return new Response(null, { status: 303, headers: { ...headers, location } });
+}
+
 /** Asks for the password again, and continues with the same request. */
 function askProof(ctx: Ctx, request: Request, error: AppError, headers: Record<string, string>): Response {
   const url = new URL(request.url);
@@ -56,6 +66,7 @@ export function errorPage(
   const { status } = ERROR_TABLE[error.kind];
   if (status === 401) return toSignIn(request, headers);
   if (error.code === "two_factor_required" && status === 403) return redirect(request, "/settings/two-factor");
+  if (error.code === "terms_not_accepted" && status === 403) return toTerms(request, headers);
   if (error.code === "reauthentication_required") return askProof(ctx, request, error, headers);
   if (request.headers.has("hx-request"))
     return Response.json(body, { status, headers: { ...headers, "hx-reswap": "none", "hx-push-url": "false" } });

@@ -21,6 +21,13 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/two_factor/confirm": { code: "123456" },
   "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
   "POST /v1/two_factor/disable": { password: "a phrase that only you know" },
+  "POST /v1/terms/acceptance": { versions: ["terms_abc"], adult: true },
+  "POST /v1/admin/terms": {
+    document: "terms",
+    text: "# Terms of service\n\nYou may use this installation for …",
+    summary: "Section 3 names the new processor.",
+    effective_at: 1_798_761_600,
+  },
   "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
   "POST /v1/admin/users/{id}": { role: "admin" },
   "POST /v1/organization": { name: "Support" },

@@ -10,13 +10,14 @@ import { AppError } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
 import { hostOf, pathOf } from "./address.ts";
+import { bannersFor, showsPage } from "./banners.ts";
 import { checkBody, readWhole } from "./body.ts";
 import { crossOrigin } from "./cors.ts";
 import { rateLimiter, shortDuration } from "./limits.ts";
 import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
-import { checkAccess, checkTwoFactor } from "./session.ts";
+import { checkAccess, checkTerms, checkTwoFactor } from "./session.ts";
 
 export const gate = (ctx: Ctx) => {
   const headers = securityHeaders(ctx.config);
@@ -54,7 +55,11 @@ export const gate = (ctx: Ctx) => {
           state.actor = actor && { ...actor, source };
         }
         checkAccess(access, state.actor);
-        if (access !== "public") checkTwoFactor(state.actor, path, ctx.clock.now());
+        if (access !== "public") {
+          checkTwoFactor(state.actor, path, ctx.clock.now());
+          if (state.actor) await checkTerms(ctx, state.actor, path);
+        }
+        if (showsPage(method, path)) state.banners = await bannersFor(ctx, state.actor);
       }
       if (limiter && state.actor?.keyId) {
         const turn = limiter(state.actor.keyId, startedAt);

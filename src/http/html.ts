@@ -2,6 +2,7 @@
 import { h, type VNode } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
+import { publishedDocuments } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
 import { mayCall } from "./access.ts";
@@ -65,6 +66,8 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       assets: assetBase(),
       viewer: actor?.userId ? viewerOf(actor) : null,
       flash: readFlash(request),
+      banners: requestState(request)?.banners ?? [],
+      footer: publishedDocuments(ctx),
     },
   };
 }

@@ -1,4 +1,6 @@
 /** What the gate found out about a request, kept on the request for the plugins that run later. */
+
+import type { Banner } from "../../views/context.ts";
 import type { Client } from "../accounts/auth/sign-in.ts";
 import type { Actor, Source } from "../ctx.ts";
 import type { Access } from "./access.ts";
@@ -16,6 +18,8 @@ export interface RequestState {
   posted?: Record<string, string>;
   /** Browsers reach this server over https: its cookies say so. */
   secure: boolean;
+  /** What pages show above their content; see banners.ts. */
+  banners?: Banner[];
 }
 
 const STATE = Symbol("request state");

@@ -1,8 +1,11 @@
 /** Elysia plugin of all routes: provides the actor, and enforces the access table for the matched route. */
 import { Elysia } from "elysia";
+import { acceptByUse, pendingFor } from "../accounts/terms/acceptance.ts";
+import { TITLES } from "../accounts/terms/model.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { checkText } from "../lib/text/well-formed.ts";
+import { siteAddress } from "../notices/mail/template.ts";
 import { requirePermission } from "../roles.ts";
 import { type Access, accessOf } from "./access.ts";
 import { readQuery } from "./query.ts";
@@ -39,7 +42,8 @@ export function checkAccess(access: Access, actor: Actor | null): void {
 }
 
 /** What a person may still use who has to set up two-factor authentication first. */
-const SETTING_UP = /^\/(settings\/two-factor(\/|$)|v1\/(two_factor(\/|$)|me$)|logout$|theme$|assets\/)/;
+const SETTING_UP =
+  /^\/(settings\/two-factor(\/|$)|accept-terms$|v1\/((two_factor|terms)(\/|$)|me$)|logout$|theme$|assets\/)/;
 
 /** @throws AppError `two_factor_required` (403) after the days of grace */
 export function checkTwoFactor(actor: Actor | null, path: string, now: number): void {
@@ -48,6 +52,26 @@ export function checkTwoFactor(actor: Actor | null, path: string, now: number): 
     "forbidden",
     "two_factor_required",
     "Your team requires two-factor authentication. Set it up in Settings > Two-factor authentication; API keys keep working.",
+  );
+}
+
+/** What a person needs to read and accept the terms, or to leave. */
+const ACCEPTING = /^\/(accept-terms$|v1\/(terms(\/|$)|me$)|logout$|theme$|assets\/)/;
+
+/**
+ * Lets nobody continue who has not accepted the terms in force. Neither public routes nor trainers are asked.
+ * @throws AppError `terms_not_accepted` (403) with the address of the page that asks
+ */
+export async function checkTerms(ctx: Ctx, actor: Actor, path: string): Promise<void> {
+  const { due } = await pendingFor(ctx, actor.userId);
+  if (due.length === 0 || ACCEPTING.test(path)) return;
+  if (ctx.config.terms_acceptance === "continued_use") return acceptByUse(ctx, actor, due);
+  const names = due.map(({ document }) => TITLES[document]).join(", ");
+  const who = actor.via === "key" ? "The owner of this key has" : "You have";
+  throw new AppError(
+    "forbidden",
+    "terms_not_accepted",
+    `${who} to accept the documents in force (${names}) first: ${siteAddress(ctx)}/accept-terms`,
   );
 }
 

@@ -1,5 +1,6 @@
-/** Answers with a file of the data directory. */
+/** Answers with a file: of the data directory, or generated while it is sent. */
 import { existsSync } from "node:fs";
+import type { Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { type TarEntry, tarOf } from "../lib/disk/tar.ts";
 
@@ -68,4 +69,32 @@ function streamed(name: string, type: string, source: AsyncGenerator<Uint8Array>
     },
   });
   return new Response(body, { headers: download(name, type) });
+}
+
+const TYPES = { csv: "text/csv; charset=utf-8", jsonl: "application/x-ndjson" } as const;
+
+/**
+ * A download named `NAME-DAY.FORMAT`.
+ * @param pieces of text, in order; generating stops when the client disconnects
+ */
+export function generated(
+  ctx: Ctx,
+  pieces: AsyncGenerator<string>,
+  name: string,
+  format: keyof typeof TYPES,
+): Response {
+  const encoder = new TextEncoder();
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { value, done } = await pieces.next();
+      if (done) controller.close();
+      else controller.enqueue(encoder.encode(value));
+    },
+    async cancel() {
+      await pieces.return(undefined);
+    },
+  });
+  const day = new Date(ctx.clock.now()).toISOString().slice(0, 10);
+  const disposition = `attachment; filename="${name}-${day}.${format}"`;
+  return new Response(body, { headers: { "content-type": TYPES[format], "content-disposition": disposition } });
 }

@@ -69,6 +69,8 @@ export interface BusEvents {
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
   "security.event": SecurityEvent;
+  /** A version of the terms was published or withdrawn. */
+  "terms.changed": Record<string, never>;
   /** An event for notices was stored. */
   "notice.stored": { org: string };
   /** A webhook or mail was sent, or failed. */

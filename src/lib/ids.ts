@@ -45,6 +45,8 @@ const ID_PREFIX = {
   delivery: "wh_",
   webhookEndpoint: "whe_",
   ssoProvider: "sso_",
+  termsVersion: "terms_",
+  termsAcceptance: "acc_",
 } as const;
 
 /** A new id such as `ftjob-4f0k…`: 20 random characters, about 103 bits. */

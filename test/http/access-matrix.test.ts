@@ -16,6 +16,7 @@ import { type Case, ENDLESS, forMembers, needsCaller, routeCases, sweep, unsafe 
 
 /** The routes that answer without credentials. A route is added here on purpose or not at all. */
 const PUBLIC = [
+  "GET /acceptable-use",
   "GET /assets/*",
   "GET /confirm-email",
   "GET /favicon.ico",
@@ -28,11 +29,14 @@ const PUBLIC = [
   "GET /metrics",
   "GET /openapi.json",
   "GET /not-me",
+  "GET /privacy",
   "GET /reset",
   "GET /setup",
   "GET /sso/:id/callback",
   "GET /sso/:id/logout",
   "GET /sso/:id/start",
+  "GET /terms",
+  "GET /v1/terms",
   "POST /confirm-email",
   "POST /forgot",
   "POST /invite",

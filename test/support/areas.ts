@@ -22,8 +22,8 @@ export const AREAS = [
 ];
 /** The rooms of an area in their order: the same rule. */
 export const ROOMS: Record<string, string[]> = {
-  accounts: ["audit", "quotas", "keys", "domains", "auth", "organizations", "sso"],
-  notices: ["events", "preferences", "inbox", "mail", "webhooks", "delivery", "security"],
+  accounts: ["audit", "terms", "quotas", "keys", "domains", "auth", "organizations", "sso"],
+  notices: ["events", "preferences", "inbox", "mail", "webhooks", "announcements", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
   data: ["storage", "validation", "files", "uploads", "datasets", "imports"],

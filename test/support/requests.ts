@@ -30,6 +30,8 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/admin/backups/": () => ({ id: "none" }),
   "/v1/webhook_endpoints/": (e) => ({ id: e.webhook, delivery: "none" }),
   "/settings/webhooks/": (e) => ({ id: e.webhook, delivery: "none" }),
+  "/v1/admin/terms/": () => ({ id: "none" }),
+  "/admin/terms/": () => ({ id: "none" }),
   "/v1/admin/deliveries/": () => ({ id: "none" }),
   "/admin/deliveries/": () => ({ id: "none" }),
   "/v1/files/": (e) => ({ id: e.file }),
@@ -88,6 +90,8 @@ function rowsForm(): FormData {
 /** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
+  "POST /v1/terms/acceptance": () => ({ versions: ["none"] }),
+  "POST /v1/admin/terms": () => ({ document: "terms", text: "Be kind.", effective_at: 0 }),
   "POST /v1/reauthenticate": () => ({ password: "not the password" }),
   "POST /v1/two_factor": () => ({ password: "not the password" }),
   "POST /v1/two_factor/confirm": () => ({ code: "000000" }),

@@ -4,7 +4,7 @@
  */
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
-import { type Actor, type Ctx, memberActor, requireAdmin, systemActor } from "../../ctx.ts";
+import { type Actor, type Ctx, memberActor, requireAdmin, type Source, systemActor } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { installation } from "../../db/schema/audit.ts";
 import { account, invitation, member, organization, user } from "../../db/schema/auth.ts";
@@ -19,6 +19,7 @@ import { hashPassword } from "../auth/passwords.ts";
 import { insertMember, insertUser, normalEmail } from "../auth/service.ts";
 import { endSessions } from "../auth/sessions.ts";
 import { requireOtherDomain } from "../domains/service.ts";
+import { type Consent, checkConsent, forgetAccepted, recordConsent } from "../terms/acceptance.ts";
 import { requireGrant } from "./members.ts";
 import type { Invitation } from "./model.ts";
 
@@ -225,16 +226,19 @@ async function rejoin(
 /**
  * Creates the account of an invitation, with the e-mail address of the invitation, or lets one that is in no team join.
  * @returns that address
+ * @throws AppError `invitation_invalid`, `weak_password`, `terms_not_accepted`, `adult_needed`
  */
 export async function acceptInvitation(
   ctx: Ctx,
-  input: { token: string; password: string; name?: string },
+  input: { token: string; password: string; name?: string; consent: Consent },
+  source: Source,
 ): Promise<string> {
   const { email, orgName } = await findInvitation(ctx, input.token);
   await requireOtherDomain(ctx, email);
+  await checkConsent(ctx, input.consent);
   await checkPassword(ctx, input.password, { email, name: input.name, organization: orgName });
   const passwordHash = await hashPassword(ctx, input.password);
-  return ctx.write(async (tx) => {
+  await ctx.write(async (tx) => {
     const open = await openInvitation(ctx, tx, input.token);
     await tx.update(invitation).set({ status: "accepted", tokenHash: null }).where(eq(invitation.id, open.id));
     const { role, teamRole, org } = open;
@@ -243,7 +247,10 @@ export async function acceptInvitation(
       known && !isTaken(known)
         ? await rejoin(tx, ctx, known.id, open, passwordHash)
         : await insertUser(tx, ctx, { email, name: input.name, role, teamRole, org, passwordHash });
-    await audit(tx, ctx, memberActor({ userId: made.id, org, email }), "invitation.accept", open.id, { email });
-    return email;
+    const actor = memberActor({ userId: made.id, org, email });
+    await audit(tx, ctx, actor, "invitation.accept", open.id, { email });
+    await recordConsent(tx, ctx, actor, { userId: made.id, email, source }, "invitation");
   });
+  forgetAccepted(ctx);
+  return email;
 }

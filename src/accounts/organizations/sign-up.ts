@@ -13,16 +13,18 @@ import { hashPassword } from "../auth/passwords.ts";
 import { insertUser, normalEmail } from "../auth/service.ts";
 import { attempt } from "../auth/throttle.ts";
 import { requireOtherDomain } from "../domains/service.ts";
+import { type Consent, checkConsent, recordConsent } from "../terms/acceptance.ts";
 import { checkEmail } from "./invitations.ts";
 
 /**
  * Creates an account with an organization of its own; does nothing when the address has an account. The address is not
  * verified.
- * @throws AppError `sign_up_closed`, `invalid_email`, `sso_required`, `weak_password`, `too_many_attempts`
+ * @throws AppError `sign_up_closed`, `invalid_email`, `sso_required`, `weak_password`, `too_many_attempts`,
+ *   `terms_not_accepted`, `adult_needed`
  */
 export async function signUp(
   ctx: Ctx,
-  input: { email: string; password: string; name?: string },
+  input: { email: string; password: string; name?: string; consent: Consent },
   source: Source,
 ): Promise<void> {
   if (!ctx.config.open_sign_up)
@@ -30,6 +32,7 @@ export async function signUp(
   const email = normalEmail(input.email);
   checkEmail(email);
   await requireOtherDomain(ctx, email);
+  await checkConsent(ctx, input.consent);
   await checkPassword(ctx, input.password, { email, name: input.name });
   // Never taken back: each sign-up of a network counts.
   await attempt(ctx, { account: "sign-up", address: source.address });
@@ -45,10 +48,9 @@ export async function signUp(
       passwordHash,
       emailVerified: false,
     });
-    await audit(tx, ctx, { ...systemActor(made.org), userId: made.id }, "user.sign_up", made.id, {
-      email,
-      address: source.address,
-    });
+    const actor = { ...systemActor(made.org), userId: made.id };
+    await audit(tx, ctx, actor, "user.sign_up", made.id, { email, address: source.address });
+    await recordConsent(tx, ctx, actor, { userId: made.id, email, source }, "sign_up");
     return false;
   });
   if (taken)

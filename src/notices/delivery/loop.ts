@@ -5,6 +5,7 @@
 import { eq } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { webhookEndpoint } from "../../db/schema/notices.ts";
+import { announceTerms } from "../announcements/terms.ts";
 import { sendMail } from "../mail/send.ts";
 import { mailServer } from "../mail/settings.ts";
 import type { DeliveryRow } from "../webhooks/model.ts";
@@ -91,6 +92,7 @@ async function spreadAll(ctx: Ctx): Promise<void> {
 /** Does what is due. @returns milliseconds until the next look */
 async function pass(ctx: Ctx): Promise<number> {
   const { busy } = loopOf(ctx);
+  await announceTerms(ctx);
   await spreadAll(ctx);
   for (const row of await dueDeliveries(ctx, [...busy], AT_ONCE * 4)) {
     if (busy.size >= AT_ONCE) break;
@@ -122,7 +124,7 @@ async function run(ctx: Ctx, stop: AbortSignal): Promise<void> {
 /** Starts sending. @returns a function that stops it; what was not sent waits in the table */
 export function startNotices(ctx: Ctx): () => void {
   const stop = new AbortController();
-  const off = ctx.bus.on("notice.stored", () => wake(ctx));
+  const offs = [ctx.bus.on("notice.stored", () => wake(ctx)), ctx.bus.on("terms.changed", () => wake(ctx))];
   void run(ctx, AbortSignal.any([stop.signal, ctx.signal]));
   const expire = () =>
     deleteOld(ctx).catch((cause) => {
@@ -132,7 +134,7 @@ export function startNotices(ctx: Ctx): () => void {
   const timer = setInterval(() => void expire(), EXPIRY_MS);
   return () => {
     clearInterval(timer);
-    off();
+    for (const off of offs) off();
     stop.abort();
   };
 }

@@ -8,13 +8,14 @@ import { user } from "../../db/schema/auth.ts";
 import { notice, noticeDelivery, noticeEvent, webhookEndpoint } from "../../db/schema/notices.ts";
 import type { Db } from "../../db/types.ts";
 import { newId } from "../../lib/ids.ts";
-import { topicOf } from "../events/types.ts";
+import { reachesAll, topicOf } from "../events/types.ts";
 import { letterOf } from "../mail/letters.ts";
 import { wantedBy } from "../preferences/service.ts";
 import { bodyOf, type EventRow } from "../webhooks/payload.ts";
 import { addMail } from "./outbox.ts";
 
 const AT_ONCE = 100;
+const ALL = { page: true, mail: true };
 
 /** Events without deliveries, oldest first. */
 export function waitingEvents(ctx: Ctx): Promise<EventRow[]> {
@@ -60,8 +61,7 @@ async function toUser(tx: Db, ctx: Ctx, event: EventRow, canMail: boolean): Prom
   if (!event.userId) return;
   const [found] = await tx.select().from(user).where(eq(user.id, event.userId)).limit(1);
   if (!found) return;
-  const topic = topicOf(event.type);
-  const wanted = await wantedBy(tx, found.id, topic);
+  const wanted = reachesAll(event.type) ? ALL : await wantedBy(tx, found.id, topicOf(event.type));
   const { org, type, title, body, path } = event;
   if (canMail && wanted.mail) {
     const mail = { org, type, eventId: event.id, letter: letterOf(ctx, event) };

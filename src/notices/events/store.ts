@@ -2,7 +2,9 @@
  * Stores events. Who changes something writes its event in the same transaction, as it writes the audit log: nobody
  * hears of a change that was rolled back, and a killed server forgets none.
  */
+import { sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { member, user } from "../../db/schema/auth.ts";
 import { noticeEvent } from "../../db/schema/notices.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
@@ -34,6 +36,13 @@ interface NewEvent {
 /** Text for people, without secrets and control characters. */
 const shown = (text: string, limit: number) => withoutHidden(clean(text, limit));
 
+const shownLines = (body: string) =>
+  body
+    .split("\n")
+    .map((line) => shown(line, MAX_BODY))
+    .join("\n")
+    .slice(0, MAX_BODY);
+
 /**
  * Stores one event in the caller's transaction.
  * @returns the message to emit after the commit; without it the event is sent a little later
@@ -45,12 +54,38 @@ export async function recordEvent(tx: Db, ctx: Ctx, event: NewEvent): Promise<Bu
     ...rest,
     alsoTo: alsoTo ?? null,
     title: shown(title, MAX_TITLE),
-    body: body
-      .split("\n")
-      .map((line) => shown(line, MAX_BODY))
-      .join("\n")
-      .slice(0, MAX_BODY),
+    body: shownLines(body),
     createdAt: ctx.clock.now(),
   });
   return { name: "notice.stored", event: { org: event.org } };
+}
+
+/** Whose accounts get an event of the installation. */
+type Audience = { kind: "everyone" } | { kind: "administrators" } | { kind: "organization"; org: string };
+
+/**
+ * Stores an event for each account of an audience in the caller's transaction, disabled accounts excepted. One
+ * statement, however many they are.
+ */
+export async function recordForAll(
+  tx: Db,
+  ctx: Ctx,
+  audience: Audience,
+  event: Pick<NewEvent, "type" | "subject" | "title" | "body" | "path">,
+): Promise<BusMessage> {
+  const { type, subject, title, body, path } = event;
+  const who =
+    audience.kind === "everyone"
+      ? sql`1`
+      : audience.kind === "administrators"
+        ? sql`${user.role} = 'admin'`
+        : sql`${member.organizationId} = ${audience.org}`;
+  await tx.run(sql`
+    insert into notice_event (id, org, type, subject, user_id, title, body, path, created_at)
+    select 'evt_' || lower(hex(randomblob(10))), min(${member.organizationId}), ${type}, ${subject}, ${user.id},
+      ${shown(title, MAX_TITLE)}, ${shownLines(body)}, ${path}, ${ctx.clock.now()}
+    from ${user} join ${member} on ${member.userId} = ${user.id}
+    where ${user.banned} = 0 and ${who}
+    group by ${user.id}`);
+  return { name: "notice.stored", event: { org: "" } };
 }

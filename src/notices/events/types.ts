@@ -24,7 +24,12 @@ const WORK_TYPES = [
 const SECURITY_TYPES = SECURITY_KINDS.map((kind) => `security.${kind}` as const);
 
 export const EVENT_TYPES = [...WORK_TYPES, ...SECURITY_TYPES];
-export type EventType = (typeof EVENT_TYPES)[number];
+/** Events of the installation: they reach people, not webhooks. */
+const INSTALLATION_TYPES = ["terms.published", "terms.withdrawn"] as const;
+export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
+
+/** True for events that reach everybody, whatever they chose. */
+export const reachesAll = (type: string) => isSecurity(type) || type.startsWith("terms.");
 
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");

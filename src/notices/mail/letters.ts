@@ -8,11 +8,23 @@ import type { Letter } from "./template.ts";
 type EventRow = typeof noticeEvent.$inferSelect;
 
 const ACTIONS = {
+  security: "Review your account",
   jobs: "Open it",
   deployments: "Open the endpoint",
   datasets: "Open the dataset",
-  security: "Review your account",
 } as const;
+
+/** Label of the button, and why the reader gets the mail. */
+function wordsFor(type: string): { action: string; reason: string } {
+  if (isSecurity(type))
+    return { action: "Review your account", reason: "You get this because it concerns the security of your account." };
+  if (type.startsWith("terms."))
+    return { action: "Read it", reason: "You get this because you have an account on this installation." };
+  return {
+    action: ACTIONS[topicOf(type)],
+    reason: "You get this because of your settings; change them under Settings, Notifications.",
+  };
+}
 
 /** The letter of an event. One about security has the link for "this was not me". */
 export function letterOf(ctx: Ctx, event: EventRow): Letter {
@@ -21,7 +33,7 @@ export function letterOf(ctx: Ctx, event: EventRow): Letter {
     title: event.title,
     body: event.body,
     path: event.path,
-    action: ACTIONS[topicOf(event.type)],
+    ...wordsFor(event.type),
     ...(security
       ? {
           alert: {
@@ -30,8 +42,5 @@ export function letterOf(ctx: Ctx, event: EventRow): Letter {
           },
         }
       : {}),
-    reason: security
-      ? "You get this because it concerns the security of your account."
-      : "You get this because of your settings; change them under Settings, Notifications.",
   };
 }

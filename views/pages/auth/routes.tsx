@@ -17,6 +17,8 @@ import {
 } from "../../../src/accounts/organizations/invitations.ts";
 import { signUp } from "../../../src/accounts/organizations/sign-up.ts";
 import { signInProviders } from "../../../src/accounts/sso/providers.ts";
+import { consentNeeded } from "../../../src/accounts/terms/acceptance.ts";
+import { TITLES, pathOf as termsPath } from "../../../src/accounts/terms/model.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
@@ -42,6 +44,8 @@ const AccountForm = v.object({
   email: field(254),
   name: v.optional(nameText(200), ""),
   password: field(1000),
+  accept_terms: field(10),
+  adult: field(10),
 });
 const TokenQuery = v.object({ token: field(200) });
 const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
@@ -216,30 +220,51 @@ async function setup(ctx: Ctx, request: Request, body: AccountForm): Promise<Res
   }
 }
 
+/** What the form of a new account asks to accept. */
+const documentsToAccept = async (ctx: Ctx) =>
+  (await consentNeeded(ctx)).map(({ document }) => ({ label: TITLES[document], href: termsPath(document) }));
+
 async function invitePage(ctx: Ctx, request: Request, token: string): Promise<Response> {
   if (!token && ctx.config.open_sign_up)
-    return show(ctx, request, <InvitePage token="" organization={null} passwordMin={ctx.config.password_min_length} />);
+    return show(
+      ctx,
+      request,
+      <InvitePage
+        token=""
+        organization={null}
+        passwordMin={ctx.config.password_min_length}
+        documents={await documentsToAccept(ctx)}
+      />,
+    );
   const { email, orgName } = await findInvitation(ctx, token);
   return show(
     ctx,
     request,
-    <InvitePage token={token} email={email} organization={orgName} passwordMin={ctx.config.password_min_length} />,
+    <InvitePage
+      token={token}
+      email={email}
+      organization={orgName}
+      passwordMin={ctx.config.password_min_length}
+      documents={await documentsToAccept(ctx)}
+    />,
   );
 }
 
 async function acceptInvite(ctx: Ctx, request: Request, body: AccountForm): Promise<Response> {
+  const given = { ...body, consent: { terms: body.accept_terms === "yes", adult: body.adult === "yes" } };
   try {
     if (!body.token && ctx.config.open_sign_up) {
-      await signUp(ctx, body, clientOf(request));
+      await signUp(ctx, given, clientOf(request));
       return redirect(request, "/login?created=1");
     }
-    const email = await acceptInvitation(ctx, body);
+    const email = await acceptInvitation(ctx, given, clientOf(request));
     return await enter(ctx, request, email, body.password, "/");
   } catch (error) {
     const invited = body.token ? await findInvitation(ctx, body.token).catch(() => null) : null;
     const organization = invited?.orgName ?? (body.token ? "your organization" : null);
+    const documents = await documentsToAccept(ctx);
     return showAgain(ctx, request, error, (message) => (
-      <InvitePage {...typed(ctx, body)} organization={organization} error={message} />
+      <InvitePage {...typed(ctx, body)} organization={organization} documents={documents} error={message} />
     ));
   }
 }

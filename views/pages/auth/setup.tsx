@@ -2,6 +2,7 @@
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { AcceptFields } from "../terms/accept-fields.tsx";
 
 interface AccountProps {
   /** From the link; sent back with the form. */
@@ -97,7 +98,13 @@ export function SetupClosedPage({ done }: { done: boolean }) {
 }
 
 /** `/invite?token=…`: the e-mail address is fixed. Without a token (open sign-up) it can be chosen. */
-export function InvitePage(props: AccountProps & { organization: string | null }) {
+export function InvitePage(
+  props: AccountProps & {
+    organization: string | null;
+    /** What a new account has to accept; without any nothing is asked. */
+    documents: { label: string; href: string }[];
+  },
+) {
   return (
     <BareLayout title="Join">
       <div class="stack loose">
@@ -112,6 +119,7 @@ export function InvitePage(props: AccountProps & { organization: string | null }
         ) : null}
         <form class="form" method="post" action="/invite">
           <AccountFields {...props} emailFixed={Boolean(props.organization && props.email)} />
+          <AcceptFields documents={props.documents} adultNeeded={props.documents.length > 0} />
           <button type="submit" class="button primary block">
             Create account and sign in
           </button>

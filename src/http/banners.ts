@@ -1,0 +1,34 @@
+/** The messages above every page: new terms that take effect soon. */
+import type { Banner } from "../../views/context.ts";
+import { pendingFor } from "../accounts/terms/acceptance.ts";
+import { pathOf, TITLES } from "../accounts/terms/model.ts";
+import type { Published } from "../accounts/terms/versions.ts";
+import { publishedVersions } from "../accounts/terms/versions.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+
+/** Whether a request may be answered with a whole page. */
+export const showsPage = (method: string, path: string) =>
+  method !== "HEAD" && !path.startsWith("/v1/") && !path.startsWith("/assets/");
+
+const dateOf = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+
+function termsBanner(ctx: Ctx, { document, number, effectiveAt, summary }: Published): Banner {
+  const byUse = ctx.config.terms_acceptance === "continued_use";
+  return {
+    kind: "info",
+    title: `${TITLES[document]}: a new version takes effect on ${dateOf(effectiveAt)}.`,
+    text: summary,
+    link: byUse
+      ? { label: "Read the new version", href: pathOf(document, number) }
+      : { label: "Read and accept", href: "/accept-terms" },
+    dismiss: null,
+  };
+}
+
+/** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
+export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
+  await publishedVersions(ctx);
+  if (!actor) return [];
+  const { upcoming } = await pendingFor(ctx, actor.userId);
+  return upcoming.map((one) => termsBanner(ctx, one));
+}
