@@ -25,8 +25,14 @@ export interface AuditProps {
 /** `actor` or `target`: its name, else its id, linked to its page. */
 function Thing({ id, names }: { id: string; names: AuditProps["names"] }) {
   const found = names.get(id);
-  const text = found?.name ?? shortId(id);
-  if (!found?.href) return <span title={id}>{text}</span>;
+  // A refused request is named by its address, which is no id to shorten.
+  const text = found?.name ?? (id.includes(" ") ? id : shortId(id));
+  if (!found?.href)
+    return (
+      <span class="wrap-any" title={id}>
+        {text}
+      </span>
+    );
   return (
     <a href={found.href} title={id}>
       {text}
@@ -75,7 +81,7 @@ export function AuditList({ rows, names }: AuditProps) {
                 render: (row) => (
                   <>
                     <span class="narrow">
-                      <code>{row.action}</code>
+                      <code>{row.action}</code>{" "}
                     </span>
                     <Thing id={row.target} names={names} />
                     <Detail row={row} names={names} />
