@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { desc, eq } from "drizzle-orm";
 import { auditLog } from "../../src/db/schema/audit.ts";
+import { user } from "../../src/db/schema/auth.ts";
 import type { BusEvents } from "../../src/lib/bus.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { fakeClock } from "../support/clock.ts";
@@ -213,6 +214,20 @@ test("groups decide team and role at every sign-in; without one there is no acce
   expect((await walk(late, "mia")).status).toBe(403);
   expect(await lastRefusal()).toMatchObject({ reason: "sso_disabled" });
   await change({ default_organization: t.orgs.b, groups: [] });
+});
+
+test("an account without a password gets its first one from an invitation, after it left its team", async () => {
+  add("sam");
+  await walk(browserOf(t), "sam");
+  const [row] = await t.ctx.db.select({ id: user.id }).from(user).where(eq(user.email, "sam@acme.test"));
+  await t.json("DELETE", `/v1/organization/members/${row?.id}`, { as: "otherAdmin" });
+  // No group says where the account belongs.
+  expect((await walk(browserOf(t), "sam")).status).toBe(403);
+  const invited = await t.json<{ path: string }>("POST", "/v1/admin/users", { body: { email: "sam@acme.test" } });
+  const token = invited.path.split("token=")[1] ?? "";
+  const browser = browserOf(t);
+  await browser.send("POST", "/invite", { form: { token, password: PASSWORD, name: "", email: "" } });
+  expect(await me(browser)).toMatchObject({ email: "sam@acme.test", organization: t.orgs.a });
 });
 
 test("an enforced domain has no passwords, sign-ups or resets; the page leads to the provider by address", async () => {

@@ -202,6 +202,14 @@ export async function checkNewPassword(ctx: Ctx, userId: string, password: strin
   return { org: found.org ?? "" };
 }
 
+/** Stores the hash of a password: a new one, or the first one of an account of single sign-on. */
+export async function storePassword(tx: Db, ctx: Ctx, id: string, hash: string): Promise<void> {
+  const now = new Date(ctx.clock.now());
+  const mine = and(eq(account.userId, id), eq(account.providerId, "credential"));
+  const changed = await tx.update(account).set({ password: hash, updatedAt: now }).where(mine).returning();
+  if (changed.length === 0) await tx.insert(account).values(credentialOf(id, hash, now));
+}
+
 /**
  * Sets a password and ends the user's sessions. Administrators may set the password of any user.
  * @param keep token of a session that stays
@@ -218,11 +226,7 @@ export async function setPassword(
   const { org } = await checkNewPassword(ctx, id, password);
   const hash = await hashPassword(ctx, password);
   await ctx.write(async (tx) => {
-    const now = new Date(ctx.clock.now());
-    const mine = and(eq(account.userId, id), eq(account.providerId, "credential"));
-    const changed = await tx.update(account).set({ password: hash, updatedAt: now }).where(mine).returning();
-    // An account of single sign-on gets its first password.
-    if (changed.length === 0) await tx.insert(account).values(credentialOf(id, hash, now));
+    await storePassword(tx, ctx, id, hash);
     await endSessions(tx, id, keep);
     await audit(tx, ctx, actor, "user.password", id);
   });

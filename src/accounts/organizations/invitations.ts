@@ -7,7 +7,7 @@ import * as v from "valibot";
 import { type Actor, type Ctx, memberActor, requireAdmin, type Source, systemActor } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { installation } from "../../db/schema/audit.ts";
-import { account, invitation, member, organization, user } from "../../db/schema/auth.ts";
+import { invitation, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
@@ -16,7 +16,7 @@ import { audit } from "../audit/service.ts";
 import { Email } from "../auth/model.ts";
 import { checkPassword } from "../auth/password-rules.ts";
 import { hashPassword } from "../auth/passwords.ts";
-import { insertMember, insertUser, normalEmail } from "../auth/service.ts";
+import { insertMember, insertUser, normalEmail, storePassword } from "../auth/service.ts";
 import { endSessions } from "../auth/sessions.ts";
 import { requireOtherDomain } from "../domains/service.ts";
 import { type Consent, checkConsent, forgetAccepted, recordConsent } from "../terms/acceptance.ts";
@@ -214,10 +214,7 @@ async function rejoin(
 ): Promise<{ id: string; org: string }> {
   const updatedAt = new Date(ctx.clock.now());
   await tx.update(user).set({ role, updatedAt }).where(eq(user.id, id));
-  await tx
-    .update(account)
-    .set({ password: passwordHash, updatedAt })
-    .where(and(eq(account.userId, id), eq(account.providerId, "credential")));
+  await storePassword(tx, ctx, id, passwordHash);
   await endSessions(tx, id);
   await insertMember(tx, ctx, { org, userId: id, role: teamRole });
   return { id, org };

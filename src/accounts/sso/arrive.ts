@@ -75,17 +75,17 @@ async function withAddress(ctx: Ctx, email: string): Promise<Found | null> {
   return row ? { ...row, org: row.org ?? "" } : null;
 }
 
-/** Organization and role by the first mapped group; the default organization without one; null = nowhere. */
-function placeOf(provider: Provider, groups: string[]): Place | null {
+/** Organization and role by the first mapped group; null without one. */
+function mappedPlace(provider: Provider, groups: string[]): Place | null {
   const mapped = provider.groups.find(({ group }) => groups.includes(group));
-  if (mapped)
-    return {
-      org: mapped.organization,
-      teamRole: mapped.role === "admin" ? "owner" : mapped.organization_role,
-      role: mapped.role,
-    };
-  return provider.defaultOrg === null ? null : { org: provider.defaultOrg, teamRole: "member", role: "member" };
+  if (!mapped) return null;
+  const teamRole = mapped.role === "admin" ? "owner" : mapped.organization_role;
+  return { org: mapped.organization, teamRole, role: mapped.role };
 }
+
+/** The place of users without a mapped group; null = they are refused. */
+const defaultPlace = ({ defaultOrg }: Provider): Place | null =>
+  defaultOrg === null ? null : { org: defaultOrg, teamRole: "member", role: "member" };
 
 const refused = (code: string, message: string) => new AppError("forbidden", code, message);
 
@@ -191,18 +191,20 @@ async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, clien
     );
   if (found?.banned)
     throw refused("sso_disabled", "This account is disabled here. Ask an administrator of this installation.");
-  const place = placeOf(provider, identity.groups);
+  const mapped = mappedPlace(provider, identity.groups);
+  // Who was removed from the team gets in again by a group only.
+  if (found && !found.org && !mapped)
+    throw refused("sso_no_group", "Your account is in no team. Ask an administrator of this installation.");
+  const place = mapped ?? defaultPlace(provider);
   if (!place && (!found || provider.groups.length > 0))
     throw refused(
       "sso_no_group",
       `None of your groups at ${provider.name} has access here. Ask an administrator of this installation.`,
     );
-  if (found && !found.org && !place)
-    throw refused("sso_no_group", "Your account is in no team. Ask an administrator of this installation.");
   if (!found) return create(ctx, provider, identity, email, place as Place);
   if (!linked) await link(ctx, provider, identity, found, client);
   const now = found.emailVerified || linked ? found : { ...found, emailVerified: true, twoFactorEnabled: false };
-  return place && (provider.groups.length > 0 || !found.org) ? move(ctx, now, place) : now;
+  return place && provider.groups.length > 0 ? move(ctx, now, place) : now;
 }
 
 async function recordRefusal(ctx: Ctx, provider: Provider, identity: Identity, client: Client, error: AppError) {
