@@ -290,8 +290,8 @@ describe("the security of an account", () => {
       "before@example.test: The e-mail address of your account was changed",
       "member@example.test: API key CI was created for your account",
       "member@example.test: The e-mail address of your account was changed",
-      "member@example.test: Your role is now administrator",
-      "member@example.test: Your role is now member",
+      "member@example.test: Your role is now administrator of the installation",
+      "member@example.test: Your role is now member of the team",
     ]);
     expect((await listed(4)).map(({ type }) => type)).toContain("security.key.created");
     await lab.json("DELETE", `/v1/keys/${id}`, { as: "member" });

@@ -19,7 +19,7 @@ export const CreatePush = v.strictObject({
   /** The format of a finished export; without it, the model's own files: its adapter, or the full model. */
   format: orNull(v.picklist(FORMATS, `must be one of ${FORMATS.join(", ")}`)),
   /** Who may see a repository that is created. */
-  private: v.optional(v.boolean(), true),
+  private: v.nullish(v.boolean(), true),
   branch: orNull(v.pipe(v.string(), v.trim(), v.regex(BRANCH, "must be the name of a branch, such as main"))),
   /** Access token with write access. Administrators can leave it out: the installation's `hub_token` is used. */
   token: orNull(v.pipe(text(500), v.trim(), v.regex(/^[\x21-\x7e]*$/, "must be one word of ASCII characters"))),
