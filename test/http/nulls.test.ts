@@ -7,7 +7,7 @@ import { BODIES, PARAMS } from "../support/requests.ts";
 
 /** Routes of OpenAI's API; what else is below /v1 is our own. */
 const OPENAI =
-  /^\/v1\/(files|uploads|models|fine_tuning|chat|completions|embeddings|responses|moderations|batches|evals)(\/|$)(?!:id\/exports)/;
+  /^\/v1\/(files|uploads|models|fine_tuning|chat|completions|embeddings|responses|moderations|batches|evals)(\/|$)(?!:id\/(?:exports|pushes))/;
 
 interface Schema {
   type?: string;
