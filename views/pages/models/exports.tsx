@@ -52,7 +52,7 @@ export function Exports(props: { model: string; whole: boolean; exports: ExportV
   const existing = exports.filter((row) => !["failed", "cancelled"].includes(row.state)).map((row) => row.format);
   const available = formats.filter((format) => !existing.includes(format));
   return (
-    <section class="panel" id="exports" aria-labelledby="exports-title" {...liveOn(url, "jobs")}>
+    <section class="panel" id="exports" aria-labelledby="exports-title" {...liveOn(new URL(path, url), "jobs")}>
       <header>
         <h2 id="exports-title">Export and download</h2>
       </header>
