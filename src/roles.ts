@@ -33,7 +33,7 @@ export type Permission = (typeof PERMISSIONS)[number];
 export const TEAM_ROLES = ["owner", "admin", "member", "viewer", "billing"] as const;
 export type TeamRole = (typeof TEAM_ROLES)[number];
 
-const SCOPES = ["read", "train", "infer", "admin"] as const;
+export const SCOPES = ["read", "train", "infer", "admin"] as const;
 export type Scope = (typeof SCOPES)[number];
 
 /** What a permission allows, as the messages say it. */
@@ -113,6 +113,14 @@ export const ROLE_HINTS: Record<TeamRole, string> = {
   member: "data, jobs, models, deployments and inference",
   viewer: "sees everything, changes nothing",
   billing: "sees usage and members only",
+};
+
+/** What a key with a scope may do, as the form of a key says it. */
+export const SCOPE_HINTS: Record<Scope, string> = {
+  read: "see everything you see",
+  train: "read, and change data, jobs, models and deployments",
+  infer: "list models and send requests to them",
+  admin: "read, and manage keys, webhooks, members and what you administer",
 };
 
 /** What of an actor decides about permissions. */

@@ -31,7 +31,7 @@ async function listKeysRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
 async function createKeyRoute(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof CreateKey>): Promise<NewKeyView> {
   const days = body.expires_in_days;
   const expiresAt = days ? ctx.clock.now() + days * DAY_MS : days;
-  const { row, key } = await createKey(ctx, actor, { name: body.name, expiresAt });
+  const { row, key } = await createKey(ctx, actor, { name: body.name, expiresAt, scopes: body.scopes });
   return { ...keyView(row), key };
 }
 

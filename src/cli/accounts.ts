@@ -81,15 +81,18 @@ export const keyCreate: Verb = {
   options: {
     email: { value: "EMAIL", help: "whose key" },
     name: { value: "NAME", help: "what it is for" },
+    scopes: { value: "read,train,infer,admin", help: "what it may do, separated by commas (default: everything)" },
     days: { value: "N", help: "days until it expires (default: never, or the setting key_max_days)" },
     ...DATA,
   },
   async run(args) {
     const days = args.text("days");
+    const scopes = args.text("scopes");
     const values = {
       email: args.required("email"),
       name: args.required("name"),
       ...(days ? { days: Number(days) } : {}),
+      ...(scopes ? { scopes: scopes.split(",").map((scope) => scope.trim()) } : {}),
     };
     const made = await command(args, "key.create", values);
     process.stdout.write(`${made.key}\n`);

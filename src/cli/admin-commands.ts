@@ -7,6 +7,7 @@ import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
 import { resetTwoFactor } from "../accounts/auth/two-factor.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { SCOPES } from "../roles.ts";
 
 /** The person at the terminal: trusted by this machine, without an organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
@@ -17,6 +18,8 @@ const KeyOfUser = v.strictObject({
   name: Name,
   /** Days until it expires; absent = never, or the setting `key_max_days`. */
   days: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650))),
+  /** What it may do; absent = everything its user may do. */
+  scopes: v.optional(v.pipe(v.array(v.picklist(SCOPES)), v.minLength(1, "needs at least one"))),
 });
 
 interface Command<S extends v.GenericSchema> {
@@ -50,10 +53,10 @@ const COMMANDS = {
     return { id };
   }),
   /** Creates an API key for a user. -> `{id, key}`; the key is not stored. */
-  "key.create": command(KeyOfUser, async (ctx, { name, email, days }) => {
+  "key.create": command(KeyOfUser, async (ctx, { name, email, days, scopes }) => {
     const never = ctx.config.key_max_days === 0 ? null : undefined;
     const expiresAt = days === undefined ? never : ctx.clock.now() + days * DAY_MS;
-    const made = await createKey(ctx, operator, { name, userId: await userIdOf(ctx, email), expiresAt });
+    const made = await createKey(ctx, operator, { name, userId: await userIdOf(ctx, email), expiresAt, scopes });
     return { id: made.id, key: made.key };
   }),
   /** Verifies the audit log. -> `{rows, broken_at, removed}` */

@@ -15,7 +15,7 @@ const TRAINING = { model: BASE, training_file: "file-abc" };
 
 /** A small valid body for every route that takes JSON. */
 export const BODIES: Record<string, unknown> = {
-  "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90 },
+  "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90, scopes: ["train", "infer"] },
   "POST /v1/reauthenticate": { password: "a phrase that only you know" },
   "POST /v1/two_factor": { password: "a phrase that only you know" },
   "POST /v1/two_factor/confirm": { code: "123456" },

@@ -13,6 +13,7 @@ const PERMISSIONS: ReadonlySet<string> = new Set([
   "admin_only",
   "permission_denied",
   "insufficient_scope",
+  "scope_exceeds_key",
   "foreign_origin",
   "priority_too_high",
   "path_refused",

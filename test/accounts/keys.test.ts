@@ -48,6 +48,74 @@ describe("API keys", () => {
     expect((await me(headers)).status).toBe(401);
   });
 
+  describe("with scopes", () => {
+    const ask = (key: string, method: string, path: string, body?: unknown) =>
+      app.request(method, path, { as: "anonymous", body, headers: { authorization: `Bearer ${key}` } });
+    const keyWith = async (scopes: string[], as: "admin" | "member" = "admin") =>
+      (await app.json<{ key: string }>("POST", "/v1/keys", { as, body: { name: scopes.join(), scopes } })).key;
+    const codeOf = async (answer: Response) => ((await answer.json()) as { error?: { code: string } }).error?.code;
+    const REQUESTS: [string, string, unknown?][] = [
+      ["GET", "/v1/datasets"],
+      ["POST", "/v1/fine_tuning/jobs", {}],
+      ["POST", "/v1/chat/completions", {}],
+      ["GET", "/v1/admin/users"],
+    ];
+
+    test.each([
+      ["read", [true, false, false, false]],
+      ["train", [true, true, false, false]],
+      ["infer", [false, false, true, false]],
+      ["admin", [true, false, false, true]],
+    ] as const)("%s does what it says and nothing else", async (scope, allowed) => {
+      const key = await keyWith([scope]);
+      const codes = [];
+      for (const [method, path, body] of REQUESTS) codes.push(await codeOf(await ask(key, method, path, body)));
+      expect(codes.map((code) => code !== "insufficient_scope")).toEqual([...allowed]);
+    });
+
+    test("a refusal names the missing scope and is in the audit log", async () => {
+      const answer = await ask(await keyWith(["read", "infer"]), "POST", "/v1/files", {});
+      expect(answer.status).toBe(403);
+      expect(await answer.json()).toMatchObject({
+        error: {
+          type: "permission_error",
+          code: "insufficient_scope",
+          message:
+            "This API key has the scope read, infer. To upload and change data it needs train: create a key with that scope in Settings > API keys.",
+        },
+      });
+      const { data } = await app.json<{ data: { detail: { reason?: string } }[] }>(
+        "GET",
+        "/v1/admin/audit?action=access.denied",
+      );
+      expect(data.map(({ detail }) => detail.reason)).toContain("insufficient_scope");
+    });
+
+    test("a key never does more than its user, now and later", async () => {
+      const key = await keyWith(["admin"], "member");
+      expect(await codeOf(await ask(key, "GET", "/v1/admin/users"))).toBe("admin_only");
+      const train = await keyWith(["train"], "member");
+      await app.json("POST", `/v1/admin/users/${app.users.member}`, { body: { organization_role: "viewer" } });
+      expect(await codeOf(await ask(train, "POST", "/v1/fine_tuning/jobs", {}))).toBe("permission_denied");
+      expect((await ask(train, "GET", "/v1/datasets")).status).toBe(200);
+    });
+
+    test("a key creates keys with at most its own scopes", async () => {
+      const key = await keyWith(["train", "admin"]);
+      expect(await codeOf(await ask(key, "POST", "/v1/keys", { name: "x", scopes: ["infer"] }))).toBe(
+        "scope_exceeds_key",
+      );
+      const child = await ask(key, "POST", "/v1/keys", { name: "x" });
+      expect(await child.json()).toMatchObject({ scopes: ["train", "admin"] });
+    });
+
+    test("a key without scopes does everything, as before", async () => {
+      const made = await app.json("POST", "/v1/keys", { body: { name: "all" } });
+      expect(made).toMatchObject({ scopes: ["read", "train", "infer", "admin"] });
+      expect((await app.request("POST", "/v1/keys", { body: { name: "none", scopes: [] } })).status).toBe(400);
+    });
+  });
+
   interface Made {
     id: string;
     key: string;

@@ -32,7 +32,7 @@ async function formOf(answer: Response) {
 test("after 15 minutes a form is asked for the password and keeps its fields", async () => {
   const browser = browserOf(t);
   await browser.signIn("member");
-  const key = { name: "CI of the team", days: "7" };
+  const key = { name: "CI of the team", days: "7", scope_train: "yes", scope_infer: "yes" };
   expect((await post(browser, "/settings/keys", key)).status).toBe(200);
   clock.advance(16 * MINUTE);
   const asked = await post(browser, "/settings/keys", key);
@@ -121,7 +121,9 @@ test("a team that requires two-factor authentication gives days of grace; then o
   const code = totp(secret, 1);
   expect((await post(browser, "/confirm", { next: "/", reauthentication: code })).status).toBe(303);
   expect((await post(browser, "/confirm", { next: "/", reauthentication: code })).status).toBe(403);
-  expect((await post(browser, "/settings/keys", { name: "after the code", days: "1" })).status).toBe(200);
+  expect((await post(browser, "/settings/keys", { name: "after the code", days: "1", scope_read: "yes" })).status).toBe(
+    200,
+  );
 
   const free = browserOf(t);
   await free.signIn("member");

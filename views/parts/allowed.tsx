@@ -10,7 +10,7 @@ const addressOf = (value: unknown) => String(value ?? "").split(/[?#]/)[0] ?? ""
 export function Allowed(props: { method?: "GET" | "POST"; path: string; children: ComponentChildren }) {
   const { viewer } = usePage();
   const allowed = viewer?.may(props.method ?? "POST", addressOf(props.path)) ?? true;
-  return allowed ? <>{props.children}</> : null;
+  return allowed ? props.children : null;
 }
 
 /** A form that changes something; hidden from viewers who may not send it. */

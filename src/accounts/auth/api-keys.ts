@@ -6,7 +6,7 @@ import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
-import { can } from "../../roles.ts";
+import { can, SCOPES, type Scope } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import { announceSecurity } from "./events.ts";
@@ -31,6 +31,8 @@ export interface KeyRow {
   revokedAt: number | null;
   /** The key that created it; null when a person did. */
   parentId: string | null;
+  /** What it may do of what its user may do; null = everything. */
+  scopes: Scope[] | null;
 }
 
 const invalidExpiry = (code: string, message: string) =>
@@ -74,15 +76,35 @@ async function parentOf(tx: Db, actor: Actor, userId: string): Promise<{ expires
 }
 
 /**
+ * The scopes of a new key. A key that another key creates has at most the scopes of that one.
+ * @throws AppError `scope_exceeds_key`
+ */
+function scopesOf(actor: Actor, asked: readonly Scope[] | undefined): Scope[] | null {
+  const own = actor.scopes;
+  if (own === null) return asked ? SCOPES.filter((scope) => asked.includes(scope)) : null;
+  const wanted = asked ?? own;
+  const above = wanted.filter((scope) => !own.includes(scope));
+  if (above.length > 0)
+    throw new AppError(
+      "forbidden",
+      "scope_exceeds_key",
+      `This key has the scopes ${own.join(", ")} and cannot create one with ${above.join(", ")}. Leave that out, or create the key in Settings > API keys.`,
+      { param: "scopes" },
+    );
+  return SCOPES.filter((scope) => wanted.includes(scope));
+}
+
+/**
  * Creates a key. Only the answer contains the secret.
  * @param input.userId owner of the key; only administrators create keys for others
  * @param input.expiresAt undefined = in 90 days, or earlier where a limit asks for it; null = never
- * @throws AppError `key_too_long`, `key_outlives_parent`, `too_many_keys`
+ * @param input.scopes undefined = everything, or what the creating key may do
+ * @throws AppError `key_too_long`, `key_outlives_parent`, `scope_exceeds_key`, `too_many_keys`
  */
 export async function createKey(
   ctx: Ctx,
   actor: Actor,
-  input: { name: string; userId?: string; expiresAt?: number | null },
+  input: { name: string; userId?: string; expiresAt?: number | null; scopes?: readonly Scope[] },
 ): Promise<{ id: string; key: string; row: KeyRow }> {
   const userId = input.userId ?? actor.userId;
   if (userId !== actor.userId) requireAdmin(actor);
@@ -120,11 +142,13 @@ export async function createKey(
       createdAt: ctx.clock.now(),
       expiresAt: expiryOf(ctx, input.expiresAt, parent?.expiresAt),
       parentId: actor.keyId,
+      scopes: scopesOf(actor, input.scopes),
     };
     await tx.insert(apiKey).values(values);
     await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
       name: input.name,
       user: userId,
+      ...(values.scopes ? { scopes: values.scopes } : {}),
     });
     const { hash: _, ...shown } = values;
     return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };

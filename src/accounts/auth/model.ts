@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
-import { can, PERMISSIONS, TEAM_ROLES } from "../../roles.ts";
+import { can, PERMISSIONS, SCOPES, TEAM_ROLES } from "../../roles.ts";
 import type { KeyRow } from "./api-keys.ts";
 import type { SessionRow } from "./session-list.ts";
 
@@ -24,6 +24,8 @@ export const CreateKey = v.strictObject({
   name: Name,
   /** Days until the key stops working; absent = 90 or what `key_max_days` and the creating key allow, null = never. */
   expires_in_days: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650)))),
+  /** What the key may do of what you may do; absent = everything, or what the creating key may do. */
+  scopes: v.optional(v.pipe(v.array(v.picklist(SCOPES)), v.minLength(1, "needs at least one"), v.maxLength(4))),
 });
 
 /** A key without its secret. Times are Unix seconds. */
@@ -39,6 +41,8 @@ export const KeyView = v.strictObject({
   expires_at: v.nullable(v.number()),
   /** The key that created this one, null when a person did; both are revoked together. */
   created_by_key: v.nullable(v.string()),
+  /** What it may do of what its user may do. */
+  scopes: v.array(v.picklist(SCOPES)),
 });
 export type KeyView = v.InferOutput<typeof KeyView>;
 
@@ -72,6 +76,7 @@ export function keyView(row: KeyRow): KeyView {
     last_used_at: seconds(row.lastUsedAt),
     expires_at: seconds(row.expiresAt),
     created_by_key: row.parentId,
+    scopes: [...(row.scopes ?? SCOPES)],
   };
 }
 

@@ -78,7 +78,7 @@ async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
     actor: {
       userId: row.key.userId,
       org: row.key.org,
-      ...powersOf(row.role, row.teamRole),
+      ...powersOf(row.role, row.teamRole, row.key.scopes),
       via: "key",
       keyId: row.key.id,
       email: row.email,

@@ -1,5 +1,6 @@
 /** Accounts: better-auth's tables (users, sessions, organizations, two-factor) and our API keys. */
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import type { Scope } from "../../roles.ts";
 
 export const user = sqliteTable("user", {
   id: text("id").primaryKey(),
@@ -189,6 +190,8 @@ export const apiKey = sqliteTable(
     revokedAt: integer("revoked_at"),
     /** The key that created this one; null when a person did. */
     parentId: text("parent_id"),
+    /** What it may do of what its user may do; null = everything. */
+    scopes: text("scopes", { mode: "json" }).$type<Scope[]>(),
   },
   (t) => [
     index("api_key_org").on(t.org, t.createdAt, t.id),

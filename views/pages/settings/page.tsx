@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { KeyView } from "../../../src/accounts/auth/model.ts";
 import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
+import { SCOPE_HINTS, SCOPES, type Scope } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
@@ -29,7 +30,7 @@ export interface SettingsProps {
   created?: { name: string; key: string };
   error?: { form: "key" | "password"; message: string };
   /** The key as typed, when it was refused. */
-  typed?: { name: string; days: string };
+  typed?: { name: string; days: string; scopes: readonly Scope[] };
 }
 
 function NewKey({ created, baseUrl }: { created: { name: string; key: string }; baseUrl: string }) {
@@ -68,7 +69,8 @@ function Keys({ keys }: Pick<SettingsProps, "keys">) {
             <>
               <strong dir="auto">{row.name}</strong>
               <span class="sub num">
-                {row.prefix}…{row.created_by_key ? ` · created by ${nameOf(row.created_by_key)}` : ""}
+                {row.prefix}… · {row.scopes.length === SCOPES.length ? "all scopes" : row.scopes.join(", ")}
+                {row.created_by_key ? ` · created by ${nameOf(row.created_by_key)}` : ""}
               </span>
             </>
           ),
@@ -188,6 +190,23 @@ function NewKeyForm({ error, typed, keyMaxDays }: Pick<SettingsProps, "error" | 
         required={keyMaxDays > 0}
         value={typed?.days ?? String(days)}
       />
+      <fieldset class="field">
+        <legend>Scopes</legend>
+        {SCOPES.map((scope) => (
+          <label class="check">
+            <input
+              type="checkbox"
+              name={`scope_${scope}`}
+              value="yes"
+              checked={typed?.scopes.includes(scope) ?? true}
+            />
+            <span>
+              {scope} <span class="muted small">{SCOPE_HINTS[scope]}</span>
+            </span>
+          </label>
+        ))}
+        <p class="hint">A key never does more than your role, and loses what you lose.</p>
+      </fieldset>
     </SheetForm>
   );
 }

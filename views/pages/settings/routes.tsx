@@ -15,13 +15,21 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { plural } from "../../../src/lib/text/format.ts";
-import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
+import { ROLE_HINTS, ROLE_NAMES, SCOPES, type Scope } from "../../../src/roles.ts";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
 
 const DAY_MS = 86_400_000;
 const MAX_KEYS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const KeyForm = v.object({ name: text(300), days: text(6) });
+const KeyForm = v.object({
+  name: text(300),
+  days: text(6),
+  // A field each: the form is sent again after a proof, which keeps single fields.
+  scope_read: text(3),
+  scope_train: text(3),
+  scope_infer: text(3),
+  scope_admin: text(3),
+});
 const PasswordForm = v.object({ current: text(1000), password: text(1000), keys: text(3) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 
@@ -58,8 +66,10 @@ function showAgain(
   return show(ctx, request, actor, { error: { form, message: error.message }, typed }, status);
 }
 
+const chosenScopes = (body: v.InferOutput<typeof KeyForm>) => SCOPES.filter((scope) => body[`scope_${scope}`]);
+
 /** @throws AppError `invalid_value` naming the field */
-function readKeyForm(body: v.InferOutput<typeof KeyForm>): { name: string; days: number | null } {
+function readKeyForm(body: v.InferOutput<typeof KeyForm>): { name: string; days: number | null; scopes?: Scope[] } {
   const name = v.safeParse(Name, body.name);
   if (!name.success) {
     const message = body.name.trim() ? `The key's name ${name.issues[0].message}.` : "Give the key a name.";
@@ -68,18 +78,24 @@ function readKeyForm(body: v.InferOutput<typeof KeyForm>): { name: string; days:
   const days = body.days ? Number(body.days) : null;
   if (days !== null && !(Number.isInteger(days) && days >= 1 && days <= 3650))
     throw new AppError("invalid", "invalid_value", "Days must be a whole number from 1 to 3650.", { param: "days" });
-  return { name: name.output, days };
+  const scopes = chosenScopes(body);
+  if (scopes.length === 0)
+    throw new AppError("invalid", "invalid_value", "Choose at least one scope.", { param: "scopes" });
+  return { name: name.output, days, ...(scopes.length < SCOPES.length ? { scopes } : {}) };
 }
 
 async function addKey(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof KeyForm>) {
   try {
-    const { name, days } = readKeyForm(body);
+    const { name, days, scopes } = readKeyForm(body);
     const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
-    const { key } = await createKey(ctx, actor, { name, expiresAt });
+    const { key } = await createKey(ctx, actor, { name, expiresAt, scopes });
     // Shown in this answer and not after a redirect: the secret must not travel in a cookie or an address.
     return await show(ctx, request, actor, { created: { name, key } });
   } catch (error) {
-    return showAgain(ctx, request, actor, "key", error, body);
+    return showAgain(ctx, request, actor, "key", error, {
+      ...body,
+      scopes: chosenScopes(body),
+    });
   }
 }
 
