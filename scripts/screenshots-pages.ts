@@ -173,6 +173,14 @@ export const SHOTS: Shot[] = [
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
   { name: "team", path: "/team", seeds: ["full"] },
+  {
+    name: "settings-scopes",
+    path: "/settings",
+    seeds: ["full"],
+    act: async (page) => {
+      await page.getByRole("button", { name: "Create key" }).first().click();
+    },
+  },
   { name: "settings", path: "/settings", seeds: ["full"] },
   { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {

@@ -1,6 +1,7 @@
 /** API keys over HTTP: shown once, revoked at once, bounded in use, and nothing else taken for one. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { join } from "node:path";
+import { flushRefusals } from "../../src/accounts/audit/refusals.ts";
 import { flushKeyUse } from "../../src/accounts/keys/cache.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { type FakeClock, fakeClock } from "../support/clock.ts";
@@ -74,7 +75,9 @@ describe("API keys", () => {
     });
 
     test("a refusal names the missing scope and is in the audit log", async () => {
-      const answer = await ask(await keyWith(["read", "infer"]), "POST", "/v1/files", {});
+      const key = await keyWith(["read", "infer"]);
+      const answer = await ask(key, "POST", "/v1/files", {});
+      await ask(key, "POST", "/v1/files", {});
       expect(answer.status).toBe(403);
       expect(await answer.json()).toMatchObject({
         error: {
@@ -84,6 +87,7 @@ describe("API keys", () => {
             "This API key has the scope read, infer. To upload and change data it needs train: create a key with that scope in Settings > API keys.",
         },
       });
+      await flushRefusals(app.ctx);
       const { data } = await app.json<{ data: { detail: { reason?: string } }[] }>(
         "GET",
         "/v1/admin/audit?action=access.denied",
