@@ -1,6 +1,7 @@
 /** Accounts: better-auth's tables (users, sessions, organizations, two-factor) and our API keys. */
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { Scope } from "../../roles.ts";
+import { jsonText } from "../json.ts";
 
 export const user = sqliteTable("user", {
   id: text("id").primaryKey(),
@@ -191,7 +192,7 @@ export const apiKey = sqliteTable(
     /** The key that created this one; null when a person did. */
     parentId: text("parent_id"),
     /** What it may do of what its user may do; null = everything. */
-    scopes: text("scopes", { mode: "json" }).$type<Scope[]>(),
+    scopes: jsonText("scopes").$type<Scope[]>(),
   },
   (t) => [
     index("api_key_org").on(t.org, t.createdAt, t.id),
