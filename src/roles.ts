@@ -20,11 +20,9 @@ export const PERMISSIONS = [
   "deployments.write",
   "inference",
   "webhooks.write",
-  "objects.manage",
   "members.manage",
   "team.manage",
   "keys.manage",
-  "audit.read",
   "owners.manage",
   "installation",
 ] as const;
@@ -53,11 +51,9 @@ const ALLOWS: Record<Permission, string> = {
   "deployments.write": "create and change deployments",
   inference: "send requests to models",
   "webhooks.write": "change webhooks",
-  "objects.manage": "change what somebody else created",
   "members.manage": "manage the members of the team",
   "team.manage": "change the settings and limits of the team",
   "keys.manage": "see and revoke all API keys of the team",
-  "audit.read": "read the audit log of the team",
   "owners.manage": "change who owns the team",
   installation: "administer this installation",
 };
@@ -73,7 +69,7 @@ const WRITE: Permission[] = [
   "inference",
   "webhooks.write",
 ];
-const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "keys.manage", "audit.read"];
+const MANAGE: Permission[] = ["members.manage", "team.manage", "keys.manage"];
 
 const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),
@@ -83,7 +79,7 @@ const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   billing: new Set([...EVERYBODY, "usage.team"]),
 };
 
-const SCOPE_READ: Permission[] = ["account.read", "team.read", "usage.read", "usage.team", ...READ, "audit.read"];
+const SCOPE_READ: Permission[] = ["account.read", "team.read", "usage.read", "usage.team", ...READ];
 const SCOPE_PERMISSIONS: Record<Scope, ReadonlySet<Permission>> = {
   read: new Set(SCOPE_READ),
   train: new Set([...SCOPE_READ, "data.write", "runs.write", "models.write", "deployments.write"]),
