@@ -177,6 +177,12 @@ test("an account that exists is linked, and its owner is notified; one that nobo
   const used = await t.request("GET", "/v1/me", { headers: { authorization: `Bearer ${key}` } });
   expect(used.status).toBe(401);
   expect((await thief.send("POST", "/login", { form: { ...form, next: "/" } })).status).toBe(401);
+  // The provider gives the address to somebody else.
+  add("lena", { email: "leo@acme.test" });
+  const other = browserOf(t);
+  expect((await walk(other, "lena")).status).toBe(403);
+  expect(await other.isSignedIn()).toBe(false);
+  expect(await lastRefusal()).toMatchObject({ reason: "sso_address_taken", provider: id });
 });
 
 test("groups decide team and role at every sign-in; without one there is no access; a disabled user stays out", async () => {
@@ -323,8 +329,8 @@ test("a sensitive action asks for a new sign-in at the provider, of the same per
   const browser = browserOf(t);
   await walk(browser, "peggy");
   clock.advance(16 * 60_000);
-  const key = () =>
-    browser.send("POST", "/settings/keys", { form: { name: "after", days: "1" }, headers: { accept: "text/html" } });
+  const form = { name: "after", days: "1", scope_read: "yes" };
+  const key = () => browser.send("POST", "/settings/keys", { form, headers: { accept: "text/html" } });
   const asked = await key();
   expect(asked.status).toBe(403);
   const link = /href="(\/sso\/[^"]+)"/.exec(await asked.text())?.[1]?.replaceAll("&amp;", "&") ?? "";

@@ -75,6 +75,16 @@ async function withAddress(ctx: Ctx, email: string): Promise<Found | null> {
   return row ? { ...row, org: row.org ?? "" } : null;
 }
 
+/** Whether an account belongs to a person at a provider already. */
+async function isLinked(ctx: Ctx, provider: Provider, userId: string): Promise<boolean> {
+  const [row] = await ctx.db
+    .select({ id: account.id })
+    .from(account)
+    .where(and(eq(account.providerId, accountKey(provider.id)), eq(account.userId, userId)))
+    .limit(1);
+  return row !== undefined;
+}
+
 /** Organization and role by the first mapped group; null without one. */
 function mappedPlace(provider: Provider, groups: string[]): Place | null {
   const mapped = provider.groups.find(({ group }) => groups.includes(group));
@@ -178,7 +188,8 @@ async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
 
 /**
  * The account of a person, created or linked where that is allowed, in the organization that the groups say.
- * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_no_group`, `sso_disabled`
+ * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_address_taken`, `sso_no_group`,
+ * `sso_disabled`
  */
 async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, client: Client): Promise<Found> {
   const email = emailOf(provider, identity);
@@ -191,6 +202,12 @@ async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, clien
     );
   if (found?.banned)
     throw refused("sso_disabled", "This account is disabled here. Ask an administrator of this installation.");
+  // Providers give the address of somebody who left to somebody else.
+  if (found && !linked && (await isLinked(ctx, provider, found.id)))
+    throw refused(
+      "sso_address_taken",
+      `The account of ${email} belongs to another person at ${provider.name}. Ask an administrator of this installation to change its address or to remove it.`,
+    );
   const mapped = mappedPlace(provider, identity.groups);
   // Who was removed from the team gets in again by a group only.
   if (found && !found.org && !mapped)
