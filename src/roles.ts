@@ -20,6 +20,7 @@ export const PERMISSIONS = [
   "deployments.write",
   "inference",
   "webhooks.write",
+  "objects.manage",
   "members.manage",
   "team.manage",
   "keys.manage",
@@ -51,6 +52,7 @@ const ALLOWS: Record<Permission, string> = {
   "deployments.write": "create and change deployments",
   inference: "send requests to models",
   "webhooks.write": "change webhooks",
+  "objects.manage": "delete or stop what somebody else created",
   "members.manage": "manage the members of the team",
   "team.manage": "change the settings and limits of the team",
   "keys.manage": "see and revoke all API keys of the team",
@@ -69,7 +71,7 @@ const WRITE: Permission[] = [
   "inference",
   "webhooks.write",
 ];
-const MANAGE: Permission[] = ["members.manage", "team.manage", "keys.manage"];
+const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "keys.manage"];
 
 const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),
@@ -82,7 +84,7 @@ const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
 const SCOPE_READ: Permission[] = ["account.read", "team.read", "usage.read", "usage.team", ...READ];
 const SCOPE_PERMISSIONS: Record<Scope, ReadonlySet<Permission>> = {
   read: new Set(SCOPE_READ),
-  train: new Set([...SCOPE_READ, "data.write", "runs.write", "models.write", "deployments.write"]),
+  train: new Set([...SCOPE_READ, "data.write", "runs.write", "models.write", "deployments.write", "objects.manage"]),
   infer: new Set<Permission>(["account.read", "models.list", "answers.read", "inference"]),
   admin: new Set([
     ...SCOPE_READ,
@@ -183,4 +185,16 @@ export function requirePermission(actor: Powers, permission: Permission): void {
 function list(roles: TeamRole[]): string {
   const names = roles.map((role) => ROLE_NAMES[role].toLowerCase());
   return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
+
+/** Whether an object is the actor's own to delete or stop, or one of a team that the actor manages. */
+export const owns = (actor: Powers & { userId: string }, createdBy: string): boolean =>
+  actor.userId === createdBy || can(actor, "objects.manage");
+
+/**
+ * Throws unless the actor created an object or manages those of the team.
+ * @throws AppError `permission_denied`, `insufficient_scope` (403)
+ */
+export function requireOwner(actor: Powers & { userId: string }, createdBy: string): void {
+  if (actor.userId !== createdBy) requirePermission(actor, "objects.manage");
 }

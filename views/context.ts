@@ -37,6 +37,8 @@ export interface PageInfo {
     teamRole: TeamRole;
     /** Whether the viewer's role includes a request; pages hide what it does not. */
     may(method: "GET" | "POST", path: string): boolean;
+    /** Whether the viewer may delete or stop what this user created. */
+    owns(createdBy: string): boolean;
     /** When two-factor authentication must be set up, in milliseconds since 1970; null = it is, or need not be. */
     twoFactorBy: number | null;
   } | null;

@@ -5,6 +5,7 @@ import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
 import { publishedDocuments } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
+import { owns } from "../roles.ts";
 import { mayCall } from "./access.ts";
 import { assetBase } from "./assets.ts";
 import { requestState } from "./request-state.ts";
@@ -51,6 +52,7 @@ function viewerOf(actor: Actor): PageInfo["viewer"] {
     teamRole: actor.teamRole,
     twoFactorBy: actor.twoFactorBy ?? null,
     may: (method, path) => mayCall(actor, method, path),
+    owns: (createdBy) => owns(actor, createdBy),
   };
 }
 

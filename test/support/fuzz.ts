@@ -72,9 +72,11 @@ export function routesOf(app: AnyElysia, document: Json, made: Everything): Fuzz
   });
 }
 
-/** Routes that end what others work with: asked for real things last. */
-const isDestructive = ({ method, route }: FuzzRoute) =>
-  method === "DELETE" || /\/(delete|cancel|clear|revoke|stop|disable|withdraw)$|:act$|\/users\/:id$/.test(route);
+const ENDS =
+  /\/(delete|cancel|clear|revoke|stop|disable|withdraw|remove|leave)$|:act$|\/(users|members)\/:id$|\/admin\/terms$/;
+
+/** Routes that end what others work with, or everybody's access: asked for real things last. */
+const isDestructive = ({ method, route }: FuzzRoute) => method === "DELETE" || ENDS.test(route);
 
 const QUERY_NAMES = [
   "q",

@@ -6,17 +6,20 @@ type Props<T extends "form" | "a"> = JSX.IntrinsicElements[T] & Record<`data-${s
 
 const addressOf = (value: unknown) => String(value ?? "").split(/[?#]/)[0] ?? "";
 
-/** `children`, when the viewer may send this request; nothing otherwise. */
-export function Allowed(props: { method?: "GET" | "POST"; path: string; children: ComponentChildren }) {
+/**
+ * `children`, when the viewer may send this request; nothing otherwise. `owner`: who created what it deletes or stops.
+ */
+export function Allowed(props: { method?: "GET" | "POST"; path: string; owner?: string; children: ComponentChildren }) {
   const { viewer } = usePage();
-  const allowed = viewer?.may(props.method ?? "POST", addressOf(props.path)) ?? true;
-  return allowed ? props.children : null;
+  if (viewer && !viewer.may(props.method ?? "POST", addressOf(props.path))) return null;
+  if (viewer && props.owner !== undefined && !viewer.owns(props.owner)) return null;
+  return <>{props.children}</>;
 }
 
 /** A form that changes something; hidden from viewers who may not send it. */
-export function PostForm(props: Props<"form">) {
+export function PostForm({ owner, ...props }: Props<"form"> & { owner?: string }) {
   return (
-    <Allowed path={addressOf(props.action)}>
+    <Allowed path={addressOf(props.action)} owner={owner}>
       <form {...props} method="post" />
     </Allowed>
   );

@@ -183,10 +183,12 @@ export function ConfirmForm(props: {
   fields?: Record<string, string>;
   /** Class of the button in the page. */
   buttonClass?: string;
+  /** Who created what is deleted or stopped: only they and the managers of the team see the button. */
+  owner?: string;
 }) {
   const id = `confirm-${props.id}`;
   return (
-    <Allowed path={props.action}>
+    <Allowed path={props.action} owner={props.owner}>
       <button type="button" class={props.buttonClass ?? "button"} popovertarget={id}>
         {props.icon}
         {props.label}
@@ -294,9 +296,11 @@ export function ActionButton(props: {
   title?: string;
   /** What the button does, when its words alone do not say it. */
   label?: string;
+  /** Who created what the button stops: only they and the managers of the team see it. */
+  owner?: string;
 }) {
   return (
-    <PostForm action={props.action}>
+    <PostForm action={props.action} owner={props.owner}>
       {Object.entries(props.fields ?? {}).map(([name, value]) => (
         <input type="hidden" name={name} value={value} />
       ))}

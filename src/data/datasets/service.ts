@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import { notFound } from "../../errors.ts";
+import { requireOwner } from "../../roles.ts";
 import { getFile, removeFile } from "../files/service.ts";
 import type { DatasetRow, VersionRow } from "../validation/model.ts";
 import {
@@ -105,6 +106,7 @@ export async function updateDataset(
  */
 export async function deleteDataset(ctx: Ctx, actor: Actor, id: string, keepFiles = false): Promise<DatasetRow> {
   const row = await getDataset(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   const removed = await ctx.write(async (tx) => {
     const versions = await tx
       .select({ id: datasetVersion.id, fileId: datasetVersion.fileId })

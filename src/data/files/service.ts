@@ -8,6 +8,7 @@ import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { requireOwner } from "../../roles.ts";
 import { type Body, cleanFilename, type Received, receive, settleFile } from "../storage/receive.ts";
 import type { DatasetRow } from "../validation/model.ts";
 import {
@@ -155,7 +156,9 @@ export async function listFiles(
  * @throws AppError `file_in_use` while an unfinished job needs it
  */
 export async function deleteFile(ctx: Ctx, actor: Actor, id: string): Promise<void> {
-  await dropFile(ctx, actor, await getFile(ctx, actor, id));
+  const row = await getFile(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
+  await dropFile(ctx, actor, row);
 }
 
 /** Deletes a file by its row, also an expired one. */

@@ -110,6 +110,7 @@ export const ImportView = v.strictObject({
   dataset_id: v.nullable(v.string()),
   /** Of a failed import: credentials that a retry has to be given again. */
   missing_credentials: v.array(v.string()),
+  created_by: v.string(),
   created_at: v.number(),
   finished_at: v.nullable(v.number()),
 });
@@ -127,6 +128,7 @@ export function importView(row: ImportRow): ImportView {
     error: row.error,
     dataset_id: row.datasetId,
     missing_credentials: row.status === "failed" ? missingCredentials(row) : [],
+    created_by: row.createdBy,
     created_at: seconds(row.createdAt),
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
   };

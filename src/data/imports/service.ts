@@ -1,4 +1,5 @@
 /** Imports of datasets: create, list, retry and cancel them. */
+
 import { and, desc, eq } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -9,6 +10,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
+import { requireOwner } from "../../roles.ts";
 import type { DatasetOptions } from "../validation/records.ts";
 import {
   type ImportRow,
@@ -190,6 +192,7 @@ export async function listImports(
 /** Cancels an unfinished import. @throws AppError `import_ended` */
 export async function cancelImport(ctx: Ctx, actor: Actor, id: string): Promise<ImportRow> {
   const row = await getImport(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   const changed = await updateImport(ctx, row, { status: "canceled", secret: null, finishedAt: ctx.clock.now() });
   if (!changed) throw new AppError("conflict", "import_ended", `The import ${id} has ended already.`);
   await ctx.write((tx) => audit(tx, ctx, actor, "dataset.import.cancel", id));

@@ -117,7 +117,9 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string): Promis
     whole: found.whole,
     precision: spec?.hyperparameters.precision ?? "float32",
     dataset: await datasetOf(ctx, spec),
-    job: run ? { id: run.id, name: run.name, state: run.state, created_at: seconds(run.createdAt) } : null,
+    job: run
+      ? { id: run.id, name: run.name, state: run.state, created_by: run.createdBy, created_at: seconds(run.createdAt) }
+      : null,
     checkpoints: checkpoints.map(checkpointEntry),
     artifacts: artifacts.map(artifactView),
     evaluations: evaluations.map((row) => ({

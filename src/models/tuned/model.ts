@@ -83,7 +83,13 @@ export const LineageView = v.strictObject({
     }),
   ),
   job: v.nullable(
-    v.strictObject({ id: v.string(), name: v.string(), state: v.string(), created_at: v.nullable(v.number()) }),
+    v.strictObject({
+      id: v.string(),
+      name: v.string(),
+      state: v.string(),
+      created_by: v.string(),
+      created_at: v.nullable(v.number()),
+    }),
   ),
   checkpoints: v.array(
     v.strictObject({

@@ -8,6 +8,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { listProblem, manifestHash } from "../../lib/disk/manifest.ts";
 import { newId } from "../../lib/ids.ts";
+import { requireOwner } from "../../roles.ts";
 import type { BaseModelRow } from "../base/model.ts";
 import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
 import { CHECKPOINT_SUFFIX, findTuned, ofDeletedModel, sharedWith, unknownModel } from "./lookup.ts";
@@ -249,6 +250,7 @@ export async function deleteModel(ctx: Ctx, actor: Actor, id: string): Promise<v
     );
   }
   const row = await getModel(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   await ctx.write(async (tx) => {
     await tx.update(model).set({ deletedAt: ctx.clock.now() }).where(eq(model.id, row.id));
     await audit(tx, ctx, actor, "model.delete", row.id);

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { resolveChatModel } from "../../models/tuned/service.ts";
+import { requireOwner } from "../../roles.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { findRow, insertDeployment, publishChange, setWanted, viewOf } from "./records.ts";
@@ -82,7 +83,8 @@ export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promi
 }
 
 /** Stops a deployment until it is started again; requests do not wake it. */
-export function stopDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
+export async function stopDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
+  requireOwner(actor, (await findRow(ctx, actor, id)).createdBy);
   return setWanted(ctx, actor, id, "deployment.stop", { wanted: "stopped" });
 }
 
@@ -93,6 +95,7 @@ export function sleepDeployment(ctx: Ctx, actor: Actor, id: string): Promise<Dep
 
 /** Deletes a deployment; its engine is stopped, and its usage rows stay. */
 export async function deleteDeployment(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+  requireOwner(actor, (await findRow(ctx, actor, id)).createdBy);
   await setWanted(ctx, actor, id, "deployment.delete", { wanted: "stopped", deletedAt: ctx.clock.now() });
 }
 

@@ -50,6 +50,7 @@ export const ExportView = v.strictObject({
   bytes: v.nullable(v.number()),
   files: v.array(v.strictObject({ path: v.string(), size: v.number(), sha256: v.string(), url: v.string() })),
   error: v.nullable(v.strictObject({ code: v.string(), message: v.string() })),
+  created_by: v.string(),
   created_at: v.number(),
   finished_at: v.nullable(v.number()),
 });

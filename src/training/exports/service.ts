@@ -16,6 +16,7 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
 import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
+import { requireOwner } from "../../roles.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
 import { cardOf } from "./card.ts";
@@ -54,6 +55,7 @@ function view(row: JobRow, files: ArtifactRow | null): ExportView {
         ? files.files.map((file) => ({ ...file, url: `/v1/artifacts/${files.id}/content/${file.path}` }))
         : [],
     error: row.error && { code: row.error.code, message: row.error.message },
+    created_by: row.createdBy,
     created_at: seconds(row.createdAt) ?? 0,
     finished_at: seconds(row.finishedAt),
   };
@@ -233,6 +235,7 @@ export async function createExport(ctx: Ctx, actor: Actor, name: string, format:
  */
 export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   const { job: row, artifact: files } = await rowOf(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   if (!isFinal(row.state))
     throw new AppError("conflict", "export_running", "This export is still running; cancel its job first.");
   if (files?.status !== "complete") return;

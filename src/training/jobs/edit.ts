@@ -13,6 +13,7 @@ import { trial } from "../../db/schema/sweeps.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
+import { requireOwner } from "../../roles.ts";
 import type { JobRow, UpdateJob } from "./model.ts";
 import { getJob } from "./store.ts";
 
@@ -80,6 +81,7 @@ export async function deleteJob(
   also: (tx: Db) => Promise<void> = async () => {},
 ): Promise<void> {
   const row = await getJob(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   const problem = await obstacle(ctx, row);
   if (problem) throw problem;
   const files = await ctx.write(async (tx) => {

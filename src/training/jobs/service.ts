@@ -10,6 +10,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { randomChars } from "../../lib/ids.ts";
+import { requireOwner } from "../../roles.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
 import { type Action, actionTarget } from "./state.ts";
 import { getJob } from "./store.ts";
@@ -91,7 +92,8 @@ async function changesEnding(tx: Db, ctx: Ctx, actor: Actor, row: JobRow, action
 
 /** Performs a user's action in one transaction. The trainer gets the command with its next response. */
 async function performAction(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
-  await getJob(ctx, actor, id);
+  const { createdBy } = await getJob(ctx, actor, id);
+  if (action === "cancel" || action === "pause") requireOwner(actor, createdBy);
   const messages = await ctx.write(async (tx) => {
     const row = await jobIn(tx, id);
     if (!row) throw notFound("job", id);

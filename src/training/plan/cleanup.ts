@@ -15,6 +15,7 @@ import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 import { formatBytes } from "../../lib/text/format.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
+import { requireOwner } from "../../roles.ts";
 import { getJob } from "../jobs/store.ts";
 import { note } from "../jobs/transitions.ts";
 
@@ -93,6 +94,7 @@ async function exportsOf(ctx: Ctx, org: string, jobId: string, artifacts: Set<st
  */
 export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Cleared> {
   const row = await getJob(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   if (row.kind !== "train")
     throw new AppError("invalid", "nothing_to_clear", "Only training jobs have checkpoints.", { param: "id" });
   if (!isFinal(row.state))

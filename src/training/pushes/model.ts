@@ -49,6 +49,7 @@ export const PushView = v.strictObject({
   commit: v.nullable(v.string()),
   /** The files on the hub; null until they are there. */
   url: v.nullable(v.string()),
+  created_by: v.string(),
   created_at: v.number(),
   finished_at: v.nullable(v.number()),
 });
@@ -82,6 +83,7 @@ export function pushView(row: PushRow): PushView {
     error: row.error,
     commit: row.commit,
     url: row.status === "done" ? hubAddress(row.hub, row.branch === "main" ? `/${row.repo}` : tree).href : null,
+    created_by: row.createdBy,
     created_at: seconds(row.createdAt),
     finished_at: row.finishedAt === null ? null : seconds(row.finishedAt),
   };

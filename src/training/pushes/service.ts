@@ -1,4 +1,5 @@
 /** Pushes a fine-tuned model to a hub: creates, lists and cancels pushes. */
+
 import { and, desc, eq, inArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -11,6 +12,7 @@ import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
 import { CHECKPOINT_SUFFIX } from "../../models/tuned/lookup.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
+import { requireOwner } from "../../roles.ts";
 import type { Format } from "../exports/model.ts";
 import { listExports } from "../exports/service.ts";
 import type { CreatePush, PushRow } from "./model.ts";
@@ -168,6 +170,7 @@ export async function listPushes(ctx: Ctx, actor: Actor, model: string): Promise
 /** Cancels an unfinished push. @throws AppError `push_not_found`, `push_ended` */
 export async function cancelPush(ctx: Ctx, actor: Actor, id: string): Promise<PushRow> {
   const row = await getPush(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   const canceled = { status: "canceled" as const, secret: null, finishedAt: ctx.clock.now() };
   await ctx.write(async (tx) => {
     if (!(await updatePush(tx, row, canceled)))

@@ -9,6 +9,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { requireOwner } from "../../roles.ts";
 import { deleteJob } from "../jobs/edit.ts";
 import type { JobRow } from "../jobs/model.ts";
 import type { CreateSweep, SweepRow, SweepView, TrialRow, TrialView } from "./model.ts";
@@ -187,6 +188,7 @@ export async function listSweeps(
  */
 export async function deleteSweep(ctx: Ctx, actor: Actor, id: string): Promise<string[]> {
   const row = await rowOf(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   const open = (state: string) =>
     new AppError("conflict", "sweep_not_ended", `Sweep ${id} is ${state}. Cancel it or wait until it has ended.`);
   const jobs = await ctx.write(async (tx) => {
@@ -213,6 +215,7 @@ export async function deleteSweep(ctx: Ctx, actor: Actor, id: string): Promise<s
  */
 export async function cancelSweep(ctx: Ctx, actor: Actor, id: string): Promise<SweepView> {
   const row = await rowOf(ctx, actor, id);
+  requireOwner(actor, row.createdBy);
   await ctx.write(async (tx) => {
     const stopped = await tx
       .update(sweep)

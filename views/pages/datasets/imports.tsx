@@ -187,7 +187,7 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                   row.status === "failed" ? (
                     <Retry row={row} />
                   ) : (
-                    <ActionButton action={`/datasets/imports/${row.id}/cancel`} class="small">
+                    <ActionButton action={`/datasets/imports/${row.id}/cancel`} owner={row.created_by} class="small">
                       Cancel
                     </ActionButton>
                   ),

@@ -236,6 +236,7 @@ export function DatasetPage(props: DatasetProps) {
           <ConfirmForm
             id="delete-dataset"
             action={`/datasets/${dataset.id}/delete`}
+            owner={dataset.createdBy}
             label="Delete this dataset"
             buttonClass="button danger"
             title="Delete this dataset?"

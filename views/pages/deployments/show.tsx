@@ -116,6 +116,7 @@ function Actions({ deployment }: Pick<DeploymentProps, "deployment">) {
         <ConfirmForm
           id="stop"
           action={`${at}/stop`}
+          owner={deployment.created_by}
           label="Stop"
           title={`Stop ${deployment.name}?`}
           lost="Requests are refused until you start it again. Nothing is deleted."
@@ -220,6 +221,7 @@ export function DeploymentPage(props: PageProps) {
           <ConfirmForm
             id="delete"
             action={`/deployments/${deployment.id}/delete`}
+            owner={deployment.created_by}
             label="Delete deployment"
             buttonClass="button danger"
             title={`Delete ${deployment.name}?`}

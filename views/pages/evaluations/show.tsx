@@ -362,6 +362,7 @@ function EvaluationActions({ evaluation }: Pick<EvaluationProps, "evaluation">) 
         <ConfirmForm
           id="delete-evaluation"
           action={`/evaluations/${evaluation.id}/delete`}
+          owner={evaluation.created_by}
           label="Delete"
           buttonClass="button danger"
           title={`Delete “${evaluation.name}”?`}

@@ -102,6 +102,7 @@ export function JobAbout({ job }: { job: JobRow }) {
               <ConfirmForm
                 id="delete-job"
                 action={`${path}/delete`}
+                owner={job.createdBy}
                 label="Delete"
                 buttonClass="button small danger"
                 title={`Delete “${job.name}”?`}

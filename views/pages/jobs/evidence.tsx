@@ -221,6 +221,7 @@ export function JobCheckpoints(props: CheckpointsProps): VNode {
           <ConfirmForm
             id="clear"
             action={`/jobs/${encodeURIComponent(props.job.id)}/clear`}
+            owner={props.job.createdBy}
             label="Delete files"
             buttonClass="button small"
             title="Delete the files of this run?"

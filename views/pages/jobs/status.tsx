@@ -40,6 +40,7 @@ function Cancel({ job }: { job: JobRow }) {
     <ConfirmForm
       id="cancel"
       action={path(job, "/cancel")}
+      owner={job.createdBy}
       label="Cancel"
       icon={<Icon name="x" />}
       title={`Cancel “${job.name}”?`}
@@ -92,7 +93,11 @@ export function JobActions({
             <Icon name="save" />
             Checkpoint now
           </ActionButton>
-          <ActionButton action={path(job, "/pause")} title="Save a checkpoint and release the machine">
+          <ActionButton
+            action={path(job, "/pause")}
+            owner={job.createdBy}
+            title="Save a checkpoint and release the machine"
+          >
             <Icon name="pause" />
             Pause
           </ActionButton>

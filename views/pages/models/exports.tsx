@@ -23,6 +23,7 @@ function ExportPanel({ row, path }: { row: ExportView; path: string }) {
           <ConfirmForm
             id={`delete-${row.id}`}
             action={`${path}/exports/${row.id}/delete`}
+            owner={row.created_by}
             label="Delete"
             buttonClass="button small"
             title="Delete these files?"

@@ -78,6 +78,7 @@ const columnsOf = ({ whole }: PushesProps, path: string): Column<PushView>[] => 
         <ConfirmForm
           id={`push-${row.id}`}
           action={`${path}/pushes/${row.id}/cancel`}
+          owner={row.created_by}
           label="Cancel"
           buttonClass="button small"
           title="Cancel this push?"

@@ -289,6 +289,7 @@ export function TunedModelPage(props: {
             <ConfirmForm
               id="delete-model"
               action={`${path}/delete`}
+              owner={lineage.job?.created_by}
               label="Delete model"
               buttonClass="button danger"
               title="Delete this model?"

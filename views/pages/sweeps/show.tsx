@@ -203,6 +203,7 @@ function Actions({ sweep }: { sweep: SweepView }) {
         <ConfirmForm
           id="sweep-cancel"
           action={`/sweeps/${sweep.id}/cancel`}
+          owner={sweep.created_by}
           label="Cancel sweep"
           icon={<Icon name="stop" />}
           title="Cancel this sweep?"
@@ -220,6 +221,7 @@ function Actions({ sweep }: { sweep: SweepView }) {
         <ConfirmForm
           id="sweep-delete"
           action={`/sweeps/${sweep.id}/delete`}
+          owner={sweep.created_by}
           label="Delete"
           buttonClass="button danger"
           title={`Delete “${sweep.name}”?`}
