@@ -182,7 +182,8 @@ export function plainWrites(routes: readonly FuzzRoute[], options: FuzzOptions):
 /** The n-th request of a seed, as bytes for the socket. It depends on nothing that was answered before. */
 export function requestOf(routes: readonly FuzzRoute[], n: number, options: FuzzOptions): FuzzRequest {
   const random = randomOf(Math.imul(options.seed, 0x9e3779b1) + n);
-  const route = random.pick(routes);
+  // Without a parameter there is nothing but the real thing.
+  const route = random.pick(routes.filter((each) => options.last || !isDestructive(each) || /[:*]/.test(each.route)));
   const { skipped } = options;
   const real = !random.one(5) && (options.last || !isDestructive(route));
   const path = pathOf(route, random, skipped, real);
