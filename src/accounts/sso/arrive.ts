@@ -188,8 +188,8 @@ async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
 
 /**
  * The account of a person, created or linked where that is allowed, in the organization that the groups say.
- * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_address_taken`, `sso_no_group`,
- * `sso_disabled`
+ * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_address_taken`,
+ * `sso_no_group`, `sso_disabled`
  */
 async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, client: Client): Promise<Found> {
   const email = emailOf(provider, identity);
