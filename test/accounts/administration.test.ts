@@ -182,6 +182,7 @@ test("settings show where each value came from, and no secret", async () => {
   const of = (name: string) => data.find((one) => one.name === name);
   expect(of("train_slots")).toMatchObject({ value: "3", source: "flag" });
   expect(of("serve_slots")).toMatchObject({ value: "2", source: "default" });
+  expect(of("password_min_length")?.value).toMatch(/^\d+$/);
   expect(of("hub_token")?.value).toMatch(/^•+$/);
   expect(JSON.stringify(data)).not.toContain("do-not-show");
   await own.close();

@@ -18,6 +18,8 @@ export interface SettingRow {
 /** A value as text, with everything secret inside it masked. */
 function shown(name: string, value: unknown): string | null {
   if (value === null || value === undefined || value === "") return null;
+  // A number is no secret, whatever its name says: `password_min_length`.
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (SECRET.test(name)) return MASK;
   if (Array.isArray(value)) return value.length > 0 ? value.join(", ") : null;
   if (typeof value !== "object") return String(value);
