@@ -1,8 +1,9 @@
 /** Teams of the installation: the list, and the page of one with its members, its share of the queue and its quotas. */
+
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, LimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 import type { WandbView } from "../../../src/training/results/wandb-settings.ts";
 import { PostForm } from "../../parts/allowed.tsx";
@@ -10,6 +11,7 @@ import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
+import { TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
@@ -260,31 +262,6 @@ function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
   );
 }
 
-function SignIn({ team, graceDays, requiredByAll }: TeamProps) {
-  return (
-    <section class="panel">
-      <header>
-        <h2>Sign-in</h2>
-      </header>
-      <PostForm action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`} class="body form">
-        <label class="check">
-          <input type="checkbox" name="required" value="yes" checked={team.twoFactorSince !== null} />
-          <span>Members need two-factor authentication</span>
-        </label>
-        <p class="small muted">
-          {requiredByAll ? "The settings of the server require it of everybody. " : ""}
-          Members have {plural(graceDays, "day")} to set it up. Their API keys keep working.
-        </p>
-        <div class="row">
-          <button type="submit" class="button">
-            Save sign-in
-          </button>
-        </div>
-      </PostForm>
-    </section>
-  );
-}
-
 export function TeamPage(props: TeamProps) {
   const { team, error } = props;
   return (
@@ -310,7 +287,12 @@ export function TeamPage(props: TeamProps) {
         </Notice>
       ) : null}
       <Members {...props} />
-      <SignIn {...props} />
+      <TeamSignIn
+        action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`}
+        required={team.twoFactorSince !== null}
+        graceDays={props.graceDays}
+        requiredByAll={props.requiredByAll}
+      />
       <Share {...props} />
       <Quotas {...props} />
       <Wandb {...props} />

@@ -1,12 +1,14 @@
 /** Users and pending invitations of the installation, and what each role may do. */
+
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
-import { ActionButton, ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
+import { Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
+import { InvitationActions } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
 
@@ -208,22 +210,7 @@ function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "t
               label: "Actions",
               hideLabel: true,
               end: true,
-              render: (row) => (
-                <div class="row end">
-                  <ActionButton action={`/admin/invitations/${row.id}/renew`} class="small">
-                    New link
-                  </ActionButton>
-                  <ConfirmForm
-                    id={row.id}
-                    action={`/admin/invitations/${row.id}/revoke`}
-                    label="Revoke"
-                    buttonClass="button danger small"
-                    title={`Revoke the invitation of ${row.email}?`}
-                    lost="Its link stops working at once. You can invite the address again."
-                    verb="Revoke the invitation"
-                  />
-                </div>
-              ),
+              render: (row) => <InvitationActions path="/admin/invitations" id={row.id} email={row.email} />,
             },
           ]}
         />

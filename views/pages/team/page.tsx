@@ -1,16 +1,18 @@
 /** `/team`: the members of the viewer's own team; its owners and administrators manage it here. */
+
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Allowed, PostForm } from "../../parts/allowed.tsx";
-import { ActionButton, ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
+import { ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, Table } from "../../parts/table.tsx";
+import { InvitationActions, TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { OneTimeLink, rolesOf, TeamRoleSelect } from "../admin/users.tsx";
 import { LIMIT_LABELS, type LimitForm } from "./limits-form.ts";
@@ -177,22 +179,7 @@ function Invitations({ invitations }: Manage) {
             label: "Actions",
             hideLabel: true,
             end: true,
-            render: (row) => (
-              <div class="row end">
-                <ActionButton action={`/team/invitations/${row.id}/renew`} class="small">
-                  New link
-                </ActionButton>
-                <ConfirmForm
-                  id={row.id}
-                  action={`/team/invitations/${row.id}/revoke`}
-                  label="Revoke"
-                  buttonClass="button danger small"
-                  title={`Revoke the invitation of ${row.email}?`}
-                  lost="Its link stops working at once. You can invite the address again."
-                  verb="Revoke the invitation"
-                />
-              </div>
-            ),
+            render: (row) => <InvitationActions path="/team/invitations" id={row.id} email={row.email} />,
           },
         ]}
       />
@@ -231,31 +218,6 @@ function Limits({ limits, limitForm, problems }: Manage & Pick<TeamProps, "probl
         <div class="row">
           <button type="submit" class="button">
             Save limits
-          </button>
-        </div>
-      </PostForm>
-    </section>
-  );
-}
-
-function SignIn({ team, graceDays, requiredByAll }: Manage & Pick<TeamProps, "team">) {
-  return (
-    <section class="panel">
-      <header>
-        <h2>Sign-in</h2>
-      </header>
-      <PostForm action="/team/sign-in" class="body form">
-        <label class="check">
-          <input type="checkbox" name="required" value="yes" checked={team.twoFactorSince !== null} />
-          <span>Members need two-factor authentication</span>
-        </label>
-        <p class="small muted">
-          {requiredByAll ? "The settings of the server require it of everybody. " : ""}
-          Members have {plural(graceDays, "day")} to set it up. Their API keys keep working.
-        </p>
-        <div class="row">
-          <button type="submit" class="button">
-            Save sign-in
           </button>
         </div>
       </PostForm>
@@ -345,7 +307,12 @@ export function TeamPage(props: TeamProps) {
         {manage ? (
           <Allowed path="/team/limits">
             <Invitations {...manage} />
-            <SignIn {...manage} team={team} />
+            <TeamSignIn
+              action="/team/sign-in"
+              required={team.twoFactorSince !== null}
+              graceDays={manage.graceDays}
+              requiredByAll={manage.requiredByAll}
+            />
             <Limits {...manage} problems={props.problems} />
           </Allowed>
         ) : null}
