@@ -11,7 +11,7 @@ import { sha256Hex } from "../../src/lib/ids.ts";
 import { seal } from "../../src/lib/sealed.ts";
 import { signatureProblem } from "../../src/lib/signed-json.ts";
 import type { PushView } from "../../src/training/pushes/model.ts";
-import { kickPushes } from "../../src/training/pushes/run.ts";
+import { pushQueue } from "../../src/training/pushes/run.ts";
 import { type Asker, createTestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { READ_TOKEN, WRITE_TOKEN } from "../support/hub.ts";
@@ -138,7 +138,7 @@ describe("a push", () => {
         .set({ status: "running", phase: "uploading", secret, commit: null, finishedAt: null })
         .where(eq(hubPush.id, done.id)),
     );
-    kickPushes(place.lab.ctx);
+    pushQueue(place.lab.ctx).kick();
     expect(await place.ended(done.id)).toMatchObject({ status: "done", error: null });
     expect([
       place.requests(/^storage/),

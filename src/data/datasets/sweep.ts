@@ -8,7 +8,7 @@ import { AppError } from "../../errors.ts";
 import { dropFile } from "../files/service.ts";
 import { expireUploads } from "../uploads/service.ts";
 import { eraseLeft } from "../validation/erase.ts";
-import { kickValidation, removeHalfDone } from "../validation/service.ts";
+import { removeHalfDone, validationQueue } from "../validation/service.ts";
 import { resumeCounts } from "../validation/token-stats.ts";
 
 const EVERY_MS = 600_000;
@@ -69,7 +69,7 @@ export function startDatasets(ctx: Ctx): () => void {
     await eraseLeft(ctx);
   };
   void removeHalfDone(ctx)
-    .then(() => kickValidation(ctx))
+    .then(() => validationQueue(ctx).kick())
     .then(() => resumeCounts(ctx))
     .then(round)
     .catch(report);

@@ -17,6 +17,7 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { newId } from "../../lib/ids.ts";
 import { unseal } from "../../lib/sealed.ts";
 import { clean } from "../../lib/text/redact.ts";
+import { workQueue } from "../../lib/work-queue.ts";
 import { recordEvent } from "../../notices/events/store.ts";
 import { keepFile } from "../files/service.ts";
 import { tooLarge } from "../storage/receive.ts";
@@ -32,72 +33,27 @@ const FOLDER = "import-";
 const KEEP_MS = 86_400_000;
 const EXPIRE_EVERY_MS = 600_000;
 
-interface Queue {
-  running: Map<string, AbortController>;
-  looking: boolean;
-  again: boolean;
-}
-const queueOf = perContext((ctx): Queue => {
-  const running: Queue["running"] = new Map();
-  ctx.signal.addEventListener("abort", () => {
-    for (const controller of running.values()) controller.abort();
-  });
-  return { running, looking: false, again: false };
-});
-
 const folderOf = (ctx: Ctx, id: string) => ctx.files.path("tmp", FOLDER + id);
 
-/** Starts imports that wait. Can be called at any time, any number of times. */
-export function kickImports(ctx: Ctx): void {
-  const queue = queueOf(ctx);
-  if (queue.looking) {
-    queue.again = true;
-    return;
-  }
-  queue.looking = true;
-  void look(ctx, queue)
-    .catch((cause) => {
-      if (!ctx.signal.aborted) ctx.log("error", "could not look for datasets to import", { cause });
-    })
-    .finally(() => {
-      queue.looking = false;
-      if (!queue.again) return;
-      queue.again = false;
-      kickImports(ctx);
-    });
+async function nextImport(ctx: Ctx, running: string[]): Promise<ImportRow | null> {
+  const [row] = await ctx.db
+    .select()
+    .from(datasetImport)
+    .where(and(inArray(datasetImport.status, ["waiting", "running"]), notInArray(datasetImport.id, running)))
+    .orderBy(asc(datasetImport.createdAt))
+    .limit(1);
+  return row ?? null;
 }
 
-async function look(ctx: Ctx, queue: Queue) {
-  while (queue.running.size < AT_ONCE && !ctx.signal.aborted) {
-    const [row] = await ctx.db
-      .select()
-      .from(datasetImport)
-      .where(
-        and(
-          inArray(datasetImport.status, ["waiting", "running"]),
-          queue.running.size > 0 ? notInArray(datasetImport.id, [...queue.running.keys()]) : undefined,
-        ),
-      )
-      .orderBy(asc(datasetImport.createdAt))
-      .limit(1);
-    if (!row) return;
-    const stop = new AbortController();
-    queue.running.set(row.id, stop);
-    void carryOut(ctx, row, stop.signal)
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "import could not be recorded", { import: row.id, cause });
-      })
-      .finally(() => {
-        queue.running.delete(row.id);
-        kickImports(ctx);
-      });
-  }
-}
-
-/** Stops a running import; its files are deleted when it has stopped. */
-export function stopImport(ctx: Ctx, id: string): void {
-  queueOf(ctx).running.get(id)?.abort();
-}
+/** The imports that wait and run. The files of a stopped import are deleted when it has stopped. */
+export const importQueue = perContext((ctx) =>
+  workQueue<ImportRow>(ctx, {
+    what: "datasets to import",
+    atOnce: AT_ONCE,
+    next: (running) => nextImport(ctx, running),
+    run: (row, signal) => carryOut(ctx, row, signal),
+  }),
+);
 
 const unfinished = (id: string) => and(eq(datasetImport.id, id), inArray(datasetImport.status, ["waiting", "running"]));
 
@@ -244,7 +200,7 @@ async function resumeImports(ctx: Ctx): Promise<void> {
     .where(and(inArray(datasetImport.id, ids), inArray(datasetImport.status, ["waiting", "running"])));
   const known = new Set(open.map(({ id }) => id));
   for (const id of ids) if (!known.has(id)) await rm(folderOf(ctx, id), { recursive: true, force: true });
-  kickImports(ctx);
+  importQueue(ctx).kick();
 }
 
 /** Deletes the credentials of imports that failed `KEEP_MS` ago. */

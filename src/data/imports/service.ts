@@ -22,7 +22,7 @@ import {
   type StoredOptions,
 } from "./model.ts";
 import { checkSource } from "./places.ts";
-import { announceImport, kickImports, sourceOf, stopImport, updateImport } from "./run.ts";
+import { announceImport, importQueue, sourceOf, updateImport } from "./run.ts";
 
 /** Unfinished imports of one organization. */
 const MOST_OPEN = 50;
@@ -86,7 +86,7 @@ export async function createImport(
     await tx.insert(datasetImport).values(row);
     await audit(tx, ctx, actor, "dataset.import", row.id, { source: shown });
   });
-  kickImports(ctx);
+  importQueue(ctx).kick();
   return row;
 }
 
@@ -161,7 +161,7 @@ export async function retryImport(ctx: Ctx, actor: Actor, id: string, given: Ret
     if (changed.length > 0) await audit(tx, ctx, actor, "dataset.import.retry", id);
   });
   announceImport(ctx, row);
-  kickImports(ctx);
+  importQueue(ctx).kick();
   return getImport(ctx, actor, id);
 }
 
@@ -196,6 +196,6 @@ export async function cancelImport(ctx: Ctx, actor: Actor, id: string): Promise<
   const changed = await updateImport(ctx, row, { status: "canceled", secret: null, finishedAt: ctx.clock.now() });
   if (!changed) throw new AppError("conflict", "import_ended", `The import ${id} has ended already.`);
   await ctx.write((tx) => audit(tx, ctx, actor, "dataset.import.cancel", id));
-  stopImport(ctx, id);
+  importQueue(ctx).stop(id);
   return getImport(ctx, actor, id);
 }

@@ -14,7 +14,7 @@ import { type Reading, readingOf } from "./containers/source.ts";
 import { eraseTraces } from "./erase.ts";
 import type { Mapping } from "./mapping/model.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
-import { kickValidation, stopValidation } from "./service.ts";
+import { validationQueue } from "./service.ts";
 import { liveJobUsing } from "./use.ts";
 
 /** Settings of a version. All have defaults. */
@@ -111,7 +111,7 @@ export async function releaseRows(tx: Db, datasetId: string): Promise<void> {
 /** To call after the commit: notifies listeners and starts validation. */
 export function announce(ctx: Ctx, row: DatasetRow): void {
   ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });
-  kickValidation(ctx);
+  validationQueue(ctx).kick();
 }
 
 /** Ids that were deleted from the database while their files are still on disk. */
@@ -136,7 +136,7 @@ export async function refuseInUse(tx: Db, noun: "file" | "dataset", id: string, 
 /** To call after the commit: deletes the files on disk and what jobs stored of the rows, and notifies listeners. */
 export async function clearDisk(ctx: Ctx, removed: Removed): Promise<void> {
   for (const id of removed.versions) {
-    stopValidation(ctx, id);
+    validationQueue(ctx).stop(id);
     await rm(ctx.files.path("datasets", id), { recursive: true, force: true });
   }
   for (const id of removed.files) await rm(ctx.files.path("files", id), { force: true });

@@ -11,6 +11,7 @@ import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
+import { workQueue } from "../../lib/work-queue.ts";
 import { recordEvent } from "../../notices/events/store.ts";
 import { clearWork } from "./containers/opening.ts";
 import type { Mapping } from "./mapping/model.ts";
@@ -32,19 +33,6 @@ type Waiting = Awaited<ReturnType<typeof nextWaiting>>;
 /** The result of a validation; without a report when the worker failed. */
 type Outcome = Pick<ValidateOutcome, "status" | "hash" | "error"> & { report: ValidateOutcome["report"] | null };
 
-interface Queue {
-  running: Map<string, AbortController>;
-  looking: boolean;
-  again: boolean;
-}
-const queueOf = perContext((ctx): Queue => {
-  const running: Queue["running"] = new Map();
-  ctx.signal.addEventListener("abort", () => {
-    for (const controller of running.values()) controller.abort();
-  });
-  return { running, looking: false, again: false };
-});
-
 async function nextWaiting(ctx: Ctx, running: string[]) {
   const [row] = await ctx.db
     .select({
@@ -65,61 +53,23 @@ async function nextWaiting(ctx: Ctx, running: string[]) {
     .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
     .leftJoin(file, eq(file.id, datasetVersion.fileId))
     .where(
-      and(
-        eq(datasetVersion.status, "validating"),
-        isNull(dataset.deletedAt),
-        running.length ? notInArray(datasetVersion.id, running) : undefined,
-      ),
+      and(eq(datasetVersion.status, "validating"), isNull(dataset.deletedAt), notInArray(datasetVersion.id, running)),
     )
     .orderBy(asc(datasetVersion.createdAt))
     .limit(1);
   return row ?? null;
 }
 
-/** Starts the validation of waiting versions. Can be called at any time, any number of times. */
-export function kickValidation(ctx: Ctx): void {
-  const queue = queueOf(ctx);
-  if (queue.looking) {
-    queue.again = true;
-    return;
-  }
-  queue.looking = true;
-  void look(ctx, queue)
-    .catch((cause) => {
-      if (!ctx.signal.aborted) ctx.log("error", "could not look for datasets to validate", { cause });
-    })
-    .finally(() => {
-      queue.looking = false;
-      if (queue.again) {
-        queue.again = false;
-        kickValidation(ctx);
-      }
-    });
-}
-
-async function look(ctx: Ctx, queue: Queue) {
-  while (queue.running.size < AT_ONCE && !ctx.signal.aborted) {
-    const version = await nextWaiting(ctx, [...queue.running.keys()]);
-    if (!version) return;
-    const stop = new AbortController();
-    queue.running.set(version.id, stop);
-    void validate(ctx, version, stop.signal)
-      .catch((cause) => {
-        if (ctx.signal.aborted) return;
-        ctx.log("error", "validation could not be recorded", { version: version.id, cause });
-        return ctx.clock.sleep(RETRY_MS, ctx.signal);
-      })
-      .finally(() => {
-        queue.running.delete(version.id);
-        kickValidation(ctx);
-      });
-  }
-}
-
-/** Stops the validation of a version that is being deleted. */
-export function stopValidation(ctx: Ctx, versionId: string): void {
-  queueOf(ctx).running.get(versionId)?.abort();
-}
+/** The versions that wait for validation and are being validated. A version that is being deleted is stopped. */
+export const validationQueue = perContext((ctx) =>
+  workQueue<NonNullable<Waiting>>(ctx, {
+    what: "datasets to validate",
+    atOnce: AT_ONCE,
+    next: (running) => nextWaiting(ctx, running),
+    run: (version, signal) => validate(ctx, version, signal),
+    retryMs: RETRY_MS,
+  }),
+);
 
 async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSignal) {
   const part = ctx.files.path("datasets", version.id + PART);
@@ -265,7 +215,7 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
 /** Deletes incomplete rows that a killed server left in the datasets folder. */
 export async function removeHalfDone(ctx: Ctx): Promise<void> {
   const folder = ctx.files.path("datasets");
-  const { running } = queueOf(ctx);
+  const { running } = validationQueue(ctx);
   for (const name of await readdir(folder))
     if (name.includes(PART) && !running.has(name.slice(0, name.indexOf(PART))))
       await rm(join(folder, name), { recursive: true, force: true });

@@ -9,6 +9,7 @@ import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { unseal } from "../../lib/sealed.ts";
 import { clean } from "../../lib/text/redact.ts";
+import { workQueue } from "../../lib/work-queue.ts";
 import { recordEvent } from "../../notices/events/store.ts";
 import { filesOf, missingFiles, PASSPORT, type PushFile } from "./files.ts";
 import type { Target } from "./hub.ts";
@@ -21,68 +22,27 @@ const PROGRESS_MS = 500;
 /** Times that everything is compared and sent again, after the other side was away. */
 const ROUNDS = 3;
 
-interface Queue {
-  running: Map<string, AbortController>;
-  looking: boolean;
-  again: boolean;
-}
-const queueOf = perContext((ctx): Queue => {
-  const running: Queue["running"] = new Map();
-  ctx.signal.addEventListener("abort", () => {
-    for (const controller of running.values()) controller.abort();
-  });
-  return { running, looking: false, again: false };
-});
-
-/** Starts pushes that wait. Can be called at any time, any number of times. */
-export function kickPushes(ctx: Ctx): void {
-  const queue = queueOf(ctx);
-  if (queue.looking) {
-    queue.again = true;
-    return;
-  }
-  queue.looking = true;
-  void look(ctx, queue)
-    .catch((cause) => {
-      if (!ctx.signal.aborted) ctx.log("error", "could not look for models to push", { cause });
-    })
-    .finally(() => {
-      queue.looking = false;
-      if (!queue.again) return;
-      queue.again = false;
-      kickPushes(ctx);
-    });
-}
-
 const OPEN = ["waiting", "running"] as const;
 
-async function look(ctx: Ctx, queue: Queue) {
-  while (queue.running.size < AT_ONCE && !ctx.signal.aborted) {
-    const others = queue.running.size > 0 ? notInArray(hubPush.id, [...queue.running.keys()]) : undefined;
-    const [row] = await ctx.db
-      .select()
-      .from(hubPush)
-      .where(and(inArray(hubPush.status, OPEN), others))
-      .orderBy(asc(hubPush.createdAt))
-      .limit(1);
-    if (!row) return;
-    const stop = new AbortController();
-    queue.running.set(row.id, stop);
-    void carryOut(ctx, row, stop.signal)
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "push could not be recorded", { push: row.id, cause });
-      })
-      .finally(() => {
-        queue.running.delete(row.id);
-        kickPushes(ctx);
-      });
-  }
+async function nextPush(ctx: Ctx, running: string[]): Promise<PushRow | null> {
+  const [row] = await ctx.db
+    .select()
+    .from(hubPush)
+    .where(and(inArray(hubPush.status, OPEN), notInArray(hubPush.id, running)))
+    .orderBy(asc(hubPush.createdAt))
+    .limit(1);
+  return row ?? null;
 }
 
-/** Stops a running push. What has arrived stays on the hub. */
-export function stopPush(ctx: Ctx, id: string): void {
-  queueOf(ctx).running.get(id)?.abort();
-}
+/** The pushes that wait and run. What a stopped push has sent stays on the hub. */
+export const pushQueue = perContext((ctx) =>
+  workQueue<PushRow>(ctx, {
+    what: "models to push",
+    atOnce: AT_ONCE,
+    next: (running) => nextPush(ctx, running),
+    run: (row, signal) => carryOut(ctx, row, signal),
+  }),
+);
 
 export const announcePush = (ctx: Ctx, row: PushRow) =>
   ctx.bus.emit("push.changed", { org: row.org, modelId: row.model });
@@ -224,6 +184,6 @@ async function push(ctx: Ctx, row: PushRow, signal: AbortSignal): Promise<string
 
 /** Continues pushes after a start; running ones stop with the context. */
 export function startPushes(ctx: Ctx): () => void {
-  kickPushes(ctx);
+  pushQueue(ctx).kick();
   return () => {};
 }

@@ -16,7 +16,7 @@ import { requireOwner } from "../../roles.ts";
 import type { Format } from "../exports/model.ts";
 import { listExports } from "../exports/service.ts";
 import type { CreatePush, PushRow } from "./model.ts";
-import { announcePush, kickPushes, stopPush, updatePush } from "./run.ts";
+import { announcePush, pushQueue, updatePush } from "./run.ts";
 
 /** Unfinished pushes of one organization. */
 const MOST_OPEN = 20;
@@ -142,7 +142,7 @@ export async function createPush(ctx: Ctx, actor: Actor, name: string, given: Cr
     await audit(tx, ctx, actor, "model.push", row.id, detail);
   });
   announcePush(ctx, row);
-  kickPushes(ctx);
+  pushQueue(ctx).kick();
   return row;
 }
 
@@ -177,7 +177,7 @@ export async function cancelPush(ctx: Ctx, actor: Actor, id: string): Promise<Pu
       throw new AppError("conflict", "push_ended", `The push ${id} has ended already.`);
     await audit(tx, ctx, actor, "model.push.cancel", id, { repository: row.repo });
   });
-  stopPush(ctx, id);
+  pushQueue(ctx).stop(id);
   announcePush(ctx, row);
   return getPush(ctx, actor, id);
 }
