@@ -45,6 +45,8 @@ async function start(name: SeedName): Promise<Site & { stop(): Promise<void> }> 
           providers: ["process", "docker"],
           provider_settings: { docker: { hosts } },
           mail_url: "smtp://mail.example.test:587",
+          contact_address: "help@example.test",
+          abuse_address: "https://example.test/abuse",
         }
       : {};
   const config = loadConfig({ data_dir: dir, listen: "127.0.0.1:0", log_level: "error", ...providers }, {});

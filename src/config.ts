@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
 import { MODERATION_CATEGORIES } from "./lib/moderation.ts";
+import { ContactAddress } from "./lib/text/contact.ts";
 import { addressIn } from "./lib/text/mail-address.ts";
 
 const integer = (min: number, max: number) =>
@@ -259,6 +260,10 @@ const ConfigSchema = v.strictObject({
    * records the next request.
    */
   terms_acceptance: v.optional(v.picklist(["explicit", "continued_use"]), "explicit"),
+  /** Where users of this installation get help: a mail address, or an address of a page. Pages and mails show it. */
+  contact_address: v.optional(v.nullable(ContactAddress), null),
+  /** Where abuse of this installation is reported: a mail address, or an address of a page. */
+  abuse_address: v.optional(v.nullable(ContactAddress), null),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
   fail_points: v.optional(v.nullable(v.string()), null),
 });

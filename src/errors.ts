@@ -75,11 +75,22 @@ export function notFound(what: string, id: string): AppError {
   return new AppError("not_found", `${what}_not_found`, `No such ${what.replaceAll("_", " ")}: ${id}`, { param: "id" });
 }
 
-/** OpenAI's error envelope. */
-export function errorBody(error: AppError): {
+/**
+ * OpenAI's error envelope.
+ * @param advice follows the message
+ */
+export function errorBody(
+  error: AppError,
+  advice = "",
+): {
   error: { message: string; type: string; param: string | null; code: string };
 } {
   return {
-    error: { message: error.message, type: ERROR_TABLE[error.kind].type, param: error.param, code: error.code },
+    error: {
+      message: error.message + advice,
+      type: ERROR_TABLE[error.kind].type,
+      param: error.param,
+      code: error.code,
+    },
   };
 }

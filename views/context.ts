@@ -3,6 +3,7 @@
  */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
+import type { Contact } from "../src/lib/text/contact.ts";
 import type { TeamRole } from "../src/roles.ts";
 
 export interface Flash {
@@ -46,6 +47,9 @@ export interface PageInfo {
   banners: Banner[];
   /** Links at the end of every page: the documents of the installation. */
   footer: { label: string; href: string }[];
+  /** Where the viewer gets help, and where abuse is reported; null = the installation names no address. */
+  contact: Contact | null;
+  abuse: Contact | null;
 }
 
 export const PageContext = createContext<PageInfo | null>(null);

@@ -268,12 +268,18 @@ function Banners({ page }: { page: PageInfo }) {
   ));
 }
 
-/** Links to the documents of the installation; nothing without any. */
+/** Links to the documents and the addresses of the installation; nothing without any. */
 function Footer({ page }: { page: PageInfo }) {
-  if (page.footer.length === 0) return null;
+  const { footer, contact, abuse } = page;
+  const links = [
+    ...footer,
+    ...(contact ? [{ label: "Contact", href: contact.href }] : []),
+    ...(abuse ? [{ label: "Report abuse", href: abuse.href }] : []),
+  ];
+  if (links.length === 0) return null;
   return (
     <footer class="site-footer">
-      {page.footer.map(({ label, href }) => (
+      {links.map(({ label, href }) => (
         <a href={href}>{label}</a>
       ))}
     </footer>

@@ -64,7 +64,7 @@ export const apiDocs = (ctx: Ctx, app: () => AnyElysia) => {
   return new Elysia({ name: "docs", seed: ctx.installation })
     .use(session(ctx))
     .get("/openapi.json", () => {
-      document ??= documentOf(app(), VERSION);
+      document ??= documentOf(app(), VERSION, ctx.config.contact_address);
       return document;
     })
     .get("/docs", ({ request, actor, query }) => {

@@ -71,7 +71,8 @@ function errorResponse(ctx: Ctx, request: Request, error: AppError, requestId: s
   // Clients that retry every 409 must not retry a permanent conflict.
   if (error.kind === "conflict") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
-  const body = errorBody(error);
+  const contact = status === 500 ? ctx.config.contact_address : null;
+  const body = errorBody(error, contact ? ` Contact ${contact} with that id if it happens again.` : "");
   if (wantsPage(request)) return page(ctx, request, error, headers, body);
   return Response.json(body, { status, headers });
 }

@@ -5,6 +5,7 @@ import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
 import { publishedDocuments } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
+import { contactOf } from "../lib/text/contact.ts";
 import { owns } from "../roles.ts";
 import { mayCall } from "./access.ts";
 import { assetBase } from "./assets.ts";
@@ -70,6 +71,8 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       flash: readFlash(request),
       banners: requestState(request)?.banners ?? [],
       footer: publishedDocuments(ctx),
+      contact: contactOf(ctx.config.contact_address),
+      abuse: contactOf(ctx.config.abuse_address),
     },
   };
 }

@@ -130,7 +130,7 @@ const ERROR = {
 };
 
 /** The document, OpenAPI 3.1. */
-export function documentOf(app: AnyElysia, version: string): Json {
+export function documentOf(app: AnyElysia, version: string, contact: string | null = null): Json {
   const paths: Record<string, Json> = {};
   for (const operation of operationsOf(app)) {
     const { method, path, summary, description, tag, body, responses, detail } = operation;
@@ -155,7 +155,12 @@ export function documentOf(app: AnyElysia, version: string): Json {
   }
   return {
     openapi: "3.1.0",
-    info: { title: "Fine-Tune Lab", version, description: "One key, one base URL: `<server>/v1`." },
+    info: {
+      title: "Fine-Tune Lab",
+      version,
+      description: "One key, one base URL: `<server>/v1`.",
+      ...(contact ? { contact: contact.includes("://") ? { url: contact } : { email: contact } } : {}),
+    },
     paths,
     security: [{ key: [] }],
     components: {

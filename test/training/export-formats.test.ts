@@ -16,6 +16,8 @@ const PAGE: PageInfo = {
   flash: null,
   banners: [],
   footer: [],
+  contact: null,
+  abuse: null,
 };
 const CASES: [name: string, formats: readonly Format[], offered: Format[], hint: boolean][] = [
   ["with it the page offers 6, 5 and 4 bits", FORMATS, FORMATS.filter(smaller), false],

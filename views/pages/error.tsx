@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { usePage } from "../context.ts";
 import { BareLayout, Layout } from "../layout.tsx";
 import { withCode } from "../parts/code-spans.tsx";
+import { ContactLink } from "../parts/contact.tsx";
 import { Icon } from "../parts/icons.tsx";
 import { CopyId } from "../parts/value.tsx";
 
@@ -58,7 +59,7 @@ function wordsFor({ status, sent }: ErrorProps, email: string | undefined): [str
 }
 
 function Body(props: ErrorProps) {
-  const { url, viewer } = usePage();
+  const { url, viewer, contact } = usePage();
   const [, advice] = wordsFor(props, viewer?.email);
   const next = NEXT[url.pathname.split("/")[1] ?? ""];
   const again = !props.sent && props.status >= 429;
@@ -90,6 +91,11 @@ function Body(props: ErrorProps) {
           {viewer ? "Home page" : "Sign in"}
         </a>
       </div>
+      {contact ? (
+        <p class="small muted">
+          Need help? Contact <ContactLink contact={contact} /> and name the request id.
+        </p>
+      ) : null}
       <p class="small muted">
         Request <CopyId id={props.requestId} full /> · {props.code}
       </p>

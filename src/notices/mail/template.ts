@@ -32,7 +32,7 @@ const escapeHtml = (text: string) =>
   text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/"/g, "&quot;");
 
 /** Mail programs know neither style sheets nor variables: colors are written out, and readable on light and dark. */
-function htmlOf(letter: Letter, site: string): string {
+function htmlOf(letter: Letter, site: string, contact: string | null): string {
   const link = (path: string) => escapeHtml(site + path);
   const paragraphs = letter.body
     .split("\n")
@@ -50,13 +50,14 @@ function htmlOf(letter: Letter, site: string): string {
 ${paragraphs}
 <p style="margin:20px 0 0"><a href="${link(letter.path)}" style="display:inline-block;padding:10px 16px;border-radius:6px;background:#1f5fbf;color:#ffffff;text-decoration:none">${escapeHtml(letter.action)}</a></p>
 ${alert}
-<p style="margin:32px 0 0;font-size:13px;color:#6b7280">${escapeHtml(letter.reason)}<br>${NAME} at ${escapeHtml(site)}</p>
+<p style="margin:32px 0 0;font-size:13px;color:#6b7280">${escapeHtml(letter.reason)}<br>${NAME} at ${escapeHtml(site)}${contact ? `<br>${escapeHtml(contact)}` : ""}</p>
 </div></body></html>`;
 }
 
 /** A mail with its links complete. */
 export function mailOf(ctx: Ctx, letter: Letter): Mail {
   const site = siteAddress(ctx);
+  const contact = ctx.config.contact_address && `Questions: ${ctx.config.contact_address}`;
   const lines = [
     letter.title,
     "",
@@ -67,6 +68,7 @@ export function mailOf(ctx: Ctx, letter: Letter): Mail {
     "-- ",
     letter.reason,
     `${NAME} at ${site}`,
+    ...(contact ? [contact] : []),
   ];
-  return { subject: `[${NAME}] ${letter.title}`, text: lines.join("\n"), html: htmlOf(letter, site) };
+  return { subject: `[${NAME}] ${letter.title}`, text: lines.join("\n"), html: htmlOf(letter, site, contact) };
 }

@@ -1,5 +1,7 @@
 /** The sign-in page, and the page of its second step. */
+import { usePage } from "../../context.ts";
 import { BareLayout } from "../../layout.tsx";
+import { ContactLink } from "../../parts/contact.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
@@ -69,6 +71,7 @@ export function LoginPage(props: {
   /** The provider of a session that was just ended. */
   left?: LoginProvider | null;
 }) {
+  const { contact } = usePage();
   const providers = props.providers ?? [];
   const asksPassword = providers.length === 0 || props.withPassword;
   return (
@@ -131,6 +134,11 @@ export function LoginPage(props: {
           ) : (
             "No account yet? Ask an administrator of this installation for a link."
           )}{" "}
+          {contact ? (
+            <>
+              Questions: <ContactLink contact={contact} />.{" "}
+            </>
+          ) : null}
           <a href="/forgot">Forgot your password?</a>
           {asksPassword ? null : (
             <>

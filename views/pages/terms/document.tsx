@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import type { VersionView } from "../../../src/accounts/terms/model.ts";
 import { usePage } from "../../context.ts";
 import { BareLayout, Layout } from "../../layout.tsx";
+import { ContactLink } from "../../parts/contact.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Markdown } from "../../parts/markdown.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -30,7 +31,7 @@ interface DocumentProps {
 
 /** `/terms`, `/acceptable-use`, `/privacy` */
 export function DocumentPage({ shown, others }: DocumentProps) {
-  const { now } = usePage();
+  const { now, contact, abuse } = usePage();
   const later = shown.effective_at * 1000 > now;
   return (
     <Frame title={shown.title}>
@@ -53,6 +54,18 @@ export function DocumentPage({ shown, others }: DocumentProps) {
           </Notice>
         ) : null}
         <Markdown text={shown.text} />
+        <p class="small muted">
+          {contact ? (
+            <>
+              Questions: <ContactLink contact={contact} />.{" "}
+            </>
+          ) : null}
+          {abuse ? (
+            <>
+              To report abuse: <ContactLink contact={abuse} />.
+            </>
+          ) : null}
+        </p>
       </div>
     </Frame>
   );
