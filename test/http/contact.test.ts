@@ -1,4 +1,4 @@
-/** The contact and abuse addresses of an installation: which values a setting takes, and every place that shows them. */
+/** The contact and abuse addresses: which values the settings take, and every place that shows them. */
 import { afterEach, expect, test } from "bun:test";
 import { publishVersion } from "../../src/accounts/terms/versions.ts";
 import { loadConfig } from "../../src/config.ts";
