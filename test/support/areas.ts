@@ -26,7 +26,7 @@ export const ROOMS: Record<string, string[]> = {
   notices: ["events", "preferences", "inbox", "mail", "webhooks", "announcements", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
-  data: ["storage", "validation", "files", "uploads", "datasets", "imports"],
+  data: ["storage", "pii", "validation", "files", "uploads", "datasets", "imports"],
   models: ["base", "tuned", "inspection"],
   training: [
     "metrics",

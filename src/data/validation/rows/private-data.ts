@@ -1,4 +1,6 @@
 /** Finds personal data and secrets in the bytes of a row: card numbers, IBANs, e-mail addresses and keys. */
+import { ibanDigits, isCard } from "../../pii/checksums.ts";
+import { IBAN_LENGTHS } from "../../pii/iban.ts";
 
 /** The kinds, as problem codes. */
 type PrivateKind = "card_number" | "iban" | "email_address" | "secret_key";
@@ -11,50 +13,6 @@ const SPACE = 32;
 const DASH = 45;
 const AT = 64;
 const DOT = 46;
-
-/** The length of an IBAN by country (ISO 13616). */
-const IBAN_LENGTHS: Record<string, number> = {
-  AD: 24,
-  AE: 23,
-  AT: 20,
-  BE: 16,
-  BG: 22,
-  CH: 21,
-  CY: 28,
-  CZ: 24,
-  DE: 22,
-  DK: 18,
-  EE: 20,
-  ES: 24,
-  FI: 18,
-  FR: 27,
-  GB: 22,
-  GR: 27,
-  HR: 21,
-  HU: 28,
-  IE: 22,
-  IL: 23,
-  IS: 26,
-  IT: 27,
-  LI: 21,
-  LT: 20,
-  LU: 20,
-  LV: 21,
-  MC: 27,
-  MT: 31,
-  NL: 18,
-  NO: 15,
-  PL: 28,
-  PT: 25,
-  RO: 24,
-  RS: 22,
-  SA: 24,
-  SE: 24,
-  SI: 19,
-  SK: 24,
-  TR: 26,
-  UA: 29,
-};
 
 /** How keys begin, and how many more letters and digits they have at least. */
 const KEYS: [start: Buffer, more: number][] = [
@@ -71,28 +29,6 @@ const isUpper = (byte: number) => byte >= 65 && byte <= 90;
 const isWord = (byte: number) => isDigit(byte) || isUpper(byte) || (byte >= 97 && byte <= 122);
 const isPart = (byte: number) => isWord(byte) || byte === DASH || byte === 95;
 
-/** Digits of a payment card: known first digits and length, and a valid check digit (Luhn). */
-function isCard(digits: string): boolean {
-  if (!/^(?:4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3[0689]\d{12}|6[0245]\d{14})$/.test(digits))
-    return false;
-  let sum = 0;
-  for (let i = 0; i < digits.length; i++) {
-    const digit = Number(digits[digits.length - 1 - i]);
-    sum += i % 2 === 0 ? digit : digit > 4 ? digit * 2 - 9 : digit * 2;
-  }
-  return sum % 10 === 0;
-}
-
-/** True for an IBAN without spaces whose check digits are right (ISO 7064, modulo 97). */
-function isIban(text: string): boolean {
-  let rest = 0;
-  for (const letter of text.slice(4) + text.slice(0, 4)) {
-    const value = Number.parseInt(letter, 36);
-    rest = (rest * (value > 9 ? 100 : 10) + value) % 97;
-  }
-  return rest === 1;
-}
-
 /** The IBAN whose country is at `from`, or null. Groups may be separated by a space. */
 function ibanAt(bytes: Buffer, from: number, end: number): string | null {
   const length = IBAN_LENGTHS[bytes.toString("latin1", from, from + 2)] ?? 0;
@@ -102,7 +38,7 @@ function ibanAt(bytes: Buffer, from: number, end: number): string | null {
     if (isDigit(byte) || isUpper(byte)) text += String.fromCharCode(byte);
     else if (byte !== SPACE) break;
   }
-  return length > 0 && text.length === length && isIban(text) ? text : null;
+  return length > 0 && text.length === length && ibanDigits(text) ? text : null;
 }
 
 const masked = (text: string) => `${text.slice(0, 4)}…${text.slice(-2)}`;
