@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { findPii } from "../../src/data/pii/detectors.ts";
 import { markOf, PII_KIND_NAMES, type PiiKind } from "../../src/data/pii/kinds.ts";
 import { masked } from "../../src/data/pii/mask.ts";
+import { ANY_SIGN, SECRETS } from "../../src/data/pii/secrets.ts";
 
 const lines = (name: string) =>
   readFileSync(join(import.meta.dir, "../cases/pii", name), "utf8")
@@ -21,6 +22,11 @@ const positives = lines("positives.txt").map((line) => {
 test("every kind is found where it is", () => {
   const missed = positives.filter(({ kind, text, value }) => !values(text).includes(`${kind}: ${value}`));
   expect(missed.map(({ kind, text }) => `${kind}: ${text} -> ${values(text)}`)).toEqual([]);
+});
+
+test("the search for any sign of a key knows the signs of all", () => {
+  const signs = SECRETS.flatMap((each) => each.signs);
+  expect(signs.filter((sign) => !ANY_SIGN.test(sign))).toEqual([]);
 });
 
 test("the cases have every kind that detectors find", () => {

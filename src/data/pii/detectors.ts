@@ -5,7 +5,7 @@ import { IBAN_LENGTHS } from "./iban.ts";
 import type { Finding } from "./kinds.ts";
 import { NATIONAL_IDS } from "./national-ids.ts";
 import { findPhones } from "./phones.ts";
-import { ASSIGNED, entropy, privateKeys, SECRETS } from "./secrets.ts";
+import { ANY_SIGN, ASSIGNED, entropy, privateKeys, SECRETS } from "./secrets.ts";
 
 type Found = (finding: Finding) => void;
 
@@ -78,6 +78,8 @@ function findNational(text: string, long: boolean, found: Found): void {
 
 const IPV4 = /(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)/g;
 const IPV6 = /(?<![\w:.])(?:[0-9a-fA-F]{1,4}:|:){2,7}[0-9a-fA-F]{0,4}(?![\w:])/g;
+const DOTTED = /\d\.\d{1,3}\.\d/;
+const COLONS = /:[\da-fA-F]{0,4}:/;
 /** Networks of no particular machine: loopback, unspecified, broadcast, documentation, masks. */
 const NOBODY =
   /^(?:127\.|0\.|255\.|22[4-9]\.|2[34]\d\.|169\.254\.|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.)|^::1?$|^(?:fe80|ff0|2001:0?db8):/i;
@@ -96,8 +98,8 @@ function findAddresses(text: string, found: Found): void {
       found({ kind: "ip", start: index, end: index + match.length, confidence });
     }
   };
-  if (text.includes(".")) look(IPV4);
-  if (text.includes(":")) look(IPV6);
+  if (DOTTED.test(text)) look(IPV4);
+  if (COLONS.test(text)) look(IPV6);
 }
 
 /** Generated, not a word, a variable, a call or a placeholder. */
@@ -108,7 +110,7 @@ const looksGenerated = (key: string) =>
   entropy(key) >= MIN_ENTROPY;
 
 function findSecrets(text: string, found: Found): void {
-  for (const { kind, signs, form } of SECRETS) {
+  for (const { kind, signs, form } of ANY_SIGN.test(text) ? SECRETS : []) {
     if (!signs.some((sign) => text.includes(sign))) continue;
     for (const { index, 0: match, groups } of text.matchAll(form)) {
       const key = groups?.key ?? match;

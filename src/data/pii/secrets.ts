@@ -55,6 +55,10 @@ export const SECRETS: readonly SecretForm[] = [
   { kind: "jwt", signs: ["eyJ"], form: /\beyJ[\w-]{8,4000}\.eyJ[\w-]{8,8000}\.[\w-]{10,2000}/g },
 ];
 
+/** One sign of any of them: one search instead of many. */
+export const ANY_SIGN =
+  /A[KS]IA|[Ee]cret|ECRET|AIza|GOCSPX-|ya29\.|AccountKey=|SharedAccessKey=|8Q~|gh[pousr]_|github_pat_|glpat-|xox|xapp-|hooks\.slack|k_live_|k_test_|whsec_|sk-|hf_|npm_|SG\.|eyJ/;
+
 /** A value given to a name of a secret: `api_key = "…"`. */
 export const ASSIGNED =
   /(?:key|token|secret|passwd|password|pwd)["']?\s{0,3}(?::|=>?)\s{0,3}["'`]?(?<key>[\w+/.~!@#$%^&*=-]{8,250})/gi;
