@@ -5,7 +5,7 @@
 import { isDay, luhn, mod11_10, mod97, verhoeff, weighted } from "./checksums.ts";
 import type { NationalKind } from "./kinds.ts";
 
-export interface NationalId {
+interface NationalId {
   kind: NationalKind;
   /** Matches with `g`; the whole match is the number, with its separators. */
   form: RegExp;

@@ -1,7 +1,7 @@
 /** Keys and tokens of services: how each begins, and its whole form. */
 import type { SecretKind } from "./kinds.ts";
 
-export interface SecretForm {
+interface SecretForm {
   kind: SecretKind;
   /** Texts of which one is in every match, so that other texts are not searched. */
   signs: readonly string[];
