@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "trainer"))
 
 import torch  # noqa: E402
-from finetune_trainer.model.load import load_model, load_tokenizer, prepare_torch  # noqa: E402
+from finetune_trainer.model.load import load_model, prepare_torch  # noqa: E402
+from finetune_trainer.model.tokenizer import load_tokenizer  # noqa: E402
 from finetune_trainer.serving import engine as engine_module  # noqa: E402
 from finetune_trainer.serving.engine import Engine  # noqa: E402
 from finetune_trainer.serving.http_server import open_server  # noqa: E402

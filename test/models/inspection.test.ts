@@ -66,9 +66,10 @@ let lab: TestApp;
 /** The rows tokenized by the trainer's own functions, with the inspector's hash. */
 const TRAINED = `
 import json, sys
+sys.modules["torch"] = None  # loads faster
 from pathlib import Path
 from finetune_trainer.training.inspection import end_ids_of, row_hash
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.data.rows import read_rows, tokenize
 base, kind, path, length, loss_on = sys.argv[1:]
 tokenizer = load_tokenizer(Path(base))

@@ -61,7 +61,7 @@ from types import SimpleNamespace
 from finetune_trainer.data.encoder import Encoder
 from finetune_trainer.data.rows import read_rows
 from finetune_trainer.data.tokens import IGNORED
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving.api.messages import chat_prompt
 base, path, requests = sys.argv[1:]
 tokenizer = load_tokenizer(Path(base))

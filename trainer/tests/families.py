@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 
 GOLDEN = Path(__file__).with_name("golden")
 

@@ -8,7 +8,7 @@ from conftest import losses
 from jobs import METHODS, need, rows_of, train_reply
 
 from finetune_trainer.data.template import render
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.training import canary, loop
 
 

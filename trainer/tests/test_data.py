@@ -14,7 +14,7 @@ from finetune_trainer.data.rows import answer_of, load, question_of, read_rows, 
 from finetune_trainer.data.template import TemplateRefused, encode_conversation, template_messages
 from finetune_trainer.data.tokens import IGNORED
 from finetune_trainer.data.tool_calls.answers import Answer
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.protocol.failures import BadData, describe
 
 

@@ -10,8 +10,9 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from finetune_trainer.model import decoding
-from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.load import load_model
 from finetune_trainer.model.sampling import Sampling
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving import engine as engine_module
 from finetune_trainer.serving.engine import Engine, Generation, Stopped
 

@@ -17,8 +17,9 @@ from finetune_trainer.data.template import render
 from finetune_trainer.evaluation.intervals import bootstrap, side_score, wilson
 from finetune_trainer.model import checkpoint
 from finetune_trainer.model.generate import greedy
-from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.load import load_model
 from finetune_trainer.model.score import RowScores, batches_by_length, score, score_rows
+from finetune_trainer.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

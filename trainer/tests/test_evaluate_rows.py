@@ -14,8 +14,9 @@ from jobs import METHODS, evaluate_reply, full_reply, rows_of, train_reply
 
 from finetune_trainer.data.template import render
 from finetune_trainer.evaluation.intervals import side_score, wilson
-from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.load import load_model
 from finetune_trainer.model.score import RowScores
+from finetune_trainer.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from conftest import make_rows
 from jobs import METHODS, rows_of, train_reply
 
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.training.inspection import end_ids_of, inspect
 
 

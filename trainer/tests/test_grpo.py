@@ -13,7 +13,7 @@ from test_train import resume_entry
 from finetune_trainer.data import exact
 from finetune_trainer.data.rows import question_of, tokenize
 from finetune_trainer.data.tool_calls.answers import Answer
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.protocol.failures import BadData
 from finetune_trainer.training.grade import ANSWERS_PER_REQUEST, parts
 

@@ -19,8 +19,9 @@ from transformers import AutoModelForCausalLM, Lfm2Config, MptConfig
 from finetune_trainer.data.rows import tokenize
 from finetune_trainer.data.tokens import Tokens, flat
 from finetune_trainer.model.kernels import compile_layers
-from finetune_trainer.model.load import end_token_ids, load_model, load_tokenizer
+from finetune_trainer.model.load import end_token_ids, load_model
 from finetune_trainer.model.score import pad_right, score
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.protocol.failures import TrainingFailed
 from finetune_trainer.spec import support
 from finetune_trainer.spec.parse import parse_spec

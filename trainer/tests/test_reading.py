@@ -16,7 +16,7 @@ from finetune_trainer.data.encoder import tokenize_rows
 from finetune_trainer.data.rows import tokenize
 from finetune_trainer.data.template import encode_conversation
 from finetune_trainer.data.tokens import IGNORED
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.training.inspection import inspect
 
 STRICT = (

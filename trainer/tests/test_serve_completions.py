@@ -11,7 +11,7 @@ import torch
 from endpoint import PROMPT
 from transformers import AutoModelForCausalLM
 
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving.detokenize import TextStream
 
 SAID = '{"colour": "red"}'

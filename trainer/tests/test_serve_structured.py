@@ -11,7 +11,7 @@ import torch
 from endpoint import QUESTION
 from pydantic import BaseModel
 
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving.constraints import BadSchema, Grammars, constraint_for_schema
 
 

@@ -14,7 +14,7 @@ from tool_rows import TOOLS, call
 
 from finetune_trainer.data.tool_calls.families import FAMILIES
 from finetune_trainer.data.tool_calls.stream import parse
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving.api.errors import ApiError
 from finetune_trainer.serving.api.tools import ToolUse, forced_grammar
 from finetune_trainer.serving.constraints import Grammars, closed

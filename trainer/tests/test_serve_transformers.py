@@ -20,8 +20,9 @@ from jobs import serve_reply
 
 from finetune_trainer.model import sampling as sampling_module
 from finetune_trainer.model.decoding import Batch
-from finetune_trainer.model.load import load_model, load_tokenizer
+from finetune_trainer.model.load import load_model
 from finetune_trainer.model.sampling import Sampling, pick
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.serving import engine as engine_module
 from finetune_trainer.serving.api import known
 from finetune_trainer.serving.detokenize import TextStream

@@ -14,7 +14,7 @@ from tool_rows import COLORS, call, tool_rows
 from finetune_trainer.data.tool_calls.answers import Answer, AnswerReader
 from finetune_trainer.data.tool_calls.families import FAMILIES, family_of, family_of_files
 from finetune_trainer.data.tool_calls.stream import ToolCall, ToolCallStream, parse
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.training.grade import sample_of
 
 GOLDEN = Path(__file__).parent / "golden" / "tool_calls"

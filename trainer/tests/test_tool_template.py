@@ -14,7 +14,7 @@ from finetune_trainer.data.tokens import IGNORED
 from finetune_trainer.data.tool_calls.families import family_of_tokenizer
 from finetune_trainer.data.tool_calls.stream import parse
 from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template, use_tool_template, with_template
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 from finetune_trainer.protocol.failures import ModelLoad, TrainingFailed
 from finetune_trainer.serving.vllm_command import _template_arguments
 

@@ -11,7 +11,7 @@ from jobs import evaluate_reply, export_reply, serve_reply, train_reply
 from tool_rows import TEXTS, TOOLS, tool_rows
 
 from finetune_trainer.data.tool_template import TEMPLATE_FILE, tool_template
-from finetune_trainer.model.load import load_tokenizer
+from finetune_trainer.model.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

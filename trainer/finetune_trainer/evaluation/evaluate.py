@@ -18,8 +18,9 @@ from ..data.tool_calls.answers import Answer, AnswerReader
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
 from ..model.checkpoint import load_weights
 from ..model.generate import greedy
-from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
+from ..model.load import end_token_ids, load_model, prepare_torch
 from ..model.score import RowScores, reward_rows, score_rows
+from ..model.tokenizer import load_tokenizer
 from ..protocol.control import Commands
 from ..protocol.failures import BadData, ModelLoad
 from ..protocol.home import Home

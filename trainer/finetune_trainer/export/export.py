@@ -20,8 +20,9 @@ from ..data.rows import read_rows
 from ..data.tool_template import TEMPLATE_FILE, own_template
 from ..evaluation.evaluate import with_adapter
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
-from ..model.load import LOCAL_ONLY, load_model, load_tokenizer, prepare_torch
+from ..model.load import load_model, prepare_torch
 from ..model.splitting import gguf_tokenizer
+from ..model.tokenizer import LOCAL_ONLY, load_tokenizer
 from ..protocol.control import Commands
 from ..protocol.failures import TrainingFailed
 from ..protocol.home import Home

@@ -147,7 +147,7 @@ def add_tokenizer(writer: gguf.GGUFWriter, directory: Path, config: dict[str, An
     """Vocabulary, merges, special tokens and chat template. Raises NotWritable unless the tokenizer
     is byte-level BPE.
     """
-    from ..model.load import load_tokenizer
+    from ..model.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(directory)
     spec = json.loads((directory / "tokenizer.json").read_text("utf-8"))

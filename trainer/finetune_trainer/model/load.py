@@ -1,4 +1,4 @@
-"""Loading a base model and its tokenizer: local files, safetensors only, no remote code; and how many cores to use."""
+"""Loading a base model: local files, safetensors only, no remote code; and how many cores to use."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from ..data.tool_template import own_template
 from ..protocol.failures import DETERMINISTIC, ModelLoad
 from ..protocol.files import PICKLE_SUFFIXES
+from .tokenizer import LOCAL_ONLY
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LOCAL_ONLY = {"local_files_only": True, "trust_remote_code": False}
 
 
 def cores() -> int:
@@ -37,26 +36,6 @@ def prepare_torch() -> torch.device:
     """Sets the number of threads, divided by the processes of the run, and returns the device to compute on."""
     torch.set_num_threads(max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def load_tokenizer(directory: Path, tuned: Path | None = None) -> Any:
-    """The tokenizer of a model directory, with a padding token. Raises ModelLoad when it has no chat template.
-
-    `tuned`: the directory of a fine-tuned model, whose chat template is used if it has one.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL_ONLY)
-    except Exception as error:
-        raise ModelLoad(f"the tokenizer cannot be loaded: {error}") from error
-    if tuned is not None and (template := own_template(tuned)) is not None:
-        tokenizer.chat_template = template
-    if not tokenizer.chat_template:
-        raise ModelLoad("the model has no chat template; choose an instruct model, or add chat_template.jinja to it")
-    if not tokenizer.is_fast:
-        raise ModelLoad("the model has no fast tokenizer (tokenizer.json)")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def quantized_as(quantization: str, precision: str) -> BitsAndBytesConfig | None:

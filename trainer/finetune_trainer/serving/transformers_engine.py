@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ..model.load import load_model, load_tokenizer, prepare_torch
+from ..model.load import load_model, prepare_torch
+from ..model.tokenizer import load_tokenizer
 from ..protocol.home import Home
 from ..spec.models import ServeSpec, served_name
 from .engine import Engine

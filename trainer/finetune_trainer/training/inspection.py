@@ -150,8 +150,10 @@ def main() -> None:
     """Answers requests until standard input ends; a base's tokenizer is loaded once."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print to standard output
+    # Tokenizers work without torch. When it can be imported, transformers does so, which takes three seconds.
+    sys.modules["torch"] = None
     from ..data.tool_template import use_tool_template
-    from ..model.load import load_tokenizer
+    from ..model.tokenizer import load_tokenizer
 
     loaded: dict[tuple[str, str | None], Any] = {}
     for line in sys.stdin:

@@ -16,7 +16,8 @@ from ..model import checkpoint
 from ..model.adapter import attach, is_full_fine_tuning, parameter_counts
 from ..model.artifacts import is_full_model, is_reward_model
 from ..model.kernels import compile_layers, use_liger
-from ..model.load import end_token_ids, load_model, load_tokenizer, prepare_torch
+from ..model.load import end_token_ids, load_model, prepare_torch
+from ..model.tokenizer import load_tokenizer
 from ..protocol.control import Commands
 from ..protocol.failures import BadData, TrainingFailed, blaming
 from ..protocol.home import Home
