@@ -241,6 +241,19 @@ export const SHOTS: Shot[] = [
     act: (page) => openFirst(page, "/settings/webhooks/"),
   },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
+  { name: "announcements", path: "/announcements", seeds: ["full", "empty"] },
+  { name: "admin-announcements", path: "/admin/announcements", seeds: ["full", "empty"] },
+  {
+    name: "admin-announcement-preview",
+    path: "/admin/announcements/new",
+    seeds: ["full"],
+    act: async (page) => {
+      await page.fill("[name=title]", "New base models this week");
+      await page.fill("[name=text]", "Read [what is new](https://example.com/news). **Old ones stay.**");
+      await page.getByRole("button", { name: "Preview" }).click();
+      await page.waitForSelector("section[aria-label=Preview]");
+    },
+  },
   { name: "admin-terms", path: "/admin/terms", seeds: ["full"] },
   { name: "admin-terms-edit", path: "/admin/terms/terms", seeds: ["full"] },
   { name: "admin-mail", path: "/admin/mail", seeds: ["empty", "full"] },

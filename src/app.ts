@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
+import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
@@ -9,6 +10,7 @@ import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
 import { adminTermsPages } from "../views/pages/admin/terms-routes.tsx";
 import { userPages } from "../views/pages/admin/user-routes.tsx";
+import { announcementPages } from "../views/pages/announcements/routes.tsx";
 import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
@@ -43,6 +45,7 @@ import { convertAuthenticators } from "./accounts/auth/convert.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
+import { announcementsApi } from "./api/announcements.ts";
 import { auditApi } from "./api/audit.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
@@ -246,6 +249,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveriesApi,
   mailApi,
   noticesApi,
+  announcementsApi,
   authPages,
   mailLinkPages,
   ssoPages,
@@ -257,6 +261,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   notificationPages,
   emailPages,
   noticesPages,
+  announcementPages,
   quotasApi,
   computePages,
   computeApi,
@@ -308,6 +313,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveryPages,
   mailPages,
   adminTermsPages,
+  announcementAdminPages,
   homePages,
 ];
 

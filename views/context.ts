@@ -16,6 +16,8 @@ export interface Banner {
   kind: "info" | "warn" | "bad";
   title: string;
   text: string;
+  /** More text, as Markdown. */
+  markdown: string | null;
   /** Where to read more or to act. */
   link: { label: string; href: string } | null;
   /** The announcement that the viewer may hide; null = it stays. */

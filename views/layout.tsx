@@ -2,7 +2,9 @@
 import type { ComponentChildren } from "preact";
 import { type PageInfo, usePage } from "./context.ts";
 import { RoleLink } from "./parts/allowed.tsx";
+import { ActionButton } from "./parts/form.tsx";
 import { Icon, type IconName, Mark } from "./parts/icons.tsx";
+import { Markdown } from "./parts/markdown.tsx";
 import { Notice } from "./parts/notice.tsx";
 
 interface Crumb {
@@ -258,11 +260,17 @@ function TwoFactorDue({ page }: { page: PageInfo }) {
 
 /** What the installation has to say to this viewer. */
 function Banners({ page }: { page: PageInfo }) {
-  return page.banners.map(({ kind, title, text, link }) => (
+  return page.banners.map(({ kind, title, text, markdown, link, dismiss }) => (
     <div class="due">
       <Notice kind={kind} title={title}>
-        {text ? ` ${text} ` : " "}
+        {text ? ` ${text} ` : null}
+        {markdown ? <Markdown text={markdown} /> : null}
         {link ? <a href={link.href}>{link.label}</a> : null}
+        {dismiss ? (
+          <ActionButton action={`/announcements/${dismiss}/dismiss`} class="small" label={`Dismiss: ${title}`}>
+            Dismiss
+          </ActionButton>
+        ) : null}
       </Notice>
     </div>
   ));

@@ -38,6 +38,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "account.read": [
     "GET /",
     "GET /accept-terms",
+    "GET /announcements",
     "GET /confirm",
     "GET /docs",
     "GET /settings",
@@ -45,6 +46,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /settings/notifications",
     "GET /settings/two-factor",
     "GET /notices",
+    "GET /v1/announcements",
     "GET /v1/keys",
     "GET /v1/me",
     "GET /v1/notices*",
@@ -54,6 +56,8 @@ const TABLE: Partial<Record<Access, string[]>> = {
   ],
   "account.write": [
     "POST /accept-terms",
+    "POST /announcements/*",
+    "POST /v1/announcements/*",
     "POST /v1/terms/acceptance",
     "POST /confirm",
     "POST /logout",

@@ -1,10 +1,12 @@
-/** The messages above every page: new terms that take effect soon. */
+/** The messages above every page: announcements, and new terms that take effect soon. */
 import type { Banner } from "../../views/context.ts";
 import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
 import { publishedVersions } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { currentFor } from "../notices/announcements/current.ts";
+import { type AnnouncementRow, isDismissible } from "../notices/announcements/model.ts";
 
 /** Whether a request may be answered with a whole page. */
 export const showsPage = (method: string, path: string) =>
@@ -18,6 +20,7 @@ function termsBanner(ctx: Ctx, { document, number, effectiveAt, summary }: Publi
     kind: "info",
     title: `${TITLES[document]}: a new version takes effect on ${dateOf(effectiveAt)}.`,
     text: summary,
+    markdown: null,
     link: byUse
       ? { label: "Read the new version", href: pathOf(document, number) }
       : { label: "Read and accept", href: "/accept-terms" },
@@ -25,10 +28,19 @@ function termsBanner(ctx: Ctx, { document, number, effectiveAt, summary }: Publi
   };
 }
 
+const KINDS = { info: "info", warning: "warn", critical: "bad" } as const;
+
+function announcementBanner(row: AnnouncementRow): Banner {
+  const { id, title, text, severity } = row;
+  const dismiss = isDismissible(row) ? id : null;
+  return { kind: KINDS[severity], title, text: "", markdown: text || null, link: null, dismiss };
+}
+
 /** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
 export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
   await publishedVersions(ctx);
   if (!actor) return [];
+  const announced = (await currentFor(ctx, actor)).filter(({ dismissed }) => !dismissed);
   const { upcoming } = await pendingFor(ctx, actor.userId);
-  return upcoming.map((one) => termsBanner(ctx, one));
+  return [...announced.map(({ row }) => announcementBanner(row)), ...upcoming.map((one) => termsBanner(ctx, one))];
 }

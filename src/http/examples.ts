@@ -22,6 +22,13 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
   "POST /v1/two_factor/disable": { password: "a phrase that only you know" },
   "POST /v1/terms/acceptance": { versions: ["terms_abc"], adult: true },
+  "POST /v1/admin/announcements": {
+    title: "New base models this week",
+    text: "Read [what is new](https://example.com/news).",
+    severity: "info",
+    ends_at: 1_798_761_600,
+  },
+  "POST /v1/admin/announcements/{id}": { severity: "critical", ends_at: null },
   "POST /v1/admin/terms": {
     document: "terms",
     text: "# Terms of service\n\nYou may use this installation for …",

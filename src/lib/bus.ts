@@ -71,6 +71,8 @@ export interface BusEvents {
   "security.event": SecurityEvent;
   /** A version of the terms was published or withdrawn. */
   "terms.changed": Record<string, never>;
+  /** An announcement was written, changed, ended or deleted. */
+  "announcement.changed": Record<string, never>;
   /** An event for notices was stored. */
   "notice.stored": { org: string };
   /** A webhook or mail was sent, or failed. */

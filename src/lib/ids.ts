@@ -45,6 +45,7 @@ const ID_PREFIX = {
   delivery: "wh_",
   webhookEndpoint: "whe_",
   ssoProvider: "sso_",
+  announcement: "ann_",
   termsVersion: "terms_",
   termsAcceptance: "acc_",
 } as const;

@@ -1,12 +1,36 @@
 /** Seeded notices: webhooks with deliveries in every state, and a list of notices. */
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { notice, noticeDelivery } from "../../src/db/schema/notices.ts";
+import { createAnnouncement, endAnnouncement } from "../../src/notices/announcements/service.ts";
 import { createEndpoint } from "../../src/notices/webhooks/service.ts";
 
 const MINUTE = 60_000;
 
+/** An announcement of each state, besides a current one, whose banner would be above every page. */
+async function addAnnouncements(ctx: Ctx, actor: Actor): Promise<void> {
+  const tomorrow = Math.floor(ctx.clock.now() / 1000) + 86_400;
+  const words = { text: "", organizations: [], roles: [], ends_at: null, mail: false };
+  const { id } = await createAnnouncement(ctx, actor, {
+    ...words,
+    title: "New base models this week",
+    severity: "info",
+    starts_at: null,
+  });
+  await endAnnouncement(ctx, actor, id);
+  await createAnnouncement(ctx, actor, {
+    ...words,
+    title: "Renew your API keys before the end of the quarter",
+    severity: "critical",
+    organizations: [actor.org],
+    roles: ["owner", "admin"],
+    starts_at: tomorrow,
+    mail: true,
+  });
+}
+
 /** Two webhooks; the newer one has deliveries: sent, waiting for another attempt, and given up. */
 export async function addNotices(ctx: Ctx, actor: Actor): Promise<void> {
+  await addAnnouncements(ctx, actor);
   const now = ctx.clock.now();
   await createEndpoint(ctx, actor, {
     name: "#ml-runs",

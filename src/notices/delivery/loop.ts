@@ -5,6 +5,7 @@
 import { eq } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { webhookEndpoint } from "../../db/schema/notices.ts";
+import { nextAnnouncement, sendAnnouncements } from "../announcements/send.ts";
 import { announceTerms } from "../announcements/terms.ts";
 import { sendMail } from "../mail/send.ts";
 import { mailServer } from "../mail/settings.ts";
@@ -93,6 +94,7 @@ async function spreadAll(ctx: Ctx): Promise<void> {
 async function pass(ctx: Ctx): Promise<number> {
   const { busy } = loopOf(ctx);
   await announceTerms(ctx);
+  await sendAnnouncements(ctx);
   await spreadAll(ctx);
   for (const row of await dueDeliveries(ctx, [...busy], AT_ONCE * 4)) {
     if (busy.size >= AT_ONCE) break;
@@ -100,7 +102,9 @@ async function pass(ctx: Ctx): Promise<number> {
   }
   // A full house continues when one of its messages is sent.
   const next = busy.size >= AT_ONCE ? null : await nextDue(ctx, [...busy]);
-  return next === null ? LOOK_MS : Math.max(0, Math.min(LOOK_MS, next - ctx.clock.now()));
+  const starts = await nextAnnouncement(ctx);
+  const first = Math.min(next ?? Number.POSITIVE_INFINITY, starts ?? Number.POSITIVE_INFINITY);
+  return Math.max(0, Math.min(LOOK_MS, first - ctx.clock.now()));
 }
 
 async function run(ctx: Ctx, stop: AbortSignal): Promise<void> {
@@ -124,7 +128,11 @@ async function run(ctx: Ctx, stop: AbortSignal): Promise<void> {
 /** Starts sending. @returns a function that stops it; what was not sent waits in the table */
 export function startNotices(ctx: Ctx): () => void {
   const stop = new AbortController();
-  const offs = [ctx.bus.on("notice.stored", () => wake(ctx)), ctx.bus.on("terms.changed", () => wake(ctx))];
+  const offs = [
+    ctx.bus.on("notice.stored", () => wake(ctx)),
+    ctx.bus.on("terms.changed", () => wake(ctx)),
+    ctx.bus.on("announcement.changed", () => wake(ctx)),
+  ];
   void run(ctx, AbortSignal.any([stop.signal, ctx.signal]));
   const expire = () =>
     deleteOld(ctx).catch((cause) => {

@@ -2,8 +2,9 @@
  * Stores events. Who changes something writes its event in the same transaction, as it writes the audit log: nobody
  * hears of a change that was rolled back, and a killed server forgets none.
  */
-import { sql } from "drizzle-orm";
+import { type AnyColumn, type SQL, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
 import { member, user } from "../../db/schema/auth.ts";
 import { noticeEvent } from "../../db/schema/notices.ts";
 import type { Db } from "../../db/types.ts";
@@ -61,7 +62,27 @@ export async function recordEvent(tx: Db, ctx: Ctx, event: NewEvent): Promise<Bu
 }
 
 /** Whose accounts get an event of the installation. */
-type Audience = { kind: "everyone" } | { kind: "administrators" } | { kind: "organization"; org: string };
+type Audience =
+  | { kind: "everyone" }
+  | { kind: "administrators" }
+  | { kind: "organization"; org: string }
+  /** Organizations by id and roles (`installation` = administrators of it); an empty list = all. */
+  | { kind: "some"; orgs: string[]; roles: string[] };
+
+const oneOf = (column: SQL | AnyColumn, values: string[]) =>
+  sql`${column} in (select value from json_each(${sqlJson(values)}))`;
+
+/** The condition that selects the accounts of an audience. */
+function whoOf(audience: Audience): SQL {
+  if (audience.kind === "everyone") return sql`1`;
+  if (audience.kind === "administrators") return sql`${user.role} = 'admin'`;
+  if (audience.kind === "organization") return sql`${member.organizationId} = ${audience.org}`;
+  const { orgs, roles } = audience;
+  const inOrgs = orgs.length > 0 ? oneOf(member.organizationId, orgs) : sql`1`;
+  const administers = roles.includes("installation") ? sql`${user.role} = 'admin'` : sql`0`;
+  const inRoles = roles.length > 0 ? sql`(${oneOf(member.role, roles)} or ${administers})` : sql`1`;
+  return sql`${inOrgs} and ${inRoles}`;
+}
 
 /**
  * Stores an event for each account of an audience in the caller's transaction, disabled accounts excepted. One
@@ -74,12 +95,7 @@ export async function recordForAll(
   event: Pick<NewEvent, "type" | "subject" | "title" | "body" | "path">,
 ): Promise<BusMessage> {
   const { type, subject, title, body, path } = event;
-  const who =
-    audience.kind === "everyone"
-      ? sql`1`
-      : audience.kind === "administrators"
-        ? sql`${user.role} = 'admin'`
-        : sql`${member.organizationId} = ${audience.org}`;
+  const who = whoOf(audience);
   await tx.run(sql`
     insert into notice_event (id, org, type, subject, user_id, title, body, path, created_at)
     select 'evt_' || lower(hex(randomblob(10))), min(${member.organizationId}), ${type}, ${subject}, ${user.id},

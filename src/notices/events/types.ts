@@ -25,21 +25,28 @@ const SECURITY_TYPES = SECURITY_KINDS.map((kind) => `security.${kind}` as const)
 
 export const EVENT_TYPES = [...WORK_TYPES, ...SECURITY_TYPES];
 /** Events of the installation: they reach people, not webhooks. */
-const INSTALLATION_TYPES = ["terms.published", "terms.withdrawn"] as const;
+const INSTALLATION_TYPES = [
+  "terms.published",
+  "terms.withdrawn",
+  "announcement.published",
+  "announcement.critical",
+] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
 /** True for events that reach everybody, whatever they chose. */
-export const reachesAll = (type: string) => isSecurity(type) || type.startsWith("terms.");
+export const reachesAll = (type: string) =>
+  isSecurity(type) || type.startsWith("terms.") || type === "announcement.critical";
 
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");
 
-export const TOPICS = ["jobs", "deployments", "datasets", "security"] as const;
+export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "security"] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** What a user chooses for an event. */
 export function topicOf(type: string): Topic {
   if (isSecurity(type)) return "security";
+  if (type.startsWith("announcement.")) return "announcements";
   if (type.startsWith("deployment.")) return "deployments";
   return type.startsWith("dataset.") ? "datasets" : "jobs";
 }

@@ -12,13 +12,14 @@ const ACTIONS = {
   jobs: "Open it",
   deployments: "Open the endpoint",
   datasets: "Open the dataset",
+  announcements: "Read it",
 } as const;
 
 /** Label of the button, and why the reader gets the mail. */
 function wordsFor(type: string): { action: string; reason: string } {
   if (isSecurity(type))
     return { action: "Review your account", reason: "You get this because it concerns the security of your account." };
-  if (type.startsWith("terms."))
+  if (type.startsWith("terms.") || type === "announcement.critical")
     return { action: "Read it", reason: "You get this because you have an account on this installation." };
   return {
     action: ACTIONS[topicOf(type)],

@@ -12,7 +12,13 @@ type Channel = (typeof CHANNELS)[number];
 
 const Choice = v.strictObject({ page: v.boolean(), mail: v.boolean() });
 /** By topic: whether notices appear in the page, and whether they are mailed. */
-export const Preferences = v.strictObject({ jobs: Choice, deployments: Choice, datasets: Choice, security: Choice });
+export const Preferences = v.strictObject({
+  jobs: Choice,
+  deployments: Choice,
+  datasets: Choice,
+  announcements: Choice,
+  security: Choice,
+});
 export type Preferences = v.InferOutput<typeof Preferences>;
 
 const Change = v.strictObject({ page: v.optional(v.boolean()), mail: v.optional(v.boolean()) });
@@ -20,6 +26,7 @@ export const ChangePreferences = v.strictObject({
   jobs: v.optional(Change),
   deployments: v.optional(Change),
   datasets: v.optional(Change),
+  announcements: v.optional(Change),
   security: v.optional(Change),
 });
 export type ChangePreferences = v.InferOutput<typeof ChangePreferences>;
@@ -28,6 +35,7 @@ const DEFAULTS: Preferences = {
   jobs: { page: true, mail: true },
   deployments: { page: true, mail: true },
   datasets: { page: true, mail: false },
+  announcements: { page: true, mail: true },
   security: { page: true, mail: true },
 };
 

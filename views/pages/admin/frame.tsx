@@ -12,6 +12,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/settings", label: "Settings", icon: "settings" },
   { href: "/admin/mail", label: "Mail", icon: "chat" },
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
+  { href: "/admin/announcements", label: "Announcements", icon: "bell" },
   { href: "/admin/terms", label: "Terms", icon: "scale" },
   { href: "/admin/backups", label: "Backups", icon: "save" },
   { href: "/admin/audit", label: "Audit log", icon: "shield" },

@@ -17,6 +17,8 @@ const Form = v.object({
   deployments_mail: box,
   datasets_page: box,
   datasets_mail: box,
+  announcements_page: box,
+  announcements_mail: box,
 });
 type Form = v.InferOutput<typeof Form>;
 
@@ -38,6 +40,7 @@ async function save(ctx: Ctx, { request, actor }: Visit, body: Form) {
     jobs: { page: on("jobs_page"), mail: on("jobs_mail") },
     deployments: { page: on("deployments_page"), mail: on("deployments_mail") },
     datasets: { page: on("datasets_page"), mail: on("datasets_mail") },
+    announcements: { page: on("announcements_page"), mail: on("announcements_mail") },
   });
   return redirect(request, "/settings/notifications", "Saved.");
 }

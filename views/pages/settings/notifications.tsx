@@ -20,6 +20,11 @@ const ROWS: { topic: keyof Preferences; title: string; about: string }[] = [
   { topic: "deployments", title: "My endpoints", about: "An endpoint that you deployed failed." },
   { topic: "datasets", title: "My datasets", about: "An import finished or failed, or a dataset cannot be used." },
   {
+    topic: "announcements",
+    title: "Announcements",
+    about: "News and maintenance of this installation. Critical ones reach you always.",
+  },
+  {
     topic: "security",
     title: "Security of my account",
     about: "Sign-ins from new devices, changed passwords, new keys. These cannot be switched off.",
