@@ -2,9 +2,8 @@
 import type { ComponentChildren } from "preact";
 import { type PageInfo, usePage } from "./context.ts";
 import { RoleLink } from "./parts/allowed.tsx";
-import { ActionButton } from "./parts/form.tsx";
+import { Banners, TwoFactorDue } from "./parts/banners.tsx";
 import { Icon, type IconName, Mark } from "./parts/icons.tsx";
-import { Markdown } from "./parts/markdown.tsx";
 import { Notice } from "./parts/notice.tsx";
 
 interface Crumb {
@@ -241,41 +240,6 @@ function Head({ title, page }: { title: string; page: PageInfo }) {
   );
 }
 
-/** A page inside the frame. */
-/** Asks for two-factor authentication until it is set up, where a team requires it. */
-function TwoFactorDue({ page }: { page: PageInfo }) {
-  const by = page.viewer?.twoFactorBy ?? null;
-  if (by === null || page.url.pathname.startsWith("/settings/two-factor")) return null;
-  return (
-    <div class="due">
-      <Notice
-        kind="info"
-        title={`Two-factor authentication is required from ${new Date(by).toISOString().slice(0, 10)}`}
-      >
-        Without it you cannot use this site from then on. <a href="/settings/two-factor">Set it up now</a>
-      </Notice>
-    </div>
-  );
-}
-
-/** What the installation has to say to this viewer. */
-function Banners({ page }: { page: PageInfo }) {
-  return page.banners.map(({ kind, title, text, markdown, link, dismiss }) => (
-    <div class="due">
-      <Notice kind={kind} title={title}>
-        {text ? ` ${text} ` : null}
-        {markdown ? <Markdown text={markdown} /> : null}
-        {link ? <a href={link.href}>{link.label}</a> : null}
-        {dismiss ? (
-          <ActionButton action={`/announcements/${dismiss}/dismiss`} class="small" label={`Dismiss: ${title}`}>
-            Dismiss
-          </ActionButton>
-        ) : null}
-      </Notice>
-    </div>
-  ));
-}
-
 /** Links to the documents and the addresses of the installation; nothing without any. */
 function Footer({ page }: { page: PageInfo }) {
   const { footer, contact, abuse } = page;
@@ -294,6 +258,7 @@ function Footer({ page }: { page: PageInfo }) {
   );
 }
 
+/** A page inside the frame. */
 export function Layout(props: {
   title: string;
   /** The pages above this one. */

@@ -1,4 +1,4 @@
-/** Announcements over HTTP with a moved clock: who sees them from when to when, hiding, mails, changes and the pages. */
+/** Announcements over HTTP with a moved clock: who sees them when, hiding, mails, changes and the pages. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { announcement } from "../../src/db/schema/announcements.ts";
 import { auditLog } from "../../src/db/schema/audit.ts";

@@ -10,7 +10,7 @@ export type Severity = (typeof SEVERITIES)[number];
 
 /** Owners and administrators of teams, and administrators of the installation. */
 export const AUDIENCE_ROLES = ["owner", "admin", "installation"] as const;
-export type AudienceRole = (typeof AUDIENCE_ROLES)[number];
+type AudienceRole = (typeof AUDIENCE_ROLES)[number];
 export const AUDIENCE_ROLE_NAMES: Record<AudienceRole, string> = {
   owner: "Owners of teams",
   admin: "Administrators of teams",
@@ -77,12 +77,10 @@ export const AnnouncementView = v.strictObject({
 });
 export type AnnouncementView = v.InferOutput<typeof AnnouncementView>;
 
-export const AnnouncementState = v.picklist(["scheduled", "current", "ended"]);
-
 /** An announcement as administrators get it. */
 export const AdminAnnouncementView = v.strictObject({
   ...shared,
-  state: AnnouncementState,
+  state: v.picklist(["scheduled", "current", "ended"]),
   organizations: v.array(v.string()),
   roles: v.array(v.picklist(AUDIENCE_ROLES)),
   mail: v.boolean(),

@@ -114,7 +114,7 @@ export async function getAnnouncement(ctx: Ctx, actor: Actor, id: string): Promi
 }
 
 /**
- * Changes an announcement. Readers who hid it see it again when it says something else. What was sent is not sent again.
+ * Changes an announcement. Readers who hid it see it again when it says something else. Mails are not sent again.
  * @throws AppError `announcement_not_found`, `announcement_ends_first`, `organization_not_found`
  */
 export async function changeAnnouncement(
