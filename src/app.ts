@@ -43,6 +43,7 @@ import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { convertAuthenticators } from "./accounts/auth/convert.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
+import { startSuspensions } from "./accounts/suspension/service.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
 import { announcementsApi } from "./api/announcements.ts";
@@ -77,6 +78,7 @@ import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { ssoApi } from "./api/sso.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
+import { suspensionsApi } from "./api/suspensions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { teamApi } from "./api/team.ts";
 import { termsApi } from "./api/terms.ts";
@@ -241,6 +243,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   ssoApi,
   usersApi,
   organizationsApi,
+  suspensionsApi,
   teamApi,
   termsApi,
   installationApi,
@@ -372,6 +375,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushKeyUse(ctx),
     () => flushRefusals(ctx),
     startAuditRetention(ctx),
+    startSuspensions(ctx),
     () => flushUsage(ctx),
     startSecurityNotices(ctx),
     startNotices(ctx),

@@ -64,6 +64,16 @@ export interface Source {
   userAgent: string;
 }
 
+/** Why an account, or its organization, may not work at present. */
+export interface Hold {
+  kind: "suspended" | "deletion";
+  subject: "user" | "organization";
+  /** For the people concerned; may be empty. */
+  reason: string;
+  /** When it ends, or when data is erased, in milliseconds since 1970; null = open. */
+  until: number | null;
+}
+
 /** The user or program that acts. `org` is the organization whose rows it reads and writes. */
 export interface Actor {
   userId: string;
@@ -82,6 +92,8 @@ export interface Actor {
   provedAt?: number;
   /** How the session began: `sso:` and the id of a provider; absent = with a password, or no session. */
   signedInWith?: string;
+  /** The hold on the account or its organization; absent without one. */
+  hold?: Hold;
   /** Where the request came from; absent for work of the server. */
   source?: Source;
 }

@@ -4,7 +4,8 @@
  */
 import { ConfirmPage } from "../../views/pages/auth/confirm.tsx";
 import { ErrorPage } from "../../views/pages/error.tsx";
-import type { Ctx } from "../ctx.ts";
+import { SuspendedPage } from "../../views/pages/suspended.tsx";
+import type { Ctx, Hold } from "../ctx.ts";
 import { type AppError, ERROR_TABLE } from "../errors.ts";
 import { cameFrom, html, pageOf, redirect } from "./html.ts";
 import { requestState } from "./request-state.ts";
@@ -31,6 +32,14 @@ function toTerms(request: Request, headers: Record<string, string>): Response {
   const location = `/accept-terms?${new URLSearchParams({ next })}`;
   if (fragment) return new Response(null, { status: 403, headers: { ...headers, "hx-redirect": location } });
   return new Response(null, { status: 303, headers: { ...headers, location } });
+}
+
+/** The page of a suspended organization; a fragment leads to it. */
+function toSuspended(ctx: Ctx, request: Request, hold: Hold, headers: Record<string, string>): Response {
+  if (request.headers.has("hx-request"))
+    return new Response(null, { status: 403, headers: { ...headers, "hx-redirect": "/" } });
+  const page = pageOf(ctx, request, requestState(request)?.actor ?? null);
+  return html(page, <SuspendedPage reason={hold.reason} until={hold.until} />, { status: 403, headers });
 }
 
 /** Asks for the password again, and continues with the same request. */
@@ -67,6 +76,8 @@ export function errorPage(
   if (status === 401) return toSignIn(request, headers);
   if (error.code === "two_factor_required" && status === 403) return redirect(request, "/settings/two-factor");
   if (error.code === "terms_not_accepted" && status === 403) return toTerms(request, headers);
+  const hold = requestState(request)?.actor?.hold;
+  if (error.code === "account_suspended" && hold) return toSuspended(ctx, request, hold, headers);
   if (error.code === "reauthentication_required") return askProof(ctx, request, error, headers);
   if (request.headers.has("hx-request"))
     return Response.json(body, { status, headers: { ...headers, "hx-reswap": "none", "hx-push-url": "false" } });

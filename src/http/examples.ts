@@ -37,6 +37,11 @@ export const BODIES: Record<string, unknown> = {
   },
   "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
   "POST /v1/admin/users/{id}": { role: "admin" },
+  "POST /v1/admin/users/{id}/suspend": {
+    reason: "Requests that break the acceptable use policy",
+    until: 1_798_761_600,
+  },
+  "POST /v1/admin/orgs/{id}/suspend": { reason: "The invoice of October is not paid" },
   "POST /v1/organization": { name: "Support" },
   "POST /v1/organization/members": { email: "grace@example.com", role: "viewer" },
   "POST /v1/organization/members/{id}": { role: "admin" },

@@ -17,7 +17,7 @@ import { rateLimiter, shortDuration } from "./limits.ts";
 import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
-import { checkAccess, checkTerms, checkTwoFactor } from "./session.ts";
+import { checkAccess, checkHold, checkTerms, checkTwoFactor } from "./session.ts";
 
 export const gate = (ctx: Ctx) => {
   const headers = securityHeaders(ctx.config);
@@ -55,6 +55,7 @@ export const gate = (ctx: Ctx) => {
           state.actor = actor && { ...actor, source };
         }
         checkAccess(access, state.actor);
+        if (state.actor) checkHold(ctx, state.actor, access, path);
         if (access !== "public") {
           checkTwoFactor(state.actor, path, ctx.clock.now());
           if (state.actor) await checkTerms(ctx, state.actor, path);

@@ -20,11 +20,14 @@ const PERMISSIONS: ReadonlySet<string> = new Set([
   "address_refused",
 ]);
 
+/** Answers to keys that are not accepted at all. */
+const REFUSED_KEYS: ReadonlySet<string> = new Set(["invalid_api_key", "account_suspended", "deletion_scheduled"]);
+
 async function note(ctx: Ctx, request: Request, error: AppError): Promise<void> {
   const state = requestState(request);
   if (!state) return;
   const { source, actor } = state;
-  const key = error.code === "invalid_api_key" ? sentKey(request) : null;
+  const key = REFUSED_KEYS.has(error.code) ? sentKey(request) : null;
   if (key !== null) return noteRefusedKey(ctx, key, source);
   if (error.kind !== "forbidden" || !PERMISSIONS.has(error.code)) return;
   await noteRefusal(ctx, {

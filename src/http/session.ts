@@ -1,5 +1,6 @@
 /** Elysia plugin of all routes: provides the actor, and enforces the access table for the matched route. */
 import { Elysia } from "elysia";
+import { heldError } from "../accounts/holds/service.ts";
 import { acceptByUse, pendingFor } from "../accounts/terms/acceptance.ts";
 import { TITLES } from "../accounts/terms/model.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
@@ -53,6 +54,33 @@ export function checkTwoFactor(actor: Actor | null, path: string, now: number): 
     "two_factor_required",
     "Your team requires two-factor authentication. Set it up in Settings > Two-factor authentication; API keys keep working.",
   );
+}
+
+/** Work, which an account or organization that is about to be deleted no longer begins. */
+const WORK: readonly Access[] = [
+  "data.write",
+  "runs.write",
+  "models.write",
+  "deployments.write",
+  "inference",
+  "webhooks.write",
+  "keys.write",
+];
+
+/** What a member of a suspended organization may still use: the own account, and signing out. */
+const LEAVING = /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete|v1\/account\/deletion)$/;
+
+/**
+ * Refuses what a hold on the account or its organization takes away. Administrators of the installation still
+ * administer.
+ * @throws AppError `account_suspended`, `deletion_scheduled` (403)
+ */
+export function checkHold(ctx: Ctx, { hold, via }: Actor, access: Access, path: string): void {
+  if (!hold || access === "public") return;
+  if (via === "session" && (access === "installation" || LEAVING.test(path))) return;
+  const reads = !WORK.includes(access) && (via === "session" || hold.subject === "organization");
+  if (hold.kind === "deletion" && reads) return;
+  throw heldError(ctx, hold);
 }
 
 /** What a person needs to read and accept the terms, or to leave. */

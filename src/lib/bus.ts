@@ -20,6 +20,13 @@ export const SECURITY_KINDS = [
   "key.created",
   "role.changed",
   "account.suspended",
+  "account.restored",
+  "account.deletion_scheduled",
+  "account.deletion_canceled",
+  "organization.suspended",
+  "organization.restored",
+  "organization.deletion_scheduled",
+  "organization.deletion_canceled",
   "account.locked",
 ] as const;
 export type SecurityKind = (typeof SECURITY_KINDS)[number];
@@ -68,6 +75,8 @@ export interface BusEvents {
   "hosts.changed": { ids: string[] };
   "key.revoked": { org: string; keyId: string };
   "session.ended": { userId: string };
+  /** A user or organization was suspended or is to be deleted, or no longer. */
+  "hold.changed": { subject: "user" | "organization"; id: string };
   "security.event": SecurityEvent;
   /** A version of the terms was published or withdrawn. */
   "terms.changed": Record<string, never>;

@@ -48,6 +48,7 @@ const ID_PREFIX = {
   announcement: "ann_",
   termsVersion: "terms_",
   termsAcceptance: "acc_",
+  hold: "hold_",
 } as const;
 
 /** A new id such as `ftjob-4f0k…`: 20 random characters, about 103 bits. */

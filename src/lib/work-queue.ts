@@ -21,6 +21,8 @@ interface Options<Row> {
 }
 
 interface WorkQueue {
+  /** Aborts running rows that may not run any more, and starts those that wait. */
+  review(mayRun: (ids: string[]) => Promise<string[]>): Promise<void>;
   /** Starts rows that wait. Can be called at any time, any number of times. */
   kick(): void;
   /** Aborts a running row; the caller has changed its row before. */
@@ -80,5 +82,12 @@ export function workQueue<Row extends { id: string }>(host: Host, options: Optio
       });
   }
 
-  return { kick, stop: (id) => running.get(id)?.abort(), running };
+  async function review(mayRun: (ids: string[]) => Promise<string[]>): Promise<void> {
+    const ids = [...running.keys()];
+    const kept = ids.length > 0 ? await mayRun(ids) : [];
+    for (const id of ids) if (!kept.includes(id)) running.get(id)?.abort();
+    kick();
+  }
+
+  return { review, kick, stop: (id) => running.get(id)?.abort(), running };
 }

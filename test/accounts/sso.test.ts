@@ -218,7 +218,7 @@ test("groups decide team and role at every sign-in; without one there is no acce
   await t.json("POST", `/v1/admin/users/${user}`, { body: { disabled: true } });
   expect(await browser.isSignedIn()).toBe(false);
   expect((await walk(late, "mia")).status).toBe(403);
-  expect(await lastRefusal()).toMatchObject({ reason: "sso_disabled" });
+  expect(await lastRefusal()).toMatchObject({ reason: "account_suspended" });
   await change({ default_organization: t.orgs.b, groups: [] });
 });
 

@@ -90,15 +90,22 @@ describe.skipIf(!hasBrowser)("administration", () => {
     await grace.goto(`${base}/jobs`);
     expect(grace.url()).toContain("/login");
 
-    await press("Disable account");
-    await press("Disable the account");
-    await page.getByText("The account is disabled.").waitFor();
+    await press("Suspend…");
+    await page.fill("#sheet-suspend [name=reason]", "Unpaid invoice");
+    await page.locator("#sheet-suspend button[type=submit]").click();
+    await page.getByText("The account is suspended.").waitFor();
+    await page.getByText("Reason: Unpaid invoice").waitFor();
     await grace.fill("[name=email]", "grace@example.test");
     await grace.fill("[name=password]", "a-phrase-of-grace");
     await grace.getByRole("button", { name: "Sign in", exact: true }).click();
-    await grace.getByRole("alert").waitFor();
-    await press("Enable account");
-    await page.getByText("The account is enabled.").waitFor();
+    await grace.getByRole("alert").getByText("Reason: Unpaid invoice").waitFor();
+    await press("Lift the suspension");
+    await page.getByText("The suspension is lifted.").waitFor();
+    await grace.goto(`${base}/login`);
+    await grace.fill("[name=email]", "grace@example.test");
+    await grace.fill("[name=password]", "a-phrase-of-grace");
+    await grace.getByRole("button", { name: "Sign in", exact: true }).click();
+    await grace.waitForURL(`${base}/`);
 
     await page.goto(`${base}/admin/audit?actor=grace%40example.test`);
     const audit = (await page.getByRole("table", { name: "Audit log" }).textContent()) ?? "";

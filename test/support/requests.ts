@@ -107,6 +107,11 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/organization/members/:id": () => ({ role: "viewer" }),
   "POST /team/members": () => ({ email: "matrix@example.test", role: "member" }),
   "POST /team/members/:id": () => ({ role: "viewer" }),
+  // Refused for its end or its empty reason: the later routes still need these accounts.
+  "POST /v1/admin/users/:id/suspend": () => ({ reason: "matrix", until: 1 }),
+  "POST /v1/admin/orgs/:id/suspend": () => ({ reason: "matrix", until: 1 }),
+  "POST /admin/users/:id/suspend": () => ({ reason: "" }),
+  "POST /admin/teams/:id/suspend": () => ({ reason: "" }),
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),
   "POST /v1/admin/sso": () => ({
     name: "matrix",
@@ -197,7 +202,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /jobs/plan": (e) => ({ data: e.version, model: e.base }),
   "POST /jobs/sweep": (e) => ({ data: e.version, model: e.base }),
   "POST /admin/invite": () => ({ email: "matrix@example.test", role: "member" }),
-  "POST /admin/users/:id": () => ({ disabled: "false" }),
+  "POST /admin/users/:id": () => ({ role: "member" }),
   "POST /models/:id/delete": (e) => ({ confirm: e.model }),
   "POST /deployments": (e) => ({ model: e.model }),
   "POST /deployments/:id": () => ({ idle_minutes: "5" }),

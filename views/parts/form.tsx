@@ -44,7 +44,7 @@ interface TextFieldProps {
   label: string;
   hint?: ComponentChildren;
   error?: string | null;
-  type?: "text" | "email" | "password" | "number" | "url";
+  type?: "text" | "date" | "email" | "password" | "number" | "url";
   value?: string;
   required?: boolean;
   readonly?: boolean;

@@ -34,7 +34,8 @@ const STATES: Record<string, Look> = {
   stopped: ["Stopped", "idle", "stop"],
   // Accounts and invitations
   active: ["Active", "ok", "ok"],
-  disabled: ["Disabled", "warn", "pause"],
+  suspended: ["Suspended", "warn", "pause"],
+  deletion_scheduled: ["Deletion scheduled", "warn", "clock"],
   expired: ["Expired", "warn", "clock"],
   // Checks of the installation, and backups
   check_ok: ["OK", "ok", "ok"],

@@ -51,7 +51,7 @@ export async function createReset(
       throw new AppError(
         "conflict",
         "user_disabled",
-        "This account is disabled. Enable it before you reset its password.",
+        "This account is suspended. Lift the suspension before you reset its password.",
       );
     await tx
       .delete(verification)

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { powersOf, samePowers } from "../../roles.ts";
+import { holdOn } from "../holds/service.ts";
 import { resolveActor, sendsKey } from "./service.ts";
 
 /** Watches the access of one request until it is answered. Call `stop` at the end. */
@@ -34,7 +35,8 @@ export function accessEnded(): AppError {
 async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolean> {
   if (sendsKey(request) || request.headers.has("cookie")) {
     const now = await resolveActor(ctx, request);
-    return !!now && now.userId === actor.userId && now.org === actor.org && samePowers(now, actor);
+    const same = !!now && now.userId === actor.userId && now.org === actor.org && samePowers(now, actor);
+    return same && now.hold?.kind === actor.hold?.kind;
   }
   // The server itself asks on the actor's behalf: there are no credentials, only the account and its key.
   const [found] = await ctx.db
@@ -44,6 +46,7 @@ async function isValid(ctx: Ctx, actor: Actor, request: Request): Promise<boolea
     .where(eq(user.id, actor.userId))
     .limit(1);
   if (!found || found.banned || !samePowers(powersOf(found.role, found.teamRole, actor.scopes), actor)) return false;
+  if ((await holdOn(ctx.db, actor))?.kind !== actor.hold?.kind) return false;
   if (!actor.keyId) return true;
   const [key] = await ctx.db
     .select({ revokedAt: apiKey.revokedAt })
@@ -90,6 +93,9 @@ export function watchAccess(ctx: Ctx, actor: Actor, request: Request): AccessWat
       }),
       ctx.bus.on("session.ended", (event) => {
         if (actor.userId === event.userId) void check();
+      }),
+      ctx.bus.on("hold.changed", ({ subject, id }) => {
+        if (id === (subject === "user" ? actor.userId : actor.org)) void check();
       }),
     );
     // Access may have ended since the credentials were checked.

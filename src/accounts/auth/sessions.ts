@@ -8,6 +8,7 @@ import { newSecret, randomChars } from "../../lib/ids.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
 import { powersOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
+import { holdOn, suspendedError } from "../holds/service.ts";
 import { isHttps, sessionCookie } from "./better.ts";
 import { twoFactorDeadline } from "./policy.ts";
 
@@ -98,6 +99,7 @@ export function signText(ctx: Ctx, text: string): string {
 /**
  * Creates a session that began without a password; `signedIn` starts its life and records it.
  * @returns `Set-Cookie` values for the browser
+ * @throws AppError `account_suspended`
  */
 export async function openSession(
   ctx: Ctx,
@@ -108,8 +110,10 @@ export async function openSession(
   const token = newSecret("");
   const now = new Date(ctx.clock.now());
   const lifeS = ctx.config.session_days * (DAY_MS / 1000);
-  await ctx.write((tx) =>
-    tx.insert(session).values({
+  const opened = await ctx.write(async (tx) => {
+    const [owner] = await tx.select({ banned: user.banned }).from(user).where(eq(user.id, userId)).limit(1);
+    if (!owner || owner.banned) return false;
+    await tx.insert(session).values({
       id: randomChars(32),
       token,
       userId,
@@ -119,8 +123,10 @@ export async function openSession(
       expiresAt: new Date(now.getTime() + lifeS * 1000),
       createdAt: now,
       updatedAt: now,
-    }),
-  );
+    });
+    return true;
+  });
+  if (!opened) throw await suspendedError(ctx, userId);
   return [writeCookie(sessionCookie(ctx), signText(ctx, token), { secure: isHttps(ctx), maxAgeS: lifeS })];
 }
 
@@ -175,8 +181,16 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
     .where(and(eq(session.token, token), openSessions(ctx)))
     .orderBy(member.createdAt)
     .limit(100);
-  const row = rows.find((each) => each.org === each.active) ?? rows[0];
+  let row = rows.find((each) => each.org === each.active) ?? rows[0];
   if (!row || row.banned) return null;
+  let hold = await holdOn(ctx.db, row);
+  // Who belongs to several organizations works in one that may work.
+  for (const other of hold?.kind === "suspended" ? rows : []) {
+    const next = await holdOn(ctx.db, other);
+    if (next?.kind === "suspended") continue;
+    [row, hold] = [other, next];
+    break;
+  }
   const { userId, org, role, email } = row;
   if (row.seenAt.getTime() <= ctx.clock.now() - SEEN_MS) noteUse(ctx, token, userId);
   const by =
@@ -194,6 +208,7 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
       twoFactorBy: by ?? undefined,
       provedAt: row.provedAt ?? row.startedAt.getTime(),
       signedInWith: row.method ?? undefined,
+      ...(hold ? { hold } : {}),
     },
     expiresAt: row.expiresAt.getTime(),
   };

@@ -9,6 +9,7 @@ import { networkOf } from "../../lib/net/network.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
 import { enforcedProvider, providerOfEmail, ssoRequired } from "../domains/service.ts";
+import { suspendedError } from "../holds/service.ts";
 import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
 import { deviceCookie, knownDevice } from "./devices.ts";
 import { announceSecurity } from "./events.ts";
@@ -32,7 +33,7 @@ interface Account {
   banned: boolean;
 }
 
-/** The same message for an unknown address, a wrong password and a disabled account. */
+/** The same message for an unknown address and a wrong password. */
 const wrong = () =>
   new AppError("unauthenticated", "wrong_credentials", "The e-mail address or the password is wrong.", {
     param: "password",
@@ -63,7 +64,7 @@ interface SignIn {
 
 /**
  * Signs a person in, or asks for the second factor where there is one.
- * @throws AppError `wrong_credentials`, `sso_required`, `too_many_attempts`, `too_many_sign_ins`
+ * @throws AppError `wrong_credentials`, `account_suspended`, `sso_required`, `too_many_attempts`, `too_many_sign_ins`
  */
 export async function signIn(ctx: Ctx, input: { email: string; password: string; client: Client }): Promise<SignIn> {
   const { password, client } = input;
@@ -85,16 +86,23 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
     await verifyNothing(ctx, password);
     throw ssoRequired(email, own);
   }
-  const fail = async (reason: "unknown" | "disabled" | "password") => {
+  const fail = async (reason: "unknown" | "password") => {
     await noteRefusal(ctx, { ...refusal, action: "session.fail", reason });
     if (tries.last && refusal.account) announceSecurity(ctx, refusal.account, "account.locked", client);
     // Nobody learns which address of an enforced domain keeps a password.
     return own?.enforced ? ssoRequired(email, own) : wrong();
   };
   try {
-    if (!found || found.banned) {
+    if (!found) {
       await verifyNothing(ctx, password);
-      throw await fail(found ? "disabled" : "unknown");
+      throw await fail("unknown");
+    }
+    if (found.banned) {
+      // Only who knows the password learns that the account is suspended.
+      if (!(await hasThisPassword(ctx, found.id, password))) throw await fail("password");
+      await tries.success();
+      await noteRefusal(ctx, { ...refusal, action: "session.fail", reason: "suspended" });
+      throw await suspendedError(ctx, found.id);
     }
     const auth = await betterAuthOf(ctx);
     const answer = await auth.api
@@ -121,14 +129,25 @@ export async function signIn(ctx: Ctx, input: { email: string; password: string;
   }
 }
 
-/** Whether an account has a password; those of single sign-on have none. */
-export async function hasPassword(ctx: Ctx, userId: string): Promise<boolean> {
+/** The hash of an account's password; null for those of single sign-on, which have none. */
+async function hashOf(ctx: Ctx, userId: string): Promise<string | null> {
   const [row] = await ctx.db
     .select({ hash: credential.password })
     .from(credential)
     .where(and(eq(credential.userId, userId), eq(credential.providerId, "credential")))
     .limit(1);
-  return Boolean(row?.hash);
+  return row?.hash || null;
+}
+
+/** Whether an account has a password; those of single sign-on have none. */
+export const hasPassword = async (ctx: Ctx, userId: string): Promise<boolean> => (await hashOf(ctx, userId)) !== null;
+
+/** Compares a password; without one the answer takes as long. */
+async function hasThisPassword(ctx: Ctx, userId: string, password: string): Promise<boolean> {
+  const hash = await hashOf(ctx, userId);
+  if (hash) return verifyPassword(ctx, password, hash);
+  await verifyNothing(ctx, password);
+  return false;
 }
 
 /**
@@ -148,12 +167,7 @@ export async function provePassword(ctx: Ctx, actor: Actor, password: string, cl
   const device = knownDevice(ctx, client.cookies, actor.userId);
   const tries = await attempt(ctx, { account: actor.email ?? actor.userId, address: client.address, device });
   try {
-    const [row] = await ctx.db
-      .select({ hash: credential.password })
-      .from(credential)
-      .where(and(eq(credential.userId, actor.userId), eq(credential.providerId, "credential")))
-      .limit(1);
-    if (row?.hash && (await verifyPassword(ctx, password, row.hash))) return await tries.success();
+    if (await hasThisPassword(ctx, actor.userId, password)) return await tries.success();
   } catch (error) {
     await tries.undo();
     throw error;

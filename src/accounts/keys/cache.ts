@@ -10,6 +10,7 @@ import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 import { lruOf } from "../../lib/lru.ts";
 import { powersOf } from "../../roles.ts";
+import { holdOn } from "../holds/service.ts";
 
 interface Found {
   actor: Actor;
@@ -66,14 +67,15 @@ function noteUse(ctx: Ctx, state: KeyState, keyId: string): void {
 
 async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
   const rows = await ctx.db
-    .select({ key: apiKey, role: user.role, email: user.email, banned: user.banned, teamRole: member.role })
+    .select({ key: apiKey, role: user.role, email: user.email, teamRole: member.role })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
     .leftJoin(member, and(eq(member.userId, apiKey.userId), eq(member.organizationId, apiKey.org)))
     .where(and(eq(apiKey.hash, hash), isNull(apiKey.revokedAt)))
     .limit(1);
   const row = rows[0];
-  if (!row || row.banned || row.teamRole === null) return null;
+  if (!row || row.teamRole === null) return null;
+  const hold = await holdOn(ctx.db, row.key);
   return {
     actor: {
       userId: row.key.userId,
@@ -82,12 +84,13 @@ async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
       via: "key",
       keyId: row.key.id,
       email: row.email,
+      ...(hold ? { hold } : {}),
     },
     expiresAt: row.key.expiresAt,
   };
 }
 
-/** The actor behind a key, or null when it is wrong, revoked, expired, or its user is disabled. */
+/** The actor behind a key, with the hold on its user or organization; null when it is wrong, revoked or expired. */
 export async function actorOfKey(ctx: Ctx, secret: string): Promise<Actor | null> {
   if (!KEY.test(secret)) return null;
   const state = stateOf(ctx);

@@ -4,6 +4,7 @@ import type { Ctx, Source } from "../../ctx.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 import { noteRefusal } from "../audit/refusals.ts";
+import { holdOn } from "../holds/service.ts";
 
 /**
  * Records the use of a key that was refused. Call it only after `actorOfKey` has refused it.
@@ -11,7 +12,7 @@ import { noteRefusal } from "../audit/refusals.ts";
  */
 export async function noteRefusedKey(ctx: Ctx, secret: string, source: Source): Promise<void> {
   const [row] = await ctx.db
-    .select({ key: apiKey, banned: user.banned, member: member.id })
+    .select({ key: apiKey, member: member.id })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
     .leftJoin(member, and(eq(member.userId, apiKey.userId), eq(member.organizationId, apiKey.org)))
@@ -22,7 +23,8 @@ export async function noteRefusedKey(ctx: Ctx, secret: string, source: Source): 
     return;
   }
   const { id, userId, org, revokedAt, name } = row.key;
-  const reason = revokedAt !== null ? "revoked" : row.banned ? "disabled" : row.member ? "expired" : "moved";
+  const held = (await holdOn(ctx.db, row.key))?.kind;
+  const reason = revokedAt !== null ? "revoked" : (held ?? (row.member ? "expired" : "moved"));
   await noteRefusal(ctx, {
     action: "key.refused",
     account: { userId, org },

@@ -1,8 +1,10 @@
 /** Organizations, their users and invitations as clients send and see them. Times of views are Unix seconds. */
 import * as v from "valibot";
+import type { Hold } from "../../ctx.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { TEAM_ROLES, type TeamRole } from "../../roles.ts";
 import { Email, Name } from "../auth/model.ts";
+import { HoldFields, holdFields } from "../holds/model.ts";
 
 const Role = v.picklist(["admin", "member"]);
 const InTeam = v.picklist(TEAM_ROLES);
@@ -31,6 +33,7 @@ export const ChangeUser = v.strictObject({
   role: v.optional(Role),
   /** Role in the organization. */
   organization_role: v.optional(InTeam),
+  /** Suspends the account without a reason, or lifts that; `POST /v1/admin/users/{id}/suspend` gives one. */
   disabled: v.optional(v.boolean()),
   /** Moves the user to this organization; keys of the previous one stop working. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
@@ -44,6 +47,8 @@ export interface OrganizationRow {
   members: number;
   /** Since when members need two-factor authentication; null = they need not. */
   twoFactorSince: number | null;
+  /** Suspension and scheduled deletion, as far as they are in force. */
+  holds: Hold[];
 }
 
 export const OrganizationView = v.strictObject({
@@ -53,13 +58,14 @@ export const OrganizationView = v.strictObject({
   created_at: v.number(),
   members: v.number(),
   require_two_factor: v.boolean(),
+  ...HoldFields,
 });
 export type OrganizationView = v.InferOutput<typeof OrganizationView>;
 
 export function organizationView(row: OrganizationRow): OrganizationView {
   const { id, name, members, twoFactorSince } = row;
   const since = { created_at: seconds(row.createdAt), require_two_factor: twoFactorSince !== null };
-  return { object: "organization", id, name, members, ...since };
+  return { object: "organization", id, name, members, ...since, ...holdFields(row.holds) };
 }
 
 export interface UserRow {
@@ -79,6 +85,8 @@ export interface UserRow {
   sessions: number;
   /** A second factor is asked for at sign-in. */
   twoFactor: boolean;
+  /** Suspension and scheduled deletion, as far as they are in force. */
+  holds: Hold[];
 }
 
 export const UserView = v.strictObject({
@@ -99,6 +107,7 @@ export const UserView = v.strictObject({
   sessions: v.number(),
   /** A second factor is asked for at sign-in. */
   two_factor: v.boolean(),
+  ...HoldFields,
 });
 export type UserView = v.InferOutput<typeof UserView>;
 
@@ -117,6 +126,7 @@ export function userView(row: UserRow): UserView {
     last_seen_at: row.lastSeenAt === null ? null : seconds(row.lastSeenAt),
     sessions: row.sessions,
     two_factor: row.twoFactor,
+    ...holdFields(row.holds),
   };
 }
 

@@ -6,6 +6,7 @@ import { notFound } from "../../errors.ts";
 import { requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { forgetSessions } from "../auth/sessions.ts";
+import { holdsOf } from "../holds/service.ts";
 import type { OrganizationRow } from "./model.ts";
 
 async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promise<OrganizationRow[]> {
@@ -23,7 +24,16 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     .groupBy(organization.id)
     .orderBy(asc(organization.id))
     .limit(limit);
-  return rows.map(({ createdAt, ...row }) => ({ ...row, createdAt: createdAt.getTime() }));
+  const holds = await holdsOf(
+    ctx.db,
+    "organization",
+    rows.map(({ id }) => id),
+  );
+  return rows.map(({ createdAt, ...row }) => ({
+    ...row,
+    createdAt: createdAt.getTime(),
+    holds: holds.get(row.id) ?? [],
+  }));
 }
 
 /** Organizations by id; `after` is the last id of the previous page. */

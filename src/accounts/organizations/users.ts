@@ -1,14 +1,16 @@
-/** Users as administrators manage them: list, role, team, disabling. Changes drop cached keys and sessions at once. */
-import { and, asc, eq, gt, ne, type SQL, sql } from "drizzle-orm";
+/** Users as administrators manage them: list, role, team. Changes drop cached keys and sessions at once. */
+import { and, asc, eq, gt, type SQL, sql } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { apiKey, member, organization, session, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
-import { AppError, notFound } from "../../errors.ts";
+import { notFound } from "../../errors.ts";
 import { powersOf, ROLE_NAMES, requirePermission, type TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { announceSecurity } from "../auth/events.ts";
 import { insertMember } from "../auth/service.ts";
 import { endSessions, openSessions } from "../auth/sessions.ts";
+import { holdsOf } from "../holds/service.ts";
+import { liftUser, requireOtherAdmin, suspendUser } from "../suspension/service.ts";
 import { forgetAccount, membershipOf, otherOwner, requireOtherOwner, setMemberRole } from "./members.ts";
 import type { UserRow } from "./model.ts";
 
@@ -37,6 +39,11 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     .groupBy(user.id)
     .orderBy(asc(user.id))
     .limit(limit);
+  const holds = await holdsOf(
+    ctx.db,
+    "user",
+    rows.map((row) => row.user.id),
+  );
   return rows.map((row) => ({
     id: row.user.id,
     email: row.user.email,
@@ -50,6 +57,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     lastSeenAt: Math.max(row.user.lastSeenAt ?? 0, row.keyUsedAt ?? 0) || null,
     sessions: row.sessions,
     twoFactor: row.user.twoFactorEnabled,
+    holds: holds.get(row.user.id) ?? [],
   }));
 }
 
@@ -122,8 +130,8 @@ const nameOfRoles = (role: "admin" | "member", teamRole: TeamRole) =>
   role === "admin" ? "administrator of the installation" : `${ROLE_NAMES[teamRole].toLowerCase()} of the team`;
 
 /**
- * Changes the role or organization of an account, or disables it; the keys and sessions of a disabled user stop working
- * at once.
+ * Changes the role or organization of an account, or suspends it without a reason; the keys and sessions of a suspended
+ * user stop working at once.
  * @throws AppError `last_admin` when no administrator would be left
  */
 export async function changeUser(
@@ -133,26 +141,27 @@ export async function changeUser(
   change: { role?: "admin" | "member"; teamRole?: TeamRole; disabled?: boolean; organization?: string },
 ): Promise<void> {
   requireAdmin(actor);
-  const { org, roleChanged, suspended, name } = await ctx.write(async (tx) => {
+  const { disabled, ...rest } = change;
+  if (Object.values(rest).some((value) => value !== undefined)) await changePlace(ctx, actor, id, rest);
+  if (disabled === undefined) return;
+  const { banned } = await find(ctx.db, id);
+  if (disabled && !banned) await suspendUser(ctx, actor, id, { reason: "" });
+  if (!disabled) await liftUser(ctx, actor, id);
+}
+
+async function changePlace(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  change: { role?: "admin" | "member"; teamRole?: TeamRole; organization?: string },
+): Promise<void> {
+  const { org, roleChanged, name } = await ctx.write(async (tx) => {
     const before = await find(tx, id);
     const role = change.role ?? before.role;
-    const banned = change.disabled ?? before.banned;
-    if (before.role === "admin" && !before.banned && (role !== "admin" || banned)) {
-      const others = await tx
-        .select({ id: user.id })
-        .from(user)
-        .where(and(eq(user.role, "admin"), eq(user.banned, false), ne(user.id, id)))
-        .limit(1);
-      if (others.length === 0)
-        throw new AppError(
-          "conflict",
-          "last_admin",
-          "This is the only administrator left. Make someone else an administrator first.",
-        );
-    }
+    if (before.role === "admin" && !before.banned && role !== "admin") await requireOtherAdmin(tx, id);
     await tx
       .update(user)
-      .set({ role, banned, updatedAt: new Date(ctx.clock.now()) })
+      .set({ role, updatedAt: new Date(ctx.clock.now()) })
       .where(eq(user.id, id));
     const now = await membershipOf(tx, id);
     const moves = change.organization !== undefined && change.organization !== now?.org;
@@ -161,17 +170,15 @@ export async function changeUser(
     if (moves) await move(tx, ctx, id, change.organization ?? "", teamRole);
     else if (now && teamRole !== now.role) await setMemberRole(tx, id, teamRole);
     const roleChanged = role !== before.role || (!!now && teamRole !== now.role);
-    if (banned || moves || roleChanged) await endSessions(tx, id);
+    if (moves || roleChanged) await endSessions(tx, id);
     await audit(tx, ctx, actor, "user.change", id, {
       role,
       team_role: teamRole,
-      disabled: banned,
       ...(moves ? { organization: change.organization } : {}),
     });
     const org = (moves ? change.organization : now?.org) ?? "";
-    return { org, name: nameOfRoles(role, teamRole), roleChanged, suspended: banned && !before.banned };
+    return { org, name: nameOfRoles(role, teamRole), roleChanged };
   });
   forgetAccount(ctx, id);
   if (roleChanged) announceSecurity(ctx, { userId: id, org }, "role.changed", actor.source, name);
-  if (suspended) announceSecurity(ctx, { userId: id, org }, "account.suspended", actor.source);
 }

@@ -17,6 +17,7 @@ import { insertUser } from "../auth/service.ts";
 import { endSessions, forgetSessions, openSession } from "../auth/sessions.ts";
 import { type Client, signedIn } from "../auth/sign-in.ts";
 import { domainOf } from "../domains/service.ts";
+import { suspendedError } from "../holds/service.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import { changeUser } from "../organizations/users.ts";
 import type { Identity } from "./identity.ts";
@@ -189,7 +190,7 @@ async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
 /**
  * The account of a person, created or linked where that is allowed, in the organization that the groups say.
  * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_address_taken`,
- * `sso_no_group`, `sso_disabled`
+ * `sso_no_group`, `account_suspended`
  */
 async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, client: Client): Promise<Found> {
   const email = emailOf(provider, identity);
@@ -200,8 +201,7 @@ async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, clien
       "sso_email_unverified",
       `${provider.name} has not verified the address ${email}, so it cannot be used here. An administrator verifies it there, or sets that addresses of the provider count as verified.`,
     );
-  if (found?.banned)
-    throw refused("sso_disabled", "This account is disabled here. Ask an administrator of this installation.");
+  if (found?.banned) throw await suspendedError(ctx, found.id);
   // Providers give the address of somebody who left to somebody else.
   if (found && !linked && (await isLinked(ctx, provider, found.id)))
     throw refused(

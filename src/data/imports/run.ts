@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { and, asc, eq, inArray, isNotNull, lte, notInArray } from "drizzle-orm";
 import { ZipFile } from "yazl";
+import { notHeld } from "../../accounts/holds/service.ts";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import { type Ctx, memberActor, perContext } from "../../ctx.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
@@ -39,7 +40,13 @@ async function nextImport(ctx: Ctx, running: string[]): Promise<ImportRow | null
   const [row] = await ctx.db
     .select()
     .from(datasetImport)
-    .where(and(inArray(datasetImport.status, ["waiting", "running"]), notInArray(datasetImport.id, running)))
+    .where(
+      and(
+        inArray(datasetImport.status, ["waiting", "running"]),
+        notInArray(datasetImport.id, running),
+        notHeld(datasetImport),
+      ),
+    )
     .orderBy(asc(datasetImport.createdAt))
     .limit(1);
   return row ?? null;
@@ -226,5 +233,18 @@ export function startImports(ctx: Ctx): () => void {
   resumeImports(ctx).catch(failed("imports could not be continued"));
   expire();
   const timer = setInterval(expire, EXPIRE_EVERY_MS);
-  return () => clearInterval(timer);
+  const mayRun = async (ids: string[]) => {
+    const rows = await ctx.db
+      .select({ id: datasetImport.id })
+      .from(datasetImport)
+      .where(and(inArray(datasetImport.id, ids), notHeld(datasetImport)));
+    return rows.map(({ id }) => id);
+  };
+  const off = ctx.bus.on("hold.changed", () => {
+    importQueue(ctx).review(mayRun).catch(failed("imports of a suspended account could not be stopped"));
+  });
+  return () => {
+    off();
+    clearInterval(timer);
+  };
 }

@@ -22,7 +22,14 @@ const TITLES: Record<SecurityKind, (detail: string) => string> = {
   "sso.linked": (name) => `Your account was linked with ${name || "an identity provider"}`,
   "key.created": (name) => (name ? `API key ${name} was created for your account` : "An API key was created"),
   "role.changed": (role) => (role ? `Your role is now ${role}` : "Your role was changed"),
-  "account.suspended": () => "Your account was disabled",
+  "account.suspended": () => "Your account was suspended",
+  "account.restored": () => "The suspension of your account was lifted",
+  "account.deletion_scheduled": (day) => `Your account will be deleted on ${day}`,
+  "account.deletion_canceled": () => "The deletion of your account was canceled",
+  "organization.suspended": () => "Your organization was suspended",
+  "organization.restored": () => "The suspension of your organization was lifted",
+  "organization.deletion_scheduled": (day) => `Your organization will be deleted on ${day}`,
+  "organization.deletion_canceled": () => "The deletion of your organization was canceled",
   "account.locked": () => "Too many failed attempts to sign in to your account",
 };
 
@@ -30,6 +37,7 @@ const TITLES: Record<SecurityKind, (detail: string) => string> = {
 function factsOf(event: SecurityEvent): string {
   const when = `${new Date(event.at).toISOString().slice(0, 16).replace("T", " ")} UTC`;
   const lines = [`Time: ${when}`];
+  if (event.kind.endsWith(".suspended") && event.detail) lines.push(`Reason: ${event.detail}`);
   if (event.ip) lines.push(`Address: ${event.ip}`);
   if (event.userAgent) lines.push(`Device: ${deviceName(event.userAgent)}`);
   return lines.join("\n");

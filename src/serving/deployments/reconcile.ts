@@ -3,6 +3,7 @@
  * state is in the database, so the loop continues after a restart of the server.
  */
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
+import { readHeld } from "../../accounts/holds/service.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -55,6 +56,7 @@ function subscribe(ctx: Ctx, runtime: Runtime): (() => void)[] {
   return [
     ctx.bus.on("job.changed", (change) => change.kind === "serve" && runtime.hint()),
     ctx.bus.on("job.ready", () => runtime.hint()),
+    ctx.bus.on("hold.changed", () => runtime.hint()),
     ctx.bus.on("model.deleted", ({ modelId }) => {
       endDeploymentsOf(ctx, modelId).catch((cause) =>
         ctx.log("error", "deployments of a deleted model could not be ended", { model: modelId, cause }),
@@ -98,11 +100,13 @@ async function reconcileAll(ctx: Ctx, runtime: Runtime): Promise<void> {
       ),
     )
     .limit(500);
+  if (rows.length === 0) return;
+  const held = await readHeld(ctx.db);
   for (const row of rows) {
     if (runtime.busy.has(row.id)) continue;
     runtime.busy.add(row.id);
     // Not awaited: an engine that responds slowly must not delay the other deployments.
-    void reconcileOne(ctx, row)
+    void reconcileOne(ctx, row, held.of(row.createdBy, row.org))
       .catch((cause) => ctx.log("error", "a deployment could not be reconciled", { deployment: row.id, cause }))
       .finally(() => runtime.busy.delete(row.id));
   }

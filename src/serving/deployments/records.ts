@@ -3,7 +3,8 @@
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { heldMessage } from "../../accounts/holds/service.ts";
+import type { Actor, Ctx, Hold } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -148,6 +149,16 @@ export async function move(
   publishChange(ctx, updated);
   emitAll(ctx.bus, noticed);
   runtimeOf(ctx).hint();
+}
+
+/** The error for a deployment whose creator or organization is suspended or about to be deleted. */
+export function heldEndpoint(row: DeploymentRow, hold: Hold): AppError {
+  return new AppError(
+    "conflict",
+    "endpoint_held",
+    `The endpoint of ${row.model} is stopped. ${heldMessage(hold)}. It starts again when that is lifted.`,
+    { param: "model" },
+  );
 }
 
 /** The error for a deployment that a person stopped. */

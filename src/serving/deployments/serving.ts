@@ -3,6 +3,7 @@
  * model share one start.
  */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import { holdOn } from "../../accounts/holds/service.ts";
 import type { ServeSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -12,7 +13,7 @@ import { isLocalAddress } from "../../lib/upstream.ts";
 import { type ResolvedModel, resolveChatModel } from "../../models/tuned/service.ts";
 import { loadAdapter, stillStarting } from "./engine.ts";
 import type { DeploymentRow, Serving } from "./model.ts";
-import { insertDeployment, stoppedError } from "./records.ts";
+import { heldEndpoint, insertDeployment, stoppedError } from "./records.ts";
 import { nextChange, type Runtime } from "./runtime.ts";
 import { loadedKey, noteLoaded } from "./sharing.ts";
 
@@ -45,6 +46,8 @@ export async function findServing(
       .limit(200);
     const own = rows.find((row) => row.model === resolved.id) ?? null;
     if (own?.wanted === "stopped") throw stoppedError(own);
+    const hold = own && (await holdOn(ctx.db, { userId: own.createdBy, org: own.org }));
+    if (own && hold) throw heldEndpoint(own, hold);
     // A model with a deployment of its own is counted there: asleep, it wakes and joins an engine on its base.
     const found = await readyFor(ctx, runtime, resolved, own ? [own] : rows);
     if (found) {

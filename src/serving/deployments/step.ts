@@ -1,7 +1,8 @@
 /** One step of one deployment: reads the facts, asks the state machine, and applies its answer. */
 import { eq, sql } from "drizzle-orm";
+import { heldMessage } from "../../accounts/holds/service.ts";
 import { FINAL_STATES } from "../../contract/job.ts";
-import { type Ctx, systemActor } from "../../ctx.ts";
+import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
@@ -42,10 +43,14 @@ interface Engine {
   wellMs: number;
 }
 
-/** Takes one deployment one step further. */
-export async function reconcileOne(ctx: Ctx, row: DeploymentRow): Promise<void> {
-  const engine = await engineOf(ctx, row);
-  const step = nextStep(factsOf(ctx, row, engine));
+/**
+ * Takes one deployment one step further.
+ * @param held the hold on who created it or on its organization: it is stopped until that is lifted
+ */
+export async function reconcileOne(ctx: Ctx, row: DeploymentRow, held: Hold | null): Promise<void> {
+  const wanted = held && row.wanted === "running" ? "stopped" : row.wanted;
+  const engine = await engineOf(ctx, { ...row, wanted });
+  const step = nextStep(factsOf(ctx, { ...row, wanted }, engine));
   const now = ctx.clock.now();
   switch (step) {
     case "none":
@@ -62,7 +67,12 @@ export async function reconcileOne(ctx: Ctx, row: DeploymentRow): Promise<void> 
       return endJob(ctx, row, engine.job?.state);
     case "rest":
       if (row.deletedAt) forget(runtimeOf(ctx), row.id);
-      return move(ctx, row, { state: row.wanted === "asleep" ? "asleep" : "stopped", jobId: null, address: null });
+      return move(ctx, row, {
+        state: wanted === "asleep" ? "asleep" : "stopped",
+        jobId: null,
+        address: null,
+        ...(held ? { error: `${heldMessage(held)}. The endpoint starts again when that is lifted.` } : {}),
+      });
     case "died":
     case "give_up":
       return recover(ctx, row, engine, step === "give_up");

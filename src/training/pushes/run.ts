@@ -1,6 +1,7 @@
 /** Carries out pushes in the background. The table is the queue: a push that a restart interrupted continues. */
 import { and, asc, eq, inArray, notInArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { notHeld } from "../../accounts/holds/service.ts";
 import { type Actor, type Ctx, perContext, systemActor } from "../../ctx.ts";
 import { hubPush } from "../../db/schema/pushes.ts";
 import { sealedIn } from "../../db/sealed-columns.ts";
@@ -28,7 +29,7 @@ async function nextPush(ctx: Ctx, running: string[]): Promise<PushRow | null> {
   const [row] = await ctx.db
     .select()
     .from(hubPush)
-    .where(and(inArray(hubPush.status, OPEN), notInArray(hubPush.id, running)))
+    .where(and(inArray(hubPush.status, OPEN), notInArray(hubPush.id, running), notHeld(hubPush)))
     .orderBy(asc(hubPush.createdAt))
     .limit(1);
   return row ?? null;
@@ -185,5 +186,16 @@ async function push(ctx: Ctx, row: PushRow, signal: AbortSignal): Promise<string
 /** Continues pushes after a start; running ones stop with the context. */
 export function startPushes(ctx: Ctx): () => void {
   pushQueue(ctx).kick();
-  return () => {};
+  const mayRun = async (ids: string[]) => {
+    const rows = await ctx.db
+      .select({ id: hubPush.id })
+      .from(hubPush)
+      .where(and(inArray(hubPush.id, ids), notHeld(hubPush)));
+    return rows.map(({ id }) => id);
+  };
+  return ctx.bus.on("hold.changed", () => {
+    pushQueue(ctx)
+      .review(mayRun)
+      .catch((cause) => ctx.log("error", "pushes of a suspended account could not be stopped", { cause }));
+  });
 }

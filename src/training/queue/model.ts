@@ -23,6 +23,7 @@ export type ShareChange = v.InferOutput<typeof ShareChange>;
 const moment = v.nullable(v.number());
 
 const WAIT_CODES = [
+  "held",
   "ending",
   "retry",
   "not_before",

@@ -215,6 +215,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     ctx.bus.on("dataset.changed", hint),
     ctx.bus.on("base_model.changed", hint),
     ctx.bus.on("hosts.changed", hint),
+    ctx.bus.on("hold.changed", hint),
     pipeline.queue.stop,
   ];
 

@@ -53,6 +53,7 @@ const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
   priority: "Preempted by a job of higher priority: it saves a checkpoint, then waits in the queue",
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
+  held: "Its account or organization is suspended or about to be deleted: it stops with a checkpoint, then waits in the queue",
   quota: "Its team has used up its GPU-hours of this month: it saves a checkpoint, then waits for the next month",
 };
 
@@ -63,7 +64,7 @@ async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<vo
     const found: BusMessage[] = [];
     for (const { jobId, cause } of preemptions) {
       const row = await jobIn(tx, jobId);
-      if (row?.state !== "running") continue;
+      if (row?.state !== "running" && !(cause === "held" && row?.state === "starting")) continue;
       const message = await move(tx, row, "pausing", { yieldFor: cause });
       if (!message) continue;
       await tx
@@ -161,6 +162,7 @@ export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
       invalidateRound(carry);
     }),
     ctx.bus.on("hosts.changed", () => invalidateRound(carry)),
+    ctx.bus.on("hold.changed", () => invalidateRound(carry)),
   ];
   return { carry, stop: () => stops.forEach((stop) => void stop()) };
 }

@@ -4,6 +4,7 @@
  */
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
+import { type Held, heldMessage, readHeld } from "../../accounts/holds/service.ts";
 import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -41,9 +42,14 @@ const GONE_WAIT_MS = 600_000;
 /** How long ended work may take to terminate. */
 const LEAVING: Span = { low: 0, high: 60_000 };
 
+/** A job as the mirror has it; `held` is decided in each round. */
+interface QueuedJob extends Job {
+  createdBy: string;
+}
+
 /** State that the scheduler carries from round to round; a restart may lose it. */
 export interface QueueCarry {
-  queued: Map<string, Job>;
+  queued: Map<string, QueuedJob>;
   /** Jobs to read again. */
   changed: Set<string>;
   readAllAt: number;
@@ -70,7 +76,7 @@ export const newQueueCarry = (): QueueCarry => ({
   states: "",
 });
 
-const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind", ${job.priority} as "priority",
+const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.createdBy} as "createdBy", ${job.kind} as "kind", ${job.priority} as "priority",
   ${job.attempts} as "attempts", ${job.queuedAt} as "queuedAt", ${job.createdAt} as "createdAt", ${job.notBefore} as "notBefore",
   ${job.startAfter} as "startAfter", ${job.window} as "window", ${job.deadline} as "deadline",
   ${job.estimateLowS} as "lowS", ${job.estimateHighS} as "highS", json_extract(${job.progress}, '$.fraction') as "fraction",
@@ -79,6 +85,7 @@ const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.kind} as "kind
 interface Row {
   id: string;
   org: string;
+  createdBy: string;
   kind: JobKind;
   priority: number;
   attempts: number;
@@ -105,8 +112,8 @@ function wantsOf(text: string): Wants {
   };
 }
 
-function jobOf(row: Row, carry: QueueCarry): Job {
-  const { id, org: team, kind, priority, startAfter, deadline, lowS, highS } = row;
+function jobOf(row: Row, carry: QueueCarry): QueuedJob {
+  const { id, org: team, createdBy, kind, priority, startAfter, deadline, lowS, highS } = row;
   const wants = carry.queued.get(id)?.wants ?? wantsOf(row.need);
   const rest = 1 - Math.min(1, Math.max(0, row.fraction ?? 0));
   return {
@@ -125,7 +132,14 @@ function jobOf(row: Row, carry: QueueCarry): Job {
     begun: row.attempts > 0,
     ending: false,
     noRent: carry.noRent.has(id),
+    createdBy,
   };
+}
+
+/** Why a job may not run. Endpoints are held by their deployments: several may share one serve job. */
+function heldBecause(held: Held, one: QueuedJob): string | undefined {
+  const hold = one.kind === "serve" ? null : held.of(one.createdBy, one.team);
+  return hold ? heldMessage(hold).replace(/^./, (first) => first.toLowerCase()) : undefined;
 }
 
 /** Updates the mirror of the queue. */
@@ -175,7 +189,7 @@ function leftOf(row: RunningRow, estimate: Span, now: number): Span {
 }
 
 /** Work that holds capacity, whether its attempt still counts or not. */
-async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>) {
+async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>, holds: Held) {
   const now = ctx.clock.now();
   const rows =
     await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
@@ -191,7 +205,8 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
     rows.filter((row) => row.endedAt !== null && row.endedAt > now - GONE_WAIT_MS).map((row) => row.id),
   );
   const running = rows.map((row): Running => {
-    const one = jobOf(row, carry);
+    const read = jobOf(row, carry);
+    const one = { ...read, held: heldBecause(holds, read) };
     // An attempt that is over can no longer be asked to save.
     const open = row.endedAt === null;
     const named = `${row.provider}.${row.offerId}`;
@@ -203,6 +218,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
       startedAt: row.startedAt,
       left: leftOf(row, one.estimate, now),
       preemptible: open && row.kind === "train" && row.state === "running",
+      stoppable: open && row.kind !== "serve" && (row.state === "running" || row.state === "starting"),
       preempting: !open || row.state === "pausing" || row.state === "stopping",
     };
   });
@@ -275,12 +291,20 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const now = ctx.clock.now();
   const capacity = await readCapacity(ctx);
   await readQueued(ctx, carry);
-  const { running, ending: leaving } = await readRunning(ctx, carry, new Set(capacity.hosts.map((one) => one.id)));
+  const holds = await readHeld(ctx.db);
+  const { running, ending: leaving } = await readRunning(
+    ctx,
+    carry,
+    new Set(capacity.hosts.map((one) => one.id)),
+    holds,
+  );
   await readUsage(ctx.db, carry.usage, now);
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
-    return one.ending === ending && one.noRent === noRent ? one : { ...one, ending, noRent };
+    const held = heldBecause(holds, one);
+    const same = one.ending === ending && one.noRent === noRent && one.held === held;
+    return same ? one : { ...one, ending, noRent, held };
   });
   const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
   const orgs = new Set([...queued.map((one) => one.team), ...running.map((one) => one.job.team)]);

@@ -16,6 +16,8 @@ export function waitMessage(
   switch (wait.code) {
     case "ending":
       return "Waiting for its last attempt to terminate";
+    case "held":
+      return `Held: ${job.held ?? ""}`;
     case "retry":
       return retry ?? `Waiting${until} before the next try`;
     case "not_before":

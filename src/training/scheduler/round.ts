@@ -57,6 +57,7 @@ function hoursOf(job: Job, length: Span, input: Input): number {
 function gate(job: Job, account: Account, input: Input, windows: Map<string, number | null>): Wait | null {
   const { now } = input;
   if (job.ending) return wait("ending");
+  if (job.held !== undefined) return wait("held");
   if (job.startAfter !== null && job.startAfter > now) return wait("not_before", { until: job.startAfter });
   if (job.retryAt > now) return wait("retry", { until: job.retryAt });
   if (job.window) {
@@ -85,12 +86,17 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
 }
 
 /**
- * Running jobs that must stop: their window closed, their host is draining, or their team's GPU-hours are used up.
+ * Running jobs that must stop: their account is suspended, their window closed, their host is draining, or their team's
+ * GPU-hours are used up.
  */
 function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>): Round["preemptions"] {
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
   const preemptions: Round["preemptions"] = [];
-  for (const { job, hostId, preemptible, preempting } of input.running) {
+  for (const { job, hostId, preemptible, stoppable, preempting } of input.running) {
+    if (job.held !== undefined && stoppable && !preempting) {
+      preemptions.push({ jobId: job.id, cause: "held", forJob: null });
+      continue;
+    }
     if (!preemptible || preempting) continue;
     const team = accounts.get(job.team)?.team;
     const spent = team && team.monthGpuHours !== null && team.usedThisMonth >= team.monthGpuHours;

@@ -94,6 +94,8 @@ export interface Job {
   ending: boolean;
   /** Providers that are asked for offers can never run it. */
   noRent: boolean;
+  /** Why it may not run: its account or organization is suspended or about to be deleted; absent = it may. */
+  held?: string;
 }
 
 /** A job that uses capacity. */
@@ -106,6 +108,8 @@ export interface Running {
   left: Span;
   /** It can save a checkpoint and release its capacity. */
   preemptible: boolean;
+  /** It can be asked to stop: what cannot save a checkpoint begins again later. */
+  stoppable?: boolean;
   /** It is being preempted. */
   preempting: boolean;
 }
@@ -155,12 +159,13 @@ interface Start {
 /** A job to preempt. `forJob` is set with cause `priority`. */
 export interface Preemption {
   jobId: string;
-  cause: "priority" | "window" | "drain" | "quota";
+  cause: "priority" | "window" | "drain" | "quota" | "held";
   forJob: string | null;
 }
 
 export type WaitCode =
   | "ending"
+  | "held"
   | "retry"
   | "not_before"
   | "window"

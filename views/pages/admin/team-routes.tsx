@@ -12,6 +12,7 @@ import {
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS, type LimitName } from "../../../src/accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
+import { liftOrganization, suspendOrganization } from "../../../src/accounts/suspension/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
 import { AppError, notFound } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -22,6 +23,7 @@ import { setShare } from "../../../src/training/queue/teams.ts";
 import { ChangeWandb, readWandb, removeWandb, setWandb } from "../../../src/training/results/wandb-settings.ts";
 import { ShareBody, type ShareForm, shareForm, shareRequest } from "../queue/form.ts";
 import { LimitBody, type LimitForm, readLimits, shownLimit } from "../team/limits-form.ts";
+import { SuspendForm, suspensionOf } from "./suspension-form.ts";
 import { TeamPage, type TeamProps, TeamsPage } from "./teams.tsx";
 
 const PAGE = 50;
@@ -52,6 +54,7 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
   const wandb = await readWandb(ctx, actor, id);
   return {
     team: await getOrganization(ctx, actor, id),
+    own: id === actor.org,
     graceDays: ctx.config.two_factor_grace_days,
     requiredByAll: ctx.config.require_two_factor,
     members: await listUsers(ctx, actor, { limit: MAX_MEMBERS, org: id }),
@@ -140,6 +143,21 @@ async function forgetWandb(ctx: Ctx, { request, actor, params }: OnOne) {
   return redirect(request, pathOf(params.id), "The server and its key are removed.");
 }
 
+async function suspend(ctx: Ctx, visit: OnOne, form: SuspendForm) {
+  try {
+    await suspendOrganization(ctx, visit.actor, visit.params.id, suspensionOf(form));
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal" || error.kind === "not_found") throw error;
+    return show(ctx, visit, { error: error.message });
+  }
+  return redirect(visit.request, pathOf(visit.params.id), "The team is suspended.");
+}
+
+async function lift(ctx: Ctx, { request, actor, params }: OnOne) {
+  await liftOrganization(ctx, actor, params.id);
+  return redirect(request, pathOf(params.id), "The suspension is lifted. Jobs and endpoints resume.");
+}
+
 export const teamPages = (ctx: Ctx) =>
   new Elysia({ name: "admin.teams.pages", prefix: "/admin/teams", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -151,4 +169,6 @@ export const teamPages = (ctx: Ctx) =>
     .post("/:id/limits", (visit) => saveLimits(ctx, visit, visit.body), { params: Id, body: LimitBody })
     .post("/:id/wandb", (visit) => saveWandb(ctx, visit, visit.body), { params: Id, body: WandbForm })
     .post("/:id/wandb/remove", (visit) => forgetWandb(ctx, visit), { params: Id })
+    .post("/:id/suspend", (visit) => suspend(ctx, visit, visit.body), { params: Id, body: SuspendForm })
+    .post("/:id/lift", (visit) => lift(ctx, visit), { params: Id })
     .post("/:id/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { params: Id, body: SignInForm });

@@ -1,5 +1,6 @@
 /** Teams of the installation: the list, and the page of one with its members, its share of the queue and its quotas. */
 
+import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, LimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
@@ -16,6 +17,7 @@ import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
+import { HoldNotice, SuspensionPanel } from "./suspension.tsx";
 import { rolesOf } from "./users.tsx";
 
 export interface TeamProps {
@@ -34,6 +36,8 @@ export interface TeamProps {
   requiredByAll: boolean;
   /** Messages by field. */
   problems: Record<string, string>;
+  /** The administrator's own team. */
+  own: boolean;
   error?: string;
 }
 
@@ -68,6 +72,7 @@ export function TeamsPage({ teams, error }: { teams: Listed<OrganizationRow>; er
               render: (row) => <RowName href={`/admin/teams/${encodeURIComponent(row.id)}`} name={row.name} />,
             },
             { key: "members", label: "Members", end: true, render: (row) => formatInteger(row.members) },
+            { key: "state", label: "State", wide: true, render: (row) => <StateBadge state={stateOf(row.holds)} /> },
             { key: "at", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
           ]}
         />
@@ -108,7 +113,7 @@ function Members({ members }: Pick<TeamProps, "members">) {
               key: "state",
               label: "State",
               wide: true,
-              render: (row) => <StateBadge state={row.disabled ? "disabled" : "active"} />,
+              render: (row) => <StateBadge state={stateOf(row.holds)} />,
             },
           ]}
         />
@@ -268,6 +273,7 @@ export function TeamPage(props: TeamProps) {
     <AdminLayout
       title={team.name}
       parent={{ label: "Teams", href: "/admin/teams" }}
+      beside={<StateBadge state={stateOf(team.holds)} />}
       actions={
         <SheetForm
           id="rename"
@@ -286,6 +292,7 @@ export function TeamPage(props: TeamProps) {
           {error}
         </Notice>
       ) : null}
+      <HoldNotice holds={team.holds} />
       <Members {...props} />
       <TeamSignIn
         action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`}
@@ -296,6 +303,14 @@ export function TeamPage(props: TeamProps) {
       <Share {...props} />
       <Quotas {...props} />
       <Wandb {...props} />
+      {props.own ? null : (
+        <SuspensionPanel
+          path={`/admin/teams/${encodeURIComponent(team.id)}`}
+          subject="organization"
+          name={team.name}
+          holds={team.holds}
+        />
+      )}
       <section class="panel">
         <div class="body">
           <KeyValue

@@ -8,6 +8,7 @@ import { createInvitation } from "../../../src/accounts/organizations/invitation
 import { listInvitations, renewInvitation, revokeInvitation } from "../../../src/accounts/organizations/pending.ts";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";
 import { changeUser, getUser, listUsers } from "../../../src/accounts/organizations/users.ts";
+import { liftUser, suspendUser } from "../../../src/accounts/suspension/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -15,6 +16,7 @@ import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { TEAM_ROLES } from "../../../src/roles.ts";
+import { SuspendForm, suspensionOf } from "./suspension-form.ts";
 import { UserPage, type UserProps } from "./user.tsx";
 import { UserList, UsersPage, type UsersProps } from "./users.tsx";
 
@@ -34,7 +36,6 @@ const Change = v.object({
   role: v.optional(Role),
   team_role: v.optional(v.picklist(TEAM_ROLES)),
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  disabled: v.optional(v.picklist(["true", "false"])),
 });
 const EMPTY = { after: "", q: "" };
 
@@ -118,17 +119,23 @@ async function onUser(ctx: Ctx, visit: OnOne, change: () => Promise<Response>) {
 
 function saveUser(ctx: Ctx, visit: OnOne, body: v.InferOutput<typeof Change>) {
   const { request, actor, params } = visit;
-  const { role, team_role: teamRole, organization, disabled } = body;
+  const { role, team_role: teamRole, organization } = body;
   return onUser(ctx, visit, async () => {
-    await changeUser(ctx, actor, params.id, {
-      role,
-      teamRole,
-      organization,
-      disabled: disabled && disabled === "true",
-    });
-    const done = disabled ? `The account is ${disabled === "true" ? "disabled" : "enabled"}.` : "Saved.";
-    return redirect(request, `/admin/users/${params.id}`, done);
+    await changeUser(ctx, actor, params.id, { role, teamRole, organization });
+    return redirect(request, `/admin/users/${params.id}`, "Saved.");
   });
+}
+
+function suspend(ctx: Ctx, visit: OnOne, form: SuspendForm) {
+  return onUser(ctx, visit, async () => {
+    await suspendUser(ctx, visit.actor, visit.params.id, suspensionOf(form));
+    return redirect(visit.request, `/admin/users/${visit.params.id}`, "The account is suspended.");
+  });
+}
+
+async function lift(ctx: Ctx, { request, actor, params }: OnOne) {
+  await liftUser(ctx, actor, params.id);
+  return redirect(request, `/admin/users/${params.id}`, "The suspension is lifted. Jobs and endpoints resume.");
 }
 
 function resetPassword(ctx: Ctx, visit: OnOne) {
@@ -181,6 +188,8 @@ export const userPages = (ctx: Ctx) =>
     .post("/invitations/:id/revoke", (visit) => revoke(ctx, visit), { params: Id })
     .get("/users/:id", (visit) => showUser(ctx, visit), { params: Id })
     .post("/users/:id", (visit) => saveUser(ctx, visit, visit.body), { params: Id, body: Change })
+    .post("/users/:id/suspend", (visit) => suspend(ctx, visit, visit.body), { params: Id, body: SuspendForm })
+    .post("/users/:id/lift", (visit) => lift(ctx, visit), { params: Id })
     .post("/users/:id/reset", (visit) => resetPassword(ctx, visit), { params: Id })
     .post("/users/:id/two-factor", (visit) => resetSecondFactor(ctx, visit), { params: Id })
     .post("/users/:id/sessions", (visit) => endSessions(ctx, visit), { params: Id });

@@ -1,4 +1,5 @@
-/** The page of one user: role, team, password link, sessions, and disabling the account. */
+/** The page of one user: role, team, password link, sessions, and suspension. */
+import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
@@ -8,6 +9,7 @@ import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
+import { HoldNotice, SuspensionPanel } from "./suspension.tsx";
 import { OneTimeLink, RoleSelect, TeamRoleSelect, TeamSelect } from "./users.tsx";
 
 export interface UserProps {
@@ -134,43 +136,18 @@ function SignIn({ user, self }: UserProps) {
             />
           </div>
         ) : null}
-        {self ? null : (
-          <div class="row between">
-            <span class="small">
-              {user.disabled
-                ? "The account is disabled: sessions and keys are refused."
-                : "A disabled account cannot sign in, and its keys are refused. Nothing is deleted."}
-            </span>
-            {user.disabled ? (
-              <ActionButton action={action} fields={{ disabled: "false" }}>
-                Enable account
-              </ActionButton>
-            ) : (
-              <ConfirmForm
-                id="disable"
-                action={action}
-                fields={{ disabled: "true" }}
-                label="Disable account"
-                buttonClass="button danger"
-                title={`Disable ${user.email}?`}
-                lost="Sessions end and keys stop working at once. No data is deleted; you can enable the account again."
-                verb="Disable the account"
-              />
-            )}
-          </div>
-        )}
       </div>
     </section>
   );
 }
 
 export function UserPage(props: UserProps) {
-  const { user, reset, error } = props;
+  const { user, self, reset, error } = props;
   return (
     <AdminLayout
       title={user.name}
       parent={{ label: "Users", href: "/admin/users" }}
-      beside={<StateBadge state={user.disabled ? "disabled" : "active"} />}
+      beside={<StateBadge state={stateOf(user.holds)} />}
     >
       {reset ? (
         <OneTimeLink title={`Link to reset the password of ${user.email}`} link={reset.link}>
@@ -183,11 +160,15 @@ export function UserPage(props: UserProps) {
           {error}
         </Notice>
       ) : null}
+      <HoldNotice holds={user.holds} />
       <div class="columns">
         <Facts {...props} />
         <div class="stack">
           <Access {...props} />
           <SignIn {...props} />
+          {self ? null : (
+            <SuspensionPanel path={`/admin/users/${user.id}`} subject="user" name={user.email} holds={user.holds} />
+          )}
         </div>
       </div>
     </AdminLayout>

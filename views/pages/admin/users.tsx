@@ -1,5 +1,6 @@
 /** Users and pending invitations of the installation, and what each role may do. */
 
+import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
@@ -161,7 +162,7 @@ export function UserList({ users }: Pick<UsersProps, "users">) {
               key: "state",
               label: "State",
               wide: true,
-              render: (row) => <StateBadge state={row.disabled ? "disabled" : "active"} />,
+              render: (row) => <StateBadge state={stateOf(row.holds)} />,
             },
           ]}
         />

@@ -1,0 +1,71 @@
+/**
+ * What a suspension does to work, with real processes: jobs save a checkpoint and wait, endpoints stop, and both come
+ * back by themselves.
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import { liftOrganization, liftUser, suspendOrganization, suspendUser } from "../../src/accounts/suspension/service.ts";
+import { deployment } from "../../src/db/schema/deployments.ts";
+import { job } from "../../src/db/schema/jobs.ts";
+import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
+import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
+import { createLab, type Lab } from "../support/lab.ts";
+import { until } from "../support/live.ts";
+
+let lab: Lab;
+let engine: TestEngine;
+let stopDeployments: () => void;
+beforeAll(async () => {
+  lab = await createLab({ trainSlots: 2, sweepMs: 200 });
+  engine = startEngine();
+  stopDeployments = startDeployments(lab.ctx);
+});
+afterAll(async () => {
+  stopDeployments();
+  await engine.stop();
+  await lab.close();
+});
+
+const by = (id: string, userId: string) =>
+  lab.ctx.write((tx) => tx.update(job).set({ createdBy: userId }).where(eq(job.id, id)));
+const waiting = async (id: string) =>
+  (await lab.json<{ waiting_for: { code: string; message: string } | null }>("GET", `/v1/jobs/${id}`)).waiting_for;
+const step = async (id: string) => (await lab.job(id)).progress.step ?? 0;
+const endpoint = async (id: string) => {
+  const [row] = await lab.ctx.db.select().from(deployment).where(eq(deployment.id, id));
+  if (!row) throw new Error("no deployment");
+  return row;
+};
+
+test("a user's jobs save a checkpoint and wait, also after a restart, and resume when it is lifted", async () => {
+  const theirs = await lab.train("slow.40", { max_steps: 80, save_every: 100 });
+  const mine = await lab.train("slow.20", { max_steps: 40, save_every: 100 });
+  await by(theirs, lab.users.member);
+  await until("some steps", async () => (await step(theirs)) >= 3, 45_000, 10);
+  // Suspended while the pipeline is away, as when the server is killed right after the commit: it finds the hold.
+  await lab.goAway();
+  await suspendUser(lab.ctx, lab.actor("admin"), lab.users.member, { reason: "test" });
+  lab.comeBack();
+  await lab.reached(theirs, "queued");
+  await until("the reason", async () => (await waiting(theirs))?.code === "held", 45_000, 20);
+  expect((await waiting(theirs))?.message).toBe("Held: the account that created it is suspended");
+  // Others of the team go on.
+  await lab.reached(mine, "succeeded");
+  expect((await lab.job(theirs)).state).toBe("queued");
+  await liftUser(lab.ctx, lab.actor("admin"), lab.users.member);
+  await lab.reached(theirs, "succeeded");
+  expect((await lab.attempts(theirs)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
+}, 90_000);
+
+test("an organization's endpoints stop, answer so, and start again when it is lifted", async () => {
+  const { id, jobId } = await deployEngine(lab.ctx, engine, { org: lab.orgs.a, model: "tiny" });
+  await suspendOrganization(lab.ctx, lab.actor("otherAdmin"), lab.orgs.a, { reason: "test" });
+  await until("its serve job to end", async () => ["stopping", "cancelled"].includes((await lab.job(jobId)).state));
+  await lab.ctx.write((tx) => tx.update(job).set({ state: "cancelled" }).where(eq(job.id, jobId)));
+  await until("the endpoint to stop", async () => (await endpoint(id)).state === "stopped");
+  expect(await endpoint(id)).toMatchObject({ wanted: "running", jobId: null, address: null });
+  expect((await endpoint(id)).error).toStartWith("Its organization is suspended.");
+  await liftOrganization(lab.ctx, lab.actor("otherAdmin"), lab.orgs.a);
+  await until("it to start again", async () => (await endpoint(id)).state !== "stopped");
+  expect((await endpoint(id)).jobId).not.toBe(jobId);
+}, 60_000);

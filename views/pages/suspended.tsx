@@ -1,0 +1,37 @@
+/** What a member of a suspended organization sees instead of its pages: why, whom to ask, and the way out. */
+import { usePage } from "../context.ts";
+import { BareLayout } from "../layout.tsx";
+import { ContactLink } from "../parts/contact.tsx";
+
+export function SuspendedPage(props: { reason: string; until: number | null }) {
+  const { viewer, contact } = usePage();
+  const { reason, until } = props;
+  return (
+    <BareLayout title="Organization suspended">
+      <div class="stack">
+        <h1>Your organization is suspended</h1>
+        {reason ? <p class="wrap-any">Reason: {reason}</p> : null}
+        <p>
+          Its jobs and endpoints are stopped and its API keys are refused. Nothing is deleted: jobs resume from their
+          checkpoints when the suspension is lifted
+          {until === null ? "." : `, on ${new Date(until).toISOString().slice(0, 10)} at the latest.`}
+        </p>
+        <p>
+          {contact ? (
+            <>
+              Questions, or a copy of your data? Contact <ContactLink contact={contact} />.
+            </>
+          ) : (
+            "Questions, or a copy of your data? Contact an administrator of this installation."
+          )}
+        </p>
+        {viewer ? <p class="muted small">Signed in as {viewer.email}.</p> : null}
+        <form method="post" action="/logout">
+          <button type="submit" class="button block">
+            Sign out
+          </button>
+        </form>
+      </div>
+    </BareLayout>
+  );
+}
