@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
 import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
+import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
@@ -35,6 +36,7 @@ import { notificationPages } from "../views/pages/settings/notification-routes.t
 import { settingsPages } from "../views/pages/settings/routes.tsx";
 import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
 import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
+import { statusPages } from "../views/pages/status/routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { termsPages } from "../views/pages/terms/routes.tsx";
@@ -77,6 +79,7 @@ import { pushesApi } from "./api/pushes.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { ssoApi } from "./api/sso.ts";
+import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { suspensionsApi } from "./api/suspensions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
@@ -111,6 +114,7 @@ import { errorPage } from "./http/error-page.tsx";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
+import { startStatus } from "./insights/status/probe.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
 import { openFiles } from "./lib/disk/files.ts";
@@ -248,6 +252,7 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   termsApi,
   installationApi,
   monitoringApi,
+  statusApi,
   webhooksApi,
   deliveriesApi,
   mailApi,
@@ -317,6 +322,8 @@ const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mailPages,
   adminTermsPages,
   announcementAdminPages,
+  statusPages,
+  incidentPages,
   homePages,
 ];
 
@@ -391,6 +398,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startWandb(ctx),
     startDeployments(ctx),
     startAnswerExpiry(ctx),
+    startStatus(ctx),
   ];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {

@@ -17,6 +17,11 @@ const integer = (min: number, max: number) =>
     v.minValue(min),
     v.maxValue(max),
   );
+const percent = v.pipe(
+  v.union([v.number(), v.pipe(v.string(), v.regex(/^\d{1,3}(\.\d{1,4})?$/, "must be a number"), v.transform(Number))]),
+  v.minValue(0),
+  v.maxValue(100),
+);
 const flag = v.union([
   v.boolean(),
   v.pipe(
@@ -264,6 +269,10 @@ const ConfigSchema = v.strictObject({
   contact_address: v.optional(v.nullable(ContactAddress), null),
   /** Where abuse of this installation is reported: a mail address, or an address of a page. */
   abuse_address: v.optional(v.nullable(ContactAddress), null),
+  /** Who sees the status page: nobody, signed-in users, or everybody. */
+  status_page: v.optional(v.picklist(["off", "members", "public"]), "members"),
+  /** Percent of a month in which a component should work. */
+  status_target: v.optional(percent, 99.9),
   /** For tests: places where the server kills itself (see lib/fail-points.ts). Only on 127.0.0.1. */
   fail_points: v.optional(v.nullable(v.string()), null),
 });

@@ -9,6 +9,7 @@ import { AppError, errorBody } from "./errors.ts";
 import { pathOf } from "./http/address.ts";
 import { largestBody } from "./http/body.ts";
 import { securityHeaders } from "./http/security.ts";
+import { probesListener } from "./insights/status/checks.ts";
 import { clearSocket, socketPath } from "./lib/disk/sockets.ts";
 import { newId } from "./lib/ids.ts";
 import { splitListen } from "./lib/listen.ts";
@@ -110,6 +111,7 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   const url = `http://${host}:${tcp.port}`;
   ctx.lock.announce({ url, adminSocket: adminPath });
+  probesListener(ctx, url);
   return {
     url,
     async stop(graceS = 5) {

@@ -47,7 +47,7 @@ export interface PageInfo {
   } | null;
   flash: Flash | null;
   banners: Banner[];
-  /** Links at the end of every page: the documents of the installation. */
+  /** Links at the end of every page: the documents of the installation, and its status. */
   footer: { label: string; href: string }[];
   /** Where the viewer gets help, and where abuse is reported; null = the installation names no address. */
   contact: Contact | null;

@@ -33,6 +33,10 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /privacy",
     "GET /acceptable-use",
     "GET /v1/terms",
+    // Its routes ask the setting status_page.
+    "GET /status",
+    "GET /v1/status",
+    "GET /v1/status/incidents",
   ],
   trainer: ["* /trainer/v1/*"],
   "account.read": [

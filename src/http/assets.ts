@@ -25,6 +25,7 @@ import noticesCss from "../../views/assets/css/notices.css" with { type: "file" 
 import pagesCss from "../../views/assets/css/pages.css" with { type: "file" };
 import partsCss from "../../views/assets/css/parts.css" with { type: "file" };
 import queueCss from "../../views/assets/css/queue.css" with { type: "file" };
+import statusCss from "../../views/assets/css/status.css" with { type: "file" };
 import sweepsCss from "../../views/assets/css/sweeps.css" with { type: "file" };
 import tableCss from "../../views/assets/css/table.css" with { type: "file" };
 import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
@@ -68,6 +69,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       jobsCss,
       noticesCss,
       queueCss,
+      statusCss,
       sweepsCss,
       adminCss,
     ],

@@ -1,10 +1,12 @@
-/** The messages above every page: announcements, and new terms that take effect soon. */
+/** The messages above every page: open incidents, announcements, and new terms that take effect soon. */
 import type { Banner } from "../../views/context.ts";
 import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
 import { publishedVersions } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { openIncidents } from "../insights/status/incidents.ts";
+import type { IncidentView } from "../insights/status/model.ts";
 import { currentFor } from "../notices/announcements/current.ts";
 import { type AnnouncementRow, isDismissible } from "../notices/announcements/model.ts";
 
@@ -36,11 +38,26 @@ function announcementBanner(row: AnnouncementRow): Banner {
   return { kind: KINDS[severity], title, text: "", markdown: text || null, link: null, dismiss };
 }
 
+const INCIDENT_KINDS = { none: "info", minor: "warn", major: "bad" } as const;
+
+const incidentBanner = (ctx: Ctx, { impact, title, status }: IncidentView): Banner => ({
+  kind: INCIDENT_KINDS[impact],
+  title: `Incident: ${title}`,
+  text: `Status: ${status}.`,
+  markdown: null,
+  link: ctx.config.status_page === "off" ? null : { label: "Read more", href: "/status" },
+  dismiss: null,
+});
+
 /** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
 export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
   await publishedVersions(ctx);
   if (!actor) return [];
   const announced = (await currentFor(ctx, actor)).filter(({ dismissed }) => !dismissed);
   const { upcoming } = await pendingFor(ctx, actor.userId);
-  return [...announced.map(({ row }) => announcementBanner(row)), ...upcoming.map((one) => termsBanner(ctx, one))];
+  return [
+    ...(await openIncidents(ctx)).map((one) => incidentBanner(ctx, one)),
+    ...announced.map(({ row }) => announcementBanner(row)),
+    ...upcoming.map((one) => termsBanner(ctx, one)),
+  ];
 }

@@ -35,6 +35,15 @@ export const BODIES: Record<string, unknown> = {
     summary: "Section 3 names the new processor.",
     effective_at: 1_798_761_600,
   },
+  "POST /v1/admin/incidents": {
+    title: "Training jobs start late",
+    text: "One host is unreachable. We write again at 14:00 UTC.",
+    impact: "minor",
+    components: ["training"],
+    notify: true,
+  },
+  "POST /v1/admin/incidents/{id}/updates": { status: "resolved", text: "The host is back. Waiting jobs have started." },
+  "POST /v1/admin/status_components/{id}": { name: "GPU cluster Munich" },
   "POST /v1/admin/users": { email: "grace@example.com", role: "member" },
   "POST /v1/admin/users/{id}": { role: "admin" },
   "POST /v1/admin/users/{id}/suspend": {

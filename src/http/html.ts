@@ -57,6 +57,12 @@ function viewerOf(actor: Actor): PageInfo["viewer"] {
   };
 }
 
+/** The link to the status page, for those who may open it. */
+function statusLink(ctx: Ctx, actor: Actor | null): PageInfo["footer"] {
+  const shown = ctx.config.status_page === "public" || (ctx.config.status_page === "members" && actor?.userId);
+  return shown ? [{ label: "Status", href: "/status" }] : [];
+}
+
 /** Facts of a request for the views; `actor` is null before signing in. */
 export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageRequest {
   const theme = cookie(request, THEME);
@@ -70,7 +76,7 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       viewer: actor?.userId ? viewerOf(actor) : null,
       flash: readFlash(request),
       banners: requestState(request)?.banners ?? [],
-      footer: publishedDocuments(ctx),
+      footer: [...publishedDocuments(ctx), ...statusLink(ctx, actor)],
       contact: contactOf(ctx.config.contact_address),
       abuse: contactOf(ctx.config.abuse_address),
     },

@@ -49,6 +49,8 @@ const ID_PREFIX = {
   termsVersion: "terms_",
   termsAcceptance: "acc_",
   hold: "hold_",
+  incident: "inc_",
+  incidentUpdate: "incup_",
 } as const;
 
 /** A new id such as `ftjob-4f0k…`: 20 random characters, about 103 bits. */

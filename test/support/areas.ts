@@ -42,5 +42,5 @@ export const ROOMS: Record<string, string[]> = {
     "trainer-protocol",
   ],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],
-  insights: ["analytics", "home", "installation"],
+  insights: ["analytics", "home", "installation", "status"],
 };

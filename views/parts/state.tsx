@@ -47,6 +47,15 @@ const STATES: Record<string, Look> = {
   delivery_waiting: ["Waiting", "idle", "clock"],
   delivery_sent: ["Sent", "ok", "ok"],
   delivery_dead: ["Given up", "bad", "failed"],
+  // Components of the status page, and incidents
+  operational: ["Operational", "ok", "ok"],
+  degraded: ["Degraded", "warn", "warn"],
+  down: ["Down", "bad", "failed"],
+  unused: ["Not in use", "idle", "info"],
+  investigating: ["Investigating", "bad", "search"],
+  identified: ["Identified", "warn", "warn"],
+  monitoring: ["Monitoring", "warn", "clock"],
+  resolved: ["Resolved", "ok", "ok"],
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],

@@ -18,6 +18,8 @@ import { keepEnvironment } from "./trainer-environment.ts";
 export interface Compute extends ComputeRegistry {
   /** Plugins that could not be loaded, each with the stage that failed. */
   problems(): PluginProblem[];
+  /** Why the trainer environment of this machine could not be installed; null when nothing failed. */
+  trainerProblem(): string | null;
   /** The settings of a loaded plugin, and whether it came with this program. */
   settings(id: string): { bundled: boolean; config: Record<string, unknown> } | null;
 }
@@ -55,6 +57,7 @@ export async function openCompute(tools: ComputeTools): Promise<Compute> {
     get: (id) => entries.get(id) ?? null,
     list: () => [...entries.values()],
     problems: () => [...problems],
+    trainerProblem: () => keeper.problem(),
     settings: (id) => settings.get(id) ?? null,
   };
 }
@@ -157,4 +160,9 @@ const isCompute = (compute: ComputeRegistry): compute is Compute => "problems" i
 /** Plugins that could not be loaded, each with the stage that failed and a remedy. */
 export function pluginProblems(ctx: Ctx): PluginProblem[] {
   return isCompute(ctx.compute) ? ctx.compute.problems() : [];
+}
+
+/** Why the trainer environment of this machine could not be installed; null when nothing failed. */
+export function trainerProblem(ctx: Ctx): string | null {
+  return isCompute(ctx.compute) ? ctx.compute.trainerProblem() : null;
 }

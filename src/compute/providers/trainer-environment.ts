@@ -14,6 +14,8 @@ interface EnvironmentKeeper {
   trainer: ProviderHost["trainer"];
   /** The progress of the installation for display; null when none is running. */
   progress(): string | null;
+  /** Why the last installation failed; null when it did not. */
+  problem(): string | null;
 }
 
 /** Creates the keeper. Requests do not block during an installation; they fail as transient until it is done. */
@@ -47,18 +49,20 @@ export function keepEnvironment(config: Config, files: Files, log: Log, signal: 
     }
   }
 
+  const messageOf = (error: unknown) =>
+    `The trainer environment could not be installed: ${error instanceof Error ? error.message : String(error)}`;
+
   return {
     progress: () => status,
+    problem: () => failed && messageOf(failed.error),
     async trainer() {
       ready ??= installing ? null : await readyTrainerEnvironment(config, files);
       if (ready) return { python: ready.python, dir: ready.trainerDir };
-      if (failed && Date.now() - failed.at < RETRY_AFTER_MS) {
-        const message = failed.error instanceof Error ? failed.error.message : String(failed.error);
-        throw providerError("transient", `The trainer environment could not be installed: ${message}`, {
+      if (failed && Date.now() - failed.at < RETRY_AFTER_MS)
+        throw providerError("transient", messageOf(failed.error), {
           retryAfterS: (failed.at + RETRY_AFTER_MS - Date.now()) / 1000,
           cause: failed.error,
         });
-      }
       if (!installing) void install();
       throw providerError("transient", status ?? "The trainer environment is being installed", { retryAfterS: 2 });
     },

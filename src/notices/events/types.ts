@@ -30,6 +30,9 @@ const INSTALLATION_TYPES = [
   "terms.withdrawn",
   "announcement.published",
   "announcement.critical",
+  "incident.opened",
+  "incident.updated",
+  "incident.resolved",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
@@ -40,7 +43,7 @@ export const reachesAll = (type: string) =>
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");
 
-export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "security"] as const;
+export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "incidents", "security"] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** What a user chooses for an event. */
@@ -48,5 +51,6 @@ export function topicOf(type: string): Topic {
   if (isSecurity(type)) return "security";
   if (type.startsWith("announcement.")) return "announcements";
   if (type.startsWith("deployment.")) return "deployments";
+  if (type.startsWith("incident.")) return "incidents";
   return type.startsWith("dataset.") ? "datasets" : "jobs";
 }

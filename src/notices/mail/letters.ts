@@ -13,6 +13,7 @@ const ACTIONS = {
   deployments: "Open the endpoint",
   datasets: "Open the dataset",
   announcements: "Read it",
+  incidents: "Open the status page",
 } as const;
 
 /** Label of the button, and why the reader gets the mail. */

@@ -17,6 +17,7 @@ export const Preferences = v.strictObject({
   deployments: Choice,
   datasets: Choice,
   announcements: Choice,
+  incidents: Choice,
   security: Choice,
 });
 export type Preferences = v.InferOutput<typeof Preferences>;
@@ -27,6 +28,7 @@ export const ChangePreferences = v.strictObject({
   deployments: v.optional(Change),
   datasets: v.optional(Change),
   announcements: v.optional(Change),
+  incidents: v.optional(Change),
   security: v.optional(Change),
 });
 export type ChangePreferences = v.InferOutput<typeof ChangePreferences>;
@@ -36,6 +38,7 @@ const DEFAULTS: Preferences = {
   deployments: { page: true, mail: true },
   datasets: { page: true, mail: false },
   announcements: { page: true, mail: true },
+  incidents: { page: true, mail: false },
   security: { page: true, mail: true },
 };
 

@@ -18,6 +18,7 @@ import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { settleValidating } from "../plan/service.ts";
 import { keepResults } from "../results/result-files.ts";
 import type { Round } from "../scheduler/types.ts";
+import { noteRound } from "./last-round.ts";
 import { openQueue, runQueue } from "./runner.ts";
 
 /** Longest time between two rounds of the queue, in milliseconds. */
@@ -128,6 +129,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
     await tasks.run("starting queued jobs", async () => {
       const { nextAt } = await startQueued(pipeline);
       pipeline.nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
+      noteRound(ctx);
     });
   }
   if (pipeline.resultsDue) {

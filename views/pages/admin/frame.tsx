@@ -14,6 +14,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/announcements", label: "Announcements", icon: "bell" },
   { href: "/admin/terms", label: "Terms", icon: "scale" },
+  { href: "/admin/incidents", label: "Incidents", icon: "warn" },
   { href: "/admin/backups", label: "Backups", icon: "save" },
   { href: "/admin/audit", label: "Audit log", icon: "shield" },
   { href: "/admin/status", label: "Status", icon: "info" },

@@ -25,6 +25,11 @@ const ROWS: { topic: keyof Preferences; title: string; about: string }[] = [
     about: "News and maintenance of this installation. Critical ones reach you always.",
   },
   {
+    topic: "incidents",
+    title: "Incidents",
+    about: "An administrator posts that something here does not work, or works again.",
+  },
+  {
     topic: "security",
     title: "Security of my account",
     about: "Sign-ins from new devices, changed passwords, new keys. These cannot be switched off.",
