@@ -77,7 +77,7 @@ describe("terms", () => {
     expect(await app.json<{ data: unknown[] }>("GET", "/v1/terms", { as: "anonymous" })).toMatchObject({ data: [] });
     expect(await pending("member")).toMatchObject({ due: [], upcoming: [], adult_needed: false });
     const home = await (await withCookie("member", "GET", "/")).text();
-    expect(home).not.toContain("site-footer");
+    expect(home).not.toContain("Terms of service");
     expect((await withCookie("member", "GET", "/accept-terms")).headers.get("location")).toBe("/");
   });
 

@@ -3,6 +3,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { asc, eq } from "drizzle-orm";
+import { deployment } from "../../src/db/schema/deployments.ts";
 import { host } from "../../src/db/schema/hosts.ts";
 import { noticeDelivery, noticeEvent } from "../../src/db/schema/notices.ts";
 import { statusComponent, statusDay } from "../../src/db/schema/status.ts";
@@ -157,6 +158,21 @@ test("a scheduler that stands still, unreachable hosts and failing endpoints sho
   expect(training).toMatchObject({ id: "training", state: "down" });
   expect(await observed(app, "training")).toMatchObject({ problem: "The scheduler has not run for 120 s." });
   expect(await local()).toMatchObject({ state: "down" });
+  const endpoint = { org: app.orgs.a, baseModelId: "b", createdBy: "u", createdAt: 0, wanted: "running" } as const;
+  await ctx.write(async (tx) => {
+    for (const state of ["ready", "failed"] as const)
+      await tx.insert(deployment).values({ ...endpoint, id: `dep_${state}`, name: "secret-deal", model: state, state });
+    const asleep = { ...endpoint, wanted: "asleep", id: "dep_asleep", name: "secret-nap" } as const;
+    await tx.insert(deployment).values({ ...asleep, model: "asleep", state: "failed" });
+  });
+  clock.advance(MINUTE);
+  await probed(app);
+  expect((await read(app)).components[2]).toMatchObject({ id: "inference", state: "degraded" });
+  expect(await observed(app, "inference")).toMatchObject({ problem: "1 of 2 endpoints fail." });
+  await ctx.write((tx) => tx.update(deployment).set({ state: "failed" }));
+  clock.advance(MINUTE);
+  await probed(app);
+  expect((await read(app)).components[2]).toMatchObject({ state: "down" });
   await stop();
 
   const asVisitor = await app.request("GET", "/status", { as: "anonymous", headers: { accept: "text/html" } });

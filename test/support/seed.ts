@@ -29,6 +29,7 @@ import {
   seedSpec,
 } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
+import { addStatus } from "./seed-status.ts";
 import { addSweeps } from "./seed-sweeps.ts";
 import { addRequests, addUsage } from "./seed-usage.ts";
 
@@ -142,6 +143,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);
   await addEvaluation(ctx, actor, 8, [0.02, 0.88]);
   await addSweeps(ctx, actor);
+  await addStatus(ctx, actor);
 }
 
 /** Everything that can go wrong at once: failed jobs and data, a deployment that keeps dying. */

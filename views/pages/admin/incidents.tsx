@@ -248,6 +248,9 @@ export function IncidentsPage(props: IncidentsProps) {
         {SHOWN[page]}
       </Notice>
       <section class="panel" aria-label="Incidents">
+        <header>
+          <h2>Open and past incidents</h2>
+        </header>
         {incidents.items.length === 0 ? (
           <Empty slim icon="ok" title="No incidents">
             Open one when something does not work: users see it on the status page and above every page.

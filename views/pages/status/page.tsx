@@ -141,12 +141,12 @@ function ComponentPanel({ component, target }: { component: ComponentView; targe
         <Bars component={component} />
         <div class="row between small muted">
           <span>{component.days.length} days ago</span>
-          <span>
-            {percentText(component.uptime)} in {component.days.length} days
-            {month && month.uptime !== null ? ` · ${percentText(month.uptime)} this month, target ${target}%` : ""}
-          </span>
           <span>Today</span>
         </div>
+        <p class="small">
+          {percentText(component.uptime)} in {component.days.length} days
+          {month && month.uptime !== null ? ` · ${percentText(month.uptime)} this month, target ${target}%` : ""}
+        </p>
         <AsTable component={component} target={target} />
       </div>
     </section>
@@ -191,20 +191,25 @@ export function StatusPage({ status, incidents }: StatusPageProps) {
           </span>
         )}
       </Notice>
-      {status.incidents.map((incident) => (
-        <section class="panel" aria-label={incident.title}>
-          <IncidentEntry incident={incident} />
+      {status.incidents.length > 0 ? (
+        <section class="panel" aria-label="Open incidents">
+          <header>
+            <h2>Open incidents</h2>
+          </header>
+          {status.incidents.map((incident) => (
+            <IncidentEntry incident={incident} />
+          ))}
         </section>
-      ))}
+      ) : null}
       {status.components.map((component) => (
         <ComponentPanel component={component} target={status.target} />
       ))}
-      <section class="panel" id="incidents" aria-label="Incidents">
+      <section class="panel" id="incidents" aria-label="Past incidents">
         <header>
-          <h2>Incidents</h2>
+          <h2>Past incidents</h2>
         </header>
         {incidents.items.length === 0 ? (
-          <Empty slim icon="ok" title="No incidents">
+          <Empty slim icon="ok" title="No past incidents">
             What administrators post about outages appears here.
           </Empty>
         ) : (
