@@ -41,11 +41,7 @@ import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { termsPages } from "../views/pages/terms/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
-import { flushRefusals } from "./accounts/audit/refusals.ts";
-import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { convertAuthenticators } from "./accounts/auth/convert.ts";
-import { flushKeyUse } from "./accounts/keys/cache.ts";
-import { startSuspensions } from "./accounts/suspension/service.ts";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
 import { announcementsApi } from "./api/announcements.ts";
@@ -94,27 +90,21 @@ import { webhooksApi } from "./api/webhooks.ts";
 import { assetPath } from "./assets.ts";
 import { runCommand } from "./cli/admin-commands.ts";
 import { callServer } from "./cli/admin-socket.ts";
-import { startInventory } from "./compute/hosts/inventory.ts";
 import { openCompute } from "./compute/providers/registry.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
-import { startDatasets } from "./data/datasets/sweep.ts";
-import { startImports } from "./data/imports/run.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
 import { migrate } from "./db/migrate.ts";
 import { openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
 import { openSecret } from "./db/secret.ts";
 import type { Db } from "./db/types.ts";
-import { startWalWatch } from "./db/wal.ts";
-import { startEvaluations } from "./evaluation/sweep.ts";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
 import { errorPage } from "./http/error-page.tsx";
 import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
-import { startStatus } from "./insights/status/probe.ts";
 import { createBus } from "./lib/bus.ts";
 import { systemClock } from "./lib/clock.ts";
 import { openFiles } from "./lib/disk/files.ts";
@@ -124,19 +114,7 @@ import { armFailPoints } from "./lib/fail-points.ts";
 import { createFairQueue } from "./lib/fair-queue.ts";
 import { randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
-import { recoverInstalls } from "./models/base/install.ts";
-import { startNotices } from "./notices/delivery/loop.ts";
-import { startSecurityNotices } from "./notices/security/listen.ts";
-import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
-import { flushUsage } from "./serving/gateway/usage.ts";
-import { startAnswerExpiry } from "./serving/stored/store.ts";
-import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
-import { startPushes } from "./training/pushes/run.ts";
-import { startPipeline } from "./training/queue/pipeline.ts";
-import { startWandb } from "./training/results/wandb-sync.ts";
-import { startSweeps } from "./training/sweeps/run.ts";
-import { startTrainers } from "./training/trainer-protocol/service.ts";
 
 /** A context with what it owns. */
 export interface OpenCtx extends Ctx {
@@ -370,38 +348,4 @@ export async function adminCommand(
   } finally {
     await ctx.close();
   }
-}
-
-/**
- * Starts the background work of all rooms, in room order: pipeline, endpoints, sweeps.
- * @returns the function that stops all of it
- */
-export function startBackground(ctx: Ctx): () => Promise<void> {
-  const stops: (() => void | Promise<void>)[] = [
-    startWalWatch(ctx),
-    () => flushKeyUse(ctx),
-    () => flushRefusals(ctx),
-    startAuditRetention(ctx),
-    startSuspensions(ctx),
-    () => flushUsage(ctx),
-    startSecurityNotices(ctx),
-    startNotices(ctx),
-    startDatasets(ctx),
-    startImports(ctx),
-    startCheckpointNotes(ctx),
-    startInventory(ctx),
-    startPipeline(ctx),
-    startTrainers(ctx),
-    startEvaluations(ctx, askModel(ctx)),
-    startPushes(ctx),
-    startSweeps(ctx),
-    startWandb(ctx),
-    startDeployments(ctx),
-    startAnswerExpiry(ctx),
-    startStatus(ctx),
-  ];
-  recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
-  return async () => {
-    for (const stop of stops.reverse()) await stop();
-  };
 }

@@ -1,7 +1,8 @@
 /** Opens a data directory and runs the server on it, for `serve` and `quickstart`. */
 
 import { createSetupToken } from "../accounts/organizations/invitations.ts";
-import { createApp, createCtx, type OpenCtx, startBackground } from "../app.ts";
+import { createApp, createCtx, type OpenCtx } from "../app.ts";
+import { startBackground } from "../background.ts";
 import type { Config } from "../config.ts";
 import type { Ctx } from "../ctx.ts";
 import { startServer } from "../server.ts";

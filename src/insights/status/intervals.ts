@@ -8,7 +8,7 @@ export interface Span {
 }
 
 /** A piece of one day (UTC). */
-export interface Piece {
+interface Piece {
   /** Days since 1970. */
   day: number;
   ms: number;

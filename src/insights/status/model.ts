@@ -5,7 +5,7 @@ import { id, seconds } from "../../lib/request-fields.ts";
 import { noHidden } from "../../lib/text/names.ts";
 
 export type IncidentRow = typeof statusIncident.$inferSelect;
-export type UpdateRow = typeof statusUpdate.$inferSelect;
+type UpdateRow = typeof statusUpdate.$inferSelect;
 
 export const INCIDENT_STATES = ["investigating", "identified", "monitoring", "resolved"] as const;
 export const IMPACTS = ["none", "minor", "major"] as const;
@@ -52,7 +52,7 @@ export const ChangeComponent = v.strictObject({
 });
 export type ChangeComponent = v.InferOutput<typeof ChangeComponent>;
 
-export const IncidentUpdateView = v.strictObject({
+const IncidentUpdateView = v.strictObject({
   object: v.literal("status_incident.update"),
   id: v.string(),
   status: State,

@@ -21,7 +21,7 @@ export interface IncidentForm {
   notify: boolean;
 }
 
-export interface IncidentsProps {
+interface IncidentsProps {
   incidents: Listed<IncidentView>;
   components: AdminComponentView[];
   /** The setting status_page. */

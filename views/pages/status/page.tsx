@@ -19,7 +19,7 @@ import { Pager } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { IncidentEntry } from "./incident.tsx";
 
-export interface StatusPageProps {
+interface StatusPageProps {
   status: StatusView;
   incidents: Listed<IncidentView>;
 }
@@ -32,7 +32,7 @@ const HEADLINES: Record<ComponentState, { kind: "ok" | "warn" | "bad" | "info"; 
 };
 
 /** Downwards, so that 100% means no outage at all. */
-export const percentText = (percent: number | null) =>
+const percentText = (percent: number | null) =>
   percent === null ? "no data" : `${percent === 100 ? "100" : (Math.floor(percent * 1000) / 1000).toFixed(3)}%`;
 
 const toneOf = ({ uptime, down_s, degraded_s, maintenance_s }: DayView) =>
@@ -49,7 +49,7 @@ const toneOf = ({ uptime, down_s, degraded_s, maintenance_s }: DayView) =>
         : "ok";
 
 /** What one day had, in words. */
-export function dayText({ date, uptime, down_s, degraded_s, maintenance_s }: DayView): string {
+function dayText({ date, uptime, down_s, degraded_s, maintenance_s }: DayView): string {
   const parts = [
     uptime === null ? "no data" : percentText(uptime),
     down_s > 0 ? `down for ${formatDuration(down_s)}` : "",

@@ -1,0 +1,59 @@
+/** The background work of all rooms, started with the server and stopped before it. */
+import { flushRefusals } from "./accounts/audit/refusals.ts";
+import { startAuditRetention } from "./accounts/audit/retention.ts";
+import { flushKeyUse } from "./accounts/keys/cache.ts";
+import { startSuspensions } from "./accounts/suspension/service.ts";
+import { startInventory } from "./compute/hosts/inventory.ts";
+import type { Ctx } from "./ctx.ts";
+import { startDatasets } from "./data/datasets/sweep.ts";
+import { startImports } from "./data/imports/run.ts";
+import { startWalWatch } from "./db/wal.ts";
+import { startEvaluations } from "./evaluation/sweep.ts";
+import { startStatus } from "./insights/status/probe.ts";
+import { recoverInstalls } from "./models/base/install.ts";
+import { startNotices } from "./notices/delivery/loop.ts";
+import { startSecurityNotices } from "./notices/security/listen.ts";
+import { startDeployments } from "./serving/deployments/reconcile.ts";
+import { askModel } from "./serving/gateway/ask.ts";
+import { flushUsage } from "./serving/gateway/usage.ts";
+import { startAnswerExpiry } from "./serving/stored/store.ts";
+import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
+import { startPushes } from "./training/pushes/run.ts";
+import { startPipeline } from "./training/queue/pipeline.ts";
+import { startWandb } from "./training/results/wandb-sync.ts";
+import { startSweeps } from "./training/sweeps/run.ts";
+import { startTrainers } from "./training/trainer-protocol/service.ts";
+
+/**
+ * Starts the background work of all rooms, in room order: pipeline, endpoints, sweeps.
+ * @returns the function that stops all of it
+ */
+export function startBackground(ctx: Ctx): () => Promise<void> {
+  const stops: (() => void | Promise<void>)[] = [
+    startWalWatch(ctx),
+    () => flushKeyUse(ctx),
+    () => flushRefusals(ctx),
+    startAuditRetention(ctx),
+    startSuspensions(ctx),
+    () => flushUsage(ctx),
+    startSecurityNotices(ctx),
+    startNotices(ctx),
+    startDatasets(ctx),
+    startImports(ctx),
+    startCheckpointNotes(ctx),
+    startInventory(ctx),
+    startPipeline(ctx),
+    startTrainers(ctx),
+    startEvaluations(ctx, askModel(ctx)),
+    startPushes(ctx),
+    startSweeps(ctx),
+    startWandb(ctx),
+    startDeployments(ctx),
+    startAnswerExpiry(ctx),
+    startStatus(ctx),
+  ];
+  recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
+  return async () => {
+    for (const stop of stops.reverse()) await stop();
+  };
+}
