@@ -1,7 +1,6 @@
 /** /v1/admin/sso: the identity providers of single sign-on. */
 import { Elysia } from "elysia";
 import { ChangeProvider, CreateProvider, ProviderTest, ProviderView, providerView } from "../accounts/sso/model.ts";
-import { testOidc } from "../accounts/sso/oidc.ts";
 import {
   changeProvider,
   createProvider,
@@ -9,6 +8,7 @@ import {
   listProviders,
   removeProvider,
 } from "../accounts/sso/providers.ts";
+import { testProvider } from "../accounts/sso/sign-in.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
@@ -58,6 +58,6 @@ export const ssoApi = (ctx: Ctx) =>
         responses: answers(deletedOf("sso_provider")),
       },
     })
-    .post("/:id/test", async ({ actor, params }) => testOidc(ctx, await getProvider(ctx, actor, params.id)), {
+    .post("/:id/test", async ({ actor, params }) => testProvider(ctx, await getProvider(ctx, actor, params.id)), {
       detail: { tags, summary: "Ask an identity provider about itself now", responses: answers(ProviderTest) },
     });

@@ -28,6 +28,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "* /forgot",
     "* /confirm-email",
     "GET /sso/*",
+    "POST /sso/*",
     "GET /openapi.json",
     "GET /terms",
     "GET /privacy",

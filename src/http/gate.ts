@@ -16,7 +16,15 @@ import { crossOrigin } from "./cors.ts";
 import { rateLimiter, shortDuration } from "./limits.ts";
 import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
-import { foreignHost, foreignOrigin, hostCheck, isOwnOrigin, isSafeMethod, securityHeaders } from "./security.ts";
+import {
+  foreignHost,
+  foreignOrigin,
+  hostCheck,
+  isOwnOrigin,
+  isSafeMethod,
+  securityHeaders,
+  takesForeignPost,
+} from "./security.ts";
 import { checkAccess, checkHold, checkTerms, checkTwoFactor } from "./session.ts";
 
 export const gate = (ctx: Ctx) => {
@@ -47,10 +55,11 @@ export const gate = (ctx: Ctx) => {
         Object.assign(set.headers, cross?.headers);
         if (cross?.preflight) return cross.preflight;
         const withKey = sendsKey(request);
-        if (!isSafeMethod(method) && !withKey && !cross && !isOwnOrigin(request.headers, host, ctx.config))
+        const foreign = takesForeignPost(method, path);
+        if (!isSafeMethod(method) && !withKey && !cross && !foreign && !isOwnOrigin(request.headers, host, ctx.config))
           throw foreignOrigin();
         // A cookie never counts on a page of another site.
-        if (!path.startsWith("/assets/") && (withKey || !cross)) {
+        if (!path.startsWith("/assets/") && !foreign && (withKey || !cross)) {
           const actor = await resolveActor(ctx, request);
           state.actor = actor && { ...actor, source };
         }

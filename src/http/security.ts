@@ -74,6 +74,15 @@ export const foreignOrigin = () =>
 export const isSafeMethod = (method: string) => method === "GET" || method === "HEAD" || method === "OPTIONS";
 
 /**
+ * The only addresses that take a post from a page of another site: SAML providers let browsers post their answers. The
+ * answer is signed, and the handler uses no cookie.
+ */
+const POSTED_FROM_ELSEWHERE = /^\/sso\/[^/]+\/acs$/;
+
+/** Whether a page of any site may post to a path. */
+export const takesForeignPost = (method: string, path: string) => method === "POST" && POSTED_FROM_ELSEWHERE.test(path);
+
+/**
  * True when a request comes from a page of this server. Browsers send `Origin` with every unsafe request, and pages
  * cannot forge it. A request without both headers is not from a browser; it is accepted only without a cookie.
  */

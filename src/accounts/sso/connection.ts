@@ -21,22 +21,44 @@ function checkUrl(ctx: Ctx, url: URL): void {
     "unavailable",
     "offline",
     `This installation makes no connections to other servers (offline). An administrator can allow ${url.host} (sso_hosts).`,
-    { param: "issuer" },
   );
 }
 
-/** Refuses an issuer that could not be asked. @throws AppError `address_refused`, `offline` */
-export function checkIssuer(ctx: Ctx, issuer: string): void {
-  const url = new URL(issuer);
-  if (url.username || url.password || url.hash || url.search)
-    throw new AppError("invalid", "invalid_value", "The issuer must be an address without user, query and fragment.", {
-      param: "issuer",
-    });
+/**
+ * Refuses an address that could not be asked.
+ * @param param the field that has it
+ * @throws AppError `address_refused`, `offline`, `invalid_value`
+ */
+function checkAsked(ctx: Ctx, address: string, param: string): void {
+  const url = new URL(address);
+  if (url.username || url.password || url.hash)
+    throw new AppError("invalid", "invalid_value", "The address must have neither user nor fragment.", { param });
   try {
     checkUrl(ctx, url);
   } catch (error) {
-    throw error instanceof AppError ? error.withParam("issuer") : error;
+    throw error instanceof AppError ? error.withParam(param) : error;
   }
+}
+
+/** Refuses an issuer of OpenID Connect. @throws AppError those of `checkAsked` */
+export function checkIssuer(ctx: Ctx, issuer: string): void {
+  if (new URL(issuer).search)
+    throw new AppError("invalid", "invalid_value", "The issuer must be an address without a query.", {
+      param: "issuer",
+    });
+  checkAsked(ctx, issuer, "issuer");
+}
+
+/** Refuses an address of SAML metadata. @throws AppError those of `checkAsked` */
+export const checkMetadataUrl = (ctx: Ctx, address: string) => checkAsked(ctx, address, "metadata_url");
+
+/**
+ * Refuses an address that browsers shall be sent to; this server does not connect to it.
+ * @throws AppError `address_refused`
+ */
+export function checkSignInUrl(ctx: Ctx, address: string): void {
+  const url = new URL(address);
+  if (url.protocol !== "https:") requireAddress(url, guardOf(ctx));
 }
 
 interface Sent {

@@ -10,10 +10,11 @@ const FLOW_S = 600;
 
 const Flow = v.strictObject({
   provider: v.string(),
-  /** Repeated by the provider. The name of the cookie has its beginning, so that tabs do not disturb each other. */
+  /** Repeated by the provider; for SAML, the id of the request. The name of the cookie has its beginning, so that tabs do not disturb each other. */
   state: v.string(),
+  /** Of OpenID Connect; empty for SAML. */
   nonce: v.string(),
-  /** The verifier of PKCE. */
+  /** The verifier of PKCE; empty for SAML. */
   verifier: v.string(),
   redirectUri: v.string(),
   /** Path to open afterwards. */
@@ -30,7 +31,7 @@ const nameOf = (ctx: Ctx, state: string) =>
 const placeOf = (state: string) => ({ kind: "sso_flow", row: state });
 
 /** The refusal of an answer that this browser did not ask for. */
-const notBegun = () =>
+export const notStarted = () =>
   new AppError(
     "invalid",
     "sso_not_started",
@@ -54,14 +55,14 @@ export const endFlow = (ctx: Ctx, state: string) =>
  */
 export function readFlow(ctx: Ctx, cookies: string | null, provider: string, state: string): Flow {
   const value = readCookie(cookies, cookieName(nameOf(ctx, state), isHttps(ctx)));
-  if (!value) throw notBegun();
+  if (!value) throw notStarted();
   let text: string;
   try {
     text = unseal(ctx.secret, placeOf(state), value);
   } catch {
-    throw notBegun();
+    throw notStarted();
   }
   const flow = v.parse(Flow, JSON.parse(text));
-  if (flow.provider !== provider || flow.state !== state || flow.until <= ctx.clock.now()) throw notBegun();
+  if (flow.provider !== provider || flow.state !== state || flow.until <= ctx.clock.now()) throw notStarted();
   return flow;
 }

@@ -6,7 +6,7 @@ import { type Lru, lruOf } from "../../lib/lru.ts";
 import { askProvider, TIMEOUT_S } from "./connection.ts";
 import type { Flow } from "./flow.ts";
 import { type Identity, identityOf, isIncomplete } from "./identity.ts";
-import type { Provider, ProviderTest } from "./model.ts";
+import { NOT_TESTED, type OidcProvider, type ProviderTest } from "./model.ts";
 import { secretOf } from "./providers.ts";
 
 /** How long what a provider says about itself is used. */
@@ -31,7 +31,7 @@ export function problemOf(error: unknown): string {
 }
 
 /** The provider does not answer, or not as its protocol says. */
-function unreachable(provider: Provider, cause: unknown): AppError {
+function unreachable(provider: OidcProvider, cause: unknown): AppError {
   const { cause: inner } = (cause ?? {}) as { cause?: unknown };
   for (const each of [cause, inner]) if (each instanceof AppError) return each;
   return new AppError(
@@ -42,7 +42,7 @@ function unreachable(provider: Provider, cause: unknown): AppError {
   );
 }
 
-async function discover(ctx: Ctx, provider: Provider): Promise<Configuration> {
+async function discover(ctx: Ctx, provider: OidcProvider): Promise<Configuration> {
   const client = await library();
   const { issuer, clientId } = provider.settings;
   const secret = secretOf(ctx, provider);
@@ -69,7 +69,7 @@ async function discover(ctx: Ctx, provider: Provider): Promise<Configuration> {
   }
 }
 
-async function configurationOf(ctx: Ctx, provider: Provider): Promise<Configuration> {
+async function configurationOf(ctx: Ctx, provider: OidcProvider): Promise<Configuration> {
   const key = `${provider.id} ${provider.updatedAt}`;
   const now = ctx.clock.now();
   const known = knownOf(ctx).get(key);
@@ -87,7 +87,7 @@ async function configurationOf(ctx: Ctx, provider: Provider): Promise<Configurat
  */
 export async function beginOidc(
   ctx: Ctx,
-  provider: Provider,
+  provider: OidcProvider,
   asked: { redirectUri: string; next: string; prove: string | null; email?: string },
 ): Promise<{ url: string; flow: Omit<Flow, "until"> }> {
   const config = await configurationOf(ctx, provider);
@@ -119,7 +119,7 @@ export async function beginOidc(
  * @param search the query of the callback
  * @throws AppError `sso_denied`, `sso_refused`, `sso_unreachable`
  */
-export async function finishOidc(ctx: Ctx, provider: Provider, flow: Flow, search: string): Promise<Identity> {
+export async function finishOidc(ctx: Ctx, provider: OidcProvider, flow: Flow, search: string): Promise<Identity> {
   const config = await configurationOf(ctx, provider);
   const client = await library();
   const { groupsClaim } = provider.settings;
@@ -151,7 +151,7 @@ export async function finishOidc(ctx: Ctx, provider: Provider, flow: Flow, searc
 }
 
 /** Where a browser signs out at the provider; null when the provider has no such page. */
-export async function endSessionUrl(ctx: Ctx, provider: Provider, back: string): Promise<string | null> {
+export async function endSessionUrl(ctx: Ctx, provider: OidcProvider, back: string): Promise<string | null> {
   const config = await configurationOf(ctx, provider);
   if (!config.serverMetadata().end_session_endpoint) return null;
   const client = await library();
@@ -159,14 +159,12 @@ export async function endSessionUrl(ctx: Ctx, provider: Provider, back: string):
 }
 
 /** Asks a provider about itself, without what is remembered. */
-export async function testOidc(ctx: Ctx, provider: Provider): Promise<ProviderTest> {
-  const nothing = { authorization_endpoint: null, token_endpoint: null, end_session_endpoint: null };
+export async function testOidc(ctx: Ctx, provider: OidcProvider): Promise<ProviderTest> {
   try {
     const found = (await discover(ctx, provider)).serverMetadata();
     return {
-      object: "sso_provider_test",
+      ...NOT_TESTED,
       reachable: true,
-      problem: null,
       authorization_endpoint: found.authorization_endpoint ?? null,
       token_endpoint: found.token_endpoint ?? null,
       end_session_endpoint: found.end_session_endpoint ?? null,
@@ -174,6 +172,6 @@ export async function testOidc(ctx: Ctx, provider: Provider): Promise<ProviderTe
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     const cause = error.cause === undefined ? "" : ` (${problemOf(error.cause)})`;
-    return { object: "sso_provider_test", reachable: false, problem: error.message + cause, ...nothing };
+    return { ...NOT_TESTED, problem: error.message + cause };
   }
 }

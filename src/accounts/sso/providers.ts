@@ -6,12 +6,12 @@ import { ssoDomain, ssoGroup, ssoProvider } from "../../db/schema/sso.ts";
 import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { newId } from "../../lib/ids.ts";
-import { seal, unseal } from "../../lib/sealed.ts";
+import { newId, sha256Hex } from "../../lib/ids.ts";
+import { unseal } from "../../lib/sealed.ts";
 import { teamRoleOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
-import { checkIssuer } from "./connection.ts";
-import type { ChangeProvider, CreateProvider, OidcSettings, Provider } from "./model.ts";
+import type { ChangeProvider, CreateProvider, OidcProvider, Provider } from "./model.ts";
+import { changedSettings, newSettings } from "./settings.ts";
 
 const MAX_PROVIDERS = 50;
 
@@ -29,8 +29,9 @@ async function read(db: Db, id?: string): Promise<Provider[]> {
   const domains = await db.select().from(ssoDomain).where(inArray(ssoDomain.provider, ids)).orderBy(ssoDomain.domain);
   const groups = await db.select().from(ssoGroup).where(inArray(ssoGroup.provider, ids)).orderBy(ssoGroup.position);
   return rows.map((row) => ({
-    ...row,
-    settings: JSON.parse(row.settings) as OidcSettings,
+    ...(row as Omit<typeof row, "settings">),
+    // `type` says which of the two.
+    ...({ type: row.type, settings: JSON.parse(row.settings) } as Pick<OidcProvider, "type" | "settings">),
     domains: domains.filter((each) => each.provider === row.id).map((each) => each.domain),
     groups: groups
       .filter((each) => each.provider === row.id)
@@ -44,9 +45,9 @@ async function read(db: Db, id?: string): Promise<Provider[]> {
 }
 
 /** The providers of the sign-in page, in order. */
-export async function signInProviders(ctx: Ctx): Promise<{ id: string; name: string }[]> {
+export async function signInProviders(ctx: Ctx): Promise<{ id: string; name: string; type: Provider["type"] }[]> {
   return ctx.db
-    .select({ id: ssoProvider.id, name: ssoProvider.name })
+    .select({ id: ssoProvider.id, name: ssoProvider.name, type: ssoProvider.type })
     .from(ssoProvider)
     .where(eq(ssoProvider.enabled, true))
     .orderBy(asc(ssoProvider.createdAt), asc(ssoProvider.id))
@@ -60,7 +61,7 @@ export async function openProvider(ctx: Ctx, id: string): Promise<Provider> {
   return found;
 }
 
-/** The client secret in plain text; null without one. */
+/** The client secret, or the key of this server for SAML, in plain text; null without one. */
 export const secretOf = (ctx: Ctx, provider: Provider) =>
   provider.secret === null ? null : unseal(ctx.secret, sealedIn("sso", provider.id), provider.secret);
 
@@ -114,10 +115,11 @@ async function requireOrganization(tx: Db, id: string | null | undefined, param:
   if (!found) throw notFound("organization", id).withParam(param, "invalid");
 }
 
-/** What the audit log keeps: everything but the secret. */
-const recorded = ({ client_secret: secret, ...rest }: ChangeProvider) => ({
+/** What the audit log keeps: everything but the secret, and pasted metadata by its hash. */
+const recorded = ({ client_secret: secret, metadata_xml: xml, ...rest }: ChangeProvider) => ({
   ...rest,
   ...(secret ? { client_secret: "replaced" } : {}),
+  ...(xml ? { metadata_xml: `sha256 ${sha256Hex(xml)}` } : {}),
 });
 
 /**
@@ -126,22 +128,16 @@ const recorded = ({ client_secret: secret, ...rest }: ChangeProvider) => ({
  */
 export async function createProvider(ctx: Ctx, actor: Actor, given: CreateProvider): Promise<Provider> {
   requireAdmin(actor);
-  checkIssuer(ctx, given.issuer);
   const id = newId("ssoProvider");
   const now = ctx.clock.now();
-  const settings: OidcSettings = {
-    issuer: given.issuer,
-    clientId: given.client_id,
-    scopes: given.scopes,
-    groupsClaim: given.groups_claim,
-  };
+  const { settings, secret } = await newSettings(ctx, id, given);
   await ctx.write(async (tx) => {
     if ((await tx.select({ id: ssoProvider.id }).from(ssoProvider).limit(MAX_PROVIDERS)).length >= MAX_PROVIDERS)
       throw new AppError("conflict", "too_many_providers", `There are ${MAX_PROVIDERS} providers already.`);
     await requireOrganization(tx, given.default_organization, "default_organization");
     await tx.insert(ssoProvider).values({
       id,
-      type: "oidc",
+      type: given.type,
       name: given.name,
       enabled: given.enabled,
       enforced: given.enforced,
@@ -149,7 +145,7 @@ export async function createProvider(ctx: Ctx, actor: Actor, given: CreateProvid
       trustEmail: given.trust_email,
       defaultOrg: given.default_organization,
       settings: JSON.stringify(settings),
-      secret: given.client_secret ? seal(ctx.secret, sealedIn("sso", id), given.client_secret) : null,
+      secret,
       createdAt: now,
       updatedAt: now,
     });
@@ -160,35 +156,15 @@ export async function createProvider(ctx: Ctx, actor: Actor, given: CreateProvid
   return getProvider(ctx, actor, id);
 }
 
-/** The sealed secret after a change. A secret is never sent to an issuer that it was not entered for. */
-function secretAfter(ctx: Ctx, before: Provider, given: ChangeProvider): string | null {
-  if (given.client_secret) return seal(ctx.secret, sealedIn("sso", before.id), given.client_secret);
-  if (before.secret === null || !given.issuer || given.issuer === before.settings.issuer) return before.secret;
-  throw new AppError(
-    "invalid",
-    "secret_again",
-    "Enter the client secret again: the issuer changed, and the stored secret is only for the previous one.",
-    { param: "client_secret" },
-  );
-}
-
 /**
  * Changes a provider; absent fields stay. Open sessions stay as well.
  * @throws AppError `sso_provider_not_found`, `secret_again`, and those of `createProvider`
  */
 export async function changeProvider(ctx: Ctx, actor: Actor, id: string, given: ChangeProvider): Promise<Provider> {
   const before = await getProvider(ctx, actor, id);
-  if (given.issuer) checkIssuer(ctx, given.issuer);
-  const { settings } = before;
-  const secret = secretAfter(ctx, before, given);
+  const { settings, secret } = await changedSettings(ctx, before, given);
   await ctx.write(async (tx) => {
     await requireOrganization(tx, given.default_organization, "default_organization");
-    const changed: OidcSettings = {
-      issuer: given.issuer ?? settings.issuer,
-      clientId: given.client_id ?? settings.clientId,
-      scopes: given.scopes ?? settings.scopes,
-      groupsClaim: given.groups_claim ?? settings.groupsClaim,
-    };
     await tx
       .update(ssoProvider)
       .set({
@@ -198,7 +174,7 @@ export async function changeProvider(ctx: Ctx, actor: Actor, id: string, given: 
         secondFactor: given.second_factor,
         trustEmail: given.trust_email,
         defaultOrg: given.default_organization,
-        settings: JSON.stringify(changed),
+        settings: JSON.stringify(settings),
         secret,
         updatedAt: Math.max(ctx.clock.now(), before.updatedAt + 1),
       })

@@ -1,15 +1,18 @@
 /** Single sign-on as pages use it: begin at a provider, come back, prove again, sign out there. */
 import type { Actor, Ctx } from "../../ctx.ts";
-import { AppError } from "../../errors.ts";
+import { AppError, notFound } from "../../errors.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { noteProof } from "../auth/proof.ts";
 import type { Client } from "../auth/sign-in.ts";
 import { isLinkedTo, signInWith } from "./arrive.ts";
-import { endFlow, type Flow, flowCookie, readFlow } from "./flow.ts";
+import { endFlow, type Flow, flowCookie, notStarted, readFlow } from "./flow.ts";
 import type { Identity } from "./identity.ts";
-import type { Provider } from "./model.ts";
-import { beginOidc, endSessionUrl, finishOidc, problemOf } from "./oidc.ts";
+import type { Provider, ProviderTest, SamlProvider } from "./model.ts";
+import { beginOidc, endSessionUrl, finishOidc, problemOf, testOidc } from "./oidc.ts";
 import { openProvider } from "./providers.ts";
+import { beginSaml, holdAnswer, refusedAnswer, serviceMetadata, takeAnswer, testSaml } from "./saml.ts";
+import { SamlProblem } from "./saml-xml.ts";
+import { useOnce } from "./used.ts";
 
 /** A proof must be newer than this. */
 const FRESH_S = 10 * 60;
@@ -28,8 +31,10 @@ export async function startSso(
   const provider = await openProvider(ctx, id);
   const { base, next, email } = asked;
   const prove = asked.prove?.userId || null;
-  const redirectUri = `${base}/sso/${id}/callback`;
-  const { url, flow } = await beginOidc(ctx, provider, { redirectUri, next, email, prove });
+  const { url, flow } =
+    provider.type === "saml"
+      ? await beginSaml(ctx, provider, { base, next, email, prove })
+      : await beginOidc(ctx, provider, { redirectUri: `${base}/sso/${id}/callback`, next, email, prove });
   return { url, cookie: flowCookie(ctx, flow) };
 }
 
@@ -41,10 +46,10 @@ interface Arrival {
   cookies: string[];
 }
 
-/** Reads the answer; a refusal is recorded. */
-async function identify(ctx: Ctx, provider: Provider, flow: Flow, search: string, client: Client): Promise<Identity> {
+/** Runs a part of a sign-in whose refusals are recorded. */
+async function recorded<T>(ctx: Ctx, provider: Provider, client: Client, read: () => Promise<T>): Promise<T> {
   try {
-    return await finishOidc(ctx, provider, flow, search);
+    return await read();
   } catch (error) {
     if (error instanceof AppError)
       await noteRefusal(ctx, {
@@ -60,7 +65,9 @@ async function identify(ctx: Ctx, provider: Provider, flow: Flow, search: string
 }
 
 async function prove(ctx: Ctx, provider: Provider, identity: Identity, actor: Actor, client: Client): Promise<void> {
-  const age = identity.authTime === null ? 0 : ctx.clock.now() / 1000 - identity.authTime;
+  // SAML always says when. OpenID Connect may not, and was asked for a new sign-in.
+  const unknown = provider.type === "saml" ? Number.POSITIVE_INFINITY : 0;
+  const age = identity.authTime === null ? unknown : ctx.clock.now() / 1000 - identity.authTime;
   if (!(await isLinkedTo(ctx, provider, identity.subject, actor.userId)) || age > FRESH_S)
     throw new AppError(
       "forbidden",
@@ -70,28 +77,92 @@ async function prove(ctx: Ctx, provider: Provider, identity: Identity, actor: Ac
   await noteProof(ctx, actor, client, "sso");
 }
 
+/** Signs in, or proves who is signed in, as the sign-in began. */
+async function arrive(
+  ctx: Ctx,
+  provider: Provider,
+  came: { identity: Identity; flow: Pick<Flow, "prove" | "next">; actor: Actor; client: Client; cookies: string[] },
+): Promise<Arrival> {
+  const { identity, flow, actor, client } = came;
+  if (flow.prove !== null) {
+    if (flow.prove !== actor.userId) throw new AppError("conflict", "sso_other_person", "Somebody else is signed in.");
+    await prove(ctx, provider, identity, actor, client);
+    return { pending: false, next: flow.next, cookies: came.cookies };
+  }
+  const { pending, cookies } = await signInWith(ctx, provider, identity, client);
+  return { pending, next: flow.next, cookies: [...cookies, ...came.cookies] };
+}
+
 /**
- * Takes the answer of a provider.
+ * Takes the answer of an OpenID provider.
  * @param search the query of the request
  * @throws AppError `sso_not_started`, `sso_refused`, `sso_denied` and the refusals of `signInWith`
  */
 export async function finishSso(ctx: Ctx, id: string, search: string, actor: Actor, client: Client): Promise<Arrival> {
   const provider = await openProvider(ctx, id);
+  if (provider.type !== "oidc") throw notFound("sso_provider", id);
   const state = new URLSearchParams(search).get("state") ?? "";
   const flow = readFlow(ctx, client.cookies, id, state);
-  const identity = await identify(ctx, provider, flow, search, client);
-  const done = endFlow(ctx, state);
-  if (flow.prove !== null) {
-    if (flow.prove !== actor.userId) throw new AppError("conflict", "sso_other_person", "Somebody else is signed in.");
-    await prove(ctx, provider, identity, actor, client);
-    return { pending: false, next: flow.next, cookies: [done] };
-  }
-  const { pending, cookies } = await signInWith(ctx, provider, identity, client);
-  return { pending, next: flow.next, cookies: [...cookies, done] };
+  const identity = await recorded(ctx, provider, client, () => finishOidc(ctx, provider, flow, search));
+  return arrive(ctx, provider, { identity, flow, actor, client, cookies: [endFlow(ctx, state)] });
 }
+
+/** A SAML provider that is switched on. @throws AppError `sso_provider_not_found` */
+async function openSaml(ctx: Ctx, id: string): Promise<SamlProvider> {
+  const provider = await openProvider(ctx, id);
+  if (provider.type !== "saml") throw notFound("sso_provider", id);
+  return provider;
+}
+
+/**
+ * Takes the answer that a SAML provider lets the browser post. The browser sends no cookies with a post from another
+ * site; it fetches the checked answer with its next request, which has them.
+ * @param given.path where to go on when the person began at the provider: a safe local path
+ * @param given.base address of this server as browsers use it
+ * @returns the token of the answer, for `finishSaml`
+ * @throws AppError `sso_provider_not_found`, `sso_refused`, `sso_denied`, `sso_unreachable`
+ */
+export async function takeSaml(
+  ctx: Ctx,
+  id: string,
+  given: { encoded: string; path: string; base: string; client: Client },
+): Promise<string> {
+  const provider = await openSaml(ctx, id);
+  return recorded(ctx, provider, given.client, () => holdAnswer(ctx, provider, given));
+}
+
+/**
+ * Ends a SAML sign-in in the browser that began it. The request counts once.
+ * @throws AppError `sso_not_started`, `sso_refused` and the refusals of `signInWith`
+ */
+export async function finishSaml(ctx: Ctx, id: string, token: string, actor: Actor, client: Client): Promise<Arrival> {
+  const provider = await openSaml(ctx, id);
+  const held = takeAnswer(ctx, id, token);
+  if (!held) throw notStarted();
+  const { identity, inResponseTo: state } = held.answer;
+  if (state === null) {
+    const flow = { prove: null, next: held.path };
+    return arrive(ctx, provider, { identity, flow, actor, client, cookies: [] });
+  }
+  const flow = await recorded(ctx, provider, client, async () => {
+    const found = readFlow(ctx, client.cookies, id, state);
+    if (await useOnce(ctx, id, state, found.until)) return found;
+    throw refusedAnswer(provider, new SamlProblem("saml_in_response_to", "the request was answered before"));
+  });
+  return arrive(ctx, provider, { identity, flow, actor, client, cookies: [endFlow(ctx, state)] });
+}
+
+/** This server's metadata for a SAML provider, as XML. @throws AppError `sso_provider_not_found` */
+export async function samlMetadata(ctx: Ctx, id: string, base: string): Promise<string> {
+  return serviceMetadata(ctx, await openSaml(ctx, id), base);
+}
+
+/** Asks a provider about itself now. */
+export const testProvider = (ctx: Ctx, provider: Provider): Promise<ProviderTest> =>
+  provider.type === "saml" ? testSaml(ctx, provider) : testOidc(ctx, provider);
 
 /** Where the browser signs out at a provider too; null when it has no such page. */
 export async function signOutAddress(ctx: Ctx, id: string, base: string): Promise<string | null> {
   const provider = await openProvider(ctx, id);
-  return endSessionUrl(ctx, provider, `${base}/login`);
+  return provider.type === "saml" ? null : endSessionUrl(ctx, provider, `${base}/login`);
 }

@@ -55,3 +55,15 @@ export const ssoGroup = sqliteTable(
   },
   (t) => [primaryKey({ columns: [t.provider, t.position] })],
 );
+
+/** What counts once: assertions that were used, and requests that were answered. */
+export const ssoUsed = sqliteTable(
+  "sso_used",
+  {
+    /** SHA-256 of provider and id. */
+    id: text("id").primaryKey(),
+    /** When it is no longer valid anyway, in milliseconds since 1970; the row is deleted then. */
+    until: integer("until").notNull(),
+  },
+  (t) => [index("sso_used_until").on(t.until)],
+);

@@ -3,7 +3,6 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";
 import { ChangeProvider, CreateProvider, type ProviderView, providerView } from "../../../src/accounts/sso/model.ts";
-import { testOidc } from "../../../src/accounts/sso/oidc.ts";
 import {
   changeProvider,
   createProvider,
@@ -11,30 +10,17 @@ import {
   listProviders,
   removeProvider,
 } from "../../../src/accounts/sso/providers.ts";
+import { testProvider } from "../../../src/accounts/sso/sign-in.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { type GroupForm, type SsoForm, SsoListPage, SsoPage, type SsoProps } from "./sso.tsx";
+import { SsoListPage, SsoPage, type SsoProps } from "./sso.tsx";
+import { emptyForm, Form, formOf, read, typed, withSpareRows } from "./sso-form.ts";
 
 const MAX_TEAMS = 500;
-/** Empty rows below the groups that there are. */
-const SPARE_ROWS = 2;
-const MAX_GROUPS = 200;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
-const Form = v.record(v.string(), v.pipe(v.string(), v.maxLength(60_000)));
-type Form = v.InferOutput<typeof Form>;
-const SPARE: GroupForm = { group: "", organization: "", role: "member" };
-const LABELS: Record<string, string> = {
-  name: "The name",
-  issuer: "The issuer",
-  client_id: "The client ID",
-  client_secret: "The client secret",
-  scopes: "The scopes",
-  groups_claim: "The claim with the groups",
-  domains: "The list of domains",
-  groups: "The list of groups",
-};
+const New = v.object({ type: v.optional(v.pipe(v.string(), v.maxLength(10)), "") });
 
 interface Visit {
   request: Request;
@@ -44,88 +30,15 @@ interface OnOne extends Visit {
   params: v.InferOutput<typeof Id>;
 }
 
-const EMPTY: SsoForm = {
-  name: "",
-  issuer: "",
-  client_id: "",
-  scopes: "openid email profile",
-  groups_claim: "groups",
-  domains: "",
-  default_organization: "",
-  enabled: true,
-  enforced: false,
-  second_factor: false,
-  trust_email: false,
-  groups: [],
-};
-
-const formOf = (row: ProviderView): SsoForm => ({
-  ...row,
-  domains: row.domains.join("\n"),
-  default_organization: row.default_organization ?? "",
-  groups: row.groups.map(({ group, organization, organization_role, role }) => ({
-    group,
-    organization,
-    role: role === "admin" ? "installation" : organization_role,
-  })),
-});
-
-/** What was typed, with the rows of groups that have a name. */
-function typed(form: Form): SsoForm {
-  const field = (name: string) => form[name] ?? "";
-  const groups: GroupForm[] = [];
-  for (let index = 0; index < MAX_GROUPS && form[`group_${index}`] !== undefined; index++) {
-    const group = field(`group_${index}`).trim();
-    const [organization, role] = [field(`organization_${index}`), field(`role_${index}`)];
-    if (group) groups.push({ group, organization, role });
-  }
-  return {
-    name: field("name"),
-    issuer: field("issuer"),
-    client_id: field("client_id"),
-    scopes: field("scopes"),
-    groups_claim: field("groups_claim"),
-    domains: field("domains"),
-    default_organization: field("default_organization"),
-    enabled: field("enabled") === "yes",
-    enforced: field("enforced") === "yes",
-    second_factor: field("second_factor") === "yes",
-    trust_email: field("trust_email") === "yes",
-    groups,
-  };
-}
-
-/** @throws AppError `invalid_value` with a sentence about the field */
-function read<S extends v.GenericSchema>(schema: S, form: Form): v.InferOutput<S> {
-  const { domains, default_organization: org, groups, ...rest } = typed(form);
-  const given = {
-    ...rest,
-    groups: groups.map(({ role, ...group }) => ({
-      ...group,
-      ...(role === "installation" ? { role: "admin", organization_role: "owner" } : { organization_role: role }),
-    })),
-    domains: domains.split(/[\s,]+/).filter(Boolean),
-    default_organization: org || null,
-    client_secret: form.client_secret || null,
-  };
-  const parsed = v.safeParse(schema, given);
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const name = (v.getDotPath(issue) ?? "").split(".")[0] ?? "";
-  const label = name === "domains" && given.domains.length > 0 ? "Each domain" : (LABELS[name] ?? name);
-  throw new AppError("unprocessable", "invalid_value", `${label} ${issue.message}.`, { param: name });
-}
-
 async function show(ctx: Ctx, { request, actor }: Visit, provider: ProviderView | null, more: Partial<SsoProps> = {}) {
   const page = pageOf(ctx, request, actor);
-  const base = (ctx.config.public_url ?? page.info.url.origin).replace(/\/$/, "");
-  const form = more.form ?? (provider ? formOf(provider) : EMPTY);
+  const type = page.info.url.searchParams.get("type") === "saml" ? "saml" : "oidc";
   const props: SsoProps = {
     provider,
     teams: await listOrganizations(ctx, actor, { limit: MAX_TEAMS }),
-    callback: provider && base + provider.callback_path,
+    base: (ctx.config.public_url ?? page.info.url.origin).replace(/\/$/, ""),
     ...more,
-    form: { ...form, groups: [...form.groups, ...Array<GroupForm>(SPARE_ROWS).fill(SPARE)] },
+    form: withSpareRows(more.form ?? (provider ? formOf(provider) : emptyForm(type))),
   };
   return html(page, <SsoPage {...props} />, { status: props.error ? 422 : 200 });
 }
@@ -147,11 +60,11 @@ async function showOne(ctx: Ctx, visit: OnOne) {
 
 async function add(ctx: Ctx, visit: Visit, form: Form) {
   try {
-    const { id, name } = await createProvider(ctx, visit.actor, read(CreateProvider, form));
+    const { id, name } = await createProvider(ctx, visit.actor, read(CreateProvider, form, true));
     return redirect(
       visit.request,
       `/admin/sso/${id}`,
-      `${name} is saved. Register the redirect address there, then test it.`,
+      `${name} is saved. Register the address below at the provider, then test it.`,
     );
   } catch (error) {
     return again(ctx, visit, null, form, error);
@@ -162,7 +75,7 @@ async function change(ctx: Ctx, visit: OnOne, form: Form) {
   const { id } = visit.params;
   const before = providerView(await getProvider(ctx, visit.actor, id));
   try {
-    await changeProvider(ctx, visit.actor, id, read(ChangeProvider, form));
+    await changeProvider(ctx, visit.actor, id, read(ChangeProvider, form, false));
     return redirect(visit.request, `/admin/sso/${id}`, "Saved.");
   } catch (error) {
     return again(ctx, visit, before, form, error);
@@ -171,7 +84,7 @@ async function change(ctx: Ctx, visit: OnOne, form: Form) {
 
 async function test(ctx: Ctx, visit: OnOne) {
   const provider = await getProvider(ctx, visit.actor, visit.params.id);
-  return show(ctx, visit, providerView(provider), { tested: await testOidc(ctx, provider) });
+  return show(ctx, visit, providerView(provider), { tested: await testProvider(ctx, provider) });
 }
 
 async function remove(ctx: Ctx, { request, actor, params }: OnOne) {
@@ -184,7 +97,7 @@ export const ssoAdminPages = (ctx: Ctx) =>
     .use(session(ctx))
     .get("", (visit) => list(ctx, visit))
     .post("", (visit) => add(ctx, visit, visit.body), { body: Form })
-    .get("/new", (visit) => show(ctx, visit, null))
+    .get("/new", (visit) => show(ctx, visit, null), { query: New })
     .get("/:id", (visit) => showOne(ctx, visit), { params: Id })
     .post("/:id", (visit) => change(ctx, visit, visit.body), { params: Id, body: Form })
     .post("/:id/test", (visit) => test(ctx, visit), { params: Id })

@@ -1,47 +1,26 @@
-/** Identity providers of single sign-on: the list, and the form of one with its domains, groups and a test. */
+/** Identity providers of single sign-on: the list, and the form of one with a test. */
+import type { ComponentProps } from "preact";
 import type { OrganizationRow } from "../../../src/accounts/organizations/model.ts";
 import type { ProviderTest, ProviderView } from "../../../src/accounts/sso/model.ts";
-import { ROLE_NAMES } from "../../../src/roles.ts";
 import { PostForm } from "../../parts/allowed.tsx";
-import { ConfirmForm, Field, TextField } from "../../parts/form.tsx";
+import { ConfirmForm, Field, Tabs } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { RowName, Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
+import { Groups, OidcFields, SamlFields, Switches, Team } from "./sso-fields.tsx";
+import type { SsoForm } from "./sso-form.ts";
 
-/** A row of the table of groups, as typed. */
-export interface GroupForm {
-  group: string;
-  organization: string;
-  /** A role in the team, or `installation`. */
-  role: string;
-}
-
-/** A provider as typed. */
-export interface SsoForm {
-  name: string;
-  issuer: string;
-  client_id: string;
-  scopes: string;
-  groups_claim: string;
-  /** One a line. */
-  domains: string;
-  default_organization: string;
-  enabled: boolean;
-  enforced: boolean;
-  second_factor: boolean;
-  trust_email: boolean;
-  groups: GroupForm[];
-}
+const PROTOCOLS = { oidc: "OpenID Connect", saml: "SAML 2.0" } as const;
 
 export interface SsoProps {
   /** Null for a new one. */
   provider: ProviderView | null;
   form: SsoForm;
   teams: OrganizationRow[];
-  /** The redirect address to register at the provider; null before there is one. */
-  callback: string | null;
+  /** Address of this server as browsers use it. */
+  base: string;
   tested?: ProviderTest;
   error?: string;
 }
@@ -72,7 +51,7 @@ export function SsoListPage({ providers }: { providers: ProviderView[] }) {
                 key: "name",
                 label: "Provider",
                 name: true,
-                render: (row) => <RowName href={`/admin/sso/${row.id}`} name={row.name} sub={row.issuer} />,
+                render: (row) => <RowName href={`/admin/sso/${row.id}`} name={row.name} sub={PROTOCOLS[row.type]} />,
               },
               { key: "domains", label: "Domains", wide: true, render: (row) => row.domains.join(", ") },
               {
@@ -94,73 +73,8 @@ export function SsoListPage({ providers }: { providers: ProviderView[] }) {
   );
 }
 
-function Team(props: { name: string; label: string; none: string; value: string; teams: OrganizationRow[] }) {
-  return (
-    <select name={props.name} aria-label={props.label}>
-      <option value="">{props.none}</option>
-      {props.teams.map((team) => (
-        <option value={team.id} selected={team.id === props.value}>
-          {team.name}
-        </option>
-      ))}
-    </select>
-  );
-}
-
-/** Roles in the team, and the one that administers the installation. */
-const ROLES: [string, string][] = [
-  ...(["member", "viewer", "billing", "admin", "owner"] as const).map((role): [string, string] => [
-    role,
-    ROLE_NAMES[role],
-  ]),
-  ["installation", "Administrator of this installation"],
-];
-
-function Groups({ form, teams }: Pick<SsoProps, "form" | "teams">) {
-  return (
-    <fieldset class="stack tight">
-      <legend>Groups</legend>
-      <p class="small muted">
-        The first group in this list that a user has decides team and role, at every sign-in. Rows without a name are
-        left out.
-      </p>
-      {form.groups.map((row, index) => (
-        <div class="fields few">
-          <input
-            name={`group_${index}`}
-            value={row.group}
-            maxlength={300}
-            placeholder="ML engineers"
-            aria-label={`Group ${index + 1}`}
-          />
-          <Team
-            name={`organization_${index}`}
-            label={`Team of group ${index + 1}`}
-            none="Choose a team"
-            value={row.organization}
-            teams={teams}
-          />
-          <select name={`role_${index}`} aria-label={`Role of group ${index + 1}`}>
-            {ROLES.map(([value, label]) => (
-              <option value={value} selected={value === row.role}>
-                {label}
-              </option>
-            ))}
-          </select>
-        </div>
-      ))}
-    </fieldset>
-  );
-}
-
-const SWITCHES = [
-  ["enabled", "Switched on"],
-  ["enforced", "Refuse passwords for addresses of these domains"],
-  ["second_factor", "A sign-in there counts as a second factor"],
-  ["trust_email", "Addresses of these domains count as verified (Entra ID does not send email_verified)"],
-] as const;
-
 function Test({ tested }: { tested: ProviderTest }) {
+  const { certificates } = tested;
   return (
     <Notice
       kind={tested.reachable ? "ok" : "bad"}
@@ -169,13 +83,43 @@ function Test({ tested }: { tested: ProviderTest }) {
     >
       <span class="wrap-any">
         {tested.reachable ? `People sign in at ${tested.authorization_endpoint}.` : tested.problem}
+        {tested.entity_id ? ` Its entity ID is ${tested.entity_id}.` : null}
+        {certificates.map(({ sha256, expires_at }) => (
+          <>
+            {" "}
+            Certificate {sha256.slice(0, 23)}…, valid until {new Date(expires_at * 1000).toISOString().slice(0, 10)}.
+          </>
+        ))}
       </span>
     </Notice>
   );
 }
 
+/** What an administrator enters at the provider. */
+function Addresses({ provider, base }: { provider: ProviderView; base: string }) {
+  const callback = base + provider.callback_path;
+  const rows: ComponentProps<typeof KeyValue>["rows"] =
+    provider.type === "oidc"
+      ? [["Redirect address", <CopyId id={callback} full />, "register it at the provider"]]
+      : [
+          ["Assertion consumer service", <CopyId id={callback} full />, "also named ACS, reply or single sign-on URL"],
+          [
+            "Entity ID and metadata",
+            <CopyId id={base + provider.metadata_path} full />,
+            "also named audience or identifier; the address has everything a provider can import",
+          ],
+        ];
+  return (
+    <section class="panel">
+      <div class="body">
+        <KeyValue rows={rows} />
+      </div>
+    </section>
+  );
+}
+
 export function SsoPage(props: SsoProps) {
-  const { provider, form, teams, callback, tested, error } = props;
+  const { provider, form, teams, base, tested, error } = props;
   const path = provider ? `/admin/sso/${provider.id}` : "/admin/sso";
   return (
     <AdminLayout
@@ -203,55 +147,33 @@ export function SsoPage(props: SsoProps) {
       }
     >
       {tested ? <Test tested={tested} /> : null}
-      {callback ? (
-        <section class="panel">
-          <div class="body">
-            <KeyValue rows={[["Redirect address", <CopyId id={callback} full />, "register it at the provider"]]} />
-          </div>
-        </section>
-      ) : null}
+      {provider ? <Addresses provider={provider} base={base} /> : null}
+      {provider ? null : (
+        <Tabs
+          label="Protocol"
+          name="type"
+          tabs={[
+            { key: "oidc", label: PROTOCOLS.oidc },
+            { key: "saml", label: PROTOCOLS.saml },
+          ]}
+        />
+      )}
       <section class="panel">
         <header>
-          <h2>OpenID Connect</h2>
+          <h2>{PROTOCOLS[form.type]}</h2>
         </header>
-        <PostForm class="body form" action={path}>
+        <PostForm class="body form" action={provider || form.type === "oidc" ? path : `${path}?type=saml`}>
           {error ? (
             <Notice kind="bad" alert>
               {error}
             </Notice>
           ) : null}
-          <div class="fields few">
-            <TextField name="name" label="Name" required maxlength={200} value={form.name} placeholder="Okta" />
-            <TextField
-              name="issuer"
-              label="Issuer"
-              type="url"
-              required
-              maxlength={2000}
-              value={form.issuer}
-              placeholder="https://login.example.com"
-            />
-            <TextField name="client_id" label="Client ID" required maxlength={500} value={form.client_id} />
-            <TextField
-              name="client_secret"
-              label="Client secret"
-              type="password"
-              autocomplete="off"
-              maxlength={2000}
-              hint={
-                provider?.client_secret_set ? "Empty: as it is. It is stored encrypted." : "It is stored encrypted."
-              }
-            />
-            <TextField name="scopes" label="Scopes" required maxlength={500} value={form.scopes} />
-            <TextField
-              name="groups_claim"
-              label="Claim with the groups"
-              required
-              maxlength={200}
-              value={form.groups_claim}
-              hint="Dots lead into objects: realm_access.roles"
-            />
-          </div>
+          <input type="hidden" name="type" value={form.type} />
+          {form.type === "saml" ? (
+            <SamlFields form={form} />
+          ) : (
+            <OidcFields form={form} secretSet={provider?.type === "oidc" && provider.client_secret_set} />
+          )}
           <Field
             id="field-domains"
             label="Domains"
@@ -262,16 +184,12 @@ export function SsoPage(props: SsoProps) {
               </textarea>
             )}
           />
-          {SWITCHES.map(([name, label]) => (
-            <label class="check">
-              <input type="checkbox" name={name} value="yes" checked={form[name]} />
-              <span>{label}</span>
-            </label>
-          ))}
+          <Switches form={form} />
           <Groups form={form} teams={teams} />
           <Field
             id="field-default"
             label="Users without such a group"
+            hint="Where new people go whom no group places"
             render={() => (
               <Team
                 name="default_organization"

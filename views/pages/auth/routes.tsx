@@ -121,7 +121,7 @@ async function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.Infe
       openSignUp={ctx.config.open_sign_up}
       providers={providers}
       withPassword={query.password === "1"}
-      left={providers.find(({ id }) => id === query.left)}
+      left={providers.find(({ id, type }) => id === query.left && type === "oidc")}
     />,
   );
 }

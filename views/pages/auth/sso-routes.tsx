@@ -2,7 +2,14 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { signInProviders } from "../../../src/accounts/sso/providers.ts";
-import { finishSso, signOutAddress, startSso } from "../../../src/accounts/sso/sign-in.ts";
+import {
+  finishSaml,
+  finishSso,
+  samlMetadata,
+  signOutAddress,
+  startSso,
+  takeSaml,
+} from "../../../src/accounts/sso/sign-in.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
@@ -13,6 +20,9 @@ import { LoginPage } from "./login.tsx";
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const Start = v.object({ next: field(2000), email: field(254), prove: field(1) });
+/** Base64 of an answer; its XML has a limit of its own. */
+const Posted = v.object({ SAMLResponse: v.pipe(v.string(), v.maxLength(500_000)), RelayState: field(2000) });
+const Arrive = v.object({ answer: field(100) });
 
 interface Visit {
   request: Request;
@@ -58,17 +68,46 @@ async function start(ctx: Ctx, { request, actor, params }: Visit, query: v.Infer
   }
 }
 
+/** Sends the browser where it goes after a sign-in. */
+function arrived(request: Request, { pending, next, cookies }: Awaited<ReturnType<typeof finishSso>>): Response {
+  const answer = redirect(request, pending ? `/login/code?${new URLSearchParams({ next })}` : next);
+  for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
+  return answer;
+}
+
 async function callback(ctx: Ctx, { request, actor, params }: Visit) {
   try {
     const { search } = new URL(request.url);
-    const { pending, next, cookies } = await finishSso(ctx, params.id, search, actor, clientOf(request));
-    const to = pending ? `/login/code?${new URLSearchParams({ next })}` : next;
-    const answer = redirect(request, to);
-    for (const cookie of cookies) answer.headers.append("set-cookie", cookie);
-    return answer;
+    return arrived(request, await finishSso(ctx, params.id, search, actor, clientOf(request)));
   } catch (error) {
     return refuse(ctx, request, error, "/");
   }
+}
+
+/** The assertion consumer service: a post from the provider's site, so it comes without cookies. */
+async function consume(ctx: Ctx, { request, params }: Visit, posted: v.InferOutput<typeof Posted>) {
+  try {
+    const { SAMLResponse: encoded, RelayState } = posted;
+    const given = { encoded, path: safePath(RelayState), base: baseOf(ctx, request), client: clientOf(request) };
+    const answer = await takeSaml(ctx, params.id, given);
+    return redirect(request, `/sso/${params.id}/arrive?${new URLSearchParams({ answer })}`);
+  } catch (error) {
+    return refuse(ctx, request, error, "/");
+  }
+}
+
+/** The next request of the same browser, with its cookies. */
+async function arrive(ctx: Ctx, { request, actor, params }: Visit, { answer }: v.InferOutput<typeof Arrive>) {
+  try {
+    return arrived(request, await finishSaml(ctx, params.id, answer, actor, clientOf(request)));
+  } catch (error) {
+    return refuse(ctx, request, error, "/");
+  }
+}
+
+async function metadata(ctx: Ctx, { request, params }: Visit) {
+  const xml = await samlMetadata(ctx, params.id, baseOf(ctx, request));
+  return new Response(xml, { headers: { "content-type": "application/samlmetadata+xml; charset=utf-8" } });
 }
 
 async function signOutThere(ctx: Ctx, { request, params }: Visit) {
@@ -81,4 +120,7 @@ export const ssoPages = (ctx: Ctx) =>
     .use(session(ctx))
     .get("/start", (visit) => start(ctx, visit, visit.query), { params: Id, query: Start })
     .get("/callback", (visit) => callback(ctx, visit), { params: Id })
+    .post("/acs", (visit) => consume(ctx, visit, visit.body), { params: Id, body: Posted })
+    .get("/arrive", (visit) => arrive(ctx, visit, visit.query), { params: Id, query: Arrive })
+    .get("/metadata", (visit) => metadata(ctx, visit), { params: Id })
     .get("/logout", (visit) => signOutThere(ctx, visit), { params: Id });
