@@ -27,6 +27,7 @@ export const SHOTS: Shot[] = [
   { name: "forgot-none", path: "/forgot", open: true, seeds: ["empty"] },
   { name: "admin-sso", path: "/admin/sso", seeds: ["empty"] },
   { name: "admin-sso-new", path: "/admin/sso/new", seeds: ["full"] },
+  { name: "admin-sso-saml", path: "/admin/sso/new?type=saml", seeds: ["full"] },
   { name: "forgot", path: "/forgot", open: true, seeds: ["full"] },
   {
     name: "forgot-sent",

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "../scripts/build.ts";
 import { peakMemory, until } from "./support/live.ts";
+import { startSamlProvider } from "./support/saml-provider.ts";
 
 const EMAIL = "first@example.test";
 const PASSWORD = "a long enough phrase 41";
@@ -30,7 +31,7 @@ async function start(): Promise<void> {
   output = "";
   const child = Bun.spawn([program, "serve", "--data", data, "--listen", "127.0.0.1:0"], {
     cwd: place,
-    env: { PATH: process.env.PATH ?? "", HOME: place, FTL_SSO_HOSTS: "127.0.0.1" },
+    env: { PATH: process.env.PATH ?? "", HOME: place, FTL_SSO_HOSTS: "127.0.0.1 localhost" },
     stdout: "pipe",
     stderr: Bun.file(join(place, "server.log")),
   });
@@ -177,6 +178,36 @@ describe("the binary in an empty directory", () => {
       expect([to.origin, to.searchParams.get("code_challenge_method")]).toEqual([issuer, "S256"]);
     } finally {
       await idp.stop(true);
+    }
+  });
+
+  test("signs a SAML request and checks the signature of an answer", async () => {
+    const key = run("key", "create", "--email", EMAIL, "--name", "saml", "--data", data).out.trim();
+    const saml = await startSamlProvider(Date.now);
+    try {
+      const made = await fetch(`${url}/v1/admin/sso`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+        body: JSON.stringify({
+          type: "saml",
+          name: "Acme",
+          metadata_url: saml.metadataUrl,
+          domains: ["saml.test"],
+        }),
+      });
+      const { id } = (await made.json()) as { id: string };
+      saml.trust(await (await fetch(`${url}/sso/${id}/metadata`)).text());
+      const begun = await fetch(`${url}/sso/${id}/start`, { redirect: "manual" });
+      const answers = async () => {
+        const { form } = await saml.answer(begun.headers.get("location") ?? "", "ann");
+        const body = new URLSearchParams(form);
+        return fetch(`${url}/sso/${id}/acs`, { method: "POST", body, redirect: "manual" });
+      };
+      expect((await answers()).headers.get("location")).toStartWith(`/sso/${id}/arrive?answer=`);
+      saml.tampering = { key: "other" };
+      expect((await answers()).status).toBe(403);
+    } finally {
+      await saml.close();
     }
   });
 

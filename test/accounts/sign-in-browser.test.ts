@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser, type TestBrowser } from "../support/browser.ts";
 import { type IdentityProvider, startIdentityProvider } from "../support/identity-provider.ts";
+import { type SamlIdentityProvider, startSamlProvider } from "../support/saml-provider.ts";
 
 /** A folder for screenshots, to look at by hand. */
 const SHOTS = process.env.FTL_SHOTS;
@@ -10,11 +11,13 @@ const SHOTS = process.env.FTL_SHOTS;
 describe.skipIf(!hasBrowser)("in a browser", () => {
   let t: TestApp;
   let idp: IdentityProvider;
+  let saml: SamlIdentityProvider;
   let b: TestBrowser;
   let callback = "";
   beforeAll(async () => {
     idp = await startIdentityProvider(() => callback);
-    t = await createTestApp({ config: { sso_hosts: [idp.host] } });
+    saml = await startSamlProvider(Date.now);
+    t = await createTestApp({ config: { sso_hosts: [idp.host, saml.host] } });
     b = await openBrowser(t);
     b.page.setDefaultTimeout(30_000);
   }, 60_000);
@@ -22,6 +25,7 @@ describe.skipIf(!hasBrowser)("in a browser", () => {
     await b?.close();
     await t?.close();
     await idp?.close();
+    await saml?.close();
   });
   const shoot = async (name: string) => {
     if (SHOTS) await b.page.screenshot({ path: `${SHOTS}/${name}.png`, fullPage: true });
@@ -81,5 +85,39 @@ describe.skipIf(!hasBrowser)("in a browser", () => {
     await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.waitForURL(`${base}/`);
     expect(b.troubles).toEqual([]);
+  }, 120_000);
+
+  test("a SAML provider of another site is added and tested in the page, and somebody signs in there", async () => {
+    const { page, base } = b;
+    await page.goto(`${base}/admin/sso/new`);
+    await page.getByRole("link", { name: "SAML 2.0" }).click();
+    await page.fill("[name=name]", "Acme SAML");
+    await page.fill("[name=domains]", "saml.test");
+    await page.selectOption("[name=default_organization]", { label: "Beta" });
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("Give the address of the provider's metadata").waitFor();
+    await shoot("saml-refused");
+    await page.fill("[name=metadata_url]", saml.metadataUrl);
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.waitForURL(/\/admin\/sso\/sso_/);
+    const at = page.url().replace("/admin", "");
+    const shown = await page.locator("main").textContent();
+    expect([shown?.includes(`${at}/acs`), shown?.includes(`${at}/metadata`)]).toEqual([true, true]);
+    await page.getByRole("button", { name: "Test" }).click();
+    await page.getByText(`Its entity ID is ${saml.entityId}`).waitFor();
+    await shoot("saml-provider");
+    saml.trust(await (await fetch(`${at}/metadata`)).text());
+
+    saml.people.set("sami", { attributes: { mail: "sami@saml.test" } });
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("link", { name: "Continue with Acme SAML" }).click();
+    // The provider is at localhost, the application at 127.0.0.1: its form is a post from another site.
+    await page.waitForURL(`http://${saml.host}/sign-in**`);
+    await page.fill("[name=person]", "sami");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Continue" }).click();
+    await page.waitForURL(`${base}/`);
+    b.troubles.length = 0;
+    expect(await page.locator(".rail").textContent()).toContain("sami@saml.test");
   }, 120_000);
 });
