@@ -10,7 +10,10 @@ const FLOW_S = 600;
 
 const Flow = v.strictObject({
   provider: v.string(),
-  /** Repeated by the provider; for SAML, the id of the request. The name of the cookie has its beginning, so that tabs do not disturb each other. */
+  /**
+   * Repeated by the provider; for SAML, the id of the request. The name of the cookie has its beginning, so that tabs
+   * do not disturb each other.
+   */
   state: v.string(),
   /** Of OpenID Connect; empty for SAML. */
   nonce: v.string(),

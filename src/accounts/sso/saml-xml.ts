@@ -145,7 +145,7 @@ async function check(text: string): Promise<Checked> {
   };
 }
 
-/** The answer with its assertion in plain text. A signature of the whole response no longer counts, and none is asked. */
+/** The answer with its assertion in plain text. A signature of the whole response no longer fits, and is left out. */
 async function decrypted({ document, encrypted }: Checked, key: string): Promise<string> {
   const { XMLSerializer } = await import("@xmldom/xmldom");
   const { decrypt } = await import("xml-encryption");

@@ -1,4 +1,4 @@
-/** SAML 2.0 as a service provider: signed requests, our metadata, and answers that are held until their browser comes. */
+/** SAML 2.0 as a service provider: signed requests, our metadata, and answers that wait for their browser. */
 import { X509Certificate } from "node:crypto";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";

@@ -4,7 +4,7 @@ import type { ProviderView } from "../../../src/accounts/sso/model.ts";
 import { AppError } from "../../../src/errors.ts";
 
 /** A row of the table of groups, as typed. */
-export interface GroupForm {
+interface GroupForm {
   group: string;
   organization: string;
   /** A role in the team, or `installation`. */
