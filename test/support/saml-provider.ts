@@ -121,10 +121,11 @@ export async function startSamlProvider(now: () => number): Promise<SamlIdentity
       requestSignatureAlgorithm: algorithm ?? `${DSIG}rsa-sha256`,
       isAssertionEncrypted: encrypted ?? false,
       keyEncryptionAlgorithm: `${XMLENC}rsa-oaep-mgf1p`,
+      dataEncryptionAlgorithm: `${XMLENC}aes256-cbc`,
       nameIDFormat: [],
     };
-    // The types of the library lack one.
-    return IdentityProvider({ ...settings, ...{ dataEncryptionAlgorithm: `${XMLENC}aes256-cbc` } });
+    // The types of the library lack one setting.
+    return IdentityProvider(settings);
   };
 
   function xmlOf(person: SamlPerson, acs: string, audience: string, request: string | null): string {

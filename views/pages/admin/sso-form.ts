@@ -89,7 +89,12 @@ export function formOf(row: ProviderView): SsoForm {
   const { name, groups_claim, enabled, enforced, second_factor, trust_email } = row;
   return {
     ...emptyForm(row.type),
-    ...{ name, groups_claim, enabled, enforced, second_factor, trust_email },
+    name,
+    groups_claim,
+    enabled,
+    enforced,
+    second_factor,
+    trust_email,
     ...own,
     domains: row.domains.join("\n"),
     default_organization: row.default_organization ?? "",
@@ -161,7 +166,12 @@ export function read<S extends v.GenericSchema>(schema: S, form: Form, named: bo
   const { type, name, enabled, enforced, second_factor, trust_email, groups_claim } = filled;
   const given = {
     ...(named ? { type } : {}),
-    ...{ name, enabled, enforced, second_factor, trust_email, groups_claim },
+    name,
+    enabled,
+    enforced,
+    second_factor,
+    trust_email,
+    groups_claim,
     ...ownFields(form, filled),
     groups: filled.groups.map(({ role, ...group }) => ({
       ...group,
