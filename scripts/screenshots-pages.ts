@@ -213,6 +213,12 @@ export const SHOTS: Shot[] = [
     },
   },
   {
+    name: "settings-passkey",
+    path: "/settings/two-factor/passkeys/add",
+    seeds: ["full"],
+    as: "member",
+  },
+  {
     name: "settings-key",
     path: "/settings",
     seeds: ["full"],

@@ -3,10 +3,10 @@
 import { createReset } from "../src/accounts/auth/resets.ts";
 import { createUser } from "../src/accounts/auth/service.ts";
 import { signIn } from "../src/accounts/auth/sign-in.ts";
-import { confirmTwoFactor, startTwoFactor } from "../src/accounts/auth/two-factor.ts";
+import { confirmTwoFactor, startTwoFactor } from "../src/accounts/factors/two-factor.ts";
 import { createInvitation } from "../src/accounts/organizations/invitations.ts";
 import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
-import { verification } from "../src/db/schema/auth.ts";
+import { passkey, verification } from "../src/db/schema/auth.ts";
 import { noticeEvent } from "../src/db/schema/notices.ts";
 import { newSecret, randomChars, sha256Hex } from "../src/lib/ids.ts";
 import { alertToken } from "../src/notices/events/alert.ts";
@@ -57,6 +57,25 @@ async function alertLink(ctx: Ctx, { org, userId }: Actor): Promise<string> {
   return `/not-me?token=${alertToken(ctx, id, now)}`;
 }
 
+/** Two passkeys as they look after a while; nobody can sign in with them. */
+async function addPasskeys(ctx: Ctx, { userId }: Actor): Promise<void> {
+  const now = ctx.clock.now();
+  const row = (id: string, name: string, days: number, transports: string[]) => ({
+    id: `passkey_shot${id}`,
+    userId,
+    name,
+    credentialId: `shot-${id}`,
+    publicKey: "",
+    counter: 0,
+    transports,
+    synced: transports.includes("hybrid"),
+    createdAt: now - days * DAY_MS,
+    lastUsedAt: days > 10 ? now - DAY_MS : null,
+  });
+  const rows = [row("a", "MacBook of the lab", 40, ["internal", "hybrid"]), row("b", "YubiKey 5C", 3, ["usb", "nfc"])];
+  await ctx.write((tx) => tx.insert(passkey).values(rows));
+}
+
 /** Adds the accounts and links. @returns what a {@link Site} needs of them */
 export async function addPeople(ctx: Ctx, admin: Actor, password: string): Promise<Pick<Site, "links" | "cookies">> {
   const add = async (email: string) => {
@@ -70,6 +89,7 @@ export async function addPeople(ctx: Ctx, admin: Actor, password: string): Promi
   const client = { ...CLIENT, cookies: cookieHeader(guarded.cookies) };
   const { secret } = await startTwoFactor(ctx, guarded.actor, client, password);
   const { cookies } = await confirmTwoFactor(ctx, guarded.actor, client, totp(secret));
+  await addPasskeys(ctx, guarded.actor);
   const { token } = await createInvitation(ctx, admin, { email: "new.colleague@example.test", role: "member" });
   const reset = await createReset(ctx, admin, member.actor.userId);
   return {

@@ -1,7 +1,7 @@
 /** JSON API of two-factor authentication: the caller's own, in a browser session, and its reset by administrators. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
-import { prove } from "../accounts/auth/proof.ts";
+import { prove } from "../accounts/factors/proof.ts";
 import {
   confirmTwoFactor,
   disableTwoFactor,
@@ -9,7 +9,7 @@ import {
   resetTwoFactor,
   startTwoFactor,
   twoFactorState,
-} from "../accounts/auth/two-factor.ts";
+} from "../accounts/factors/two-factor.ts";
 import {
   CodeBody,
   EnrollmentView,
@@ -19,13 +19,14 @@ import {
   RecoveryCodes,
   TwoFactorView,
   twoFactorView,
-} from "../accounts/auth/two-factor-model.ts";
+} from "../accounts/factors/two-factor-model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { clientOf } from "../http/request-state.ts";
 import { session } from "../http/session.ts";
 import { seconds } from "../lib/request-fields.ts";
+import { passkeysApi } from "./passkeys.ts";
 
 const tags = ["Keys"];
 
@@ -58,8 +59,8 @@ async function renew(ctx: Ctx, { request, actor }: Call, password: string) {
 }
 
 async function disable(ctx: Ctx, call: Call, password: string) {
-  const cookies = await disableTwoFactor(ctx, call.actor, clientOf(call.request), password);
-  return withCookies(await state(ctx, call), cookies);
+  await disableTwoFactor(ctx, call.actor, clientOf(call.request), password);
+  return state(ctx, call);
 }
 
 async function reauthenticate(ctx: Ctx, { request, actor }: Call, body: v.InferOutput<typeof ReauthenticateBody>) {
@@ -78,10 +79,11 @@ async function reset(ctx: Ctx, actor: Actor, id: string) {
 export const twoFactorApi = (ctx: Ctx) =>
   new Elysia({ name: "auth.two-factor.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
+    .use(passkeysApi(ctx))
     .get("/two_factor", (call) => state(ctx, call), {
       detail: {
         tags,
-        summary: "Whether your account has two-factor authentication",
+        summary: "The second factors of your account",
         responses: answers(TwoFactorView),
       },
     })
@@ -103,7 +105,11 @@ export const twoFactorApi = (ctx: Ctx) =>
     })
     .post("/two_factor/disable", (call) => disable(ctx, call, call.body.password), {
       body: PasswordBody,
-      detail: { tags, summary: "Switch two-factor authentication off", responses: answers(TwoFactorView) },
+      detail: {
+        tags,
+        summary: "Remove your authenticator app; without a passkey, two-factor authentication is then off",
+        responses: answers(TwoFactorView),
+      },
     })
     .post("/reauthenticate", (call) => reauthenticate(ctx, call, call.body), {
       body: ReauthenticateBody,
@@ -116,7 +122,7 @@ export const twoFactorApi = (ctx: Ctx) =>
     .delete("/admin/users/:id/two_factor", ({ actor, params }) => reset(ctx, actor, params.id), {
       detail: {
         tags: ["Administration"],
-        summary: "Remove the second factor of a user who lost it; their sessions end",
+        summary: "Remove the second factors of a user who lost them, passkeys too; their sessions end",
         responses: answers(deletedOf("two_factor")),
       },
     });

@@ -4,7 +4,7 @@ import { verifyAudit } from "../accounts/audit/service.ts";
 import { createKey } from "../accounts/auth/api-keys.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
 import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
-import { resetTwoFactor } from "../accounts/auth/two-factor.ts";
+import { resetTwoFactor } from "../accounts/factors/two-factor.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { SCOPES } from "../roles.ts";

@@ -33,6 +33,7 @@ import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
 import notify from "../../views/assets/notify.js" with { type: "file" };
 import palette from "../../views/assets/palette.js" with { type: "file" };
+import passkey from "../../views/assets/passkey.js" with { type: "file" };
 import picks from "../../views/assets/picks.js" with { type: "file" };
 import playground from "../../views/assets/playground.js" with { type: "file" };
 import playgroundCode from "../../views/assets/playground-code.js" with { type: "file" };
@@ -84,6 +85,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       log,
       notify,
       palette,
+      passkey,
       picks,
       playground,
       series,

@@ -57,7 +57,15 @@ function askProof(ctx: Ctx, request: Request, error: AppError, headers: Record<s
   const props = state?.posted ? { action: path, fields: state.posted } : { action: "/confirm", fields: { next: path } };
   const actor = state?.actor ?? null;
   const next = request.method === "GET" ? path : (cameFrom(request) ?? "/");
-  const confirm = <ConfirmPage {...props} message={error.message} actor={actor} next={next} />;
+  const confirm = (
+    <ConfirmPage
+      {...props}
+      message={error.message}
+      actor={actor}
+      next={next}
+      withPasskey={state?.canUsePasskey ?? false}
+    />
+  );
   return html(pageOf(ctx, request, actor), confirm, { status: 403, headers });
 }
 

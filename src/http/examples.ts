@@ -21,6 +21,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/two_factor/confirm": { code: "123456" },
   "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
   "POST /v1/two_factor/disable": { password: "a phrase that only you know" },
+  "POST /v1/passkeys/{id}": { name: "Laptop" },
   "POST /v1/terms/acceptance": { versions: ["terms_abc"], adult: true },
   "POST /v1/admin/announcements": {
     title: "New base models this week",
@@ -171,6 +172,7 @@ const IDS: [RegExp, string][] = [
   [/\/users\//, "user-abc"],
   [/\/(orgs|teams)\//, "org-abc"],
   [/\/keys\//, "key-abc"],
+  [/\/passkeys\//, "passkey_abc"],
   [/\/sso\//, "sso_abc"],
 ];
 

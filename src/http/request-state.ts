@@ -16,6 +16,8 @@ export interface RequestState {
   access: Access;
   /** Fields of a form that waits for a proof; see step-up.ts. */
   posted?: Record<string, string>;
+  /** The person who is asked for a proof has a passkey that works at this address. */
+  canUsePasskey?: boolean;
   /** Browsers reach this server over https: its cookies say so. */
   secure: boolean;
   /** What pages show above their content; see banners.ts. */

@@ -44,7 +44,7 @@ export function checkAccess(access: Access, actor: Actor | null): void {
 
 /** What a person may still use who has to set up two-factor authentication first. */
 const SETTING_UP =
-  /^\/(settings\/two-factor(\/|$)|accept-terms$|v1\/((two_factor|terms)(\/|$)|me$)|logout$|theme$|assets\/)/;
+  /^\/(settings\/two-factor(\/|$)|confirm$|accept-terms$|v1\/((two_factor|passkeys|terms)(\/|$)|me$|reauthenticate$)|logout$|theme$|assets\/)/;
 
 /** @throws AppError `two_factor_required` (403) after the days of grace */
 export function checkTwoFactor(actor: Actor | null, path: string, now: number): void {

@@ -2,19 +2,24 @@
  * Sensitive routes ask a browser session for a new proof. A form is shown again with its fields and a field for the
  * password; the API answers 403.
  */
-import { prove } from "../accounts/auth/proof.ts";
+
 import { isProved } from "../accounts/auth/sessions.ts";
+import { hasUsablePasskey } from "../accounts/factors/passkey-check.ts";
+import { prove, proveWithPasskey } from "../accounts/factors/proof.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { clientOf, requestState } from "./request-state.ts";
 
-/** The field of the page that asks for the proof. */
+/** The fields of the page that asks for the proof: a password or code, or a passkey and the state of its challenge. */
 export const PROOF_FIELD = "reauthentication";
+export const PASSKEY_FIELD = "reauthentication_passkey";
+export const STATE_FIELD = "reauthentication_state";
 
 const SENSITIVE: readonly RegExp[] = [
   /^\w+ (\/v1)?\/admin(\/|$)/,
   /^(POST|DELETE) \/(v1\/organization|team)(\/|$)/,
   /^POST \/(v1|settings)\/keys$/,
+  /^(\w+ \/settings\/two-factor\/passkeys(\/add|\/options|\/:id\/remove)?|DELETE \/v1\/passkeys\/:id)$/,
   /^(DELETE \/v1\/models\/:id|POST \/models\/:id\/delete)$/,
 ];
 
@@ -25,6 +30,20 @@ function fieldsOf(body: unknown): Record<string, string> | null {
   if (typeof body !== "object" || body === null || Array.isArray(body)) return null;
   const texts = Object.entries(body).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   return Object.fromEntries(texts);
+}
+
+/** Takes the proof out of a form's fields and gives it back; null when there is none. */
+function takeProof(
+  body: unknown,
+  keep: boolean,
+): ((ctx: Ctx, request: Request, actor: Actor) => Promise<unknown>) | null {
+  const { [PROOF_FIELD]: text, [PASSKEY_FIELD]: credential, [STATE_FIELD]: state } = fieldsOf(body) ?? {};
+  if (!keep && fieldsOf(body))
+    for (const name of [PROOF_FIELD, PASSKEY_FIELD, STATE_FIELD]) delete (body as Record<string, unknown>)[name];
+  if (credential && state)
+    return (ctx, request, actor) =>
+      proveWithPasskey(ctx, actor, { credential, state }, clientOf(request), new URL(request.url).origin);
+  return text ? (ctx, request, actor) => prove(ctx, actor, text, clientOf(request)) : null;
 }
 
 /**
@@ -40,22 +59,22 @@ export async function checkProof(
   actor: Actor,
   body: unknown,
 ): Promise<void> {
-  const given = fieldsOf(body)?.[PROOF_FIELD];
   const isPage = !route.startsWith("/v1/");
-  if (isPage && given !== undefined && route !== "/confirm") delete (body as Record<string, unknown>)[PROOF_FIELD];
+  const proof = isPage ? takeProof(body, route === "/confirm") : null;
   if (!SENSITIVE.some((pattern) => pattern.test(`${request.method} ${route}`)) || isProved(ctx, actor)) return;
   const state = requestState(request);
   if (isPage && state && request.method === "POST") state.posted = fieldsOf(body) ?? {};
-  if (!isPage || !given)
+  if (state && isPage) state.canUsePasskey = await hasUsablePasskey(ctx, actor, new URL(request.url).origin);
+  if (!proof)
     throw needed(
       isPage
-        ? "Give your password again, or a code of your authenticator app."
+        ? "Prove again that it is you."
         : "This needs a recent proof that it is you: send your password or a code to POST /v1/reauthenticate, then repeat the request.",
     );
   try {
-    await prove(ctx, actor, given, clientOf(request));
+    await proof(ctx, request, actor);
   } catch (error) {
-    if (error instanceof AppError && /^wrong_/.test(error.code)) throw needed(error.message);
+    if (error instanceof AppError && /^(wrong_|passkey_)/.test(error.code)) throw needed(error.message);
     throw error;
   }
 }

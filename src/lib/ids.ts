@@ -18,6 +18,7 @@ const ID_PREFIX = {
   organization: "org-",
   user: "user-",
   key: "key-",
+  passkey: "passkey_",
   file: "file-",
   upload: "upload_",
   part: "part_",

@@ -188,6 +188,7 @@ const NOT_SECRET: Record<string, string> = {
   "installation.key": "names of facts",
   "invitation.token_hash": "SHA-256 of 165 random bits",
   "job.lease_token": "names the lease of a process, and opens nothing",
+  "passkey.credential_id": "names the key pair of an authenticator, and opens nothing",
   "series.key": "names of metrics",
   "session.token": "no use without the signature with the secret, which is not in the database",
   "two_factor.backup_codes": "scrypt hashes",

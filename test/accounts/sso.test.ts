@@ -14,6 +14,7 @@ import {
   startIdentityProvider,
   type Tampering,
 } from "../support/identity-provider.ts";
+import { addPasskey, SoftPasskey, sendPasskey } from "../support/passkey.ts";
 import { totp } from "../support/totp.ts";
 
 const clock = fakeClock(Date.now());
@@ -164,6 +165,8 @@ test("an account that exists is linked, and its owner is notified; one that nobo
   await thief.send("POST", "/login", { form: { ...form, next: "/jobs" } });
   expect(await thief.isSignedIn()).toBe(true);
   const { key } = await thief.json<{ key: string }>("POST", "/v1/keys", { name: "of the thief" });
+  const passkey = new SoftPasskey("http://localhost");
+  expect((await addPasskey(thief, "of the thief", passkey)).status).toBe(200);
   add("leo");
   const owner = browserOf(t);
   events.length = 0;
@@ -177,6 +180,8 @@ test("an account that exists is linked, and its owner is notified; one that nobo
   const used = await t.request("GET", "/v1/me", { headers: { authorization: `Bearer ${key}` } });
   expect(used.status).toBe(401);
   expect((await thief.send("POST", "/login", { form: { ...form, next: "/" } })).status).toBe(401);
+  expect((await sendPasskey(thief, "/login/passkey", "sign_in", passkey)).answer.status).toBe(403);
+  expect(await owner.json<object>("GET", "/v1/two_factor")).toMatchObject({ enabled: false, passkeys: 0 });
   // The provider gives the address to somebody else.
   add("lena", { email: "leo@acme.test" });
   const other = browserOf(t);

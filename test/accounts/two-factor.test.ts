@@ -51,6 +51,8 @@ test("an app is set up with the password and a first code; other sessions end, a
   expect(await browser.json<object>("GET", "/v1/two_factor")).toEqual({
     object: "two_factor",
     enabled: true,
+    authenticator_app: true,
+    passkeys: 0,
     recovery_codes_left: 10,
   });
   expect([await browser.isSignedIn(), await other.isSignedIn()]).toEqual([true, false]);

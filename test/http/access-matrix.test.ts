@@ -47,7 +47,9 @@ const PUBLIC = [
   "POST /invite",
   "POST /login",
   "POST /login/code",
+  "POST /login/passkey",
   "POST /not-me",
+  "POST /passkey/options",
   "POST /reset",
   "POST /setup",
   // The answer of a SAML provider: its signature is the credential.

@@ -22,7 +22,19 @@ export const AREAS = [
 ];
 /** The rooms of an area in their order: the same rule. */
 export const ROOMS: Record<string, string[]> = {
-  accounts: ["audit", "terms", "quotas", "holds", "keys", "domains", "auth", "suspension", "organizations", "sso"],
+  accounts: [
+    "audit",
+    "terms",
+    "quotas",
+    "holds",
+    "keys",
+    "domains",
+    "auth",
+    "factors",
+    "suspension",
+    "organizations",
+    "sso",
+  ],
   notices: ["events", "preferences", "inbox", "mail", "webhooks", "announcements", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],

@@ -34,6 +34,7 @@ export function toast(text, kind = "ok") {
 function mountParts() {
   if ($("ft-chart")) import("./chart.js");
   if ($("[data-log]")) import("./log.js").then((log) => log.mount());
+  if ($("[data-passkey]")) import("./passkey.js").then((passkey) => passkey.mount());
   mountPicks();
   mountUpload();
 }

@@ -45,7 +45,9 @@ export function sealing<Options>(ctx: Ctx, make: (options: Options) => DBAdapter
       async update(given) {
         if (given.model !== MODEL) return adapter.update(given);
         const row = await adapter.findOne<Row>({ model: MODEL, where: given.where });
-        return open(await adapter.update({ ...given, update: await close(given.update, row?.userId) }));
+        // Setting up an app would clear the codes of an account with passkeys; only factors.ts replaces them.
+        const { backupCodes: _, ...update } = given.update as Record<string, unknown>;
+        return open(await adapter.update({ ...given, update: await close(update, row?.userId) }));
       },
       async incrementOne(given) {
         if (given.model !== MODEL) return adapter.incrementOne(given);

@@ -97,7 +97,7 @@ export function signText(ctx: Ctx, text: string): string {
 }
 
 /**
- * Creates a session that began without a password; `signedIn` starts its life and records it.
+ * Creates a session that better-auth did not; `signedIn` starts its life and records it.
  * @returns `Set-Cookie` values for the browser
  * @throws AppError `account_suspended`
  */
@@ -105,7 +105,7 @@ export async function openSession(
   ctx: Ctx,
   userId: string,
   client: Source,
-  how: { method: string; twoFactors: boolean },
+  how: { method: string | null; twoFactors: boolean },
 ): Promise<string[]> {
   const token = newSecret("");
   const now = new Date(ctx.clock.now());

@@ -2,7 +2,7 @@
 import { and, eq, isNull } from "drizzle-orm";
 import * as v from "valibot";
 import { type Ctx, systemActor } from "../../ctx.ts";
-import { account, apiKey, member, twoFactor, user } from "../../db/schema/auth.ts";
+import { account, apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { withoutHidden } from "../../lib/text/names.ts";
@@ -12,11 +12,12 @@ import { audit } from "../audit/service.ts";
 import { deviceCookie, knownDevice } from "../auth/devices.ts";
 import { announceSecurity } from "../auth/events.ts";
 import { Email } from "../auth/model.ts";
-import { beginSecondStep } from "../auth/second-step.ts";
 import { insertUser } from "../auth/service.ts";
 import { endSessions, forgetSessions, openSession } from "../auth/sessions.ts";
 import { type Client, signedIn } from "../auth/sign-in.ts";
 import { domainOf } from "../domains/service.ts";
+import { dropAllFactors } from "../factors/factors.ts";
+import { beginSecondStep } from "../factors/second-step.ts";
 import { suspendedError } from "../holds/service.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import { changeUser } from "../organizations/users.ts";
@@ -134,12 +135,12 @@ async function link(ctx: Ctx, provider: Provider, identity: Identity, found: Fou
     await tx.insert(account).values(accountRow(ctx, provider, identity.subject, found.id));
     if (!found.emailVerified) {
       await tx.delete(account).where(and(eq(account.userId, found.id), eq(account.providerId, "credential")));
-      await tx.delete(twoFactor).where(eq(twoFactor.userId, found.id));
+      await dropAllFactors(tx, found.id);
       await tx
         .update(apiKey)
         .set({ revokedAt: ctx.clock.now() })
         .where(and(eq(apiKey.userId, found.id), isNull(apiKey.revokedAt)));
-      await tx.update(user).set({ emailVerified: true, twoFactorEnabled: false }).where(eq(user.id, found.id));
+      await tx.update(user).set({ emailVerified: true }).where(eq(user.id, found.id));
       await endSessions(tx, found.id);
     }
     const detail = { provider: provider.id, email: found.email };

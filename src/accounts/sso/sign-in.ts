@@ -2,8 +2,8 @@
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { noteRefusal } from "../audit/refusals.ts";
-import { noteProof } from "../auth/proof.ts";
 import type { Client } from "../auth/sign-in.ts";
+import { noteProof } from "../factors/proof.ts";
 import { isLinkedTo, signInWith } from "./arrive.ts";
 import { endFlow, type Flow, flowCookie, notStarted, readFlow } from "./flow.ts";
 import type { Identity } from "./identity.ts";

@@ -21,7 +21,10 @@ export const user = sqliteTable("user", {
   updatedAt: integer("updated_at", { mode: "timestamp_ms" }).notNull(),
 });
 
-/** Authenticator apps: one row for each user. The secret is sealed; recovery codes are a JSON list of hashes. */
+/**
+ * The second factor of a user: an authenticator app and the recovery codes, a JSON list of hashes. With passkeys alone,
+ * the row is not verified and holds only the codes. The secret is sealed.
+ */
 export const twoFactor = sqliteTable("two_factor", {
   id: text("id").primaryKey(),
   userId: text("user_id")
@@ -30,11 +33,35 @@ export const twoFactor = sqliteTable("two_factor", {
     .references(() => user.id, { onDelete: "cascade" }),
   secret: text("secret").notNull(),
   backupCodes: text("backup_codes").notNull(),
-  /** False until the first code is confirmed. */
+  /** False until the first code of the app is confirmed. */
   verified: integer("verified", { mode: "boolean" }).notNull().default(false),
   failedVerificationCount: integer("failed_verification_count").notNull().default(0),
   lockedUntil: integer("locked_until", { mode: "timestamp_ms" }),
 });
+
+/** Passkeys (WebAuthn): what a sign-in with one is checked against. Nothing here is secret. */
+export const passkey = sqliteTable(
+  "passkey",
+  {
+    id: text("id").primaryKey(),
+    userId: text("user_id")
+      .notNull()
+      .references(() => user.id, { onDelete: "cascade" }),
+    name: text("name").notNull(),
+    /** Id that the authenticator gave it, and its public key (COSE), in base64url. */
+    credentialId: text("credential_id").notNull().unique(),
+    publicKey: text("public_key").notNull(),
+    /** Signatures so far, as the authenticator counts them; 0 where it does not count. */
+    counter: integer("counter").notNull(),
+    /** How browsers reach it: `internal`, `hybrid`, `usb`, `nfc`, `ble`, … */
+    transports: jsonText("transports").$type<string[]>().notNull(),
+    /** It is copied between devices, as by a password manager. */
+    synced: integer("synced", { mode: "boolean" }).notNull(),
+    createdAt: integer("created_at").notNull(),
+    lastUsedAt: integer("last_used_at"),
+  },
+  (t) => [index("passkey_user").on(t.userId, t.createdAt)],
+);
 
 export const session = sqliteTable(
   "session",
@@ -49,9 +76,9 @@ export const session = sqliteTable(
     userAgent: text("user_agent"),
     /** When the password or the second factor was given again; null = not since the sign-in. */
     provedAt: integer("proved_at"),
-    /** How it began: `sso:` and the id of a provider; null = with a password. */
+    /** How it began: `sso:` and the id of a provider, or `passkey`; null = with a password. */
     method: text("method"),
-    /** It began at a provider whose sign-in counts as a second factor. */
+    /** It began with a passkey alone, or at a provider whose sign-in counts as a second factor. */
     twoFactors: integer("two_factors", { mode: "boolean" }).notNull().default(false),
     expiresAt: integer("expires_at", { mode: "timestamp_ms" }).notNull(),
     createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),

@@ -1,13 +1,13 @@
 /**
- * "This was not me": the link of a security notice ends every session of the account, revokes the keys created since
- * the event, and makes the password useless until its owner has set a new one.
+ * "This was not me": the link of a security notice ends every session of the account, revokes the keys and removes the
+ * second factors added since the event, and makes the password useless until its owner has set a new one.
  */
 import { and, eq, gte, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { hashPassword } from "../../accounts/auth/passwords.ts";
 import { createReset } from "../../accounts/auth/resets.ts";
 import { endSessions, forgetSessions } from "../../accounts/auth/sessions.ts";
-import { resetTwoFactor } from "../../accounts/auth/two-factor.ts";
+import { dropFactorsSince } from "../../accounts/factors/factors.ts";
 import { forgetKeys } from "../../accounts/keys/cache.ts";
 import { type Ctx, memberActor, systemActor } from "../../ctx.ts";
 import { account, apiKey, user } from "../../db/schema/auth.ts";
@@ -51,8 +51,8 @@ export async function findAlert(ctx: Ctx, token: string): Promise<Alert> {
   return { eventId: id, userId: row.event.userId ?? "", email: row.email, org, title, body, at: createdAt };
 }
 
-/** Whether somebody added a second factor to the account since then. */
-async function addedFactorSince(ctx: Ctx, userId: string, since: number): Promise<boolean> {
+/** Whether somebody set up an authenticator app since then. */
+async function addedAppSince(ctx: Ctx, userId: string, since: number): Promise<boolean> {
   const [row] = await ctx.db
     .select({ id: noticeEvent.id })
     .from(noticeEvent)
@@ -80,7 +80,8 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
   // A password that nobody knows.
   const password = await hashPassword(ctx, newSecret(""));
   const actor = memberActor({ userId, org, email });
-  const factorAdded = await addedFactorSince(ctx, userId, alert.at - GRACE_MS);
+  const since = alert.at - GRACE_MS;
+  const appAdded = await addedAppSince(ctx, userId, since);
   const revoked = await ctx.write(async (tx) => {
     const now = ctx.clock.now();
     const [first] = await tx
@@ -92,21 +93,22 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
     const keys = await tx
       .update(apiKey)
       .set({ revokedAt: now })
-      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt), gte(apiKey.createdAt, alert.at - GRACE_MS)))
+      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt), gte(apiKey.createdAt, since)))
       .returning({ id: apiKey.id, org: apiKey.org });
     await tx
       .update(account)
       .set({ password, updatedAt: new Date(now) })
       .where(and(eq(account.userId, userId), eq(account.providerId, "credential")));
+    // Otherwise its owner could not sign in with the new password.
+    const passkeys = await dropFactorsSince(tx, ctx, userId, since, appAdded);
     await endSessions(tx, userId);
-    await audit(tx, ctx, actor, "user.not_me", userId, { event: alert.eventId, keys: keys.length });
+    const gone = { keys: keys.length, passkeys, authenticator_app: appAdded };
+    await audit(tx, ctx, actor, "user.not_me", userId, { event: alert.eventId, ...gone });
     return keys;
   });
   forgetKeys(ctx);
   forgetSessions(ctx);
   for (const key of revoked) ctx.bus.emit("key.revoked", { org: key.org, keyId: key.id });
   ctx.bus.emit("session.ended", { userId });
-  // Otherwise its owner could not sign in with the new password.
-  if (factorAdded) await resetTwoFactor(ctx, systemActor(org), userId);
   return (await createReset(ctx, systemActor(org), userId)).token;
 }

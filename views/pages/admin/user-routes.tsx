@@ -3,7 +3,7 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import { createReset } from "../../../src/accounts/auth/resets.ts";
 import { endUserSessions } from "../../../src/accounts/auth/session-list.ts";
-import { resetTwoFactor } from "../../../src/accounts/auth/two-factor.ts";
+import { resetTwoFactor } from "../../../src/accounts/factors/two-factor.ts";
 import { createInvitation } from "../../../src/accounts/organizations/invitations.ts";
 import { listInvitations, renewInvitation, revokeInvitation } from "../../../src/accounts/organizations/pending.ts";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";

@@ -1,8 +1,9 @@
-/** Asks a person who is signed in for the password again, before something sensitive. */
+/** Asks a person who is signed in for the password, a code or a passkey again, before something sensitive. */
 import type { Actor } from "../../../src/ctx.ts";
 import { BareLayout } from "../../layout.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { PasskeyForm } from "../../parts/passkey.tsx";
 
 export function ConfirmPage(props: {
   /** Where the form goes. */
@@ -13,6 +14,8 @@ export function ConfirmPage(props: {
   /** Who is asked, and where to go on after single sign-on. */
   actor: Pick<Actor, "signedInWith"> | null;
   next: string;
+  /** They have a passkey that works here. */
+  withPasskey: boolean;
 }) {
   const provider = /^sso:(.+)$/.exec(props.actor?.signedInWith ?? "")?.[1];
   return (
@@ -20,6 +23,15 @@ export function ConfirmPage(props: {
       <div class="stack loose">
         <h1>Confirm that it is you</h1>
         <Notice kind="info">{props.message} The last time was more than 15 minutes ago.</Notice>
+        {props.withPasskey ? (
+          <PasskeyForm
+            purpose="prove"
+            action={props.action}
+            fields={props.fields}
+            names={{ state: "reauthentication_state", credential: "reauthentication_passkey" }}
+            label="Use a passkey"
+          />
+        ) : null}
         <form class="form" method="post" action={props.action}>
           {Object.entries(props.fields).map(([name, value]) => (
             <input type="hidden" name={name} value={value} />

@@ -4,6 +4,7 @@ import { BareLayout } from "../../layout.tsx";
 import { ContactLink } from "../../parts/contact.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { PasskeyForm } from "../../parts/passkey.tsx";
 
 function Ended() {
   return (
@@ -68,6 +69,8 @@ export function LoginPage(props: {
   providers?: LoginProvider[];
   /** Asks for the password at once. */
   withPassword?: boolean;
+  /** Passkeys work at this address. */
+  passkeys: boolean;
   /** The provider of a session that was just ended. */
   left?: LoginProvider | null;
 }) {
@@ -108,7 +111,7 @@ export function LoginPage(props: {
             label="E-mail"
             type="email"
             required
-            autocomplete="username"
+            autocomplete={props.passkeys ? "username webauthn" : "username"}
             autofocus={!props.email}
             value={props.email ?? ""}
           />
@@ -126,6 +129,15 @@ export function LoginPage(props: {
             {asksPassword ? "Sign in" : "Continue with e-mail"}
           </button>
         </form>
+        {props.passkeys ? (
+          <PasskeyForm
+            purpose="sign_in"
+            action="/login/passkey"
+            fields={{ next: props.next }}
+            label="Sign in with a passkey"
+            autofill
+          />
+        ) : null}
         <p class="muted small">
           {props.openSignUp ? (
             <>
@@ -153,12 +165,21 @@ export function LoginPage(props: {
 }
 
 /** The second step of signing in. */
-export function CodePage(props: { next: string; email: string; error?: string | null }) {
+export function CodePage(props: {
+  next: string;
+  email: string;
+  /** They have an authenticator app; without one, only recovery codes can be typed. */
+  app: boolean;
+  /** They have a passkey that works here. */
+  passkey: boolean;
+  error?: string | null;
+}) {
+  const { app } = props;
   return (
     <BareLayout title="Two-factor authentication">
       <div class="stack loose">
         <div class="stack tight">
-          <h1>Enter your code</h1>
+          <h1>{app ? "Enter your code" : "Use your second factor"}</h1>
           <p class="muted">Signing in as {props.email}.</p>
         </div>
         {props.error ? (
@@ -166,23 +187,36 @@ export function CodePage(props: { next: string; email: string; error?: string | 
             {props.error}
           </Notice>
         ) : null}
+        {props.passkey ? (
+          <PasskeyForm
+            purpose="second_step"
+            action="/login/code"
+            fields={{ next: props.next }}
+            label="Use a passkey"
+            buttonClass={app ? "button block" : "button primary block"}
+          />
+        ) : null}
         <form class="form" method="post" action="/login/code">
           <input type="hidden" name="next" value={props.next} />
           <TextField
             name="code"
-            label="Code"
+            label={app ? "Code" : "Recovery code"}
             required
-            autofocus
+            autofocus={app}
             autocomplete="one-time-code"
             maxlength={40}
-            hint="Six digits from your authenticator app, or one of your recovery codes."
+            hint={
+              app
+                ? "Six digits from your authenticator app, or one of your recovery codes."
+                : "Instead of the passkey: one of your recovery codes. Each works once."
+            }
           />
-          <button type="submit" class="button primary block">
-            Sign in
+          <button type="submit" class={app ? "button primary block" : "button block"}>
+            {app ? "Sign in" : "Sign in with the recovery code"}
           </button>
         </form>
         <p class="muted small">
-          Lost the app and the recovery codes? An administrator can reset your second factor.{" "}
+          Lost {app ? "the app" : "the passkey"} and the recovery codes? An administrator can reset your second factor.{" "}
           <a href="/login">Sign in as somebody else</a>
         </p>
       </div>

@@ -2,12 +2,14 @@
 import { Elysia } from "elysia";
 import type { VNode } from "preact";
 import * as v from "valibot";
-import { prove } from "../../../src/accounts/auth/proof.ts";
 import { completeReset, findReset } from "../../../src/accounts/auth/resets.ts";
-import { finishSignIn, pendingSignIn } from "../../../src/accounts/auth/second-step.ts";
 import { signOut } from "../../../src/accounts/auth/sessions.ts";
 import { signIn } from "../../../src/accounts/auth/sign-in.ts";
 import { providerOfEmail } from "../../../src/accounts/domains/service.ts";
+import { hasUsablePasskey } from "../../../src/accounts/factors/passkey-check.ts";
+import { signInWithPasskey } from "../../../src/accounts/factors/passkey-sign-in.ts";
+import { prove, proveWithPasskey } from "../../../src/accounts/factors/proof.ts";
+import { finishSignIn, finishWithPasskey, pendingSignIn } from "../../../src/accounts/factors/second-step.ts";
 import {
   acceptInvitation,
   checkSetupToken,
@@ -16,7 +18,6 @@ import {
   isSetUp,
 } from "../../../src/accounts/organizations/invitations.ts";
 import { signUp } from "../../../src/accounts/organizations/sign-up.ts";
-import { signInProviders } from "../../../src/accounts/sso/providers.ts";
 import { consentNeeded } from "../../../src/accounts/terms/acceptance.ts";
 import { TITLES, pathOf as termsPath } from "../../../src/accounts/terms/model.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -24,10 +25,12 @@ import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
-import { PROOF_FIELD } from "../../../src/http/step-up.ts";
+import { PASSKEY_FIELD, PROOF_FIELD, STATE_FIELD } from "../../../src/http/step-up.ts";
 import { nameText } from "../../../src/lib/text/names.ts";
 import { ConfirmPage } from "./confirm.tsx";
 import { CodePage, LeavePage, LoginPage, leaveTo } from "./login.tsx";
+import { codeProps, loginProps } from "./login-props.ts";
+import { passkeyOptions } from "./passkey-routes.ts";
 import { InvitePage, ResetPage, SetupClosedPage, SetupPage } from "./setup.tsx";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
@@ -50,9 +53,15 @@ const AccountForm = v.object({
 const TokenQuery = v.object({ token: field(200) });
 const ResetForm = v.object({ token: field(200), password: field(1000), email: field(254) });
 const CodeQuery = v.object({ next: field(2000) });
-const ConfirmForm = v.object({ [PROOF_FIELD]: field(1000), next: field(2000) });
-const ASK = "Give your password again, or a code of your authenticator app.";
-const CodeForm = v.object({ code: field(40), next: field(2000) });
+const ConfirmForm = v.object({
+  [PROOF_FIELD]: field(1000),
+  [PASSKEY_FIELD]: field(100_000),
+  [STATE_FIELD]: field(4000),
+  next: field(2000),
+});
+const ASK = "Prove again that it is you.";
+const PasskeyForm = v.object({ credential: field(100_000), state: field(4000), next: field(2000) });
+const CodeForm = v.object({ ...PasskeyForm.entries, code: field(40) });
 type LoginForm = v.InferOutput<typeof LoginForm>;
 type AccountForm = v.InferOutput<typeof AccountForm>;
 
@@ -85,24 +94,26 @@ async function codePage(ctx: Ctx, request: Request, query: v.InferOutput<typeof 
   const pending = await pendingSignIn(ctx, request.headers.get("cookie"));
   const next = safePath(query.next);
   if (!pending) return redirect(request, `/login?${new URLSearchParams({ next })}`);
-  return show(ctx, request, <CodePage next={next} email={pending.email} />);
+  return show(ctx, request, <CodePage {...(await codeProps(ctx, request, pending))} next={next} />);
 }
 
 /** Completes a sign-in with the second factor. */
 async function enterCode(ctx: Ctx, request: Request, body: v.InferOutput<typeof CodeForm>): Promise<Response> {
   const next = safePath(body.next);
   const client = clientOf(request);
+  const { credential, state } = body;
+  const finish = () =>
+    credential
+      ? finishWithPasskey(ctx, { credential, state }, client, originOf(request))
+      : finishSignIn(ctx, body.code, client);
   try {
-    return withCookies(redirect(request, next), await finishSignIn(ctx, body.code, client));
+    return withCookies(redirect(request, next), await finish());
   } catch (error) {
     const pending = await pendingSignIn(ctx, client.cookies);
-    const providers = await signInProviders(ctx);
+    const code = pending && (await codeProps(ctx, request, pending));
+    const login = await loginProps(ctx, request);
     return showAgain(ctx, request, error, (message) =>
-      pending ? (
-        <CodePage next={next} email={pending.email} error={message} />
-      ) : (
-        <LoginPage next={next} error={message} openSignUp={ctx.config.open_sign_up} providers={providers} />
-      ),
+      code ? <CodePage {...code} next={next} error={message} /> : <LoginPage {...login} next={next} error={message} />,
     );
   }
 }
@@ -110,33 +121,27 @@ async function enterCode(ctx: Ctx, request: Request, body: v.InferOutput<typeof 
 async function loginPage(ctx: Ctx, request: Request, actor: Actor, query: v.InferOutput<typeof LoginQuery>) {
   const next = safePath(query.next);
   if (actor.userId) return redirect(request, next);
-  const providers = await signInProviders(ctx);
+  const props = await loginProps(ctx, request);
   return show(
     ctx,
     request,
     <LoginPage
+      {...props}
       next={next}
       ended={query.ended === "1"}
       created={query.created === "1"}
-      openSignUp={ctx.config.open_sign_up}
-      providers={providers}
       withPassword={query.password === "1"}
-      left={providers.find(({ id, type }) => id === query.left && type === "oidc")}
+      left={props.providers.find(({ id, type }) => id === query.left && type === "oidc")}
     />,
   );
 }
 
 /** The provider of an address that was entered alone; the password is asked for where there is none. */
 async function loginByAddress(ctx: Ctx, request: Request, email: string, next: string): Promise<Response | null> {
-  const providers = await signInProviders(ctx);
-  if (providers.length === 0) return null;
+  const props = await loginProps(ctx, request);
+  if (props.providers.length === 0) return null;
   const provider = await providerOfEmail(ctx, email.trim());
-  if (!provider)
-    return show(
-      ctx,
-      request,
-      <LoginPage next={next} email={email} openSignUp={ctx.config.open_sign_up} providers={providers} withPassword />,
-    );
+  if (!provider) return show(ctx, request, <LoginPage {...props} next={next} email={email} withPassword />);
   const answer = show(ctx, request, <LeavePage provider={provider} next={next} email={email.trim()} />);
   // A redirect would end at the policy that forms stay on this site.
   answer.headers.set("refresh", `0; url=${leaveTo(provider, next, email.trim())}`);
@@ -149,49 +154,64 @@ async function login(ctx: Ctx, request: Request, body: LoginForm): Promise<Respo
     const answer = await loginByAddress(ctx, request, body.email, next);
     if (answer) return answer;
   }
-  const providers = await signInProviders(ctx);
   try {
     return await enter(ctx, request, body.email, body.password, next);
   } catch (error) {
+    const props = await loginProps(ctx, request);
     return showAgain(ctx, request, error, (message) => (
-      <LoginPage
-        next={next}
-        error={message}
-        email={body.email}
-        openSignUp={ctx.config.open_sign_up}
-        providers={providers}
-        withPassword
-      />
+      <LoginPage {...props} next={next} error={message} email={body.email} withPassword />
     ));
   }
+}
+
+const originOf = (request: Request) => new URL(request.url).origin;
+
+/** The page that asks for a proof, which goes on to `next`. */
+async function confirmPage(ctx: Ctx, request: Request, actor: Actor, path: string, error?: unknown) {
+  const next = safePath(path);
+  const withPasskey = await hasUsablePasskey(ctx, actor, originOf(request));
+  const page = (message: string) => (
+    <ConfirmPage
+      action="/confirm"
+      fields={{ next }}
+      message={message}
+      actor={actor}
+      next={next}
+      withPasskey={withPasskey}
+    />
+  );
+  return error === undefined ? show(ctx, request, page(ASK)) : showAgain(ctx, request, error, page);
 }
 
 /** Takes the proof that a page asked for, and goes on to that page. */
 async function confirm(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof ConfirmForm>) {
-  const next = safePath(body.next);
+  const client = clientOf(request);
+  const { [PASSKEY_FIELD]: credential, [STATE_FIELD]: state } = body;
   try {
-    await prove(ctx, actor, body[PROOF_FIELD], clientOf(request));
-    return redirect(request, next);
+    if (credential) await proveWithPasskey(ctx, actor, { credential, state }, client, originOf(request));
+    else await prove(ctx, actor, body[PROOF_FIELD], client);
+    return redirect(request, safePath(body.next));
   } catch (error) {
-    return showAgain(ctx, request, error, (message) => (
-      <ConfirmPage action="/confirm" fields={{ next }} message={message} actor={actor} next={next} />
-    ));
+    return confirmPage(ctx, request, actor, body.next, error);
   }
-}
-
-function confirmPage(ctx: Ctx, request: Request, actor: Actor, path: string) {
-  const next = safePath(path);
-  return show(
-    ctx,
-    request,
-    <ConfirmPage action="/confirm" fields={{ next }} message={ASK} actor={actor} next={next} />,
-  );
 }
 
 async function logout(ctx: Ctx, request: Request, actor: Actor): Promise<Response> {
   const left = /^sso:(.+)$/.exec(actor.signedInWith ?? "")?.[1];
   const to = left ? `/login?${new URLSearchParams({ left })}` : "/login";
   return withCookies(redirect(request, to), await signOut(ctx, request, actor));
+}
+
+/** Signs in with a passkey alone. */
+async function enterPasskey(ctx: Ctx, request: Request, body: v.InferOutput<typeof PasskeyForm>): Promise<Response> {
+  const next = safePath(body.next);
+  try {
+    const cookies = await signInWithPasskey(ctx, body, clientOf(request), originOf(request));
+    return withCookies(redirect(request, next), cookies);
+  } catch (error) {
+    const props = await loginProps(ctx, request);
+    return showAgain(ctx, request, error, (message) => <LoginPage {...props} next={next} error={message} />);
+  }
 }
 
 /** What somebody typed, to show it again. */
@@ -289,10 +309,12 @@ async function reset(ctx: Ctx, request: Request, { token, password }: v.InferOut
 export const authPages = (ctx: Ctx) =>
   new Elysia({ name: "auth.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
+    .use(passkeyOptions(ctx))
     .get("/login", ({ request, actor, query }) => loginPage(ctx, request, actor, query), { query: LoginQuery })
     .post("/login", ({ body, request }) => login(ctx, request, body), { body: LoginForm })
     .get("/login/code", ({ request, query }) => codePage(ctx, request, query), { query: CodeQuery })
     .post("/login/code", ({ body, request }) => enterCode(ctx, request, body), { body: CodeForm })
+    .post("/login/passkey", ({ body, request }) => enterPasskey(ctx, request, body), { body: PasskeyForm })
     .get("/confirm", ({ request, actor, query }) => confirmPage(ctx, request, actor, query.next), { query: CodeQuery })
     .post("/confirm", ({ request, actor, body }) => confirm(ctx, request, actor, body), { body: ConfirmForm })
     .post("/logout", ({ request, actor }) => logout(ctx, request, actor))

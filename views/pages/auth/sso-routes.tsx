@@ -1,7 +1,6 @@
 /** Page routes of single sign-on: to a provider, back from it, and signing out there. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { signInProviders } from "../../../src/accounts/sso/providers.ts";
 import {
   finishSaml,
   finishSso,
@@ -16,6 +15,7 @@ import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { LoginPage } from "./login.tsx";
+import { loginProps } from "./login-props.ts";
 
 const field = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -44,14 +44,7 @@ function leave(url: string, cookies: string[] = []): Response {
 /** The sign-in page with the reason of a refusal. */
 async function refuse(ctx: Ctx, request: Request, error: unknown, next: string): Promise<Response> {
   if (!(error instanceof AppError) || error.kind === "internal") throw error;
-  const page = (
-    <LoginPage
-      next={next}
-      error={error.message}
-      openSignUp={ctx.config.open_sign_up}
-      providers={await signInProviders(ctx)}
-    />
-  );
+  const page = <LoginPage {...(await loginProps(ctx, request))} next={next} error={error.message} />;
   // A 401 would send the browser to the sign-in page.
   return html(pageOf(ctx, request, null), page, { status: ERROR_TABLE[error.kind].status });
 }

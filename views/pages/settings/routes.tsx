@@ -7,7 +7,7 @@ import { setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
 import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
 import { hasPassword, provePassword } from "../../../src/accounts/auth/sign-in.ts";
-import { twoFactorState } from "../../../src/accounts/auth/two-factor.ts";
+import { twoFactorState } from "../../../src/accounts/factors/two-factor.ts";
 import { ownOrganization } from "../../../src/accounts/organizations/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";

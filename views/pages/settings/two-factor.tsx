@@ -1,5 +1,5 @@
-/** Two-factor authentication of one's own account: set up an app, recovery codes, switch it off. */
-import type { Enrollment, TwoFactorState } from "../../../src/accounts/auth/two-factor.ts";
+/** Two-factor authentication of one's own account: the authenticator app, passkeys, and recovery codes. */
+import type { Enrollment, TwoFactorState } from "../../../src/accounts/factors/two-factor.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, TextField } from "../../parts/form.tsx";
@@ -7,14 +7,15 @@ import { Notice } from "../../parts/notice.tsx";
 import { QrCode } from "../../parts/qr.tsx";
 import { CopyId, Snippet } from "../../parts/value.tsx";
 import { SettingsLayout } from "./frame.tsx";
+import { PasskeysPanel, type PasskeysProps } from "./passkeys.tsx";
 
-export interface TwoFactorProps {
+export interface TwoFactorProps extends PasskeysProps {
   state: TwoFactorState;
   /** An app that is being set up. */
   enrollment?: Enrollment;
   /** New recovery codes, shown only once. */
   codes?: string[];
-  error?: { form: "start" | "confirm" | "codes" | "disable"; message: string };
+  error?: { form: "start" | "confirm" | "codes" | "disable" | "passkeys"; message: string };
 }
 
 function Problem({ error, form }: Pick<TwoFactorProps, "error"> & { form: string }) {
@@ -37,8 +38,8 @@ function Codes({ codes }: { codes: string[] }) {
   return (
     <Notice kind="ok" title="Your recovery codes" alert>
       <span>
-        Each code replaces the app once. Keep them where you keep your passwords. They are not shown again, and older
-        codes no longer work.
+        Each code replaces the app or the passkey once. Keep them where you keep your passwords. They are not shown
+        again, and older codes no longer work.
       </span>
       <Snippet label="Recovery codes" text={codes.join("\n")} />
     </Notice>
@@ -54,8 +55,8 @@ function Start({ error, state }: TwoFactorProps) {
       <PostForm class="body form" action="/settings/two-factor">
         <Problem error={error} form="start" />
         <p class="small muted">
-          Signing in then asks for a code of an app on your phone as well, such as Google Authenticator, Aegis or a
-          password manager. API keys keep working.
+          Signing in with your password then asks for a code of an app on your phone as well, such as Google
+          Authenticator, Aegis or a password manager. API keys keep working.
         </p>
         {password("start-password", state)}
         <div class="row">
@@ -101,15 +102,42 @@ function Confirm({ enrollment, error }: { enrollment: Enrollment } & Pick<TwoFac
   );
 }
 
-function Manage({ state, error }: TwoFactorProps) {
+function App({ state, error }: TwoFactorProps) {
+  return (
+    <section class="panel">
+      <header>
+        <h2>Authenticator app</h2>
+        <ConfirmForm
+          id="off"
+          action="/settings/two-factor/disable"
+          label="Remove"
+          buttonClass="button danger small"
+          title="Remove the authenticator app?"
+          lost={
+            state.passkeys > 0
+              ? "Codes of the app no longer count. Your passkeys and recovery codes stay. Your other sessions are ended."
+              : "Two-factor authentication is then off: the password alone is enough to sign in, and the recovery codes no longer count. Your other sessions are ended."
+          }
+          verb="Remove the app"
+          password={state.hasPassword}
+        />
+      </header>
+      <div class="body stack">
+        <Problem error={error} form="disable" />
+        <p class="small">Set up. Signing in with your password asks for one of its codes.</p>
+      </div>
+    </section>
+  );
+}
+
+function RecoveryCodes({ state, error }: TwoFactorProps) {
   const { recoveryCodesLeft: left } = state;
   return (
     <section class="panel">
       <header>
-        <h2>Two-factor authentication is on</h2>
+        <h2>Recovery codes</h2>
       </header>
       <div class="body stack">
-        <Problem error={error} form="disable" />
         <Problem error={error} form="codes" />
         {left <= 3 ? (
           <Notice kind="info" title={`${plural(left, "recovery code")} left`}>
@@ -125,20 +153,6 @@ function Manage({ state, error }: TwoFactorProps) {
             </button>
           </div>
         </PostForm>
-        <hr />
-        <div class="row between">
-          <span class="small">Without a second factor, the password alone is enough to sign in.</span>
-          <ConfirmForm
-            id="off"
-            action="/settings/two-factor/disable"
-            label="Switch off"
-            buttonClass="button danger"
-            title="Switch two-factor authentication off?"
-            lost="The app and the recovery codes no longer count. Your other sessions are ended."
-            verb="Switch off"
-            password={state.hasPassword}
-          />
-        </div>
       </div>
     </section>
   );
@@ -150,13 +164,21 @@ export function TwoFactorPage(props: TwoFactorProps) {
     <SettingsLayout title="Two-factor authentication">
       <div class="stack loose narrow-column">
         {codes ? <Codes codes={codes} /> : null}
-        {state.enabled ? (
-          <Manage {...props} />
+        {state.enabled ? null : (
+          <p class="small muted">
+            Two-factor authentication is off: your password alone is enough to sign in. Set up an app or a passkey.
+          </p>
+        )}
+        {state.app ? (
+          <App {...props} />
         ) : enrollment ? (
           <Confirm enrollment={enrollment} error={error} />
         ) : (
           <Start {...props} />
         )}
+        <Problem error={error} form="passkeys" />
+        <PasskeysPanel passkeys={props.passkeys} unavailable={props.unavailable} />
+        {state.enabled ? <RecoveryCodes {...props} /> : null}
       </div>
     </SettingsLayout>
   );

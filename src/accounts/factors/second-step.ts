@@ -1,4 +1,4 @@
-/** The second step of signing in: a code of the authenticator app, or a recovery code, after the password. */
+/** The second step of signing in: after the password, a code of the authenticator app, a recovery code or a passkey. */
 import { and, eq, gt } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
@@ -6,14 +6,16 @@ import { AppError } from "../../errors.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { noteRefusal } from "../audit/refusals.ts";
-import { betterAuthOf, isHttps, stepCookie } from "./better.ts";
-import { readCode, useCode, wrongCode } from "./codes.ts";
-import { deviceCookie, knownDevice } from "./devices.ts";
-import { announceSecurity } from "./events.ts";
-import { hashCode } from "./recovery-codes.ts";
-import { signedText, signText } from "./sessions.ts";
-import { type Client, isRefusal, signedIn } from "./sign-in.ts";
-import { attempt } from "./throttle.ts";
+import { betterAuthOf, isHttps, stepCookie } from "../auth/better.ts";
+import { readCode, useCode, wrongCode } from "../auth/codes.ts";
+import { deviceCookie, knownDevice } from "../auth/devices.ts";
+import { announceSecurity } from "../auth/events.ts";
+import { hashCode } from "../auth/recovery-codes.ts";
+import { openSession, signedText, signText } from "../auth/sessions.ts";
+import { type Client, isRefusal, signedIn } from "../auth/sign-in.ts";
+import { attempt } from "../auth/throttle.ts";
+import { checkPasskey } from "./passkey-check.ts";
+import type { PasskeyAnswer } from "./passkey-model.ts";
 
 const STEP_S = 600;
 
@@ -25,13 +27,21 @@ interface Pending {
   banned: boolean;
 }
 
+/** Where better-auth counts the codes that were tried. */
+const attemptsOf = (identifier: string) => `2fa-attempts-${identifier}`;
+
 const expired = () =>
   new AppError("unauthenticated", "sign_in_expired", "The sign-in took too long or was tried too often. Start again.");
 
+/** The signed id of the sign-in that is under way in this browser; null when none is. */
+function stepId(ctx: Ctx, cookies: string | null): string | null {
+  const cookie = readCookie(cookies, cookieName(stepCookie(ctx), isHttps(ctx)));
+  return cookie && signedText(ctx, cookie);
+}
+
 /** The person whose password was given in this browser within the last ten minutes; null when nobody's was. */
 export async function pendingSignIn(ctx: Ctx, cookies: string | null): Promise<Pending | null> {
-  const cookie = readCookie(cookies, cookieName(stepCookie(ctx), isHttps(ctx)));
-  const identifier = cookie && signedText(ctx, cookie);
+  const identifier = stepId(ctx, cookies);
   if (!identifier) return null;
   const [row] = await ctx.db
     .select({ id: user.id, email: user.email, banned: user.banned, org: member.organizationId })
@@ -54,10 +64,38 @@ export async function beginSecondStep(ctx: Ctx, userId: string): Promise<string[
   await ctx.write((tx) =>
     tx.insert(verification).values([
       { id: randomChars(32), identifier, value: userId, ...stamps },
-      { id: randomChars(32), identifier: `2fa-attempts-${identifier}`, value: "0", ...stamps },
+      { id: randomChars(32), identifier: attemptsOf(identifier), value: "0", ...stamps },
     ]),
   );
   return [writeCookie(stepCookie(ctx), signText(ctx, identifier), { secure: isHttps(ctx), maxAgeS: STEP_S })];
+}
+
+/**
+ * Completes a sign-in with a passkey. It ends the step: of parallel requests, one goes on.
+ * @param origin of the request
+ * @returns `Set-Cookie` values for the browser
+ * @throws AppError `sign_in_expired` and the refusals of `checkPasskey`
+ */
+export async function finishWithPasskey(
+  ctx: Ctx,
+  answer: PasskeyAnswer,
+  client: Client,
+  origin: string,
+): Promise<string[]> {
+  const pending = await pendingSignIn(ctx, client.cookies);
+  const identifier = stepId(ctx, client.cookies);
+  if (!pending || !identifier) throw expired();
+  await checkPasskey(ctx, { purpose: "second_step", userId: pending.id, origin }, answer, client);
+  const [ended] = await ctx.write(async (tx) => {
+    await tx.delete(verification).where(eq(verification.identifier, attemptsOf(identifier)));
+    return tx.delete(verification).where(eq(verification.identifier, identifier)).returning();
+  });
+  if (!ended) throw expired();
+  const device = knownDevice(ctx, client.cookies, pending.id);
+  const cookies = await openSession(ctx, pending.id, client, { method: null, twoFactors: true });
+  await signedIn(ctx, pending, client, { device, cookies, how: { second_factor: "passkey" } });
+  const done = writeCookie(stepCookie(ctx), "", { secure: isHttps(ctx), maxAgeS: 0 });
+  return [...cookies, deviceCookie(ctx, pending.id, device), done];
 }
 
 /**

@@ -2,16 +2,21 @@
 import * as v from "valibot";
 import type { TwoFactorState } from "./two-factor.ts";
 
-/** The second factor of the caller's account. */
+/** The second factors of the caller's account. */
 export const TwoFactorView = v.strictObject({
   object: v.literal("two_factor"),
+  /** There is an authenticator app or a passkey. */
   enabled: v.boolean(),
+  authenticator_app: v.boolean(),
+  passkeys: v.number(),
   recovery_codes_left: v.number(),
 });
 
 export const twoFactorView = (state: TwoFactorState): v.InferOutput<typeof TwoFactorView> => ({
   object: "two_factor",
   enabled: state.enabled,
+  authenticator_app: state.app,
+  passkeys: state.passkeys,
   recovery_codes_left: state.recoveryCodesLeft,
 });
 

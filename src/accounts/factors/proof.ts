@@ -1,6 +1,6 @@
 /**
- * Proof that the owner of an account still sits at the browser: sensitive actions ask for the password or a code again
- * when the last one is older than 15 minutes. API keys are not asked.
+ * Proof that the owner of an account still sits at the browser: sensitive actions ask for the password, a code or a
+ * passkey again when the last one is older than 15 minutes. API keys are not asked.
  */
 import { eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -9,17 +9,22 @@ import { AppError } from "../../errors.ts";
 import { cookieName, readCookie } from "../../lib/cookies.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
-import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
-import { readCode, useCode, wrongCode } from "./codes.ts";
-import { forgetSessions, PROOF_MS, signedText } from "./sessions.ts";
-import { type Client, isRefusal, provePassword } from "./sign-in.ts";
-import { attempt } from "./throttle.ts";
+import { betterAuthOf, isHttps, sessionCookie } from "../auth/better.ts";
+import { readCode, useCode, wrongCode } from "../auth/codes.ts";
+import { forgetSessions, PROOF_MS, signedText } from "../auth/sessions.ts";
+import { type Client, isRefusal, provePassword } from "../auth/sign-in.ts";
+import { attempt } from "../auth/throttle.ts";
+import { factorsOf } from "./factors.ts";
+import { checkPasskey } from "./passkey-check.ts";
+import type { PasskeyAnswer } from "./passkey-model.ts";
 
 /** Checks a code of the authenticator app of a person who is signed in. */
 async function proveCode(ctx: Ctx, actor: Actor, code: string, client: Client): Promise<void> {
   const tries = await attempt(ctx, { account: `code ${actor.userId}`, address: client.address });
   const name = cookieName(sessionCookie(ctx), isHttps(ctx));
   try {
+    // A code would confirm an app that is being set up.
+    if (!(await factorsOf(ctx.db, actor.userId)).app) throw wrongCode();
     await useCode(ctx, actor.userId, code);
     const auth = await betterAuthOf(ctx);
     const headers = new Headers({ cookie: `${name}=${readCookie(client.cookies, name)}` });
@@ -34,6 +39,32 @@ async function proveCode(ctx: Ctx, actor: Actor, code: string, client: Client): 
   }
 }
 
+function requireSession(actor: Actor): void {
+  if (actor.via === "session") return;
+  throw new AppError(
+    "forbidden",
+    "session_required",
+    "Only a browser session needs this proof. API keys are not asked.",
+  );
+}
+
+/**
+ * Takes a passkey instead.
+ * @param origin of the request
+ * @throws AppError `session_required` and the refusals of `checkPasskey`
+ */
+export async function proveWithPasskey(
+  ctx: Ctx,
+  actor: Actor,
+  answer: PasskeyAnswer,
+  client: Client,
+  origin: string,
+): Promise<number> {
+  requireSession(actor);
+  await checkPasskey(ctx, { purpose: "prove", userId: actor.userId, origin }, answer, client);
+  return noteProof(ctx, actor, client, "passkey");
+}
+
 /**
  * Takes the password or a code, and remembers the proof for 15 minutes.
  * @param text the password, or six digits of the authenticator app
@@ -41,12 +72,7 @@ async function proveCode(ctx: Ctx, actor: Actor, code: string, client: Client): 
  * @throws AppError `session_required`, `wrong_password`, `wrong_code`, `too_many_attempts`
  */
 export async function prove(ctx: Ctx, actor: Actor, text: string, client: Client): Promise<number> {
-  if (actor.via !== "session")
-    throw new AppError(
-      "forbidden",
-      "session_required",
-      "Only a browser session needs this proof. API keys are not asked.",
-    );
+  requireSession(actor);
   const code = readCode(text);
   // A password has more than six digits.
   await (code ? proveCode(ctx, actor, code, client) : provePassword(ctx, actor, text, client));

@@ -1,22 +1,24 @@
-/** Two-factor authentication of a user's own account: set up an authenticator app, recovery codes, switch it off. */
-import { and, eq, ne } from "drizzle-orm";
+/** Two-factor authentication of an account: the authenticator app, recovery codes, and an administrator's reset. */
+import { eq } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { member, session, twoFactor, user } from "../../db/schema/auth.ts";
+import { member, twoFactor, user } from "../../db/schema/auth.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { cookieName, readCookie } from "../../lib/cookies.ts";
 import { audit } from "../audit/service.ts";
-import { betterAuthOf, isHttps, sessionCookie } from "./better.ts";
-import { readCode, useCode, wrongCode } from "./codes.ts";
-import { announceSecurity } from "./events.ts";
-import { isTwoFactorRequired } from "./policy.ts";
-import { countCodes, newCodes, storedCodes } from "./recovery-codes.ts";
-import { endSessions, forgetSessions, startSession, tokenIn } from "./sessions.ts";
-import { type Client, hasPassword, isRefusal, provePassword } from "./sign-in.ts";
-import { attempt } from "./throttle.ts";
+import { betterAuthOf, isHttps, sessionCookie } from "../auth/better.ts";
+import { readCode, useCode, wrongCode } from "../auth/codes.ts";
+import { announceSecurity } from "../auth/events.ts";
+import { endSessions, forgetSessions, startSession, tokenIn } from "../auth/sessions.ts";
+import { type Client, hasPassword, isRefusal, provePassword } from "../auth/sign-in.ts";
+import { attempt } from "../auth/throttle.ts";
+import { changeFactors, dropAllFactors, dropApp, factorsOf, ownSession, replaceCodes } from "./factors.ts";
 
-/** What a user sees of the second factor of their account. */
+/** What a user sees of the second factors of their account. */
 export interface TwoFactorState {
+  /** There is an app or a passkey. */
   enabled: boolean;
+  app: boolean;
+  passkeys: number;
   recoveryCodesLeft: number;
   /** False for accounts of single sign-on, which are not asked for one. */
   hasPassword: boolean;
@@ -35,37 +37,19 @@ const notEnabled = () => mismatch("two_factor_off", "Two-factor authentication i
 
 /** The session cookie alone, as better-auth reads it. @throws AppError `session_required` for API keys */
 function headersOf(ctx: Ctx, actor: Actor, client: Client): Headers {
+  ownSession(ctx, actor, client);
   const name = cookieName(sessionCookie(ctx), isHttps(ctx));
-  const value = readCookie(client.cookies, name);
-  if (actor.via !== "session" || value === null)
-    throw new AppError(
-      "forbidden",
-      "session_required",
-      "The second factor can be changed only in a browser session, not with an API key. Sign in and use Settings.",
-    );
-  return new Headers({ cookie: `${name}=${value}`, "user-agent": client.userAgent.slice(0, 200) });
+  const cookie = `${name}=${readCookie(client.cookies, name)}`;
+  return new Headers({ cookie, "user-agent": client.userAgent.slice(0, 200) });
 }
 
 /** The password as better-auth takes it: absent for an account without one. */
 const given = (password: string) => (password ? { password } : {});
 
-/** Replaces the recovery codes; only their hashes are stored. */
-async function replaceCodes(ctx: Ctx, userId: string): Promise<string[]> {
-  const codes = newCodes();
-  const backupCodes = await storedCodes(userId, codes);
-  await ctx.write((tx) => tx.update(twoFactor).set({ backupCodes }).where(eq(twoFactor.userId, userId)));
-  return codes;
-}
-
 export async function twoFactorState(ctx: Ctx, actor: Actor): Promise<TwoFactorState> {
-  const [row] = await ctx.db
-    .select({ verified: twoFactor.verified, codes: twoFactor.backupCodes })
-    .from(twoFactor)
-    .where(eq(twoFactor.userId, actor.userId))
-    .limit(1);
-  const enabled = row?.verified ?? false;
-  const recoveryCodesLeft = row?.verified ? countCodes(row.codes) : 0;
-  return { enabled, recoveryCodesLeft, hasPassword: await hasPassword(ctx, actor.userId) };
+  const { app, passkeys, codesLeft } = await factorsOf(ctx.db, actor.userId);
+  const enabled = app || passkeys > 0;
+  return { enabled, app, passkeys, recoveryCodesLeft: codesLeft, hasPassword: await hasPassword(ctx, actor.userId) };
 }
 
 /**
@@ -74,8 +58,8 @@ export async function twoFactorState(ctx: Ctx, actor: Actor): Promise<TwoFactorS
  */
 export async function startTwoFactor(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<Enrollment> {
   const headers = headersOf(ctx, actor, client);
-  if ((await twoFactorState(ctx, actor)).enabled)
-    throw mismatch("two_factor_on", "Two-factor authentication is on. Switch it off before you set up another app.");
+  if ((await factorsOf(ctx.db, actor.userId)).app)
+    throw mismatch("two_factor_on", "An authenticator app is set up. Remove it before you set up another one.");
   await provePassword(ctx, actor, password, client);
   const auth = await betterAuthOf(ctx);
   const answer = await auth.api.enableTwoFactor({ body: { ...given(password), method: "totp" }, headers });
@@ -108,28 +92,19 @@ export async function confirmTwoFactor(
   });
   await tries.success();
   const cookies = answer.headers.getSetCookie();
-  await changed(ctx, actor, "two_factor.enable", cookies);
+  // With a passkey there is no new session: it had its second factor.
+  const renewed = tokenIn(ctx, cookies);
+  await changeFactors(ctx, actor.userId, renewed ?? ownSession(ctx, actor, client), async (tx) => {
+    if (renewed) await startSession(tx, ctx, renewed);
+    await audit(tx, ctx, actor, "two_factor.enable", actor.userId);
+  });
   announceSecurity(ctx, actor, "two_factor.added", client);
   return { codes: await replaceCodes(ctx, actor.userId), cookies };
 }
 
-/** Records a change, and ends all sessions but the one of `cookies`. */
-async function changed(ctx: Ctx, actor: Actor, action: string, cookies: string[]): Promise<void> {
-  const token = tokenIn(ctx, cookies);
-  await ctx.write(async (tx) => {
-    if (token) {
-      await tx.delete(session).where(and(eq(session.userId, actor.userId), ne(session.token, token)));
-      await startSession(tx, ctx, token);
-    }
-    await audit(tx, ctx, actor, action, actor.userId);
-  });
-  forgetSessions(ctx);
-  ctx.bus.emit("session.ended", { userId: actor.userId });
-}
-
 /** Replaces the recovery codes. @throws AppError `session_required`, `wrong_password`, `two_factor_off` */
 export async function newRecoveryCodes(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<string[]> {
-  headersOf(ctx, actor, client);
+  ownSession(ctx, actor, client);
   if (!(await twoFactorState(ctx, actor)).enabled) throw notEnabled();
   await provePassword(ctx, actor, password, client);
   const codes = await replaceCodes(ctx, actor.userId);
@@ -139,26 +114,23 @@ export async function newRecoveryCodes(ctx: Ctx, actor: Actor, client: Client, p
 }
 
 /**
- * Switches two-factor authentication off.
- * @returns `Set-Cookie` values of the new session
+ * Removes the authenticator app. Without a passkey, two-factor authentication is then off.
  * @throws AppError `session_required`, `wrong_password`, `two_factor_off`, `two_factor_required`
  */
-export async function disableTwoFactor(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<string[]> {
-  const headers = headersOf(ctx, actor, client);
-  if (!(await twoFactorState(ctx, actor)).enabled) throw notEnabled();
-  if (await isTwoFactorRequired(ctx, actor.userId))
-    throw mismatch("two_factor_required", "Two-factor authentication is required here and cannot be switched off.");
+export async function disableTwoFactor(ctx: Ctx, actor: Actor, client: Client, password: string): Promise<void> {
+  const session = ownSession(ctx, actor, client);
+  if (!(await factorsOf(ctx.db, actor.userId)).app)
+    throw mismatch("two_factor_off", "There is no authenticator app to remove.");
   await provePassword(ctx, actor, password, client);
-  const auth = await betterAuthOf(ctx);
-  const answer = await auth.api.disableTwoFactor({ body: given(password), headers, returnHeaders: true });
-  const cookies = answer.headers.getSetCookie();
-  await changed(ctx, actor, "two_factor.disable", cookies);
+  await changeFactors(ctx, actor.userId, session, async (tx) => {
+    await dropApp(tx, ctx, actor.userId);
+    await audit(tx, ctx, actor, "two_factor.disable", actor.userId);
+  });
   announceSecurity(ctx, actor, "two_factor.removed", client);
-  return cookies;
 }
 
 /**
- * Removes the second factor of a user who lost it, and ends their sessions. Administrators only.
+ * Removes the second factors of a user who lost them, passkeys too, and ends their sessions. Administrators only.
  * @throws AppError `user_not_found`, `two_factor_off`
  */
 export async function resetTwoFactor(ctx: Ctx, actor: Actor, userId: string): Promise<void> {
@@ -172,8 +144,7 @@ export async function resetTwoFactor(ctx: Ctx, actor: Actor, userId: string): Pr
       .limit(1);
     if (!found) throw notFound("user", userId);
     if (!found.enabled) throw notEnabled();
-    await tx.update(user).set({ twoFactorEnabled: false }).where(eq(user.id, userId));
-    await tx.delete(twoFactor).where(eq(twoFactor.userId, userId));
+    await dropAllFactors(tx, userId);
     await endSessions(tx, userId);
     await audit(tx, ctx, actor, "two_factor.reset", userId);
     return found.org ?? "";
