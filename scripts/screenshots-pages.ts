@@ -183,6 +183,7 @@ export const SHOTS: Shot[] = [
     },
   },
   { name: "settings", path: "/settings", seeds: ["full"] },
+  { name: "api-key", path: "/settings", seeds: ["full"], act: (page) => openFirst(page, "/settings/keys/") },
   { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {
     name: "settings-two-factor",

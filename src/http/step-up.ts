@@ -18,7 +18,7 @@ export const STATE_FIELD = "reauthentication_state";
 const SENSITIVE: readonly RegExp[] = [
   /^\w+ (\/v1)?\/admin(\/|$)/,
   /^(POST|DELETE) \/(v1\/organization|team)(\/|$)/,
-  /^POST \/(v1|settings)\/keys$/,
+  /^POST \/(v1|settings)\/keys(\/:id(\/rotate)?)?$/,
   /^(\w+ \/settings\/two-factor\/passkeys(\/add|\/options|\/:id\/remove)?|DELETE \/v1\/passkeys\/:id)$/,
   /^(DELETE \/v1\/models\/:id|POST \/models\/:id\/delete)$/,
 ];

@@ -30,6 +30,7 @@ export const ROOMS: Record<string, string[]> = {
     "keys",
     "domains",
     "auth",
+    "api-keys",
     "factors",
     "suspension",
     "organizations",

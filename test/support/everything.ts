@@ -209,7 +209,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     checkpointModel: checkpoint.model,
     checkpoint: checkpoint.id,
     artifact: checkpoint.artifactId,
-    key: app.keyIds.admin,
+    key: app.keyIds.member,
     user: app.users.member,
     org,
     invitation: invitation.id,

@@ -99,6 +99,8 @@ function rowsForm(): FormData {
 /** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
+  "POST /v1/keys/:id": () => ({ name: "matrix" }),
+  "POST /v1/keys/:id/rotate": () => ({ overlap_seconds: 60 }),
   "POST /v1/terms/acceptance": () => ({ versions: ["none"] }),
   "POST /v1/admin/announcements": () => ({ title: "matrix", ends_at: 1 }),
   "POST /v1/admin/announcements/:id": () => ({ severity: "info" }),
