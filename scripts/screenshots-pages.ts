@@ -183,7 +183,6 @@ export const SHOTS: Shot[] = [
     },
   },
   { name: "settings", path: "/settings", seeds: ["full"] },
-  { name: "api-key", path: "/settings", seeds: ["full"], act: (page) => openFirst(page, "/settings/keys/") },
   { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {
     name: "settings-two-factor",
@@ -248,6 +247,8 @@ export const SHOTS: Shot[] = [
     seeds: ["full"],
     act: (page) => openFirst(page, "/settings/webhooks/"),
   },
+  { name: "data", path: "/settings/data", seeds: ["empty"] },
+  { name: "team-data", path: "/team/data", seeds: ["full"], act: (page) => makeArchive(page) },
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
   { name: "announcements", path: "/announcements", seeds: ["full", "empty"] },
   { name: "admin-announcements", path: "/admin/announcements", seeds: ["full", "empty"] },
@@ -313,6 +314,11 @@ export const SHOTS: Shot[] = [
 ];
 
 /** The first step of signing in with an account that has a second factor. */
+async function makeArchive(page: Page): Promise<void> {
+  await page.click("form[action='/team/data'] button[type=submit]");
+  await page.waitForSelector("#archive-list a[download]");
+}
+
 async function signInTwice(page: Page): Promise<void> {
   await page.fill("[name=email]", "katherine@example.test");
   await page.fill("[name=password]", PASSWORD);

@@ -1,92 +1,9 @@
 /** Wires rooms, providers, clock and database together; the only place that does. */
+
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type AnyElysia, Elysia } from "elysia";
-import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
-import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
-import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
-import { mailPages } from "../views/pages/admin/mail-routes.tsx";
-import { adminPages } from "../views/pages/admin/routes.tsx";
-import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
-import { teamPages } from "../views/pages/admin/team-routes.tsx";
-import { adminTermsPages } from "../views/pages/admin/terms-routes.tsx";
-import { userPages } from "../views/pages/admin/user-routes.tsx";
-import { announcementPages } from "../views/pages/announcements/routes.tsx";
-import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
-import { authPages } from "../views/pages/auth/routes.tsx";
-import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
-import { importsPages } from "../views/pages/datasets/import-routes.tsx";
-import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
-import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
-import { datasetRepairPages } from "../views/pages/datasets/repair-routes.tsx";
-import { datasetsPages } from "../views/pages/datasets/routes.tsx";
-import { deploymentsPages } from "../views/pages/deployments/routes.tsx";
-import { evaluationsPages } from "../views/pages/evaluations/routes.tsx";
-import { homePages } from "../views/pages/home/routes.tsx";
-import { computePages } from "../views/pages/hosts/routes.tsx";
-import { jobsPages } from "../views/pages/jobs/routes.tsx";
-import { exportsPages } from "../views/pages/models/exports-routes.tsx";
-import { pushesPages } from "../views/pages/models/pushes-routes.tsx";
-import { modelsPages } from "../views/pages/models/routes.tsx";
-import { noticesPages } from "../views/pages/notices/routes.tsx";
-import { gatewayPages } from "../views/pages/playground/routes.tsx";
-import { queuePages } from "../views/pages/queue/routes.tsx";
-import { emailPages } from "../views/pages/settings/email-routes.tsx";
-import { notificationPages } from "../views/pages/settings/notification-routes.tsx";
-import { settingsPages } from "../views/pages/settings/routes.tsx";
-import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
-import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
-import { statusPages } from "../views/pages/status/routes.tsx";
-import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
-import { ownTeamPages } from "../views/pages/team/routes.tsx";
-import { termsPages } from "../views/pages/terms/routes.tsx";
-import { billingPages } from "../views/pages/usage/routes.tsx";
 import { convertAuthenticators } from "./accounts/auth/convert.ts";
-import { authApi } from "./api/account.ts";
-import { analyticsApi } from "./api/analytics.ts";
-import { announcementsApi } from "./api/announcements.ts";
-import { auditApi } from "./api/audit.ts";
-import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
-import { gatewayApi } from "./api/completions.ts";
-import { datasetMappingApi } from "./api/dataset-mapping.ts";
-import { datasetRepairApi } from "./api/dataset-repair.ts";
-import { datasetsApi } from "./api/datasets.ts";
-import { deliveriesApi } from "./api/deliveries.ts";
-import { deploymentsApi } from "./api/deployments.ts";
-import { evaluationsApi } from "./api/evaluations.ts";
-import { exportsApi } from "./api/exports.ts";
-import { filesApi } from "./api/files.ts";
-import { fineTuningApi } from "./api/fine-tuning.ts";
-import { gradersApi } from "./api/graders.ts";
-import { computeApi } from "./api/hosts.ts";
-import { importsApi } from "./api/imports.ts";
-import { inspectionApi } from "./api/inspection.ts";
-import { installationApi } from "./api/installation.ts";
-import { jobsApi } from "./api/jobs.ts";
-import { quotasApi } from "./api/limits.ts";
-import { mailApi } from "./api/mail.ts";
-import { metricsApi } from "./api/metrics.ts";
-import { modelsApi } from "./api/models.ts";
-import { moderationsApi } from "./api/moderations.ts";
-import { monitoringApi } from "./api/monitoring.ts";
-import { noticesApi } from "./api/notices.ts";
-import { organizationsApi } from "./api/organizations.ts";
-import { pushesApi } from "./api/pushes.ts";
-import { queueApi } from "./api/queue.ts";
-import { responsesApi } from "./api/responses.ts";
-import { ssoApi } from "./api/sso.ts";
-import { statusApi } from "./api/status.ts";
-import { storedCompletionsApi } from "./api/stored-completions.ts";
-import { suspensionsApi } from "./api/suspensions.ts";
-import { sweepsApi } from "./api/sweeps.ts";
-import { teamApi } from "./api/team.ts";
-import { termsApi } from "./api/terms.ts";
-import { trainersApi } from "./api/trainer.ts";
-import { twoFactorApi } from "./api/two-factor.ts";
-import { uploadsApi } from "./api/uploads.ts";
-import { billingApi } from "./api/usage.ts";
-import { usersApi } from "./api/users.ts";
-import { webhooksApi } from "./api/webhooks.ts";
 import { assetPath } from "./assets.ts";
 import { runCommand } from "./cli/admin-commands.ts";
 import { callServer } from "./cli/admin-socket.ts";
@@ -114,7 +31,7 @@ import { armFailPoints } from "./lib/fail-points.ts";
 import { createFairQueue } from "./lib/fair-queue.ts";
 import { randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
-import { askModel } from "./serving/gateway/ask.ts";
+import { ROUTES } from "./routes.ts";
 
 /** A context with what it owns. */
 export interface OpenCtx extends Ctx {
@@ -214,96 +131,6 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
     throw error;
   }
 }
-
-/**
- * The routes of every room, in room order. A list, because the compiler cannot follow the types of a chain this long.
- */
-const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
-  auditApi,
-  authApi,
-  twoFactorApi,
-  ssoApi,
-  usersApi,
-  organizationsApi,
-  suspensionsApi,
-  teamApi,
-  termsApi,
-  installationApi,
-  monitoringApi,
-  statusApi,
-  webhooksApi,
-  deliveriesApi,
-  mailApi,
-  noticesApi,
-  announcementsApi,
-  authPages,
-  mailLinkPages,
-  ssoPages,
-  termsPages,
-  settingsPages,
-  ownTeamPages,
-  twoFactorPages,
-  webhookPages,
-  notificationPages,
-  emailPages,
-  noticesPages,
-  announcementPages,
-  quotasApi,
-  computePages,
-  computeApi,
-  filesApi,
-  uploadsApi,
-  importsApi,
-  datasetsApi,
-  datasetRepairApi,
-  datasetMappingApi,
-  importsPages,
-  datasetsPages,
-  datasetRepairPages,
-  modelsApi,
-  modelsPages,
-  inspectionApi,
-  inspectionPages,
-  mappingPages,
-  billingPages,
-  billingApi,
-  (ctx) => gradersApi(ctx, askModel(ctx)),
-  metricsApi,
-  fineTuningApi,
-  checkpointPermissionsApi,
-  jobsApi,
-  (ctx) => jobsPages(ctx, askModel(ctx)),
-  queueApi,
-  queuePages,
-  (ctx) => trainersApi(ctx, askModel(ctx)),
-  evaluationsApi,
-  evaluationsPages,
-  exportsApi,
-  exportsPages,
-  pushesApi,
-  pushesPages,
-  sweepsApi,
-  sweepsPages,
-  deploymentsApi,
-  deploymentsPages,
-  gatewayApi,
-  storedCompletionsApi,
-  responsesApi,
-  moderationsApi,
-  gatewayPages,
-  analyticsApi,
-  adminPages,
-  userPages,
-  teamPages,
-  ssoAdminPages,
-  deliveryPages,
-  mailPages,
-  adminTermsPages,
-  announcementAdminPages,
-  statusPages,
-  incidentPages,
-  homePages,
-];
 
 /** The HTTP application of `ctx`: the gate, then the routes in room order. */
 export function createApp(ctx: Ctx): AnyElysia {

@@ -5,6 +5,7 @@ import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { startSuspensions } from "./accounts/suspension/service.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
+import { startArchives } from "./custody/archives/run.ts";
 import { startDatasets } from "./data/datasets/sweep.ts";
 import { startImports } from "./data/imports/run.ts";
 import { startWalWatch } from "./db/wal.ts";
@@ -46,6 +47,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startTrainers(ctx),
     startEvaluations(ctx, askModel(ctx)),
     startPushes(ctx),
+    startArchives(ctx),
     startSweeps(ctx),
     startWandb(ctx),
     startDeployments(ctx),

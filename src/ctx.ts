@@ -74,17 +74,6 @@ export interface Hold {
   until: number | null;
 }
 
-/** What the owner of an API key restricted it to; null = not restricted. */
-export interface KeyLimit {
-  keyId: string;
-  /** Whether a client address may use it. */
-  allows: ((address: string) => boolean) | null;
-  /** Ids of models and names of deployments. */
-  models: readonly string[] | null;
-  requestsPerMinute: number | null;
-  tokensPerMinute: number | null;
-}
-
 /** The user or program that acts. `org` is the organization whose rows it reads and writes. */
 export interface Actor {
   userId: string;
@@ -94,8 +83,6 @@ export interface Actor {
   teamRole: TeamRole;
   /** What a key may do of it; null = everything. */
   scopes: readonly Scope[] | null;
-  /** The restrictions of the key and of the keys that created it, where there are any: all of them hold. */
-  limits?: readonly KeyLimit[];
   via: "session" | "key" | "cli" | "system";
   keyId: string | null;
   email: string | null;

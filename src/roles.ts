@@ -23,6 +23,7 @@ export const PERMISSIONS = [
   "objects.manage",
   "members.manage",
   "team.manage",
+  "team.export",
   "keys.manage",
   "owners.manage",
   "installation",
@@ -55,6 +56,7 @@ const ALLOWS: Record<Permission, string> = {
   "objects.manage": "delete or stop what somebody else created",
   "members.manage": "manage the members of the team",
   "team.manage": "change the settings and limits of the team",
+  "team.export": "export everything of the team",
   "keys.manage": "see and revoke all API keys of the team",
   "owners.manage": "change who owns the team",
   installation: "administer this installation",
@@ -71,7 +73,7 @@ const WRITE: Permission[] = [
   "inference",
   "webhooks.write",
 ];
-const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "keys.manage"];
+const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "team.export", "keys.manage"];
 
 const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),

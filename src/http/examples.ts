@@ -15,15 +15,7 @@ const TRAINING = { model: BASE, training_file: "file-abc" };
 
 /** A small valid body for every route that takes JSON. */
 export const BODIES: Record<string, unknown> = {
-  "POST /v1/keys": {
-    name: "CI pipeline",
-    expires_in_days: 90,
-    scopes: ["train", "infer"],
-    allowed_addresses: ["203.0.113.0/24"],
-    tokens_per_minute: 100_000,
-  },
-  "POST /v1/keys/{id}": { allowed_models: ["support bot"], requests_per_minute: 60 },
-  "POST /v1/keys/{id}/rotate": { overlap_seconds: 3600 },
+  "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90, scopes: ["train", "infer"] },
   "POST /v1/reauthenticate": { password: "a phrase that only you know" },
   "POST /v1/two_factor": { password: "a phrase that only you know" },
   "POST /v1/two_factor/confirm": { code: "123456" },
@@ -110,6 +102,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/datasets/{id}/rows": { messages: [...MESSAGES, { role: "assistant", content: "Let me check." }] },
   "POST /v1/datasets/{id}/rows/{line}": { text: JSON.stringify({ messages: MESSAGES }) },
   "POST /v1/datasets/{id}/merge": { dataset: "ds_def" },
+  "POST /v1/archives": { scope: "user", checkpoints: false },
   "POST /v1/models/{id}/pushes": { repository: "acme/support-model", token: "hf_abc" },
   "POST /v1/base_models/import": { source: "hub", repo: "HuggingFaceTB/SmolLM2-135M-Instruct" },
   "POST /v1/fine_tuning/checkpoints/{id}/permissions": { project_ids: ["org-abc"] },

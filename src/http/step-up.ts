@@ -18,8 +18,9 @@ export const STATE_FIELD = "reauthentication_state";
 const SENSITIVE: readonly RegExp[] = [
   /^\w+ (\/v1)?\/admin(\/|$)/,
   /^(POST|DELETE) \/(v1\/organization|team)(\/|$)/,
-  /^POST \/(v1|settings)\/keys(\/:id(\/rotate)?)?$/,
+  /^POST \/(v1|settings)\/keys$/,
   /^(\w+ \/settings\/two-factor\/passkeys(\/add|\/options|\/:id\/remove)?|DELETE \/v1\/passkeys\/:id)$/,
+  /^POST \/(v1\/archives|settings\/data)$/,
   /^(DELETE \/v1\/models\/:id|POST \/models\/:id\/delete)$/,
 ];
 

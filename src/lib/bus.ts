@@ -18,7 +18,6 @@ export const SECURITY_KINDS = [
   "passkey.removed",
   "sso.linked",
   "key.created",
-  "key.rotated",
   "role.changed",
   "account.suspended",
   "account.restored",
@@ -62,6 +61,8 @@ export interface BusEvents {
   "checkpoint.unshared": { org: string; models: string[] };
   /** A push of the model to a hub was created, progressed or ended. */
   "push.changed": { org: string; modelId: string };
+  /** An archive was started, progressed, ended or was deleted. */
+  "archive.changed": { org: string; archiveId: string };
   "job.changed": { org: string; jobId: string; kind: string; state: string };
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */

@@ -47,6 +47,7 @@ const ID_PREFIX = {
   webhookEndpoint: "whe_",
   ssoProvider: "sso_",
   announcement: "ann_",
+  archive: "arc_",
   termsVersion: "terms_",
   termsAcceptance: "acc_",
   hold: "hold_",

@@ -16,6 +16,7 @@ export const AREAS = [
   "evaluation",
   "serving",
   "insights",
+  "custody",
   "http",
   "api",
   "cli",
@@ -30,7 +31,6 @@ export const ROOMS: Record<string, string[]> = {
     "keys",
     "domains",
     "auth",
-    "api-keys",
     "factors",
     "suspension",
     "organizations",
@@ -55,5 +55,6 @@ export const ROOMS: Record<string, string[]> = {
     "trainer-protocol",
   ],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],
+  custody: ["archives"],
   insights: ["analytics", "home", "installation", "status"],
 };

@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { createInvitation } from "../../src/accounts/organizations/invitations.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
+import { archive } from "../../src/db/schema/archives.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
@@ -43,6 +44,7 @@ export interface Everything {
   invitation: string;
   host: string;
   webhook: string;
+  archive: string;
 }
 
 /** Makes one of everything in organization A. */
@@ -60,6 +62,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     upload: newId("upload"),
     import: newId("datasetImport"),
     push: newId("push"),
+    archive: newId("archive"),
     dataset: newId("dataset"),
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
@@ -77,6 +80,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
   })}\n`;
   mkdirSync(ctx.files.path("files"), { recursive: true });
   writeFileSync(ctx.files.path("files", ids.file), line);
+  writeFileSync(ctx.files.path("archives", ids.archive), "a");
   const hostId = "docker.one";
   await ctx.write(async (tx) => {
     const machine = { provider: "docker", name: "one", cpus: 4, memoryMb: 1000, createdAt: 1, seenAt: at.createdAt };
@@ -95,6 +99,8 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     const hub = { hub: "http://127.0.0.1:1", repo: "acme/one", branch: "main", private: true, message: "a" };
     const pushed = { model: tuned.id, artifactId: checkpoint.artifactId, ownToken: false, status: "waiting" as const };
     await tx.insert(hubPush).values({ id: ids.push, org, ...hub, ...pushed, ...at });
+    const whole = { scope: "organization" as const, checkpoints: true, status: "done" as const, bytes: 1 };
+    await tx.insert(archive).values({ id: ids.archive, org, ...whole, expiresAt: at.createdAt * 2, ...at });
     await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
     await tx.insert(datasetVersion).values({
       id: ids.version,
@@ -209,7 +215,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     checkpointModel: checkpoint.model,
     checkpoint: checkpoint.id,
     artifact: checkpoint.artifactId,
-    key: app.keyIds.member,
+    key: app.keyIds.admin,
     user: app.users.member,
     org,
     invitation: invitation.id,

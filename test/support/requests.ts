@@ -53,6 +53,9 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/v1/dataset_versions/": (e) => ({ id: e.version }),
   "/v1/exports/": (e) => ({ id: e.export }),
   "/v1/pushes/": (e) => ({ id: e.push }),
+  "/v1/archives/": (e) => ({ id: e.archive }),
+  "/settings/data/": (e) => ({ id: e.archive }),
+  "/team/data/": (e) => ({ id: e.archive }),
   "/v1/hosts/": (e) => ({ id: e.host }),
   "/hosts/": (e) => ({ id: e.host }),
   "/v1/gpus/": () => ({ uuid: "GPU-x" }),
@@ -99,8 +102,6 @@ function rowsForm(): FormData {
 /** Bodies for routes that need one: naming things of organization A wherever something can be named. */
 export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/keys": () => ({ name: "matrix" }),
-  "POST /v1/keys/:id": () => ({ name: "matrix" }),
-  "POST /v1/keys/:id/rotate": () => ({ overlap_seconds: 60 }),
   "POST /v1/terms/acceptance": () => ({ versions: ["none"] }),
   "POST /v1/admin/announcements": () => ({ title: "matrix", ends_at: 1 }),
   "POST /v1/admin/announcements/:id": () => ({ severity: "info" }),
@@ -181,6 +182,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /sweeps/plan": (e) => ({ training: JSON.stringify(sweepBody(e).training), field_0: "seed", values_0: "1" }),
   "POST /v1/models/:id/exports": () => ({ format: "safetensors" }),
   "POST /models/:id/exports": () => ({ format: "safetensors" }),
+  "POST /v1/archives": () => ({ scope: "user" }),
   "POST /v1/models/:id/pushes": () => ({ repository: "acme/matrix", token: "hf_matrix" }),
   "POST /models/:id/pushes": () => ({ repository: "acme/matrix", token: "hf_matrix" }),
   "POST /v1/deployments": (e) => ({ model: e.model }),

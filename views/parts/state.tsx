@@ -18,7 +18,7 @@ const STATES: Record<string, Look> = {
   // Trials of sweeps
   waiting: ["Waiting", "idle", "clock"],
   refused: ["Refused", "warn", "warn"],
-  // Imports and pushes
+  // Imports, pushes and archives
   done: ["Done", "ok", "ok"],
   canceled: ["Canceled", "idle", "cancelled"],
   // Datasets and base models

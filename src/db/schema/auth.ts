@@ -220,20 +220,6 @@ export const apiKey = sqliteTable(
     parentId: text("parent_id"),
     /** What it may do of what its user may do; null = everything. */
     scopes: jsonText("scopes").$type<Scope[]>(),
-    /** Client addresses and networks that may use it; null = any. */
-    allowedAddresses: jsonText("allowed_addresses").$type<string[]>(),
-    /** Ids of models and names of deployments that it may use; null = any. */
-    allowedModels: jsonText("allowed_models").$type<string[]>(),
-    /** Null = the limit of the installation. */
-    requestsPerMinute: integer("requests_per_minute"),
-    /** Null = no limit. */
-    tokensPerMinute: integer("tokens_per_minute"),
-    /** When the secret was last replaced; null = never. */
-    rotatedAt: integer("rotated_at"),
-    /** The replaced secret as SHA-256, its first characters, and when it stops working. */
-    previousHash: text("previous_hash").unique(),
-    previousPrefix: text("previous_prefix"),
-    previousUntil: integer("previous_until"),
   },
   (t) => [
     index("api_key_org").on(t.org, t.createdAt, t.id),

@@ -25,6 +25,8 @@ const FOLDERS = {
   /** Third-party provider plugins. */
   plugins: "plugins",
   backups: "backups",
+  /** Archives of users and organizations: `archives/<archive id>`. */
+  archives: "archives",
   tmp: "tmp",
 } as const;
 

@@ -20,6 +20,8 @@ const WORK_TYPES = [
   "dataset.failed",
   "dataset.import.succeeded",
   "dataset.import.failed",
+  "archive.succeeded",
+  "archive.failed",
 ] as const;
 const SECURITY_TYPES = SECURITY_KINDS.map((kind) => `security.${kind}` as const);
 

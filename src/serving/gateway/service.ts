@@ -11,7 +11,6 @@ import { resolveModel } from "../../models/tuned/service.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
 import { answerFrom, type EngineCall } from "./answer.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
-import { reserveTokens } from "./reserve.ts";
 import { type AnswerTap, type RequestTrace, recordOutcome } from "./trace.ts";
 
 /** Timeout of an engine's answer. */
@@ -39,19 +38,7 @@ export async function complete(
   const request = parseCompletion(endpoint, await readBody(incoming));
   const tap = request.body.store === true ? await tapOf(request) : null;
   const access = watchAccess(ctx, actor, incoming);
-  const reserved = reserveTokens(ctx, actor, request);
-  const trace: RequestTrace = {
-    actor,
-    request,
-    id,
-    startedAt,
-    busyMs: 0,
-    serving: null,
-    access,
-    tap,
-    model: "",
-    reserved,
-  };
+  const trace: RequestTrace = { actor, request, id, startedAt, busyMs: 0, serving: null, access, tap, model: "" };
   try {
     return await forward(ctx, trace);
   } catch (cause) {

@@ -46,8 +46,7 @@ function verdictOf(text: string): Verdict | null {
 }
 
 /**
- * Asks the guard model about a text. Limits and usage rows of `actor` apply, but not the models of their key: the
- * installation chooses this one.
+ * Asks the guard model about a text. Limits and usage rows of `actor` apply.
  * @throws AppError as completions do; `moderation_failed` when the answer is not a verdict
  */
 export async function askGuard(
@@ -59,8 +58,7 @@ export async function askGuard(
 ): Promise<Verdict> {
   const messages = [{ role: "user", content: text }];
   const body = { model, messages, max_tokens: MAX_TOKENS, temperature: 0 };
-  const asker = { ...actor, limits: actor.limits?.map((limit) => ({ ...limit, models: null })) };
-  const reply = await sendAs(ctx, asker, "chat/completions", body, { signal });
+  const reply = await sendAs(ctx, actor, "chat/completions", body, { signal });
   const answer = (await reply.json()) as {
     error?: { message?: string };
     choices?: { message?: { content?: string | null } }[];

@@ -10,6 +10,7 @@ export const TOPICS = [
   "files",
   "models",
   "pushes",
+  "archives",
   "evaluations",
   "deployments",
   "sweeps",
@@ -56,6 +57,7 @@ export function listenTopics(
   pass("files", "file.changed", (event) => [event.fileId, null]);
   pass("models", "base_model.changed", (event) => [event.modelId, null]);
   pass("models", "model.created", (event) => [event.modelId, null]);
+  pass("archives", "archive.changed", (event) => [event.archiveId, null]);
   pass("pushes", "push.changed", (event) => [event.modelId, null]);
   pass("evaluations", "evaluation.changed", (event) => [event.evaluationId, null]);
   pass("sweeps", "sweep.changed", (event) => [event.sweepId, event.state]);

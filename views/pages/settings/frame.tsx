@@ -10,6 +10,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/settings/two-factor", label: "Two-factor", icon: "shield" },
   { href: "/settings/notifications", label: "Notifications", icon: "bell" },
   { href: "/settings/webhooks", label: "Webhooks", icon: "repeat" },
+  { href: "/settings/data", label: "Your data", icon: "download" },
 ];
 
 /** A page of the settings. `parent` is the list that a page of one thing belongs to. */
@@ -22,8 +23,7 @@ export function SettingsLayout(props: {
 }) {
   const { pathname } = usePage().url;
   const isCurrent = (href: string) =>
-    pathname === href ||
-    (href === "/settings" ? /^\/settings\/(email$|keys\/)/.test(pathname) : pathname.startsWith(`${href}/`))
+    pathname === href || (href === "/settings" ? pathname === "/settings/email" : pathname.startsWith(`${href}/`))
       ? "page"
       : undefined;
   const first = pathname === "/settings";

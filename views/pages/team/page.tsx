@@ -7,7 +7,7 @@ import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { Allowed, PostForm } from "../../parts/allowed.tsx";
+import { Allowed, PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -260,6 +260,9 @@ export function TeamPage(props: TeamProps) {
       actions={
         manage ? (
           <>
+            <RoleLink class="button" href="/team/data">
+              Export
+            </RoleLink>
             <SheetForm
               id="rename"
               action="/team/name"

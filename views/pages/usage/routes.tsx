@@ -1,7 +1,7 @@
 /** The usage page and its CSV export. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
-import { listKeys } from "../../../src/accounts/api-keys/service.ts";
+import { listKeys } from "../../../src/accounts/auth/api-keys.ts";
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { readLimits } from "../../../src/accounts/quotas/service.ts";
 import { UsageQuery, type UsageSummary } from "../../../src/billing/ledger/model.ts";

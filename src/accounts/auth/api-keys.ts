@@ -8,9 +8,8 @@ import { AppError, notFound } from "../../errors.ts";
 import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
 import { can, SCOPES, type Scope } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
-import { announceSecurity } from "../auth/events.ts";
 import { forgetKeys } from "../keys/cache.ts";
-import { type Restrictions, restrictBelow, restrictionsSet } from "../keys/restrictions.ts";
+import { announceSecurity } from "./events.ts";
 
 const DAY_MS = 86_400_000;
 /** Life of a key that is created without an expiry. */
@@ -19,7 +18,7 @@ const DEFAULT_DAYS = 90;
 const MAX_KEYS = 500;
 
 /** A key as listed, without its secret. Times in milliseconds. */
-export interface KeyRow extends Restrictions {
+export interface KeyRow {
   id: string;
   org: string;
   userId: string;
@@ -34,17 +33,6 @@ export interface KeyRow extends Restrictions {
   parentId: string | null;
   /** What it may do of what its user may do; null = everything. */
   scopes: Scope[] | null;
-  /** When its secret was last replaced; null = never. */
-  rotatedAt: number | null;
-  /** The first characters of the replaced secret, and when that stops working. */
-  previousPrefix: string | null;
-  previousUntil: number | null;
-}
-
-/** A row without the hashes of its secrets. */
-export function shownKey(row: typeof apiKey.$inferSelect, email: string): KeyRow {
-  const { hash: _, previousHash: __, ...shown } = row;
-  return { ...shown, email };
 }
 
 const invalidExpiry = (code: string, message: string) =>
@@ -73,16 +61,13 @@ function expiryOf(ctx: Ctx, asked: number | null | undefined, parent: number | n
   return asked;
 }
 
-/** The characters of a secret that identify it to people. */
-export const prefixOf = (secret: string) => secret.slice(0, 8);
-
 /** The key that creates another one. @throws AppError `key_creates_for_others` */
-async function parentOf(tx: Db, actor: Actor, userId: string): Promise<typeof apiKey.$inferSelect | null> {
-  if (!actor.keyId) return null;
+async function parentOf(tx: Db, actor: Actor, userId: string): Promise<{ expiresAt: number | null } | undefined> {
+  if (!actor.keyId) return undefined;
   if (userId !== actor.userId)
     throw new AppError("forbidden", "key_creates_for_others", "A key creates keys only for its own user.");
   const [row] = await tx
-    .select()
+    .select({ expiresAt: apiKey.expiresAt })
     .from(apiKey)
     .where(and(eq(apiKey.id, actor.keyId), isNull(apiKey.revokedAt)))
     .limit(1);
@@ -114,19 +99,12 @@ function scopesOf(actor: Actor, asked: readonly Scope[] | undefined): Scope[] | 
  * @param input.userId owner of the key; only administrators create keys for others
  * @param input.expiresAt undefined = in 90 days, or earlier where a limit asks for it; null = never
  * @param input.scopes undefined = everything, or what the creating key may do
- * @param input.restrictions what is absent is not restricted, or as the creating key is
- * @throws AppError `key_too_long`, `key_outlives_parent`, `scope_exceeds_key`, `exceeds_key`, `too_many_keys`
+ * @throws AppError `key_too_long`, `key_outlives_parent`, `scope_exceeds_key`, `too_many_keys`
  */
 export async function createKey(
   ctx: Ctx,
   actor: Actor,
-  input: {
-    name: string;
-    userId?: string;
-    expiresAt?: number | null;
-    scopes?: readonly Scope[];
-    restrictions?: Partial<Restrictions>;
-  },
+  input: { name: string; userId?: string; expiresAt?: number | null; scopes?: readonly Scope[] },
 ): Promise<{ id: string; key: string; row: KeyRow }> {
   const userId = input.userId ?? actor.userId;
   if (userId !== actor.userId) requireAdmin(actor);
@@ -160,22 +138,20 @@ export async function createKey(
       userId,
       name: input.name,
       hash: sha256Hex(key),
-      prefix: prefixOf(key),
+      prefix: key.slice(0, 8),
       createdAt: ctx.clock.now(),
       expiresAt: expiryOf(ctx, input.expiresAt, parent?.expiresAt),
       parentId: actor.keyId,
       scopes: scopesOf(actor, input.scopes),
-      ...restrictBelow(input.restrictions ?? {}, parent),
     };
-    const [stored] = await tx.insert(apiKey).values(values).returning();
-    if (!stored) throw new Error("key not stored");
+    await tx.insert(apiKey).values(values);
     await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
       name: input.name,
       user: userId,
       ...(values.scopes ? { scopes: values.scopes } : {}),
-      ...restrictionsSet(values),
     });
-    return shownKey(stored, owner.email);
+    const { hash: _, ...shown } = values;
+    return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
   });
   announceSecurity(ctx, row, "key.created", actor.source, input.name);
   return { id, key, row };
@@ -263,5 +239,5 @@ export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; l
     )
     .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
     .limit(page.limit);
-  return rows.map(({ key, email }) => shownKey(key, email));
+  return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
 }
