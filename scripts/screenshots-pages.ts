@@ -263,6 +263,7 @@ export const SHOTS: Shot[] = [
       await page.waitForSelector("section[aria-label=Preview]");
     },
   },
+  { name: "team-audit", path: "/team/audit", seeds: ["full"] },
   { name: "status", path: "/status", seeds: ["empty", "full"] },
   { name: "admin-incidents", path: "/admin/incidents", seeds: ["empty", "full"] },
   {

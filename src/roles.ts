@@ -25,6 +25,7 @@ export const PERMISSIONS = [
   "team.manage",
   "team.export",
   "keys.manage",
+  "audit.read",
   "owners.manage",
   "installation",
 ] as const;
@@ -58,6 +59,7 @@ const ALLOWS: Record<Permission, string> = {
   "team.manage": "change the settings and limits of the team",
   "team.export": "export everything of the team",
   "keys.manage": "see and revoke all API keys of the team",
+  "audit.read": "read the audit log of the team",
   "owners.manage": "change who owns the team",
   installation: "administer this installation",
 };
@@ -73,7 +75,14 @@ const WRITE: Permission[] = [
   "inference",
   "webhooks.write",
 ];
-const MANAGE: Permission[] = ["objects.manage", "members.manage", "team.manage", "team.export", "keys.manage"];
+const MANAGE: Permission[] = [
+  "objects.manage",
+  "members.manage",
+  "team.manage",
+  "team.export",
+  "keys.manage",
+  "audit.read",
+];
 
 const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),

@@ -37,6 +37,7 @@ import { twoFactorPages } from "../views/pages/settings/two-factor-routes.tsx";
 import { webhookPages } from "../views/pages/settings/webhook-routes.tsx";
 import { statusPages } from "../views/pages/status/routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
+import { teamAuditPages } from "../views/pages/team/audit-routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { termsPages } from "../views/pages/terms/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
@@ -44,7 +45,7 @@ import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
 import { announcementsApi } from "./api/announcements.ts";
 import { archivesApi } from "./api/archives.ts";
-import { auditApi } from "./api/audit.ts";
+import { auditApi, teamAuditApi } from "./api/audit.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
@@ -94,6 +95,7 @@ import { askModel } from "./serving/gateway/ask.ts";
  */
 export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
+  teamAuditApi,
   authApi,
   twoFactorApi,
   ssoApi,
@@ -116,6 +118,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   termsPages,
   settingsPages,
   ownTeamPages,
+  teamAuditPages,
   twoFactorPages,
   webhookPages,
   notificationPages,

@@ -97,6 +97,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "* /v1/organization/limits",
   ],
   "team.export": ["GET /team/data*", "POST /team/data*"],
+  "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],
   "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits"],
   "models.list": ["GET /v1/models", "GET /v1/models/*"],
   "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],

@@ -2,7 +2,7 @@
  * The audit log: every change writes an entry in its own transaction. Entries are chained by hashes, which reveals
  * changed and missing entries.
  */
-import { and, asc, desc, eq, gt, isNull, lt, type SQL, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gt, isNull, lt, or, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { auditLog } from "../../db/schema/audit.ts";
@@ -11,6 +11,7 @@ import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
 import { newId, sha256Hex } from "../../lib/ids.ts";
 import { storable } from "../../lib/text/well-formed.ts";
+import { ofTeam } from "./team.ts";
 
 export type AuditRow = typeof auditLog.$inferSelect;
 const GENESIS = "0".repeat(64);
@@ -64,6 +65,8 @@ export interface AuditFilter {
   from?: number;
   /** Entries before this time. */
   until?: number;
+  /** Only entries of the organization itself, without those of the installation. */
+  team?: boolean;
 }
 
 /** The user id of an address, or the text itself. */
@@ -105,8 +108,8 @@ async function conditionsOf(ctx: Pick<Ctx, "db">, filter: AuditFilter): Promise<
 }
 
 /**
- * Entries of the organization and of the installation (sign-ins to no account, commands on the server), newest first.
- * `after` is the last id of the previous page.
+ * Entries of the organization and of the installation (sign-ins to no account, commands on the server), newest first;
+ * with `team` those of the organization alone. `after` is the last id of the previous page.
  */
 export async function listAudit(
   ctx: Pick<Ctx, "db">,
@@ -114,12 +117,12 @@ export async function listAudit(
   page: { after?: string; limit: number } & AuditFilter,
 ): Promise<AuditRow[]> {
   const conditions = await conditionsOf(ctx, page);
-  const visible = eq(auditLog.org, actor.org);
+  const visible = page.team ? ofTeam(actor.org) : eq(auditLog.org, actor.org);
   if (page.after) {
     const [at] = await ctx.db
       .select({ seq: auditLog.seq })
       .from(auditLog)
-      .where(and(eq(auditLog.id, page.after), sql`(${auditLog.org} = ${actor.org} or ${auditLog.org} is null)`));
+      .where(and(eq(auditLog.id, page.after), page.team ? visible : or(visible, isNull(auditLog.org))));
     if (!at) throw notFound("audit_row", page.after);
     conditions.push(lt(auditLog.seq, at.seq));
   }
@@ -130,17 +133,22 @@ export async function listAudit(
       .where(and(org, ...conditions))
       .orderBy(desc(auditLog.seq))
       .limit(page.limit);
+  if (page.team) return read(visible);
   // Two indexed reads instead of one with OR, which would sort the whole log.
   const [own, common] = await Promise.all([read(visible), read(isNull(auditLog.org))]);
   return [...own, ...common].sort((a, b) => b.seq - a.seq).slice(0, page.limit);
 }
 
-/** The actions that the organization's entries have, in alphabetical order. */
-export async function auditActions(ctx: Pick<Ctx, "db">, actor: Pick<Actor, "org">): Promise<string[]> {
+/** The actions that the entries of `listAudit` have, in alphabetical order. */
+export async function auditActions(
+  ctx: Pick<Ctx, "db">,
+  actor: Pick<Actor, "org">,
+  { team }: Pick<AuditFilter, "team"> = {},
+): Promise<string[]> {
   const rows = await ctx.db
     .selectDistinct({ action: auditLog.action })
     .from(auditLog)
-    .where(sql`${auditLog.org} = ${actor.org} or ${auditLog.org} is null`)
+    .where(team ? ofTeam(actor.org) : or(eq(auditLog.org, actor.org), isNull(auditLog.org)))
     .orderBy(asc(auditLog.action))
     .limit(200);
   return rows.map((row) => row.action);

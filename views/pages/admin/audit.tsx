@@ -24,10 +24,11 @@ export interface AuditProps {
 
 /** `actor` or `target`: its name, else its id, linked to its page. */
 function Thing({ id, names }: { id: string; names: AuditProps["names"] }) {
+  const { viewer } = usePage();
   const found = names.get(id);
   // A refused request is named by its address, which is no id to shorten.
   const text = found?.name ?? (id.includes(" ") ? id : shortId(id));
-  if (!found?.href)
+  if (!found?.href || !viewer?.may("GET", found.href))
     return (
       <span class="wrap-any" title={id}>
         {text}
@@ -129,36 +130,32 @@ function actionOptions(actions: string[]): [string, string][] {
   ];
 }
 
-export function AuditPage(props: AuditProps) {
+/** The filters of the address that are set. */
+function filtersOf(url: URL): URLSearchParams {
+  const given = ["actor", "action", "target", "from", "until"].flatMap((name) => {
+    const value = url.searchParams.get(name);
+    return value ? [[name, value]] : [];
+  });
+  return new URLSearchParams(given);
+}
+
+/** Links that download what the filters show. `path`: the route that exports. */
+export function Downloads({ path }: { path: string }) {
   const { url } = usePage();
-  const filters = new URLSearchParams(
-    ["actor", "action", "target", "from", "until"].flatMap((name) => {
-      const value = url.searchParams.get(name);
-      return value ? [[name, value]] : [];
-    }),
-  );
-  const download = (format: string) =>
-    `/v1/admin/audit/export?${new URLSearchParams([["format", format], ...filters])}`;
+  return ["csv", "jsonl"].map((format) => (
+    <a class="button" href={`${path}?${new URLSearchParams([["format", format], ...filtersOf(url)])}`} download>
+      <Icon name="download" />
+      {format.toUpperCase()}
+    </a>
+  ));
+}
+
+/** Filters and the list. */
+export function AuditContent(props: AuditProps) {
+  const { url } = usePage();
   const value = (name: string) => url.searchParams.get(name) ?? "";
   return (
-    <AdminLayout
-      title="Audit log"
-      actions={
-        <>
-          <a class="button" href="/admin/audit?verify=yes" title="Each entry has the hash of the previous entry">
-            Verify log integrity
-          </a>
-          <a class="button" href={download("csv")} download>
-            <Icon name="download" />
-            CSV
-          </a>
-          <a class="button" href={download("jsonl")} download>
-            <Icon name="download" />
-            JSONL
-          </a>
-        </>
-      }
-    >
+    <>
       <Verified chain={props.chain} />
       {props.error ? (
         <Notice kind="bad" alert>
@@ -171,20 +168,45 @@ export function AuditPage(props: AuditProps) {
           name="actor"
           data-page-search
           value={value("actor")}
-          placeholder="Actor: e-mail address, cli or system"
-          aria-label="Actor: e-mail address, cli or system"
+          placeholder="Actor: e-mail address or system"
+          aria-label="Actor: e-mail address or system"
           autocomplete="off"
         />
         <FilterSelect name="action" label="Action" options={actionOptions(props.actions)} />
+        <input
+          type="search"
+          name="target"
+          value={value("target")}
+          placeholder="Target: id"
+          aria-label="Target: id"
+          autocomplete="off"
+        />
         <label class="dated">
           From <input type="date" name="from" value={value("from")} />
         </label>
         <label class="dated">
           to <input type="date" name="until" value={value("until")} />
         </label>
-        {value("target") ? <input type="hidden" name="target" value={value("target")} /> : null}
       </Filters>
       <AuditList {...props} />
+    </>
+  );
+}
+
+export function AuditPage(props: AuditProps) {
+  return (
+    <AdminLayout
+      title="Audit log"
+      actions={
+        <>
+          <a class="button" href="/admin/audit?verify=yes" title="Each entry has the hash of the previous entry">
+            Verify log integrity
+          </a>
+          <Downloads path="/v1/admin/audit/export" />
+        </>
+      }
+    >
+      <AuditContent {...props} />
     </AdminLayout>
   );
 }

@@ -2,9 +2,7 @@
 import { statfsSync } from "node:fs";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { AuditQuery, auditFilter } from "../../../src/accounts/audit/model.ts";
-import { namesOf } from "../../../src/accounts/audit/names.ts";
-import { auditActions, listAudit, verifyAudit } from "../../../src/accounts/audit/service.ts";
+import { verifyAudit } from "../../../src/accounts/audit/service.ts";
 import { VERSION } from "../../../src/assets.ts";
 import { runChecks } from "../../../src/cli/doctor/machine.ts";
 import { listHosts } from "../../../src/compute/hosts/service.ts";
@@ -18,26 +16,16 @@ import { deleteBackup, listBackups, startBackup } from "../../../src/insights/in
 import { readSettings } from "../../../src/insights/installation/settings.ts";
 import { readLeftovers, readSpace, removeLeftovers } from "../../../src/insights/installation/space.ts";
 import { listAcceptances, readWork } from "../../../src/insights/installation/work.ts";
-import { listed } from "../../../src/lib/page.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
-import { AuditList, AuditPage, type AuditProps } from "./audit.tsx";
+import { AuditList, AuditPage } from "./audit.tsx";
+import { AuditPageQuery, auditProps } from "./audit-props.ts";
 import { BackupList, BackupsPage } from "./backups.tsx";
 import { ProvidersPage } from "./providers.tsx";
 import { AdminSettingsPage } from "./settings.tsx";
 import { StatusChecks, StatusPage, type StatusProps } from "./status.tsx";
 
-const PAGE = 50;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(200)) });
-const AuditPageQuery = v.object({
-  after: text(100),
-  verify: text(5),
-  actor: text(254),
-  action: text(100),
-  target: text(254),
-  from: text(20),
-  until: text(20),
-});
 const StatusQuery = v.object({ checks: text(5) });
 
 interface Visit {
@@ -55,24 +43,12 @@ async function showProviders(ctx: Ctx, { request, actor }: Visit, test?: Provide
   return html(pageOf(ctx, request, actor), page);
 }
 
-async function showAudit(ctx: Ctx, { request, actor }: Visit, query: v.InferOutput<typeof AuditPageQuery>) {
-  const { after, verify, ...filter } = query;
-  const given = Object.fromEntries(Object.entries(filter).filter(([, value]) => value.trim() !== ""));
-  const parsed = v.safeParse(AuditQuery, given);
-  const error = parsed.success ? undefined : `${v.getDotPath(parsed.issues[0])}: ${parsed.issues[0].message}`;
-  const rows = parsed.success
-    ? await listAudit(ctx, actor, { ...auditFilter(parsed.output), after: after || undefined, limit: PAGE + 1 })
-    : [];
-  const props: AuditProps = {
-    rows: listed(rows, PAGE),
-    names: await namesOf(ctx, rows),
-    actions: await auditActions(ctx, actor),
-    chain: verify ? await verifyAudit(ctx) : null,
-    error,
-  };
-  return html(pageOf(ctx, request, actor), <AuditPage {...props} />, {
-    status: error ? 422 : 200,
-    fragments: { audit: () => <AuditList {...props} /> },
+async function showAudit(ctx: Ctx, { request, actor }: Visit, query: AuditPageQuery) {
+  const { props, status } = await auditProps(ctx, actor, query, false);
+  const shown = { ...props, chain: query.verify ? await verifyAudit(ctx) : null };
+  return html(pageOf(ctx, request, actor), <AuditPage {...shown} />, {
+    status,
+    fragments: { audit: () => <AuditList {...shown} /> },
   });
 }
 

@@ -263,6 +263,9 @@ export function TeamPage(props: TeamProps) {
             <RoleLink class="button" href="/team/data">
               Export
             </RoleLink>
+            <RoleLink class="button" href="/team/audit">
+              Audit log
+            </RoleLink>
             <SheetForm
               id="rename"
               action="/team/name"
