@@ -18,7 +18,7 @@ import { readLeftovers, readSpace, removeLeftovers } from "../../../src/insights
 import { listAcceptances, readWork } from "../../../src/insights/installation/work.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
 import { AuditList, AuditPage } from "./audit.tsx";
-import { AuditPageQuery, auditProps } from "./audit-props.ts";
+import { AuditPageQuery, auditProps } from "./audit-page-data.ts";
 import { BackupList, BackupsPage } from "./backups.tsx";
 import { ProvidersPage } from "./providers.tsx";
 import { AdminSettingsPage } from "./settings.tsx";

@@ -4,7 +4,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { AuditList } from "../admin/audit.tsx";
-import { AuditPageQuery, auditProps } from "../admin/audit-props.ts";
+import { AuditPageQuery, auditProps } from "../admin/audit-page-data.ts";
 import { TeamAuditPage } from "./audit.tsx";
 
 async function show(ctx: Ctx, { request, actor }: { request: Request; actor: Actor }, query: AuditPageQuery) {
