@@ -22,6 +22,7 @@ export const TEAM_ACTIONS = [
   "member",
   "model",
   "organization",
+  "passkey",
   "session",
   "sweep",
   "team",
