@@ -1,6 +1,5 @@
 /** JSON API of the caller's own organization, for its owners and administrators: members, invitations, limits. */
 import { Elysia } from "elysia";
-import { createInvitation } from "../accounts/organizations/invitations.ts";
 import { changeMember, removeMember } from "../accounts/organizations/members.ts";
 import {
   ChangeMember,
@@ -13,9 +12,8 @@ import {
   OrganizationView,
   organizationView,
   PendingInvitationView,
-  pendingInvitationView,
 } from "../accounts/organizations/model.ts";
-import { listInvitations, renewInvitation, revokeInvitation } from "../accounts/organizations/pending.ts";
+import { listInvitations } from "../accounts/organizations/pending.ts";
 import { readOwnOrganization, renameOrganization, requireTwoFactor } from "../accounts/organizations/service.ts";
 import { getMember, listUsers } from "../accounts/organizations/users.ts";
 import { LimitChange, TeamLimitsView } from "../accounts/quotas/model.ts";
@@ -24,6 +22,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { invite, inviteAgain, revokeAndRecall, withMails } from "../notices/security/invitation-mail.ts";
 
 const tags = ["Organization"];
 
@@ -38,9 +37,10 @@ async function listMembers(ctx: Ctx, actor: Actor, page: PageQuery) {
   return pageOf(rows.map(memberView), page.limit);
 }
 
-async function invite(ctx: Ctx, actor: Actor, { email, role }: InviteMember): Promise<InvitationView> {
-  const { invitation, token } = await createInvitation(ctx, actor, { email, role: "member", teamRole: role });
-  return invitationView(invitation, `/invite?token=${token}`);
+async function inviteMember(ctx: Ctx, actor: Actor, body: InviteMember): Promise<InvitationView> {
+  const input = { email: body.email, role: "member" as const, teamRole: body.role };
+  const { invitation, token } = await invite(ctx, actor, input, body.send_mail);
+  return invitationView(invitation, token);
 }
 
 async function changeRole(ctx: Ctx, actor: Actor, id: string, { role }: ChangeMember): Promise<MemberView> {
@@ -55,16 +55,16 @@ async function remove(ctx: Ctx, actor: Actor, id: string) {
 
 async function listPending(ctx: Ctx, actor: Actor, page: PageQuery) {
   const rows = await listInvitations(ctx, actor, { after: page.after, limit: page.limit + 1, org: actor.org });
-  return pageOf(rows.map(pendingInvitationView), page.limit);
+  return pageOf(await withMails(ctx, rows), page.limit);
 }
 
-async function renew(ctx: Ctx, actor: Actor, id: string): Promise<InvitationView> {
-  const { invitation, token } = await renewInvitation(ctx, actor, id);
-  return invitationView(invitation, `/invite?token=${token}`);
+async function renew(ctx: Ctx, actor: Actor, id: string, byMail: boolean): Promise<InvitationView> {
+  const { invitation, token } = await inviteAgain(ctx, actor, id, byMail);
+  return invitationView(invitation, token);
 }
 
 async function revoke(ctx: Ctx, actor: Actor, id: string) {
-  await revokeInvitation(ctx, actor, id);
+  await revokeAndRecall(ctx, actor, id);
   return { object: "invitation" as const, id, deleted: true as const };
 }
 
@@ -91,11 +91,11 @@ export const teamApi = (ctx: Ctx) =>
       query: PageQuery,
       detail: { tags, summary: "List the members of your organization", responses: answers(listOf(MemberView)) },
     })
-    .post("/members", ({ actor, body }) => invite(ctx, actor, body), {
+    .post("/members", ({ actor, body }) => inviteMember(ctx, actor, body), {
       body: InviteMember,
       detail: {
         tags,
-        summary: "Invite somebody into your organization; the answer contains the one-time link",
+        summary: "Invite somebody into your organization; the answer contains the one-time link, or it is mailed",
         responses: answers(InvitationView),
       },
     })
@@ -119,10 +119,17 @@ export const teamApi = (ctx: Ctx) =>
         responses: answers(listOf(PendingInvitationView)),
       },
     })
-    .post("/invitations/:id/renew", ({ actor, params }) => renew(ctx, actor, params.id), {
+    .post("/invitations/:id/renew", ({ actor, params }) => renew(ctx, actor, params.id, false), {
       detail: {
         tags,
         summary: "Replace a pending invitation by one with a new link",
+        responses: answers(InvitationView),
+      },
+    })
+    .post("/invitations/:id/send", ({ actor, params }) => renew(ctx, actor, params.id, true), {
+      detail: {
+        tags,
+        summary: "Mail a pending invitation with a new link; the previous link stops working",
         responses: answers(InvitationView),
       },
     })

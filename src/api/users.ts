@@ -2,7 +2,6 @@
 import { Elysia } from "elysia";
 import { createReset } from "../accounts/auth/resets.ts";
 import { endUserSessions } from "../accounts/auth/session-list.ts";
-import { createInvitation } from "../accounts/organizations/invitations.ts";
 import {
   ChangeUser,
   EndedSessions,
@@ -11,17 +10,17 @@ import {
   invitationView,
   PasswordResetView,
   PendingInvitationView,
-  pendingInvitationView,
   UserView,
   userView,
 } from "../accounts/organizations/model.ts";
-import { listInvitations, renewInvitation, revokeInvitation } from "../accounts/organizations/pending.ts";
+import { listInvitations } from "../accounts/organizations/pending.ts";
 import { changeUser, getUser, listUsers } from "../accounts/organizations/users.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 import { seconds } from "../lib/request-fields.ts";
+import { invite, inviteAgain, revokeAndRecall, withMails } from "../notices/security/invitation-mail.ts";
 
 const tags = ["Administration"];
 
@@ -32,8 +31,9 @@ async function listUsersRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
 
 async function inviteUserRoute(ctx: Ctx, actor: Actor, body: InviteUser): Promise<InvitationView> {
   const { email, role, organization_role: teamRole, organization: org } = body;
-  const { invitation, token } = await createInvitation(ctx, actor, { email, role, teamRole, org });
-  return invitationView(invitation, `/invite?token=${token}`);
+  const input = { email, role, teamRole, org };
+  const { invitation, token } = await invite(ctx, actor, input, body.send_mail);
+  return invitationView(invitation, token);
 }
 
 async function changeUserRoute(ctx: Ctx, actor: Actor, id: string, body: ChangeUser): Promise<UserView> {
@@ -59,16 +59,16 @@ async function endSessionsRoute(ctx: Ctx, actor: Actor, id: string) {
 
 async function listInvitationsRoute(ctx: Ctx, actor: Actor, page: PageQuery) {
   const rows = await listInvitations(ctx, actor, { after: page.after, limit: page.limit + 1 });
-  return pageOf(rows.map(pendingInvitationView), page.limit);
+  return pageOf(await withMails(ctx, rows), page.limit);
 }
 
-async function renewInvitationRoute(ctx: Ctx, actor: Actor, id: string): Promise<InvitationView> {
-  const { invitation, token } = await renewInvitation(ctx, actor, id);
-  return invitationView(invitation, `/invite?token=${token}`);
+async function renewInvitationRoute(ctx: Ctx, actor: Actor, id: string, byMail: boolean): Promise<InvitationView> {
+  const { invitation, token } = await inviteAgain(ctx, actor, id, byMail);
+  return invitationView(invitation, token);
 }
 
 async function revokeInvitationRoute(ctx: Ctx, actor: Actor, id: string) {
-  await revokeInvitation(ctx, actor, id);
+  await revokeAndRecall(ctx, actor, id);
   return { object: "invitation" as const, id, deleted: true as const };
 }
 
@@ -83,7 +83,7 @@ export const usersApi = (ctx: Ctx) =>
       body: InviteUser,
       detail: {
         tags,
-        summary: "Invite a user; the answer contains the one-time link",
+        summary: "Invite a user; the answer contains the one-time link, or it is mailed",
         responses: answers(InvitationView),
       },
     })
@@ -109,10 +109,17 @@ export const usersApi = (ctx: Ctx) =>
       query: PageQuery,
       detail: { tags, summary: "List pending invitations", responses: answers(listOf(PendingInvitationView)) },
     })
-    .post("/invitations/:id/renew", ({ actor, params }) => renewInvitationRoute(ctx, actor, params.id), {
+    .post("/invitations/:id/renew", ({ actor, params }) => renewInvitationRoute(ctx, actor, params.id, false), {
       detail: {
         tags,
         summary: "Replace a pending invitation by one with a new link",
+        responses: answers(InvitationView),
+      },
+    })
+    .post("/invitations/:id/send", ({ actor, params }) => renewInvitationRoute(ctx, actor, params.id, true), {
+      detail: {
+        tags,
+        summary: "Mail a pending invitation with a new link; the previous link stops working",
         responses: answers(InvitationView),
       },
     })

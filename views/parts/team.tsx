@@ -1,7 +1,10 @@
 /** What is the same on a team's own page and on its page in Administration. */
+
 import { plural } from "../../src/lib/text/format.ts";
+import type { InvitationMail } from "../../src/notices/security/invitation-mail.ts";
 import { PostForm } from "./allowed.tsx";
 import { ActionButton, ConfirmForm } from "./form.tsx";
+import { Time } from "./value.tsx";
 
 /** Whether a team requires two-factor authentication. */
 export function TeamSignIn(props: { action: string; required: boolean; graceDays: number; requiredByAll: boolean }) {
@@ -30,10 +33,57 @@ export function TeamSignIn(props: { action: string; required: boolean; graceDays
   );
 }
 
+/** How an invitation reaches the person: by mail where there is a mail server, else with a link to pass on. */
+export function SendInvitation({ canMail }: { canMail: boolean }) {
+  if (!canMail)
+    return (
+      <p class="muted small">You get a link to send yourself. It works once, for this address only, within 7 days.</p>
+    );
+  return (
+    <label class="check">
+      <input type="checkbox" name="send" value="yes" checked />
+      <span>
+        Send by mail{" "}
+        <span class="muted small">
+          Otherwise you get a link to send yourself. It works once, for this address only, within 7 days.
+        </span>
+      </span>
+    </label>
+  );
+}
+
+/** What became of the mail of an invitation; nothing without one. */
+export function MailState({ mail }: { mail: InvitationMail | undefined }) {
+  if (!mail) return null;
+  if (mail.state === "sent")
+    return (
+      <span class="sub">
+        Mailed <Time at={mail.at} />
+      </span>
+    );
+  return (
+    <span class="sub" title={mail.error ?? undefined}>
+      {mail.state === "waiting" ? "Mail is waiting to be sent" : "The mail server does not take the mail"}
+    </span>
+  );
+}
+
 /** What can be done with a pending invitation. @param props.path address of the invitations */
-export function InvitationActions({ path, id, email }: { path: string; id: string; email: string }) {
+export function InvitationActions(props: {
+  path: string;
+  id: string;
+  email: string;
+  canMail: boolean;
+  mail: InvitationMail | undefined;
+}) {
+  const { path, id, email, canMail, mail } = props;
   return (
     <div class="row end">
+      {canMail ? (
+        <ActionButton action={`${path}/${id}/send`} class="small">
+          {mail ? "Send again" : "Send by mail"}
+        </ActionButton>
+      ) : null}
       <ActionButton action={`${path}/${id}/renew`} class="small">
         New link
       </ActionButton>

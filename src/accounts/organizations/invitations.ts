@@ -1,6 +1,6 @@
 /**
  * How people join: the one-time link for the first administrator, and invitations bound to an e-mail address. Links are
- * shown once and passed on by hand, without a mail server.
+ * shown once and passed on by hand, or mailed (src/notices/security/invitation-mail.ts).
  */
 import { and, eq } from "drizzle-orm";
 import * as v from "valibot";
@@ -114,6 +114,21 @@ async function accountOf(db: Db, email: string): Promise<{ id: string; banned: b
 const isTaken = (account: { banned: boolean; inTeam: boolean } | null) =>
   account !== null && (account.inTeam || account.banned);
 
+/** An invitation that is being stored. */
+export interface StoredInvitation extends Invitation {
+  orgName: string;
+}
+
+/** What else happens in the transaction that stores an invitation. @returns more for the audit log */
+export type WithInvitation = (tx: Db, made: StoredInvitation, token: string) => Promise<Record<string, unknown>>;
+
+export interface InvitationInput {
+  email: string;
+  role: "admin" | "member";
+  teamRole?: TeamRole;
+  org?: string;
+}
+
 /**
  * Invites a person into the actor's team; administrators of the installation into any.
  * @returns the token of `/invite?token=…`, which is shown only once
@@ -122,7 +137,8 @@ const isTaken = (account: { banned: boolean; inTeam: boolean } | null) =>
 export async function createInvitation(
   ctx: Ctx,
   actor: Actor,
-  input: { email: string; role: "admin" | "member"; teamRole?: TeamRole; org?: string },
+  input: InvitationInput,
+  also?: WithInvitation,
 ): Promise<{ invitation: Invitation; token: string }> {
   const teamRole = input.teamRole ?? (input.role === "admin" ? "owner" : "member");
   if (input.role === "admin" || (input.org ?? actor.org) !== actor.org) requireAdmin(actor);
@@ -142,7 +158,7 @@ export async function createInvitation(
     if (isTaken(await accountOf(tx, email)))
       throw new AppError("conflict", "email_taken", `There is already an account for ${email}.`, { param: "email" });
     const [org] = await tx
-      .select({ id: organization.id })
+      .select({ name: organization.name })
       .from(organization)
       .where(eq(organization.id, made.org))
       .limit(1);
@@ -166,7 +182,9 @@ export async function createInvitation(
       createdAt: new Date(now),
       inviterId: actor.userId,
     });
-    await audit(tx, ctx, actor, "invitation.create", made.id, { email, role: input.role, team_role: teamRole });
+    const more = await also?.(tx, { ...made, orgName: org.name }, token);
+    const { role } = input;
+    await audit(tx, ctx, actor, "invitation.create", made.id, { email, role, team_role: teamRole, ...more });
   });
   return { invitation: made, token };
 }

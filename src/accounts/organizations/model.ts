@@ -9,6 +9,9 @@ import { HoldFields, holdFields } from "../holds/model.ts";
 const Role = v.picklist(["admin", "member"]);
 const InTeam = v.picklist(TEAM_ROLES);
 
+/** Mails the link to the address; otherwise the answer has it. Needs a mail server. */
+const SendMail = v.optional(v.boolean(), false);
+
 export const InviteUser = v.strictObject({
   email: Email,
   role: v.optional(Role, "member"),
@@ -16,6 +19,7 @@ export const InviteUser = v.strictObject({
   organization_role: v.optional(InTeam),
   /** Organization to join; the administrator's own when absent. */
   organization: v.optional(v.pipe(v.string(), v.maxLength(100))),
+  send_mail: SendMail,
 });
 export type InviteUser = v.InferOutput<typeof InviteUser>;
 
@@ -130,7 +134,7 @@ export function userView(row: UserRow): UserView {
   };
 }
 
-export const InviteMember = v.strictObject({ email: Email, role: v.optional(InTeam, "member") });
+export const InviteMember = v.strictObject({ email: Email, role: v.optional(InTeam, "member"), send_mail: SendMail });
 export type InviteMember = v.InferOutput<typeof InviteMember>;
 
 export const ChangeMember = v.strictObject({ role: InTeam });
@@ -186,14 +190,19 @@ export const PendingInvitationView = v.strictObject({
   organization_role: InTeam,
   organization: v.string(),
   expires_at: v.number(),
+  /** Its mail: `waiting`, `sent`, or `dead` when the mail server will not take it; null without one. */
+  mail: v.nullable(v.picklist(["waiting", "sent", "dead"])),
 });
 type PendingInvitationView = v.InferOutput<typeof PendingInvitationView>;
 
-/** `path` is the link to pass on: it contains the token and is shown only once. */
-export const InvitationView = v.strictObject({ ...PendingInvitationView.entries, path: v.string() });
+/** `path` is the link to pass on: it contains the token and is shown only once. Null when it was mailed. */
+export const InvitationView = v.strictObject({ ...PendingInvitationView.entries, path: v.nullable(v.string()) });
 export type InvitationView = v.InferOutput<typeof InvitationView>;
 
-export function pendingInvitationView(invitation: Invitation): PendingInvitationView {
+export function pendingInvitationView(
+  invitation: Invitation,
+  mail: PendingInvitationView["mail"],
+): PendingInvitationView {
   return {
     object: "invitation",
     id: invitation.id,
@@ -202,11 +211,14 @@ export function pendingInvitationView(invitation: Invitation): PendingInvitation
     organization_role: invitation.teamRole,
     organization: invitation.org,
     expires_at: seconds(invitation.expiresAt),
+    mail,
   };
 }
 
-export function invitationView(invitation: Invitation, path: string): InvitationView {
-  return { ...pendingInvitationView(invitation), path };
+/** @param token null when it was mailed */
+export function invitationView(invitation: Invitation, token: string | null): InvitationView {
+  const pending = pendingInvitationView(invitation, token === null ? "waiting" : null);
+  return { ...pending, path: token && `/invite?token=${token}` };
 }
 
 /** A link to set a new password; `path` is shown only once. */

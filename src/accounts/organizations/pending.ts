@@ -7,7 +7,7 @@ import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
 import { can, requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
-import { createInvitation, invitedRoles } from "./invitations.ts";
+import { createInvitation, invitedRoles, type WithInvitation } from "./invitations.ts";
 import type { Invitation } from "./model.ts";
 
 type Row = typeof invitation.$inferSelect;
@@ -61,12 +61,22 @@ export async function listInvitations(
   return rows.map(invitationOf);
 }
 
-/** Revokes an invitation: its link stops working at once. @throws AppError `invitation_not_found` */
-export async function revokeInvitation(ctx: Ctx, actor: Actor, id: string): Promise<void> {
+/**
+ * Revokes an invitation: its link stops working at once.
+ * @param also what else happens in the same transaction
+ * @throws AppError `invitation_not_found`
+ */
+export async function revokeInvitation(
+  ctx: Ctx,
+  actor: Actor,
+  id: string,
+  also: (tx: Db, invitation: Invitation) => Promise<void>,
+): Promise<void> {
   await ctx.write(async (tx) => {
     const row = await find(tx, actor, id);
     await tx.update(invitation).set({ status: "canceled", tokenHash: null }).where(eq(invitation.id, id));
     await audit(tx, ctx, actor, "invitation.revoke", id, { email: row.email });
+    await also(tx, invitationOf(row));
   });
 }
 
@@ -75,7 +85,8 @@ export async function renewInvitation(
   ctx: Ctx,
   actor: Actor,
   id: string,
+  also?: WithInvitation,
 ): Promise<{ invitation: Invitation; token: string }> {
   const { email, role, teamRole, org } = invitationOf(await find(ctx.db, actor, id));
-  return createInvitation(ctx, actor, { email, role, teamRole, org });
+  return createInvitation(ctx, actor, { email, role, teamRole, org }, also);
 }

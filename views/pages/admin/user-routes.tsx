@@ -4,8 +4,7 @@ import * as v from "valibot";
 import { createReset } from "../../../src/accounts/auth/resets.ts";
 import { endUserSessions } from "../../../src/accounts/auth/session-list.ts";
 import { resetTwoFactor } from "../../../src/accounts/factors/two-factor.ts";
-import { createInvitation } from "../../../src/accounts/organizations/invitations.ts";
-import { listInvitations, renewInvitation, revokeInvitation } from "../../../src/accounts/organizations/pending.ts";
+import { listInvitations } from "../../../src/accounts/organizations/pending.ts";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";
 import { changeUser, getUser, listUsers } from "../../../src/accounts/organizations/users.ts";
 import { liftUser, suspendUser } from "../../../src/accounts/suspension/service.ts";
@@ -15,6 +14,13 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { plural } from "../../../src/lib/text/format.ts";
+import {
+  canMail,
+  invite,
+  inviteAgain,
+  mailsOf,
+  revokeAndRecall,
+} from "../../../src/notices/security/invitation-mail.ts";
 import { TEAM_ROLES } from "../../../src/roles.ts";
 import { SuspendForm, suspensionOf } from "./suspension-form.ts";
 import { UserPage, type UserProps } from "./user.tsx";
@@ -31,6 +37,7 @@ const Invite = v.object({
   role: Role,
   team_role: v.optional(v.picklist(TEAM_ROLES)),
   organization: text(100),
+  send: text(3),
 });
 const Change = v.object({
   role: v.optional(Role),
@@ -54,9 +61,12 @@ function linkOf(ctx: Ctx, request: Request, path: string): string {
 
 async function usersProps(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Query>): Promise<UsersProps> {
   const page = { limit: PAGE + 1, after: query.after || undefined, search: query.q };
+  const invitations = await listInvitations(ctx, actor, { limit: MAX });
   return {
     users: listed(await listUsers(ctx, actor, page), PAGE),
-    invitations: await listInvitations(ctx, actor, { limit: MAX }),
+    invitations,
+    canMail: await canMail(ctx),
+    mails: await mailsOf(ctx, invitations),
     teams: await listOrganizations(ctx, actor, { limit: MAX }),
     org: actor.org,
   };
@@ -75,16 +85,12 @@ async function showUsers(ctx: Ctx, { request, actor }: Visit, query: v.InferOutp
   });
 }
 
-/** Runs `make` and shows the page with the link that it created. */
-async function showInvited(
-  ctx: Ctx,
-  { request, actor }: Visit,
-  make: () => ReturnType<typeof createInvitation>,
-  typed?: string,
-) {
+/** Runs `make`, and shows the page with the link that it created, or says that it was mailed. */
+async function showInvited(ctx: Ctx, { request, actor }: Visit, make: () => ReturnType<typeof invite>, typed?: string) {
   const page = pageOf(ctx, request, actor);
   try {
     const { invitation, token } = await make();
+    if (token === null) return redirect(request, "/admin/users", `The invitation is mailed to ${invitation.email}.`);
     const invited = { email: invitation.email, link: linkOf(ctx, request, `/invite?token=${token}`) };
     return html(page, <UsersPage {...(await usersProps(ctx, actor, EMPTY))} invited={invited} />);
   } catch (thrown) {
@@ -162,7 +168,7 @@ async function endSessions(ctx: Ctx, { request, actor, params }: OnOne) {
 }
 
 async function revoke(ctx: Ctx, { request, actor, params }: OnOne) {
-  await revokeInvitation(ctx, actor, params.id);
+  await revokeAndRecall(ctx, actor, params.id);
   return redirect(request, "/admin/users", "The invitation is revoked.");
 }
 
@@ -175,14 +181,20 @@ export const userPages = (ctx: Ctx) =>
       (visit) => {
         const { organization, email, role, team_role: teamRole } = visit.body;
         const input = { email, role, teamRole: role === "admin" ? undefined : teamRole };
-        const make = () => createInvitation(ctx, visit.actor, { ...input, org: organization || undefined });
+        const byMail = visit.body.send === "yes";
+        const make = () => invite(ctx, visit.actor, { ...input, org: organization || undefined }, byMail);
         return showInvited(ctx, visit, make, email);
       },
       { body: Invite },
     )
     .post(
       "/invitations/:id/renew",
-      (visit) => showInvited(ctx, visit, () => renewInvitation(ctx, visit.actor, visit.params.id)),
+      (visit) => showInvited(ctx, visit, () => inviteAgain(ctx, visit.actor, visit.params.id, false)),
+      { params: Id },
+    )
+    .post(
+      "/invitations/:id/send",
+      (visit) => showInvited(ctx, visit, () => inviteAgain(ctx, visit.actor, visit.params.id, true)),
       { params: Id },
     )
     .post("/invitations/:id/revoke", (visit) => revoke(ctx, visit), { params: Id })

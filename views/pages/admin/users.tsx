@@ -3,19 +3,23 @@
 import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
-import { InvitationActions } from "../../parts/team.tsx";
+import { InvitationActions, MailState, SendInvitation } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
 
 export interface UsersProps {
   users: Listed<UserRow>;
   invitations: Invitation[];
+  /** Invitations can be mailed, and what became of their mails by id of the invitation. */
+  canMail: boolean;
+  mails: Map<string, InvitationMail>;
   teams: OrganizationRow[];
   /** The team of the administrator, preselected for invitations. */
   org: string;
@@ -109,7 +113,7 @@ export function TeamSelect({ id, teams, value }: { id: string; teams: Organizati
   );
 }
 
-function InviteForm({ teams, org, error, typed }: UsersProps) {
+function InviteForm({ teams, org, error, typed, canMail }: UsersProps) {
   return (
     <SheetForm
       id="invite"
@@ -117,16 +121,16 @@ function InviteForm({ teams, org, error, typed }: UsersProps) {
       label="Invite user"
       icon="plus"
       title="Invite a user"
-      verb="Create invitation link"
+      verb={canMail ? "Invite" : "Create invitation link"}
       error={typed === undefined ? undefined : error}
     >
-      <p class="muted small">You get a link to send yourself. It works once, for this address only, within 7 days.</p>
       <TextField name="email" label="E-mail" type="email" required maxlength={254} value={typed ?? ""} />
       <div class="fields">
         <TeamSelect id="invite-team" teams={teams} value={org} />
         <RoleSelect id="invite-role" />
       </div>
       <TeamRoleSelect id="invite-team-role" />
+      <SendInvitation canMail={canMail} />
     </SheetForm>
   );
 }
@@ -172,7 +176,8 @@ export function UserList({ users }: Pick<UsersProps, "users">) {
   );
 }
 
-function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "teams">) {
+function Invitations(props: Pick<UsersProps, "invitations" | "teams" | "canMail" | "mails">) {
+  const { invitations, teams, canMail, mails } = props;
   const { now } = usePage();
   return (
     <section class="panel">
@@ -198,6 +203,7 @@ function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "t
                   <span class="sub">
                     {rolesOf(row)}, {teams.find((team) => team.id === row.org)?.name ?? row.org}
                   </span>
+                  <MailState mail={mails.get(row.id)} />
                 </>
               ),
             },
@@ -211,7 +217,15 @@ function Invitations({ invitations, teams }: Pick<UsersProps, "invitations" | "t
               label: "Actions",
               hideLabel: true,
               end: true,
-              render: (row) => <InvitationActions path="/admin/invitations" id={row.id} email={row.email} />,
+              render: (row) => (
+                <InvitationActions
+                  path="/admin/invitations"
+                  id={row.id}
+                  email={row.email}
+                  canMail={canMail}
+                  mail={mails.get(row.id)}
+                />
+              ),
             },
           ]}
         />

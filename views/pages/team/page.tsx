@@ -4,6 +4,7 @@ import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
+import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
@@ -12,7 +13,7 @@ import { ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/f
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, Table } from "../../parts/table.tsx";
-import { InvitationActions, TeamSignIn } from "../../parts/team.tsx";
+import { InvitationActions, MailState, SendInvitation, TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { OneTimeLink, rolesOf, TeamRoleSelect } from "../admin/users.tsx";
 import { LIMIT_LABELS, type LimitForm } from "./limits-form.ts";
@@ -25,6 +26,9 @@ export interface TeamProps {
   /** Null for a viewer who does not manage members. */
   manage: {
     invitations: Invitation[];
+    /** Invitations can be mailed, and what became of their mails by id of the invitation. */
+    canMail: boolean;
+    mails: Map<string, InvitationMail>;
     limits: TeamLimitsView;
     limitForm: LimitForm;
     /** Roles that the viewer may give. */
@@ -144,7 +148,7 @@ export function MemberList({ members, self, manage }: TeamProps) {
   );
 }
 
-function Invitations({ invitations }: Manage) {
+function Invitations({ invitations, canMail, mails }: Manage) {
   const { now } = usePage();
   if (invitations.length === 0) return null;
   return (
@@ -166,6 +170,7 @@ function Invitations({ invitations }: Manage) {
               <>
                 <strong>{row.email}</strong>
                 <span class="sub">{rolesOf(row)}</span>
+                <MailState mail={mails.get(row.id)} />
               </>
             ),
           },
@@ -179,7 +184,15 @@ function Invitations({ invitations }: Manage) {
             label: "Actions",
             hideLabel: true,
             end: true,
-            render: (row) => <InvitationActions path="/team/invitations" id={row.id} email={row.email} />,
+            render: (row) => (
+              <InvitationActions
+                path="/team/invitations"
+                id={row.id}
+                email={row.email}
+                canMail={canMail}
+                mail={mails.get(row.id)}
+              />
+            ),
           },
         ]}
       />
@@ -282,14 +295,12 @@ export function TeamPage(props: TeamProps) {
               label="Invite member"
               icon="plus"
               title="Invite a member"
-              verb="Create invitation link"
+              verb={manage.canMail ? "Invite" : "Create invitation link"}
               error={typed === undefined ? undefined : error}
             >
-              <p class="muted small">
-                You get a link to send yourself. It works once, for this address only, within 7 days.
-              </p>
               <TextField name="email" label="E-mail" type="email" required maxlength={254} value={typed ?? ""} />
               <TeamRoleSelect id="invite-role" name="role" roles={manage.roles} />
+              <SendInvitation canMail={manage.canMail} />
             </SheetForm>
           </>
         ) : null

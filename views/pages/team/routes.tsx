@@ -2,9 +2,8 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { Email, Name } from "../../../src/accounts/auth/model.ts";
-import { createInvitation } from "../../../src/accounts/organizations/invitations.ts";
 import { changeMember, removeMember } from "../../../src/accounts/organizations/members.ts";
-import { listInvitations, renewInvitation, revokeInvitation } from "../../../src/accounts/organizations/pending.ts";
+import { listInvitations } from "../../../src/accounts/organizations/pending.ts";
 import {
   readOwnOrganization,
   renameOrganization,
@@ -18,6 +17,13 @@ import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
+import {
+  canMail,
+  invite,
+  inviteAgain,
+  mailsOf,
+  revokeAndRecall,
+} from "../../../src/notices/security/invitation-mail.ts";
 import { can, TEAM_ROLES } from "../../../src/roles.ts";
 import { LimitBody, type LimitForm, readLimits, shownLimit } from "./limits-form.ts";
 import { MemberList, TeamPage, type TeamProps } from "./page.tsx";
@@ -29,7 +35,7 @@ const Query = v.object({ after: text(100), q: text(200) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const NameForm = v.object({ name: text(300) });
 const RoleForm = v.object({ role: v.picklist(TEAM_ROLES) });
-const InviteForm = v.object({ email: text(300), role: v.picklist(TEAM_ROLES) });
+const InviteForm = v.object({ email: text(300), role: v.picklist(TEAM_ROLES), send: text(3) });
 const SignInForm = v.object({ required: text(3) });
 const EMPTY = { after: "", q: "" };
 
@@ -44,8 +50,11 @@ interface OnOne extends Visit {
 async function manageProps(ctx: Ctx, actor: Actor): Promise<TeamProps["manage"]> {
   if (!can(actor, "members.manage")) return null;
   const limits = await readTeamLimits(ctx, actor);
+  const invitations = await listInvitations(ctx, actor, { limit: MAX, org: actor.org });
   return {
-    invitations: await listInvitations(ctx, actor, { limit: MAX, org: actor.org }),
+    invitations,
+    canMail: await canMail(ctx),
+    mails: await mailsOf(ctx, invitations),
     limits,
     limitForm: Object.fromEntries(LIMITS.map((name) => [name, shownLimit(name, limits[name].limit)])) as LimitForm,
     roles: TEAM_ROLES.filter((role) => role !== "owner" || can(actor, "owners.manage")),
@@ -86,14 +95,16 @@ async function attempt(ctx: Ctx, visit: Visit, change: () => Promise<Response>, 
   }
 }
 
-/** Shows the page with the link of an invitation: it must not travel in a cookie or an address. */
-async function showInvited(ctx: Ctx, visit: Visit, made: Awaited<ReturnType<typeof createInvitation>>) {
+/** Says that it was mailed, or shows the page with the link: it must not travel in a cookie or an address. */
+async function showInvited(ctx: Ctx, visit: Visit, made: Awaited<ReturnType<typeof inviteAgain>>) {
+  if (made.token === null)
+    return redirect(visit.request, "/team", `The invitation is mailed to ${made.invitation.email}.`);
   const origin = ctx.config.public_url?.replace(/\/$/, "") ?? new URL(visit.request.url).origin;
   const invited = { email: made.invitation.email, link: `${origin}/invite?token=${made.token}` };
   return show(ctx, visit, EMPTY, { invited });
 }
 
-function invite(ctx: Ctx, visit: Visit, form: v.InferOutput<typeof InviteForm>) {
+function inviteMember(ctx: Ctx, visit: Visit, form: v.InferOutput<typeof InviteForm>) {
   return attempt(
     ctx,
     visit,
@@ -101,7 +112,7 @@ function invite(ctx: Ctx, visit: Visit, form: v.InferOutput<typeof InviteForm>) 
       const email = v.safeParse(Email, form.email);
       if (!email.success) throw new AppError("invalid", "invalid_email", "This is not an e-mail address.");
       const input = { email: email.output, role: "member" as const, teamRole: form.role };
-      return showInvited(ctx, visit, await createInvitation(ctx, visit.actor, input));
+      return showInvited(ctx, visit, await invite(ctx, visit.actor, input, form.send === "yes"));
     },
     form.email,
   );
@@ -125,8 +136,13 @@ const leave = (ctx: Ctx, visit: Visit) =>
     return redirect(visit.request, "/login", "You left the team.");
   });
 
+const again = (ctx: Ctx, visit: OnOne, byMail: boolean) =>
+  attempt(ctx, visit, async () =>
+    showInvited(ctx, visit, await inviteAgain(ctx, visit.actor, visit.params.id, byMail)),
+  );
+
 async function revoke(ctx: Ctx, { request, actor, params }: OnOne) {
-  await revokeInvitation(ctx, actor, params.id);
+  await revokeAndRecall(ctx, actor, params.id);
   return redirect(request, "/team", "The invitation is revoked.");
 }
 
@@ -164,15 +180,12 @@ export const ownTeamPages = (ctx: Ctx) =>
   new Elysia({ name: "team.pages", prefix: "/team", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("", (visit) => show(ctx, visit, visit.query), { query: Query })
-    .post("/members", (visit) => invite(ctx, visit, visit.body), { body: InviteForm })
+    .post("/members", (visit) => inviteMember(ctx, visit, visit.body), { body: InviteForm })
     .post("/members/:id", (visit) => changeRole(ctx, visit, visit.body), { params: Id, body: RoleForm })
     .post("/members/:id/remove", (visit) => remove(ctx, visit), { params: Id })
     .post("/leave", (visit) => leave(ctx, visit))
-    .post(
-      "/invitations/:id/renew",
-      async (visit) => showInvited(ctx, visit, await renewInvitation(ctx, visit.actor, visit.params.id)),
-      { params: Id },
-    )
+    .post("/invitations/:id/renew", (visit) => again(ctx, visit, false), { params: Id })
+    .post("/invitations/:id/send", (visit) => again(ctx, visit, true), { params: Id })
     .post("/invitations/:id/revoke", (visit) => revoke(ctx, visit), { params: Id })
     .post("/name", (visit) => rename(ctx, visit, visit.body), { body: NameForm })
     .post("/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { body: SignInForm })
