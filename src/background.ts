@@ -9,6 +9,7 @@ import { startArchives } from "./custody/archives/run.ts";
 import { startDatasets } from "./data/datasets/sweep.ts";
 import { startImports } from "./data/imports/run.ts";
 import { startWalWatch } from "./db/wal.ts";
+import { startErasure } from "./erasure/worker.ts";
 import { startEvaluations } from "./evaluation/sweep.ts";
 import { startStatus } from "./insights/status/probe.ts";
 import { recoverInstalls } from "./models/base/install.ts";
@@ -53,6 +54,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startDeployments(ctx),
     startAnswerExpiry(ctx),
     startStatus(ctx),
+    startErasure(ctx),
   ];
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {

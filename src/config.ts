@@ -254,6 +254,8 @@ const ConfigSchema = v.strictObject({
   require_two_factor: v.optional(flag, false),
   /** Days to set it up, from when it is required or the account is created. API keys keep working afterwards. */
   two_factor_grace_days: v.optional(integer(0, 365), 7),
+  /** Days from the decision to delete an account or a team to its erasure; it can be canceled until then. */
+  deletion_grace_days: v.optional(integer(0, 365), 14),
   /** Hours without a request until a browser session ends; 0 = never before session_days. */
   session_idle_hours: v.optional(integer(0, 8760), 72),
   /** Days until a browser session ends, however much it is used. */

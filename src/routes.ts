@@ -1,6 +1,7 @@
 /** The routes of every room: the JSON API and the pages. */
 import type { AnyElysia } from "elysia";
 import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
+import { deletionAdminPages } from "../views/pages/admin/deletion-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
@@ -30,6 +31,7 @@ import { modelsPages } from "../views/pages/models/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
+import { deletionPages } from "../views/pages/settings/deletion-routes.tsx";
 import { emailPages } from "../views/pages/settings/email-routes.tsx";
 import { notificationPages } from "../views/pages/settings/notification-routes.tsx";
 import { settingsPages } from "../views/pages/settings/routes.tsx";
@@ -51,6 +53,7 @@ import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
 import { datasetRepairApi } from "./api/dataset-repair.ts";
 import { datasetsApi } from "./api/datasets.ts";
+import { deletionsApi } from "./api/deletions.ts";
 import { deliveriesApi } from "./api/deliveries.ts";
 import { deploymentsApi } from "./api/deployments.ts";
 import { evaluationsApi } from "./api/evaluations.ts";
@@ -102,6 +105,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   usersApi,
   organizationsApi,
   suspensionsApi,
+  deletionsApi,
   teamApi,
   termsApi,
   installationApi,
@@ -117,6 +121,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   ssoPages,
   termsPages,
   settingsPages,
+  deletionPages,
   ownTeamPages,
   teamAuditPages,
   twoFactorPages,
@@ -173,6 +178,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   analyticsApi,
   adminPages,
   userPages,
+  deletionAdminPages,
   teamPages,
   ssoAdminPages,
   deliveryPages,

@@ -49,6 +49,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /confirm",
     "GET /docs",
     "GET /settings",
+    "GET /settings/delete",
     "GET /settings/email",
     "GET /settings/notifications",
     "GET /settings/data*",
@@ -57,6 +58,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /v1/announcements",
     // For an organization the service asks for more.
     "GET /v1/archives*",
+    "GET /v1/account/deletion",
     "GET /v1/keys",
     "GET /v1/me",
     "GET /v1/passkeys",
@@ -82,6 +84,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "* /v1/two_factor*",
     "* /v1/passkeys/*",
     "POST /v1/reauthenticate",
+    "* /v1/account/deletion",
     // Leaving the team; for anybody else the service asks for more.
     "POST /team/leave",
     "DELETE /v1/organization/members/*",
@@ -98,6 +101,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
   ],
   "team.export": ["GET /team/data*", "POST /team/data*"],
   "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],
+  "owners.manage": ["* /team/delete", "POST /team/delete/*", "* /v1/organization/deletion"],
   "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits"],
   "models.list": ["GET /v1/models", "GET /v1/models/*"],
   "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],

@@ -4,11 +4,12 @@ import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
 import { publishedVersions } from "../accounts/terms/versions.ts";
-import type { Actor, Ctx } from "../ctx.ts";
+import type { Actor, Ctx, Hold } from "../ctx.ts";
 import { openIncidents } from "../insights/status/incidents.ts";
 import type { IncidentView } from "../insights/status/model.ts";
 import { currentFor } from "../notices/announcements/current.ts";
 import { type AnnouncementRow, isDismissible } from "../notices/announcements/model.ts";
+import { mayCall } from "./access.ts";
 
 /** Whether a request may be answered with a whole page. */
 export const showsPage = (method: string, path: string) =>
@@ -49,13 +50,29 @@ const incidentBanner = (ctx: Ctx, { impact, title, status }: IncidentView): Bann
   dismiss: null,
 });
 
+/** What is about to be deleted, until when it can be canceled, and where. */
+function deletionBanner({ subject, until, reason }: Hold, actor: Actor): Banner {
+  const own = subject === "user";
+  const path = own ? "/settings/delete" : "/team/delete";
+  return {
+    kind: "warn",
+    title: `Your ${own ? "account" : "team"} will be deleted on ${dateOf(until ?? 0)}.`,
+    text: `Data can be read and exported until then, and no new work starts.${reason ? ` Reason: ${reason}` : ""}`,
+    markdown: null,
+    link: mayCall(actor, "GET", path) ? { label: "Details and canceling", href: path } : null,
+    dismiss: null,
+  };
+}
+
 /** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
 export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
   await publishedVersions(ctx);
   if (!actor) return [];
   const announced = (await currentFor(ctx, actor)).filter(({ dismissed }) => !dismissed);
   const { upcoming } = await pendingFor(ctx, actor.userId);
+  const held = actor.hold?.kind === "deletion" ? [deletionBanner(actor.hold, actor)] : [];
   return [
+    ...held,
     ...(await openIncidents(ctx)).map((one) => incidentBanner(ctx, one)),
     ...announced.map(({ row }) => announcementBanner(row)),
     ...upcoming.map((one) => termsBanner(ctx, one)),

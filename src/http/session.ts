@@ -68,7 +68,8 @@ const WORK: readonly Access[] = [
 ];
 
 /** What a member of a suspended organization may still use: the own account, and signing out. */
-const LEAVING = /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete|v1\/account\/deletion)$/;
+const LEAVING =
+  /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete(\/cancel)?|v1\/account\/deletion)$/;
 
 /**
  * Refuses what a hold on the account or its organization takes away. Administrators of the installation still

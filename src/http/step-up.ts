@@ -21,6 +21,7 @@ const SENSITIVE: readonly RegExp[] = [
   /^POST \/(v1|settings)\/keys$/,
   /^(\w+ \/settings\/two-factor\/passkeys(\/add|\/options|\/:id\/remove)?|DELETE \/v1\/passkeys\/:id)$/,
   /^POST \/(v1\/archives|settings\/data)$/,
+  /^POST \/(v1\/account\/deletion|settings\/delete)$/,
   /^(DELETE \/v1\/models\/:id|POST \/models\/:id\/delete)$/,
 ];
 

@@ -17,6 +17,7 @@ export const AREAS = [
   "serving",
   "insights",
   "custody",
+  "erasure",
   "http",
   "api",
   "cli",

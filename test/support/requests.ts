@@ -125,6 +125,10 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   // Refused for its end or its empty reason: the later routes still need these accounts.
   "POST /v1/admin/users/:id/suspend": () => ({ reason: "matrix", until: 1 }),
   "POST /v1/admin/orgs/:id/suspend": () => ({ reason: "matrix", until: 1 }),
+  "POST /v1/account/deletion": () => ({ confirm: "not the address" }),
+  "POST /v1/organization/deletion": () => ({ confirm: "not the name" }),
+  "POST /v1/admin/users/:id/deletion": () => ({ reason: "matrix" }),
+  "POST /v1/admin/orgs/:id/deletion": () => ({ reason: "matrix" }),
   "POST /admin/users/:id/suspend": () => ({ reason: "" }),
   "POST /admin/teams/:id/suspend": () => ({ reason: "" }),
   "POST /v1/admin/users": () => ({ email: "matrix@example.test" }),

@@ -35,6 +35,7 @@ const STATES: Record<string, Look> = {
   // Accounts and invitations
   active: ["Active", "ok", "ok"],
   suspended: ["Suspended", "warn", "pause"],
+  erased: ["Erased", "idle", "ok"],
   deletion_scheduled: ["Deletion scheduled", "warn", "clock"],
   expired: ["Expired", "warn", "clock"],
   // Checks of the installation, and backups

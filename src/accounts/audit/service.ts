@@ -17,6 +17,8 @@ export type AuditRow = typeof auditLog.$inferSelect;
 const GENESIS = "0".repeat(64);
 /** The entry that records removed earlier entries, with the hash of the last one. */
 export const PRUNE_ACTION = "audit.prune";
+/** The entry that names earlier ones whose content was erased. */
+export const ERASE_ACTION = "audit.erase";
 
 type Hashed = Pick<AuditRow, "id" | "org" | "at" | "actor" | "action" | "target" | "detail">;
 
@@ -178,6 +180,8 @@ export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<AuditCheck> {
   /** The first entry, when it follows from removed ones: an entry must say so. */
   let unexplained: AuditRow | null = null;
   let removed = 0;
+  /** Entries without content: a later entry must name them. */
+  const erased = new Set<string>();
   let seq = 0;
   let rows = 0;
   for (;;) {
@@ -190,8 +194,11 @@ export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<AuditCheck> {
     for (const row of batch) {
       if (previous === null && row.previousHash !== GENESIS) unexplained = row;
       previous ??= row.previousHash;
-      if (row.previousHash !== previous || row.hash !== hashOf(previous, row))
-        return { rows, brokenAt: row.id, removed };
+      // What an erased entry said is not known any more: its hash still links it to its neighbors.
+      const follows = row.erasedAt !== null || row.hash === hashOf(previous, row);
+      if (row.previousHash !== previous || !follows) return { rows, brokenAt: row.id, removed };
+      if (row.erasedAt !== null) erased.add(row.id);
+      if (row.action === ERASE_ACTION) for (const id of row.detail.entries as string[]) erased.delete(id);
       if (row.action === PRUNE_ACTION) {
         removed += Number(row.detail.entries);
         if (row.detail.last_hash === unexplained?.previousHash) unexplained = null;
@@ -201,6 +208,6 @@ export async function verifyAudit(ctx: Pick<Ctx, "db">): Promise<AuditCheck> {
       rows++;
     }
     if (batch.length < 1000)
-      return { rows, brokenAt: unexplained ? unexplained.id : seq < expected ? "end" : null, removed };
+      return { rows, brokenAt: unexplained?.id ?? [...erased][0] ?? (seq < expected ? "end" : null), removed };
   }
 }

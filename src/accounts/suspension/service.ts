@@ -27,7 +27,7 @@ interface Suspension {
 const EVERY_MS = 30_000;
 
 /** Ends the access that a hold takes away or gives back. Call it after the commit. */
-function announceHold(ctx: Ctx, subject: Hold["subject"], id: string, users: string[]): void {
+export function announceHold(ctx: Ctx, subject: Hold["subject"], id: string, users: string[]): void {
   forgetKeys(ctx);
   forgetSessions(ctx);
   ctx.bus.emit("hold.changed", { subject, id });
@@ -42,7 +42,7 @@ async function endSessionsOfMembers(tx: Db, org: string): Promise<string[]> {
 }
 
 /** The owners of an organization. */
-async function ownersOf(db: Db, org: string): Promise<string[]> {
+export async function ownersOf(db: Db, org: string): Promise<string[]> {
   const rows = await db
     .select({ id: member.userId })
     .from(member)
@@ -51,7 +51,7 @@ async function ownersOf(db: Db, org: string): Promise<string[]> {
 }
 
 /** Notifies the owners of an organization after the commit. */
-async function announceToOwners(
+export async function announceToOwners(
   ctx: Ctx,
   org: string,
   kind: SecurityKind,
@@ -62,7 +62,7 @@ async function announceToOwners(
 }
 
 /** A user with the first organization. @throws AppError `user_not_found` */
-async function accountOf(db: Db, id: string) {
+export async function accountOf(db: Db, id: string) {
   const [row] = await db
     .select({ role: user.role, banned: user.banned, org: member.organizationId })
     .from(user)

@@ -55,7 +55,7 @@ function monthRange(month: string): { from: number; to: number } {
 
 const WORK_GROUPS: Record<UsageGroup, SQL> = {
   user: sql`${usageLine.userId}`,
-  model: sql`json_extract(${job.spec}, '$.base_model.id')`,
+  model: sql`coalesce(json_extract(${job.spec}, '$.base_model.id'), 'erased')`,
   key: sql`${job.keyId}`,
   kind: sql`${usageLine.kind}`,
   provider: sql`${usageLine.provider}`,
@@ -79,28 +79,31 @@ interface Scope {
 }
 
 function workOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {
-  return ctx.db
-    .select({
-      key: WORK_GROUPS[groupBy].mapWith(String).as("grouped"),
-      attempts: sql<number>`count(*)`,
-      durationMs: sql<number>`sum(${usageLine.durationMs})`,
-      gpuMs: sql<number>`sum(${usageLine.durationMs} * ${usageLine.gpus})`,
-      tokens: sql<number>`sum(${usageLine.tokens})`,
-      costUsd: sql<number>`sum(${usageLine.costUsd})`,
-    })
-    .from(usageLine)
-    .innerJoin(job, eq(job.id, usageLine.jobId))
-    .where(
-      and(
-        eq(usageLine.org, org),
-        gte(usageLine.at, from),
-        lt(usageLine.at, to),
-        userId === null ? undefined : eq(usageLine.userId, userId),
-      ),
-    )
-    .groupBy(sql`grouped`)
-    .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
-    .limit(MAX_GROUPS);
+  return (
+    ctx.db
+      .select({
+        key: WORK_GROUPS[groupBy].mapWith(String).as("grouped"),
+        attempts: sql<number>`count(*)`,
+        durationMs: sql<number>`sum(${usageLine.durationMs})`,
+        gpuMs: sql<number>`sum(${usageLine.durationMs} * ${usageLine.gpus})`,
+        tokens: sql<number>`sum(${usageLine.tokens})`,
+        costUsd: sql<number>`sum(${usageLine.costUsd})`,
+      })
+      .from(usageLine)
+      // A job is gone after its team was erased; its usage counts.
+      .leftJoin(job, eq(job.id, usageLine.jobId))
+      .where(
+        and(
+          eq(usageLine.org, org),
+          gte(usageLine.at, from),
+          lt(usageLine.at, to),
+          userId === null ? undefined : eq(usageLine.userId, userId),
+        ),
+      )
+      .groupBy(sql`grouped`)
+      .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
+      .limit(MAX_GROUPS)
+  );
 }
 
 function requestsOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {

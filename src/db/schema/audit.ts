@@ -17,6 +17,8 @@ export const auditLog = sqliteTable(
     detail: jsonText("detail").$type<Record<string, unknown>>().notNull(),
     previousHash: text("previous_hash").notNull(),
     hash: text("hash").notNull(),
+    /** When what it says was erased; its hash stays, and a later entry names it. */
+    erasedAt: integer("erased_at"),
   },
   (t) => [
     index("audit_org").on(t.org, t.seq),

@@ -1,6 +1,7 @@
 /** Holds on users and organizations: suspensions, and deletions that are scheduled. */
 import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
 /** One hold. It is in force until it has ended; ended ones stay as a record. */
 export const hold = sqliteTable(
@@ -21,6 +22,8 @@ export const hold = sqliteTable(
     /** When it was lifted, canceled, or carried out. */
     endedAt: integer("ended_at"),
     endedBy: text("ended_by"),
+    /** What a deletion erased, by kind; null = not begun, or no deletion. */
+    erased: jsonText("erased").$type<Record<string, number>>(),
   },
   (t) => [
     uniqueIndex("hold_active").on(t.kind, t.subject, t.subjectId).where(sql`ended_at is null`),

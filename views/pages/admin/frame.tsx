@@ -16,6 +16,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/terms", label: "Terms", icon: "scale" },
   { href: "/admin/incidents", label: "Incidents", icon: "warn" },
   { href: "/admin/backups", label: "Backups", icon: "save" },
+  { href: "/admin/deletions", label: "Deletions", icon: "cancelled" },
   { href: "/admin/audit", label: "Audit log", icon: "shield" },
   { href: "/admin/status", label: "Status", icon: "info" },
 ];

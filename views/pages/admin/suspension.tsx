@@ -31,13 +31,68 @@ export function HoldNotice({ holds }: { holds: readonly Hold[] }) {
   );
 }
 
-export function SuspensionPanel(props: {
+interface HoldProps {
   /** Address of the page of the user or team. */
   path: string;
   subject: Hold["subject"];
   name: string;
   holds: readonly Hold[];
-}) {
+}
+
+/** Suspension and deletion of a user or team. */
+export function HoldPanels(props: HoldProps) {
+  return (
+    <>
+      <SuspensionPanel {...props} />
+      <DeletionPanel {...props} />
+    </>
+  );
+}
+
+const ERASES = {
+  user: "After the grace period everything personal is erased; what they created in the team is handed over to an owner.",
+  organization: "After the grace period its data, models and jobs are erased, and accounts that are in no other team.",
+};
+
+function DeletionPanel({ path, subject, name, holds }: HoldProps) {
+  const scheduled = holds.some(({ kind }) => kind === "deletion");
+  return (
+    <section class="panel">
+      <header>
+        <h2>Deletion</h2>
+        {scheduled ? (
+          <ActionButton action={`${path}/deletion/cancel`} class="small">
+            Cancel the deletion
+          </ActionButton>
+        ) : (
+          <SheetForm
+            id="deletion"
+            action={`${path}/deletion`}
+            label="Delete…"
+            buttonClass="button small danger"
+            title={`Delete ${name}?`}
+            verb="Schedule the deletion"
+          >
+            <p class="muted small">
+              {ERASES[subject]} No new work starts until then, data can be exported, and you can cancel it.
+            </p>
+            <Field
+              id="field-deletion-reason"
+              label="Reason"
+              hint="The people concerned read it."
+              render={(ids) => <textarea name="reason" rows={3} maxLength={500} required {...ids} />}
+            />
+          </SheetForm>
+        )}
+      </header>
+      <p class="body muted small">
+        {ERASES[subject]} <a href="/admin/deletions">Deletions</a> has the reports.
+      </p>
+    </section>
+  );
+}
+
+function SuspensionPanel(props: HoldProps) {
   const { path, subject, name, holds } = props;
   const suspended = holds.some(({ kind }) => kind === "suspended");
   return (

@@ -17,7 +17,7 @@ import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
-import { HoldNotice, SuspensionPanel } from "./suspension.tsx";
+import { HoldNotice, HoldPanels } from "./suspension.tsx";
 import { rolesOf } from "./users.tsx";
 
 export interface TeamProps {
@@ -304,7 +304,7 @@ export function TeamPage(props: TeamProps) {
       <Quotas {...props} />
       <Wandb {...props} />
       {props.own ? null : (
-        <SuspensionPanel
+        <HoldPanels
           path={`/admin/teams/${encodeURIComponent(team.id)}`}
           subject="organization"
           name={team.name}

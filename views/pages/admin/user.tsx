@@ -9,7 +9,7 @@ import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
-import { HoldNotice, SuspensionPanel } from "./suspension.tsx";
+import { HoldNotice, HoldPanels } from "./suspension.tsx";
 import { OneTimeLink, RoleSelect, TeamRoleSelect, TeamSelect } from "./users.tsx";
 
 export interface UserProps {
@@ -167,7 +167,7 @@ export function UserPage(props: UserProps) {
           <Access {...props} />
           <SignIn {...props} />
           {self ? null : (
-            <SuspensionPanel path={`/admin/users/${user.id}`} subject="user" name={user.email} holds={user.holds} />
+            <HoldPanels path={`/admin/users/${user.id}`} subject="user" name={user.email} holds={user.holds} />
           )}
         </div>
       </div>

@@ -5,7 +5,7 @@ import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
 import { SCOPE_HINTS, SCOPES, type Scope } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
-import { PostForm } from "../../parts/allowed.tsx";
+import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -303,6 +303,9 @@ export function SettingsPage(props: SettingsProps) {
         <Password {...props} problem={error("password")} />
       </div>
       <Sessions sessions={props.sessions} />
+      <p class="small">
+        <RoleLink href="/settings/delete">Delete account…</RoleLink>
+      </p>
     </SettingsLayout>
   );
 }

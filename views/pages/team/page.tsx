@@ -334,6 +334,9 @@ export function TeamPage(props: TeamProps) {
           </Allowed>
         ) : null}
         <Roles team={team} />
+        <p class="small">
+          <RoleLink href="/team/delete">Delete team…</RoleLink>
+        </p>
       </div>
     </Layout>
   );

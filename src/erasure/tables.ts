@@ -1,0 +1,119 @@
+/**
+ * What happens to every table when an organization or an account is erased. A test compares it with the database, so
+ * that nobody adds a table without this decision.
+ */
+import { type SQL, sql } from "drizzle-orm";
+
+/** The rows of an organization, in an order in which foreign keys allow to delete them. */
+export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
+  point: (org) => sql`series_id in (select id from series where job_id in (select id from job where org = ${org}))`,
+  point_bucket: (org) =>
+    sql`series_id in (select id from series where job_id in (select id from job where org = ${org}))`,
+  series: ofJobs,
+  log_line: ofJobs,
+  event: ofJobs,
+  batch: ofJobs,
+  answer: ofJobs,
+  command: ofJobs,
+  gpu_allocation: ofJobs,
+  wandb_run: ofOrg,
+  hub_push: ofOrg,
+  checkpoint_permission: (org) =>
+    sql`(org = ${org} or checkpoint_id in (select id from checkpoint where org = ${org}))`,
+  evaluation: ofOrg,
+  deployment: ofOrg,
+  model: ofOrg,
+  checkpoint: ofOrg,
+  artifact: ofOrg,
+  trial: (org) => sql`sweep_id in (select id from sweep where org = ${org})`,
+  sweep: ofOrg,
+  attempt: ofOrg,
+  job: ofOrg,
+  dataset_tokens: (org) => sql`version_id in (select id from dataset_version where org = ${org})`,
+  dataset_import: ofOrg,
+  dataset_version: ofOrg,
+  dataset: ofOrg,
+  upload_part: (org) => sql`upload_id in (select id from upload where org = ${org})`,
+  upload: ofOrg,
+  file: ofOrg,
+  stored_answer: ofOrg,
+  notice: ofOrg,
+  notice_delivery: ofOrg,
+  notice_event: ofOrg,
+  webhook_endpoint: ofOrg,
+  license_acceptance: ofOrg,
+  team_share: ofOrg,
+  wandb_server: ofOrg,
+  sso_group: ofOrg,
+  organization_limit: ofOrg,
+  team_limit: ofOrg,
+  invitation: (org) => sql`organization_id = ${org}`,
+  api_key: ofOrg,
+  member: (org) => sql`organization_id = ${org}`,
+  organization: (org) => sql`id = ${org}`,
+};
+
+function ofOrg(org: string): SQL {
+  return sql`org = ${org}`;
+}
+
+function ofJobs(org: string): SQL {
+  return sql`job_id in (select id from job where org = ${org})`;
+}
+
+/** An account that is erased. */
+interface Person {
+  id: string;
+  email: string;
+}
+
+/** The rows of an account, in an order in which foreign keys allow to delete them. */
+export const OF_USER: Record<string, (person: Person) => SQL> = {
+  notice_delivery: ({ id, email }) =>
+    sql`(destination = ${`mail:${email}`} or event_id in (select id from notice_event where user_id = ${id}))`,
+  notice: ofUser,
+  notice_event: ({ id, email }) =>
+    sql`(user_id = ${id} or subject = ${id} or also_to = ${email}
+      or instr(lower(' ' || title || ' ' || body), ${` ${email}`}) > 0)`,
+  notice_preference: ofUser,
+  banner_dismissal: ofUser,
+  verification: ({ id, email }) =>
+    sql`(value = ${id} or instr(value, ${id}) > 0 or instr(lower(value), ${`"${email}"`}) > 0)`,
+  invitation: ({ id, email }) => sql`(lower(email) = ${email} or inviter_id = ${id})`,
+  api_key: ofUser,
+  two_factor: ofUser,
+  passkey: ofUser,
+  session: ofUser,
+  account: ofUser,
+  member: ofUser,
+  user: ({ id }) => sql`id = ${id}`,
+};
+
+function ofUser({ id }: Person): SQL {
+  return sql`user_id = ${id}`;
+}
+
+/** Tables whose rows stay, or belong to the installation, and why. */
+export const STAYS: Record<string, string> = {
+  usage_line: "usage for invoices: ids and numbers",
+  inference: "usage for invoices: ids and numbers; names of fine-tuned models are removed",
+  audit_log: "hashes stay, what entries say is removed",
+  terms_acceptance: "evidence of the agreement: address and browser are removed",
+  hold: "the record of this deletion",
+  installation: "the installation",
+  base_model: "models of the installation",
+  host: "machines of the installation",
+  gpu: "machines of the installation",
+  host_sample: "machines of the installation",
+  terms_version: "documents of the installation",
+  announcement: "announcements of the installation",
+  sso_provider: "sign-in of the installation",
+  sso_domain: "sign-in of the installation",
+  sso_used: "hashes of answers of providers, removed after minutes",
+  status_component: "status of the installation",
+  status_day: "status of the installation",
+  status_incident: "status of the installation",
+  status_update: "status of the installation",
+  failed_attempt: "keyed hashes, removed after 15 minutes",
+  used_code: "keyed hashes, removed after minutes",
+};

@@ -1,0 +1,71 @@
+/** `/admin/deletions`: accounts and teams whose deletion is scheduled, was canceled, or is done, with its report. */
+import type { DeletionRecord } from "../../../src/erasure/model.ts";
+import type { Listed } from "../../../src/lib/page.ts";
+import { formatInteger } from "../../../src/lib/text/format.ts";
+import { Empty } from "../../parts/notice.tsx";
+import { StateBadge } from "../../parts/state.tsx";
+import { Pager, Table } from "../../parts/table.tsx";
+import { CopyId, Time } from "../../parts/value.tsx";
+import { AdminLayout } from "./frame.tsx";
+
+const STATES = { scheduled: "deletion_scheduled", canceled: "canceled", erased: "erased" };
+
+const countsOf = ({ erased }: DeletionRecord) =>
+  Object.entries(erased)
+    .filter(([, n]) => n > 0)
+    .map(([what, n]) => `${formatInteger(n)} ${what}`)
+    .join(", ") || "–";
+
+export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) {
+  return (
+    <AdminLayout title="Deletions">
+      <section class="panel" aria-label="Deletions">
+        {records.items.length === 0 ? (
+          <Empty icon="cancelled" title="No deletions">
+            A user deletes the own account in Settings, an owner the team on its page, and you any of them on the page
+            of the user or team. Each is listed here with the report of what was erased.
+          </Empty>
+        ) : (
+          <Table
+            label="Deletions"
+            rows={records.items}
+            rowId={(row) => row.id}
+            columns={[
+              {
+                key: "what",
+                label: "What",
+                name: true,
+                render: (row) => (
+                  <>
+                    {row.subject === "user" ? "Account" : "Team"} <CopyId id={row.subject_id} />
+                  </>
+                ),
+              },
+              { key: "state", label: "State", render: (row) => <StateBadge state={STATES[row.state]} /> },
+              { key: "day", label: "Erased on", render: (row) => <Time at={row.erase_at * 1000} /> },
+              { key: "counts", label: "Erased", wide: true, render: countsOf },
+              { key: "reason", label: "Reason", wide: true, render: (row) => row.reason || "–" },
+            ]}
+          />
+        )}
+        <Pager shown={records.items.length} hasMore={records.hasMore} last={records.last} order="name" />
+      </section>
+      {records.items[0] ? (
+        <section class="panel">
+          <header>
+            <h2>What every deletion keeps, and why</h2>
+          </header>
+          <div class="body">
+            <ul>
+              {records.items[0].kept.map(({ what, why }) => (
+                <li>
+                  {what} <span class="muted">({why})</span>
+                </li>
+              ))}
+            </ul>
+          </div>
+        </section>
+      ) : null}
+    </AdminLayout>
+  );
+}
