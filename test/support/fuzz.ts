@@ -73,7 +73,7 @@ export function routesOf(app: AnyElysia, document: Json, made: Everything): Fuzz
 }
 
 const ENDS =
-  /\/(delete|cancel|clear|revoke|stop|disable|withdraw|remove|leave)$|:act$|\/(users|members)\/:id$|\/admin\/terms$/;
+  /\/(delete|cancel|clear|revoke|stop|disable|withdraw|remove|leave|suspend|lift|deletion)$|:act$|\/(users|members)\/:id$|\/admin\/terms$/;
 
 /** Routes that end what others work with, or everybody's access: asked for real things last. */
 const isDestructive = ({ method, route }: FuzzRoute) => method === "DELETE" || ENDS.test(route);
