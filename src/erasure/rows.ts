@@ -27,7 +27,7 @@ export async function countRows(ctx: Ctx, table: string, where: SQL): Promise<nu
 }
 
 /** Folders with something for each id; what has such a name, or begins with it and a point, is removed. */
-type Folder = "artifacts" | "datasets" | "files" | "uploads";
+type Folder = "archives" | "artifacts" | "datasets" | "files" | "uploads";
 
 async function idsOf(ctx: Ctx, table: string, org: string): Promise<string[]> {
   const rows = await ctx.db.all<{ id: string }>(sql`select id from ${sql.identifier(table)} where org = ${org}`);
@@ -35,11 +35,21 @@ async function idsOf(ctx: Ctx, table: string, org: string): Promise<string[]> {
 }
 
 const FOLDERS: [Folder, string][] = [
+  ["archives", "archive"],
   ["artifacts", "artifact"],
   ["datasets", "dataset_version"],
   ["files", "file"],
   ["uploads", "upload"],
 ];
+
+/** Removes the files of the archives of an account, while their rows still name them. */
+export async function removeOwnArchives(ctx: Ctx, where: SQL): Promise<void> {
+  const rows = await ctx.db.all<{ id: string }>(sql`select id from archive where ${where}`);
+  for (const { id } of rows)
+    for (const name of await readdir(ctx.files.path("archives")))
+      if (name === id || name.startsWith(`${id}.`))
+        await rm(ctx.files.path("archives", name), { recursive: true, force: true });
+}
 
 /** Removes the files of an organization, while its rows still name them. */
 export async function removeFiles(ctx: Ctx, org: string): Promise<void> {

@@ -27,6 +27,7 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   artifact: ofOrg,
   trial: (org) => sql`sweep_id in (select id from sweep where org = ${org})`,
   sweep: ofOrg,
+  archive: ofOrg,
   attempt: ofOrg,
   job: ofOrg,
   dataset_tokens: (org) => sql`version_id in (select id from dataset_version where org = ${org})`,
@@ -77,6 +78,7 @@ export const OF_USER: Record<string, (person: Person) => SQL> = {
       or instr(lower(' ' || title || ' ' || body), ${` ${email}`}) > 0)`,
   notice_preference: ofUser,
   banner_dismissal: ofUser,
+  archive: ({ id }) => sql`(scope = 'user' and created_by = ${id})`,
   verification: ({ id, email }) =>
     sql`(value = ${id} or instr(value, ${id}) > 0 or instr(lower(value), ${`"${email}"`}) > 0)`,
   invitation: ({ id, email }) => sql`(lower(email) = ${email} or inviter_id = ${id})`,

@@ -9,7 +9,7 @@ import { auditLog } from "../db/schema/audit.ts";
 import { member, user } from "../db/schema/auth.ts";
 import { hold } from "../db/schema/holds.ts";
 import { termsAcceptance } from "../db/schema/terms.ts";
-import { deleteRows } from "./rows.ts";
+import { deleteRows, removeOwnArchives } from "./rows.ts";
 import { OF_USER } from "./tables.ts";
 
 /** Who takes over: another owner; without one, the oldest administrator or member becomes the owner. */
@@ -75,6 +75,8 @@ export async function eraseUser(ctx: Ctx, id: string, except = ""): Promise<numb
       .set({ reason: "" })
       .where(and(eq(hold.subject, "user"), inArray(hold.subjectId, [id])));
   });
+  const ownArchives = OF_USER.archive?.({ id, email });
+  if (ownArchives) await removeOwnArchives(ctx, ownArchives);
   // The address is needed until the end: the row of the user goes last.
   if (found) for (const [table, where] of Object.entries(OF_USER)) await deleteRows(ctx, table, where({ id, email }));
   await ctx.emptyLog();

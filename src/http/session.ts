@@ -67,7 +67,9 @@ const WORK: readonly Access[] = [
   "keys.write",
 ];
 
-/** What a member of a suspended organization may still use: the own account, and signing out. */
+/** Copies of what is stored, which stay possible. */
+const COPYING = /^\/((settings|team)\/data|v1\/archives)(\/|$)/;
+/** What a member of a suspended organization may still use besides: deleting the own account, and signing out. */
 const LEAVING =
   /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete(\/cancel)?|v1\/account\/deletion)$/;
 
@@ -78,7 +80,7 @@ const LEAVING =
  */
 export function checkHold(ctx: Ctx, { hold, via }: Actor, access: Access, path: string): void {
   if (!hold || access === "public") return;
-  if (via === "session" && (access === "installation" || LEAVING.test(path))) return;
+  if (via === "session" && (access === "installation" || LEAVING.test(path) || COPYING.test(path))) return;
   const reads = !WORK.includes(access) && (via === "session" || hold.subject === "organization");
   if (hold.kind === "deletion" && reads) return;
   throw heldError(ctx, hold);

@@ -1,6 +1,7 @@
 /** What a member of a suspended organization sees instead of its pages: why, whom to ask, and the way out. */
 import { usePage } from "../context.ts";
 import { BareLayout } from "../layout.tsx";
+import { RoleLink } from "../parts/allowed.tsx";
 import { ContactLink } from "../parts/contact.tsx";
 
 export function SuspendedPage(props: { reason: string; until: number | null }) {
@@ -19,12 +20,20 @@ export function SuspendedPage(props: { reason: string; until: number | null }) {
         <p>
           {contact ? (
             <>
-              Questions, or a copy of your data? Contact <ContactLink contact={contact} />.
+              Questions? Contact <ContactLink contact={contact} />.
             </>
           ) : (
-            "Questions, or a copy of your data? Contact an administrator of this installation."
+            "Questions? Contact an administrator of this installation."
           )}
         </p>
+        <div class="row">
+          <a class="button" href="/settings/data">
+            Export your data
+          </a>
+          <RoleLink class="button" href="/team/data">
+            Export the data of the team
+          </RoleLink>
+        </div>
         {viewer ? <p class="muted small">Signed in as {viewer.email}.</p> : null}
         <form method="post" action="/logout">
           <button type="submit" class="button block">
