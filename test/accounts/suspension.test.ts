@@ -116,6 +116,7 @@ describe("a suspended organization", () => {
       expect(page).toContain("mailto:help@lab.test");
       expect(page).toContain('action="/logout"');
     }
+    expect((await get("/settings/data", signedIn)).status).toBe(200);
     const out = await t.request("POST", "/logout", { as: "anonymous", headers: { cookie: signedIn } });
     expect(out.status).toBe(303);
   });

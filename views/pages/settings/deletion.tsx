@@ -88,8 +88,8 @@ export function DeletionPanels(props: DeletionProps) {
             ) : (
               <>
                 <p>
-                  {words.who} Everything is erased after {days}. Until then, sign in to cancel it. Download what you
-                  want to keep first.
+                  {words.who} Everything is erased after {days}. Until then, sign in to cancel it.{" "}
+                  <a href={view.subject === "user" ? "/settings/data" : "/team/data"}>Export what you want to keep</a>.
                 </p>
                 <div class="row">
                   <ConfirmForm
