@@ -34,7 +34,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   session: { ...personal, without: ["token"] },
   account: { ...personal, without: ["password", "access_token", "refresh_token", "id_token"] },
   two_factor: { ...personal, without: ["secret", "backup_codes"] },
-  passkey: { ...personal, without: ["public_key"] },
+  passkey: personal,
   hold: {
     user: "subject = 'user' and subject_id = :id",
     organization: "subject = 'organization' and subject_id = :id",
@@ -127,8 +127,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "answer architecture data decisions detail error event_types files grader handle input mapping metadata metrics " +
+    "answer architecture components data decisions detail error event_types files grader handle input mapping metadata metrics " +
     "offer options orgs progress prompt reading report request result roles rungs scopes source spec stats summary " +
-    "tags values window"
+    "tags transports values window"
   ).split(" "),
 );
