@@ -127,6 +127,7 @@ export const SHOTS: Shot[] = [
   { name: "dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"] },
   { name: "dataset-remarks", path: `/datasets/${nth("ds_", 1)}`, seeds: ["full"] },
   { name: "dataset-talks", path: `/datasets/${nth("ds_", 2)}`, seeds: ["full"] },
+  { name: "dataset-personal-data", path: `/datasets/${nth("ds_", 2)}/personal-data`, seeds: ["full"] },
   { name: "dataset-pairs", path: `/datasets/${nth("ds_", 7)}`, seeds: ["full"] },
   { name: "dataset-marked", path: `/datasets/${nth("ds_", 8)}`, seeds: ["full"] },
   { name: "dataset-texts", path: `/datasets/${nth("ds_", 9)}`, seeds: ["full"] },

@@ -8,6 +8,7 @@ import type { Ctx } from "./ctx.ts";
 import { startArchives } from "./custody/archives/run.ts";
 import { startDatasets } from "./data/datasets/sweep.ts";
 import { startImports } from "./data/imports/run.ts";
+import { startScans } from "./data/privacy/scan.ts";
 import { startWalWatch } from "./db/wal.ts";
 import { startErasure } from "./erasure/worker.ts";
 import { startEvaluations } from "./evaluation/sweep.ts";
@@ -41,6 +42,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startSecurityNotices(ctx),
     startNotices(ctx),
     startDatasets(ctx),
+    startScans(ctx),
     startImports(ctx),
     startCheckpointNotes(ctx),
     startInventory(ctx),

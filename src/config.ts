@@ -233,6 +233,17 @@ const ConfigSchema = v.strictObject({
   offline: v.optional(flag, false),
   /** Days for which stored responses and chat completions are kept (`store`); 0 = nothing is stored. */
   answer_retention_days: v.optional(integer(0, 3650), 30),
+  /** Looks for personal data and secrets in every dataset version, in the background, after its validation. */
+  pii_scan: v.optional(v.picklist(["on", "off"]), "on"),
+  /**
+   * What findings of personal data mean for jobs: `report` only shows them, `require_decision` refuses jobs until the
+   * rows are left out, masked, or accepted. A team can require it on its own.
+   */
+  pii_policy: v.optional(v.picklist(["report", "require_decision"]), "report"),
+  /** A Python that has presidio-analyzer, which then looks for personal data too (names, places); none = not used. */
+  presidio_python: v.optional(v.nullable(v.pipe(v.string(), v.startsWith("/", "must be an absolute path"))), null),
+  /** Language of presidio's recognizers and of its spaCy model. */
+  presidio_language: v.optional(v.pipe(v.string(), v.regex(/^[a-z]{2}$/, "must be a code such as en")), "en"),
   /** Words and phrases of the categories of /v1/moderations, as JSON: `{"violence": ["kill you"]}`. */
   moderation_rules: v.optional(moderationRules, {}),
   /** A guard model of the Llama Guard family that /v1/moderations asks, besides the words. */
@@ -363,6 +374,13 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
       "config_invalid",
       `Setting "fail_points" makes the server kill itself, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
       { param: "fail_points" },
+    );
+  if (parsed.output.pii_policy === "require_decision" && parsed.output.pii_scan === "off")
+    throw new AppError(
+      "invalid",
+      "config_invalid",
+      'Setting "pii_policy": require_decision needs pii_scan, which is off: no job could ever start. Turn pii_scan on.',
+      { param: "pii_policy" },
     );
   const sources: Config["sources"] = Object.fromEntries(
     CONFIG_NAMES.flatMap((name): [string, ConfigSource][] => {

@@ -18,6 +18,7 @@ import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
+import { personalDataPages } from "../views/pages/datasets/personal-data-routes.tsx";
 import { datasetRepairPages } from "../views/pages/datasets/repair-routes.tsx";
 import { datasetsPages } from "../views/pages/datasets/routes.tsx";
 import { deploymentsPages } from "../views/pages/deployments/routes.tsx";
@@ -51,6 +52,7 @@ import { auditApi, teamAuditApi } from "./api/audit.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
+import { datasetPiiApi } from "./api/dataset-pii.ts";
 import { datasetRepairApi } from "./api/dataset-repair.ts";
 import { datasetsApi } from "./api/datasets.ts";
 import { deletionsApi } from "./api/deletions.ts";
@@ -138,10 +140,12 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   importsApi,
   datasetsApi,
   datasetRepairApi,
+  datasetPiiApi,
   datasetMappingApi,
   importsPages,
   datasetsPages,
   datasetRepairPages,
+  personalDataPages,
   modelsApi,
   modelsPages,
   inspectionApi,

@@ -4,6 +4,7 @@ import { bf16Supported } from "../compute/providers/registry.ts";
 import type { DatasetRef, EvaluateSpec, TrainSpec } from "../contract/spec.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { resolveTrainingData } from "../data/datasets/training-data.ts";
+import { mayUse } from "../data/privacy/policy.ts";
 import { datasetRef } from "../data/validation/model.ts";
 import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
@@ -109,6 +110,15 @@ export async function planForModel(ctx: Ctx, actor: Actor, request: ModelRequest
     throw new AppError("invalid", "dataset_not_ready", "This dataset version has not been validated yet.", {
       param: "dataset",
     });
+  if (!(await mayUse(ctx, version, "dataset")))
+    throw new AppError(
+      "invalid",
+      "dataset_not_scanned",
+      "This dataset version is being scanned for personal data, and this team requires it. Try again in a moment.",
+      {
+        param: "dataset",
+      },
+    );
   const [run] = resolved.jobId
     ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, resolved.jobId)).limit(1)
     : [];

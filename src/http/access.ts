@@ -90,7 +90,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "DELETE /v1/organization/members/*",
   ],
   "keys.write": ["POST /settings/keys*", "POST /v1/keys*", "DELETE /v1/keys/*"],
-  "team.read": ["GET /team", "GET /v1/organization", "GET /v1/organization/members*"],
+  "team.read": ["GET /team", "GET /v1/organization", "GET /v1/organization/members*", "GET /v1/organization/privacy"],
   "members.manage": ["POST /team/*", "POST /v1/organization/members*", "* /v1/organization/invitations*"],
   "team.manage": [
     "POST /team/name",
@@ -98,6 +98,8 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "POST /team/limits",
     "POST /v1/organization",
     "* /v1/organization/limits",
+    "POST /v1/organization/privacy",
+    "POST /team/privacy",
   ],
   "team.export": ["GET /team/data*", "POST /team/data*"],
   "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],

@@ -59,6 +59,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/organization": { name: "Support" },
   "POST /v1/organization/members": { email: "grace@example.com", role: "viewer" },
   "POST /v1/organization/members/{id}": { role: "admin" },
+  "POST /v1/organization/privacy": { pii_policy: "require_decision" },
   "POST /v1/organization/limits": { bytes: 50_000_000_000 },
   "POST /v1/admin/sso": {
     name: "Okta",
@@ -105,6 +106,8 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/datasets/{id}/mapping/preview": { mapping: { prompt: "question", completion: "answer" } },
   "POST /v1/datasets/{id}/rows": { messages: [...MESSAGES, { role: "assistant", content: "Let me check." }] },
   "POST /v1/datasets/{id}/rows/{line}": { text: JSON.stringify({ messages: MESSAGES }) },
+  "POST /v1/datasets/{id}/pii": { decision: "mask", kinds: ["email", "phone"] },
+  "POST /v1/datasets/{id}/pii/scan": {},
   "POST /v1/datasets/{id}/merge": { dataset: "ds_def" },
   "POST /v1/archives": { scope: "user", checkpoints: false },
   "POST /v1/models/{id}/pushes": { repository: "acme/support-model", token: "hf_abc" },

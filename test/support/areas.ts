@@ -40,7 +40,7 @@ export const ROOMS: Record<string, string[]> = {
   notices: ["events", "preferences", "inbox", "mail", "webhooks", "announcements", "delivery", "security"],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
-  data: ["storage", "pii", "validation", "files", "uploads", "datasets", "imports"],
+  data: ["storage", "pii", "validation", "files", "uploads", "datasets", "privacy", "imports"],
   models: ["base", "tuned", "inspection"],
   training: [
     "metrics",

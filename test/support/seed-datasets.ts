@@ -5,9 +5,10 @@
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Actor, Ctx } from "../../src/ctx.ts";
+import { scanRows } from "../../src/data/pii/scan-rows.ts";
 import { validateFile } from "../../src/data/validation/pass/validate.ts";
 import type { TokenStats } from "../../src/data/validation/rows/report.ts";
-import { dataset, datasetTokens, datasetVersion, file } from "../../src/db/schema/datasets.ts";
+import { dataset, datasetTokens, datasetVersion, file, piiScan } from "../../src/db/schema/datasets.ts";
 import { HOUR, idOf, nameAt, seedSpec } from "./seed-rows.ts";
 
 const EXAMPLE = resolve(import.meta.dir, "../../examples/support-messages.jsonl");
@@ -22,6 +23,22 @@ const LOOK_UP = {
     parameters: { type: "object", properties: { digits: { type: "string" } }, required: ["digits"] },
   },
 };
+
+/** What customers write of themselves, and a key that somebody pasted. */
+function withContacts() {
+  const messages = [
+    "Please write to jane.doe@example.com or call +49 30 901820.",
+    "Refund it to DE89 3704 0044 0532 0130 00, not to 4111 1111 1111 1111.",
+    "My social security number is 536-90-4399, and my old address was j.smith@mail.example.org.",
+    `The script has api_key = "k9Xw2QzP7mLr4TbV8nYc", is that why it fails from 8.8.113.7?`,
+  ];
+  return messages.map((content) => ({
+    messages: [
+      { role: "user", content },
+      { role: "assistant", content: "Thank you. I have noted it." },
+    ],
+  }));
+}
 
 /** Conversations of several turns, with tools, other scripts and turns that are not learned from. */
 function talks(): string[] {
@@ -50,7 +67,7 @@ function talks(): string[] {
       { role: "assistant", content: answer },
     ],
   }));
-  return [withTool, ...others].map((row) => JSON.stringify(row));
+  return [withTool, ...others, ...withContacts()].map((row) => JSON.stringify(row));
 }
 
 /** What went wrong in real files, at lines that are easy to find again. */
@@ -241,6 +258,17 @@ async function addOne(ctx: Ctx, actor: Actor, n: number, kind: Kind, at: number)
         stats: tokensLike(report.split.train_rows, report.characters.mean),
       });
   });
+  if (checked.status === "ready" && !running) await addScan(ctx, actor, n, at);
+}
+
+/** The scan for personal data, as the server's own would leave it. */
+async function addScan(ctx: Ctx, { org }: Actor, n: number, at: number): Promise<void> {
+  const versionId = idOf("dsv_", n);
+  const task = { dir: ctx.files.path("datasets", versionId), presidio: null };
+  const { rows: rowsDone, rowsFound, counts } = await scanRows(task, () => {});
+  const found = { rowsDone, rowsFound, counts, status: "done" as const, engine: "builtin" };
+  const values = { versionId, org, datasetId: idOf("ds_", n), createdAt: at, finishedAt: at };
+  await ctx.write((tx) => tx.insert(piiScan).values({ ...values, ...found }));
 }
 
 /** Adds `count` datasets of all kinds in turn; the first is always a plain one of 400 rows. */

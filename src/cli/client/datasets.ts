@@ -8,6 +8,7 @@ import { type ApiClient, poll } from "../api-client.ts";
 import { EXIT, UsageError, type Verb } from "../command.ts";
 import { createProgress } from "../progress.ts";
 import { connect, SERVER_OPTIONS } from "./connection.ts";
+import { DATASET_PII_VERBS } from "./dataset-pii.ts";
 import { downloadTo } from "./download.ts";
 import { fields, moment, oneLine, print, printJson, say } from "./output.ts";
 import { deleteVerb, idOf, pathOf, type Resource, readVerbs } from "./resources.ts";
@@ -162,5 +163,6 @@ export const DATASET_VERBS: Verb[] = [
   ...readVerbs(datasets),
   create,
   download,
+  ...DATASET_PII_VERBS,
   deleteVerb(datasets, "Deletes a dataset, its rows and its file."),
 ];

@@ -1,14 +1,12 @@
 /** Streams the rows of a version with one more row at the end, as the file of a new version. */
 import { join } from "node:path";
 import { AppError } from "../../errors.ts";
+import { mergedRows, withoutId } from "../storage/merged-rows.ts";
 import { chatFormat } from "../validation/formats/chat.ts";
 import { createProblems } from "../validation/rows/problems.ts";
 import type { ChatRow } from "../validation/rows/types.ts";
-import { mergedRows } from "./merged-rows.ts";
 
 const end = Buffer.from("\n");
-const BRACE = 123;
-const COMMA = 44;
 
 /**
  * The canonical form of a row given as JSON.
@@ -37,10 +35,7 @@ export function requireRow(given: { messages: unknown; tools?: unknown }): ChatR
  */
 export async function* rowsOnly(dir: string): AsyncGenerator<Uint8Array> {
   for await (const { line } of mergedRows(join(dir, "train.jsonl"), join(dir, "holdout.jsonl"))) {
-    // `{"id":12,"messages":…` without its id.
-    const comma = line.indexOf(COMMA);
-    line[comma] = BRACE;
-    yield line.subarray(comma);
+    yield withoutId(line);
     yield end;
   }
 }

@@ -2,8 +2,8 @@
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { parseExact } from "../../lib/text/exact-json.ts";
+import { offsetBefore, readIndex } from "../storage/index-file.ts";
 import type { Split } from "../validation/model.ts";
-import { offsetBefore, readIndex } from "../validation/rows/index-file.ts";
 import { type Message, type NumberedRow, textsOf } from "../validation/rows/types.ts";
 import { scanLines } from "../validation/scan/lines.ts";
 
@@ -56,14 +56,17 @@ function matcher({ search, role, label, minCharacters, maxCharacters, ids }: Row
   return tests.length ? (row: NumberedRow) => tests.every((holds) => holds(row)) : null;
 }
 
-/** Rows with an id above `after`, in order. */
-export async function pageRows(
-  dir: string,
-  split: Split,
-  page: { after: number; limit: number } & RowFilter,
-): Promise<RowPage> {
-  const rows: NumberedRow[] = [];
-  const wanted = matcher(page);
+/**
+ * Lines of a file with an index that have an id above `after`, in order.
+ * @param wanted null lists all
+ */
+export async function pageLines<T extends { id: number }>(
+  path: string,
+  indexPath: string,
+  page: { after: number; limit: number },
+  wanted: ((row: T) => boolean) | null,
+): Promise<{ rows: T[]; next: number | null }> {
+  const rows: T[] = [];
   let last = page.after;
   let size = 0;
   let full = false;
@@ -74,7 +77,7 @@ export async function pageRows(
         full = true;
         return;
       }
-      const row = parseExact(bytes.toString("utf8", start, end)) as NumberedRow;
+      const row = parseExact(bytes.toString("utf8", start, end)) as T;
       if (row.id <= page.after) return;
       last = row.id;
       if (wanted && !wanted(row)) return;
@@ -84,10 +87,10 @@ export async function pageRows(
     tooLong() {},
     broken() {},
   });
-  const file = await open(join(dir, `${split}.jsonl`), "r");
+  const file = await open(path, "r");
   try {
     const chunk = Buffer.allocUnsafe(CHUNK);
-    let at = offsetBefore(readIndex(join(dir, `${split}.idx`)), page.after);
+    let at = offsetBefore(readIndex(indexPath), page.after);
     const stop = at + SEARCH_BYTES;
     for (;;) {
       const { bytesRead } = await file.read(chunk, 0, CHUNK, at);
@@ -108,3 +111,11 @@ export async function pageRows(
   }
   return { rows, next: full ? last : null };
 }
+
+/** Rows with an id above `after`, in order. */
+export const pageRows = (
+  dir: string,
+  split: Split,
+  page: { after: number; limit: number } & RowFilter,
+): Promise<RowPage> =>
+  pageLines<NumberedRow>(join(dir, `${split}.jsonl`), join(dir, `${split}.idx`), page, matcher(page));

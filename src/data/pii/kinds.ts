@@ -59,7 +59,7 @@ const PERSONAL_KINDS = {
 const ENGINE_KINDS = { person: "Name of a person", location: "Place", other: "Other personal data" } as const;
 
 /** Every kind, with its name. */
-const PII_KINDS = { ...PERSONAL_KINDS, ...NATIONAL_KINDS, ...SECRET_KINDS, ...ENGINE_KINDS } as const;
+export const PII_KINDS = { ...PERSONAL_KINDS, ...NATIONAL_KINDS, ...SECRET_KINDS, ...ENGINE_KINDS } as const;
 
 export type PiiKind = keyof typeof PII_KINDS;
 export type SecretKind = keyof typeof SECRET_KINDS;

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { and, eq, inArray, isNotNull, or, type SQL, sql } from "drizzle-orm";
 import { isFinal } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
-import { dataset, datasetTokens, datasetVersion } from "../../db/schema/datasets.ts";
+import { dataset, datasetTokens, datasetVersion, piiScan } from "../../db/schema/datasets.ts";
 import { answer } from "../../db/schema/evaluations.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
@@ -89,6 +89,7 @@ export async function eraseTraces(ctx: Ctx, { id, org }: { id: string; org: stri
   // Last: the report marks a dataset whose traces are not erased.
   await ctx.write(async (tx) => {
     await tx.delete(datasetTokens).where(inArray(datasetTokens.versionId, versions));
+    await tx.delete(piiScan).where(eq(piiScan.datasetId, id));
     await tx.delete(datasetImport).where(eq(datasetImport.datasetId, id));
     if (!stopping)
       await tx.update(datasetVersion).set({ report: null, error: null }).where(eq(datasetVersion.datasetId, id));

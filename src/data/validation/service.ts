@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
-import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import { dataset, datasetVersion, file, piiScan } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { workQueue } from "../../lib/work-queue.ts";
@@ -141,6 +141,15 @@ async function sizeOfFolder(folder: string): Promise<number> {
   return bytes;
 }
 
+/** Queues the scan of a version that is ready. */
+async function queueScan(tx: Db, ctx: Ctx, { id, org, datasetId }: NonNullable<Waiting>): Promise<void> {
+  const values = { versionId: id, org, datasetId, engine: "builtin", counts: {}, createdAt: ctx.clock.now() };
+  await tx
+    .insert(piiScan)
+    .values({ ...values, status: "waiting" })
+    .onConflictDoNothing();
+}
+
 /** Stores the event of a validated version. Only its failure is news to the user of the dataset. */
 async function recordValidated(
   tx: Db,
@@ -201,6 +210,8 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
           statusDetails: outcome.status === "failed" ? outcome.error : null,
         })
         .where(and(eq(file.id, fileId), eq(file.status, "uploaded")));
+    if (rows.length > 0 && outcome.status === "ready" && ctx.config.pii_scan === "on")
+      await queueScan(tx, ctx, version);
     return rows.length > 0 ? recordValidated(tx, ctx, version, outcome) : null;
   });
   if (!kept) {

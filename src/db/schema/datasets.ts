@@ -1,7 +1,8 @@
-/** Files as uploaded, multi-part uploads, datasets and their immutable versions. */
+/** Files as uploaded, multi-part uploads, datasets, their immutable versions, and personal data found in those. */
 import { sql } from "drizzle-orm";
 import { customType, index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
+import { organization } from "./auth.ts";
 
 /** 0, 1, or 2 for `any`. */
 const skipBadColumn = customType<{ data: boolean | "any"; driverData: number }>({
@@ -151,3 +152,43 @@ export const datasetTokens = sqliteTable(
   },
   (t) => [uniqueIndex("dataset_tokens_version_model").on(t.versionId, t.baseModelId)],
 );
+
+/** The scan of a version. The table is the queue: a scan that a restart interrupted starts again. */
+export const piiScan = sqliteTable(
+  "pii_scan",
+  {
+    versionId: text("version_id")
+      .primaryKey()
+      .references(() => datasetVersion.id, { onDelete: "cascade" }),
+    org: text("org").notNull(),
+    datasetId: text("dataset_id").notNull(),
+    status: text("status", { enum: ["waiting", "running", "done", "failed"] }).notNull(),
+    /** Which detectors: `builtin`, or `builtin+presidio`. */
+    engine: text("engine").notNull(),
+    rowsDone: integer("rows_done").notNull().default(0),
+    rowsFound: integer("rows_found").notNull().default(0),
+    /** Findings by kind. */
+    counts: jsonText("counts").$type<Record<string, number>>().notNull(),
+    error: text("error"),
+    decision: text("decision", { enum: ["accept", "leave_out", "mask"] }),
+    decidedBy: text("decided_by"),
+    /** Name or address of that person at that time. */
+    decidedByName: text("decided_by_name"),
+    decidedAt: integer("decided_at"),
+    reason: text("reason"),
+    /** The version that was created without these values. */
+    nextVersionId: text("next_version_id"),
+    createdAt: integer("created_at").notNull(),
+    finishedAt: integer("finished_at"),
+  },
+  (t) => [index("pii_scan_queue").on(t.status, t.createdAt)],
+);
+
+/** What an organization requires beyond the setting of the installation. */
+export const privacyPolicy = sqliteTable("privacy_policy", {
+  org: text("org")
+    .primaryKey()
+    .references(() => organization.id, { onDelete: "cascade" }),
+  /** Jobs on a version with findings need a decision. */
+  requireDecision: integer("require_decision", { mode: "boolean" }).notNull(),
+});

@@ -8,6 +8,7 @@ import { bf16Supported, memoryLimit, trainerIdentity } from "../../compute/provi
 import type { BaseModelRef, TrainerRef } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { resolveTrainingData } from "../../data/datasets/training-data.ts";
+import { mayUse } from "../../data/privacy/policy.ts";
 import type { VersionRow } from "../../data/validation/model.ts";
 import type { TokenStats } from "../../data/validation/rows/report.ts";
 import { organization } from "../../db/schema/auth.ts";
@@ -92,6 +93,10 @@ function tokensOf(stats: TokenStats | null, { trainRows }: VersionRow, rows: num
   };
 }
 
+/** Whether a run can start with a version: it is validated, and scanned where the team requires it. */
+const usable = async (ctx: Ctx, version: VersionRow, field: keyof TrainRequest): Promise<boolean> =>
+  version.status === "ready" && (await mayUse(ctx, version, field));
+
 /** All rows of a version. */
 const rowsIn = ({ trainRows, holdoutRows }: VersionRow): number => trainRows + holdoutRows;
 
@@ -105,7 +110,8 @@ export async function gatherFacts(ctx: Ctx, actor: Actor, request: TrainRequest)
   const validation = request.validation_file
     ? await resolveTrainingData(ctx, actor, request.validation_file, "validation_file")
     : null;
-  const ready = data.status === "ready" && (!validation || validation.status === "ready");
+  const ready =
+    (await usable(ctx, data, "training_file")) && (!validation || (await usable(ctx, validation, "validation_file")));
   const base = baseModelRef(row);
   const past = await pastRuns(ctx, actor.org, base.id);
   const cards = await gpuGroups(ctx, request.provider ?? null);

@@ -1,7 +1,7 @@
 /** Sends files with HTTP ranges, so that an interrupted download can resume. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { mergedBytes } from "../../data/datasets/merged-rows.ts";
+import { mergedBytes } from "../../data/storage/merged-rows.ts";
 import { notFound } from "../../errors.ts";
 
 interface Span {

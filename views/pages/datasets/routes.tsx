@@ -12,6 +12,7 @@ import { jobsUsing, usesOf } from "../../../src/data/datasets/usage.ts";
 import { createVersion, listVersions, versionOf } from "../../../src/data/datasets/versions.ts";
 import { nested, parseWith, readUpload } from "../../../src/data/files/forms.ts";
 import { getFile, keepFile } from "../../../src/data/files/service.ts";
+import { readPii } from "../../../src/data/privacy/findings.ts";
 import { FORMATS } from "../../../src/data/validation/formats/detect.ts";
 import { SPLITS, type VersionRow } from "../../../src/data/validation/model.ts";
 import { AppError, ERROR_TABLE, errorBody } from "../../../src/errors.ts";
@@ -140,6 +141,7 @@ async function propsOf(
       version.status === "needs_mapping" && version.report?.mapping
         ? await mappingProps(ctx, actor, id, { version: version.id })
         : null,
+    pii: ready ? await readPii(ctx, actor, id, version.id) : null,
     others: ready ? await mergeable(ctx, actor, version) : [],
   };
 }

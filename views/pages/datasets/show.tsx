@@ -1,4 +1,5 @@
 /** The page of one dataset: validation result, rows, versions, and the jobs that use it. */
+import type { PiiView } from "../../../src/data/privacy/model.ts";
 import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
@@ -12,6 +13,7 @@ import { CopyId, Progress, Stat, Stats } from "../../parts/value.tsx";
 import { ChangeDataset, DatasetHistory, type HistoryProps } from "./history.tsx";
 import { MappingPanel, type MappingProps } from "./mapping.tsx";
 import { Offers } from "./offers.tsx";
+import { PersonalDataPanel } from "./personal-data.tsx";
 import { Problems } from "./problems.tsx";
 import { BaseFindings, type CountedTokens, Facts, Histogram, Tokens } from "./report.tsx";
 import { methodsFor, stateOf, TypeBadge } from "./row-type.tsx";
@@ -26,6 +28,8 @@ export interface DatasetProps extends HistoryProps {
   rows: RowsShown | null;
   /** The form, when the version waits for its mapping. */
   mapping: MappingProps | null;
+  /** What was found of personal data, when the version is ready. */
+  pii: PiiView | null;
 }
 
 /** The newest version is shown, so its rows can be edited. */
@@ -176,6 +180,7 @@ export function DatasetFindings(props: DatasetProps) {
         </div>
       ) : null}
       <Problems version={version} report={report} editable={isNewest(props)} />
+      <PersonalDataPanel pii={props.pii} />
       {tokens ? <BaseFindings {...tokens} /> : null}
       {report && report.rows > 0 ? (
         <div class="columns">

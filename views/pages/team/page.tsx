@@ -2,6 +2,7 @@
 
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
+import type { Policy } from "../../../src/data/privacy/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
@@ -17,6 +18,7 @@ import { InvitationActions, MailState, SendInvitation, TeamSignIn } from "../../
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { OneTimeLink, rolesOf, TeamRoleSelect } from "../admin/users.tsx";
 import { LIMIT_LABELS, type LimitForm } from "./limits-form.ts";
+import { TeamPrivacy } from "./privacy.tsx";
 
 export interface TeamProps {
   team: OrganizationRow;
@@ -35,6 +37,7 @@ export interface TeamProps {
     roles: readonly TeamRole[];
     graceDays: number;
     requiredByAll: boolean;
+    privacy: Policy;
   } | null;
   /** A link that was just created, shown only once. */
   invited?: { email: string; link: string };
@@ -330,6 +333,7 @@ export function TeamPage(props: TeamProps) {
               graceDays={manage.graceDays}
               requiredByAll={manage.requiredByAll}
             />
+            <TeamPrivacy {...manage.privacy} />
             <Limits {...manage} problems={props.problems} />
           </Allowed>
         ) : null}

@@ -13,6 +13,7 @@ import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS } from "../../../src/accounts/quotas/model.ts";
 import { readTeamLimits, setTeamLimits } from "../../../src/accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { policyOf, setPolicy } from "../../../src/data/privacy/policy.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
@@ -60,6 +61,7 @@ async function manageProps(ctx: Ctx, actor: Actor): Promise<TeamProps["manage"]>
     roles: TEAM_ROLES.filter((role) => role !== "owner" || can(actor, "owners.manage")),
     graceDays: ctx.config.two_factor_grace_days,
     requiredByAll: ctx.config.require_two_factor,
+    privacy: await policyOf(ctx, actor.org),
   };
 }
 
@@ -159,6 +161,12 @@ async function saveSignIn(ctx: Ctx, { request, actor }: Visit, { required }: v.I
   return redirect(request, "/team", "Saved.");
 }
 
+const savePrivacy = (ctx: Ctx, visit: Visit, { required }: v.InferOutput<typeof SignInForm>) =>
+  attempt(ctx, visit, async () => {
+    await setPolicy(ctx, visit.actor, required === "yes");
+    return redirect(visit.request, "/team", "Saved.");
+  });
+
 async function saveLimits(ctx: Ctx, visit: Visit, form: LimitForm) {
   const again = async (problems: TeamProps["problems"]) => {
     const manage = await manageProps(ctx, visit.actor);
@@ -189,4 +197,5 @@ export const ownTeamPages = (ctx: Ctx) =>
     .post("/invitations/:id/revoke", (visit) => revoke(ctx, visit), { params: Id })
     .post("/name", (visit) => rename(ctx, visit, visit.body), { body: NameForm })
     .post("/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { body: SignInForm })
+    .post("/privacy", (visit) => savePrivacy(ctx, visit, visit.body), { body: SignInForm })
     .post("/limits", (visit) => saveLimits(ctx, visit, visit.body), { body: LimitBody });

@@ -2,7 +2,7 @@
 import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { diskGuard } from "../../../lib/disk/reserve.ts";
-import { INDEX_EVERY, writeIndex } from "../rows/index-file.ts";
+import { INDEX_EVERY, writeIndex } from "../../storage/index-file.ts";
 import type { createHoldout, RowSpan, SplitBy, SplitKeys } from "./holdout.ts";
 
 const BUFFER = 1 << 20;

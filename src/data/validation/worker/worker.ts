@@ -1,7 +1,8 @@
 /**
- * The worker thread for one task: validate a file, count tokens, compare two splits, or test chat templates. It is a
- * separate entry point of the binary, in addition to main.ts.
+ * The worker thread for one task: validate a file, count tokens, compare two splits, test chat templates, or look for
+ * personal data. It is a separate entry point of the binary, in addition to main.ts.
  */
+import { type PiiOutcome, type PiiTask, scanRows } from "../../pii/scan-rows.ts";
 import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
@@ -15,7 +16,8 @@ export type WorkerTask =
   | ({ type: "validate" } & ValidateTask)
   | ({ type: "tokens" } & TokenTask)
   | ({ type: "overlap" } & OverlapTask)
-  | ({ type: "templates" } & TemplateTask);
+  | ({ type: "templates" } & TemplateTask)
+  | ({ type: "pii" } & PiiTask);
 export type WorkerAnswer =
   /** Bytes read, rows counted or compared, or conversations rendered, depending on the task. */
   | { type: "progress"; done: number }
@@ -23,6 +25,7 @@ export type WorkerAnswer =
   | { type: "counted"; stats: TokenStats }
   | { type: "compared"; overlap: Overlap }
   | { type: "rendered"; problem: string | null }
+  | { type: "scanned"; found: PiiOutcome }
   | { type: "failed"; code: string | null; message: string };
 
 const PROGRESS_MS = 250;
@@ -40,6 +43,7 @@ async function run(task: WorkerTask) {
     if (task.type === "validate") answer({ type: "validated", outcome: await validateAny(task, progress) });
     else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
     else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
+    else if (task.type === "pii") answer({ type: "scanned", found: await scanRows(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : null;

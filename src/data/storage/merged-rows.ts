@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 const CHUNK = 1 << 18;
 const LF = 10;
 const COMMA = 44;
+const BRACE = 123;
 const LINE_BREAK = Buffer.from("\n");
 
 /** A row as it is stored, without its line break. */
@@ -12,8 +13,8 @@ interface StoredRow {
   line: Buffer;
 }
 
-/** The rows of a file, each in a buffer that stays valid. */
-async function* rowsIn(path: string): AsyncGenerator<StoredRow> {
+/** The numbered lines of a file, each in a buffer that stays valid. */
+export async function* linesIn(path: string): AsyncGenerator<StoredRow> {
   const row = (line: Buffer) => ({ id: Number(line.toString("latin1", '{"id":'.length, line.indexOf(COMMA))), line });
   const file = await open(path, "r");
   try {
@@ -38,7 +39,7 @@ async function* rowsIn(path: string): AsyncGenerator<StoredRow> {
 
 /** The rows of two files by id; each file is in that order already. */
 export async function* mergedRows(first: string, second: string): AsyncGenerator<StoredRow> {
-  const [left, right] = [rowsIn(first), rowsIn(second)];
+  const [left, right] = [linesIn(first), linesIn(second)];
   try {
     let [a, b] = await Promise.all([left.next(), right.next()]);
     while (!a.done || !b.done) {
@@ -77,4 +78,11 @@ export async function* mergedBytes(
     size = 0;
     if (at >= to) return;
   }
+}
+
+/** `{"id":12,"messages":…` without its id; changes the buffer. */
+export function withoutId(line: Buffer): Buffer {
+  const comma = line.indexOf(COMMA);
+  line[comma] = BRACE;
+  return line.subarray(comma);
 }
