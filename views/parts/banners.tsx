@@ -20,9 +20,10 @@ export function TwoFactorDue({ page }: { page: PageInfo }) {
   );
 }
 
-/** What the installation has to say to this viewer. */
+/** What the installation has to say to this viewer; a banner does not stand above the page that it leads to. */
 export function Banners({ page }: { page: PageInfo }) {
-  return page.banners.map(({ kind, title, text, markdown, link, dismiss }) => (
+  const elsewhere = page.banners.filter(({ link }) => link?.href.split("#")[0] !== page.url.pathname);
+  return elsewhere.map(({ kind, title, text, markdown, link, dismiss }) => (
     <div class="due">
       <Notice kind={kind} title={title}>
         {text ? ` ${text} ` : null}
