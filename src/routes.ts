@@ -5,6 +5,7 @@ import { deletionAdminPages } from "../views/pages/admin/deletion-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
+import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
@@ -70,6 +71,7 @@ import { installationApi } from "./api/installation.ts";
 import { jobsApi } from "./api/jobs.ts";
 import { quotasApi } from "./api/limits.ts";
 import { mailApi } from "./api/mail.ts";
+import { maintenanceApi } from "./api/maintenance.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
 import { moderationsApi } from "./api/moderations.ts";
@@ -118,6 +120,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mailApi,
   noticesApi,
   announcementsApi,
+  maintenanceApi,
   authPages,
   mailLinkPages,
   ssoPages,
@@ -189,6 +192,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mailPages,
   adminTermsPages,
   announcementAdminPages,
+  maintenanceAdminPages,
   statusPages,
   incidentPages,
   homePages,

@@ -20,7 +20,7 @@ export interface Banner {
   markdown: string | null;
   /** Where to read more or to act. */
   link: { label: string; href: string } | null;
-  /** The announcement that the viewer may hide; null = it stays. */
+  /** Where the form that hides it is sent; null = it stays. */
   dismiss: string | null;
 }
 

@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { maintenanceView } from "../notices/maintenance/model.ts";
 import { JobView, jobView } from "../training/jobs/model.ts";
 import { QueueChange } from "../training/jobs/placement-model.ts";
 import {
@@ -69,6 +70,7 @@ function queueView(view: QueueView): QueueAnswer {
     })),
     has_more: view.hasMore,
     total: view.total,
+    maintenance: view.maintenance.map((row) => maintenanceView(row, view.now)),
     teams: view.teams.map(teamView),
   };
 }

@@ -59,6 +59,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     // For an organization the service asks for more.
     "GET /v1/archives*",
     "GET /v1/account/deletion",
+    "GET /v1/maintenance",
     "GET /v1/keys",
     "GET /v1/me",
     "GET /v1/passkeys",
@@ -70,6 +71,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "account.write": [
     "POST /accept-terms",
     "POST /announcements/*",
+    "POST /maintenance/*",
     "POST /v1/announcements/*",
     "POST /v1/terms/acceptance",
     "POST /confirm",

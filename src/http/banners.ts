@@ -1,4 +1,4 @@
-/** The messages above every page: open incidents, announcements, and new terms that take effect soon. */
+/** The messages above every page: maintenance, open incidents, announcements, and new terms that take effect soon. */
 import type { Banner } from "../../views/context.ts";
 import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
@@ -7,8 +7,11 @@ import { publishedVersions } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx, Hold } from "../ctx.ts";
 import { openIncidents } from "../insights/status/incidents.ts";
 import type { IncidentView } from "../insights/status/model.ts";
+import { formatExact } from "../lib/text/format.ts";
 import { currentFor } from "../notices/announcements/current.ts";
 import { type AnnouncementRow, isDismissible } from "../notices/announcements/model.ts";
+import { maintenanceFor } from "../notices/maintenance/current.ts";
+import { type MaintenanceRow, spanText } from "../notices/maintenance/model.ts";
 import { mayCall } from "./access.ts";
 
 /** Whether a request may be answered with a whole page. */
@@ -35,7 +38,7 @@ const KINDS = { info: "info", warning: "warn", critical: "bad" } as const;
 
 function announcementBanner(row: AnnouncementRow): Banner {
   const { id, title, text, severity } = row;
-  const dismiss = isDismissible(row) ? id : null;
+  const dismiss = isDismissible(row) ? `/announcements/${id}/dismiss` : null;
   return { kind: KINDS[severity], title, text: "", markdown: text || null, link: null, dismiss };
 }
 
@@ -64,6 +67,22 @@ function deletionBanner({ subject, until, reason }: Hold, actor: Actor): Banner 
   };
 }
 
+function maintenanceBanner(row: MaintenanceRow, now: number): Banner {
+  const { id, startsAt, endsAt, reason, message } = row;
+  const running = startsAt <= now;
+  return {
+    kind: "warn",
+    title: `${running ? "Maintenance until" : "Maintenance from"} ${running ? `${formatExact(endsAt).slice(0, 16)} UTC` : spanText(startsAt, endsAt)}: ${reason}`,
+    text: "",
+    markdown: message || null,
+    link: {
+      label: running ? "Jobs wait in the queue and resume by themselves" : "What it means for jobs",
+      href: "/queue",
+    },
+    dismiss: running ? null : `/maintenance/${id}/hide`,
+  };
+}
+
 /** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
 export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
   await publishedVersions(ctx);
@@ -71,8 +90,11 @@ export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[
   const announced = (await currentFor(ctx, actor)).filter(({ dismissed }) => !dismissed);
   const { upcoming } = await pendingFor(ctx, actor.userId);
   const held = actor.hold?.kind === "deletion" ? [deletionBanner(actor.hold, actor)] : [];
+  const now = ctx.clock.now();
+  const maintenance = (await maintenanceFor(ctx, actor)).map((row) => maintenanceBanner(row, now));
   return [
     ...held,
+    ...maintenance,
     ...(await openIncidents(ctx)).map((one) => incidentBanner(ctx, one)),
     ...announced.map(({ row }) => announcementBanner(row)),
     ...upcoming.map((one) => termsBanner(ctx, one)),

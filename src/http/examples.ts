@@ -30,6 +30,13 @@ export const BODIES: Record<string, unknown> = {
     ends_at: 1_798_761_600,
   },
   "POST /v1/admin/announcements/{id}": { severity: "critical", ends_at: null },
+  "POST /v1/admin/maintenance": {
+    starts_at: 1_798_747_200,
+    ends_at: 1_798_754_400,
+    reason: "New GPUs in both machines",
+    endpoints: "stay",
+  },
+  "POST /v1/admin/maintenance/{id}": { ends_at: 1_798_758_000 },
   "POST /v1/admin/terms": {
     document: "terms",
     text: "# Terms of service\n\nYou may use this installation for …",

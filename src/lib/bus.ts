@@ -82,6 +82,8 @@ export interface BusEvents {
   "security.event": SecurityEvent;
   /** A version of the terms was published or withdrawn. */
   "terms.changed": Record<string, never>;
+  /** A maintenance window was scheduled, changed, canceled or ended. */
+  "maintenance.changed": Record<string, never>;
   /** An announcement was written, changed, ended or deleted. */
   "announcement.changed": Record<string, never>;
   /** An event for notices was stored. */

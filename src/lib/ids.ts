@@ -48,6 +48,7 @@ const ID_PREFIX = {
   ssoProvider: "sso_",
   announcement: "ann_",
   archive: "arc_",
+  maintenance: "mnt_",
   termsVersion: "terms_",
   termsAcceptance: "acc_",
   hold: "hold_",

@@ -113,6 +113,7 @@ export function anInput(capacity: Capacity, more: Partial<Input> = {}): Input {
     running: [],
     queued: [],
     reservations: [],
+    maintenance: [],
     teams: teams.map((id) => aTeam(id)),
     ...more,
   };
@@ -241,6 +242,7 @@ export function simulate(options: {
       now,
       monthEnds,
       capacity,
+      maintenance: [],
       reservations,
       teams: [...teams.values()],
       running: living.map(({ running }) => {

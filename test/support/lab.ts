@@ -10,6 +10,7 @@ import { createHost } from "../../src/compute/providers/host.ts";
 import type { Provider } from "../../src/contract/provider.ts";
 import type { Limits } from "../../src/contract/spec.ts";
 import { job } from "../../src/db/schema/jobs.ts";
+import type { Clock } from "../../src/lib/clock.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import type { AttemptRow, JobRow } from "../../src/training/jobs/model.ts";
 import { listAttempts } from "../../src/training/jobs/service.ts";
@@ -41,11 +42,14 @@ export interface Lab extends TestApp {
 }
 
 /** Everything is on; close it at the end. */
-export async function createLab(options: PipelineOptions & { trainSlots?: number } = {}): Promise<Lab> {
+export async function createLab(options: PipelineOptions & { trainSlots?: number; clock?: Clock } = {}): Promise<Lab> {
   const python = Bun.which("python3");
   const plugin = await BUNDLED.process?.();
   if (!python || !plugin) throw new Error("python3 is needed");
-  const app = await createTestApp({ config: { train_slots: options.trainSlots ?? 2 } });
+  const app = await createTestApp({
+    config: { train_slots: options.trainSlots ?? 2 },
+    ctx: options.clock ? { clock: options.clock } : {},
+  });
   const { ctx } = app;
   const dir = join(import.meta.dir, "fake-trainer");
   const makeProvider = () =>

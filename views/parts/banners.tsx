@@ -30,7 +30,7 @@ export function Banners({ page }: { page: PageInfo }) {
         {markdown ? <Markdown text={markdown} /> : null}
         {link ? <a href={link.href}>{link.label}</a> : null}
         {dismiss ? (
-          <ActionButton action={`/announcements/${dismiss}/dismiss`} class="small" label={`Dismiss: ${title}`}>
+          <ActionButton action={dismiss} class="small" label={`Dismiss: ${title}`}>
             Dismiss
           </ActionButton>
         ) : null}

@@ -9,6 +9,7 @@ import { nextAnnouncement, sendAnnouncements } from "../announcements/send.ts";
 import { announceTerms } from "../announcements/terms.ts";
 import { sendMail } from "../mail/send.ts";
 import { mailServer } from "../mail/settings.ts";
+import { announceMaintenance } from "../maintenance/send.ts";
 import type { DeliveryRow } from "../webhooks/model.ts";
 import { postWebhook } from "../webhooks/post.ts";
 import { type Attempt, deleteOld, dueDeliveries, mailIn, nextDue, recordAttempt } from "./outbox.ts";
@@ -95,6 +96,7 @@ async function pass(ctx: Ctx): Promise<number> {
   const { busy } = loopOf(ctx);
   await announceTerms(ctx);
   await sendAnnouncements(ctx);
+  await announceMaintenance(ctx);
   await spreadAll(ctx);
   for (const row of await dueDeliveries(ctx, [...busy], AT_ONCE * 4)) {
     if (busy.size >= AT_ONCE) break;
@@ -132,6 +134,7 @@ export function startNotices(ctx: Ctx): () => void {
     ctx.bus.on("notice.stored", () => wake(ctx)),
     ctx.bus.on("terms.changed", () => wake(ctx)),
     ctx.bus.on("announcement.changed", () => wake(ctx)),
+    ctx.bus.on("maintenance.changed", () => wake(ctx)),
   ];
   void run(ctx, AbortSignal.any([stop.signal, ctx.signal]));
   const expire = () =>

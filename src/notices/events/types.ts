@@ -35,6 +35,9 @@ const INSTALLATION_TYPES = [
   "incident.opened",
   "incident.updated",
   "incident.resolved",
+  "maintenance.scheduled",
+  "maintenance.changed",
+  "maintenance.canceled",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
@@ -51,7 +54,7 @@ export type Topic = (typeof TOPICS)[number];
 /** What a user chooses for an event. */
 export function topicOf(type: string): Topic {
   if (isSecurity(type)) return "security";
-  if (type.startsWith("announcement.")) return "announcements";
+  if (/^(announcement|maintenance)\./.test(type)) return "announcements";
   if (type.startsWith("deployment.")) return "deployments";
   if (type.startsWith("incident.")) return "incidents";
   return type.startsWith("dataset.") ? "datasets" : "jobs";

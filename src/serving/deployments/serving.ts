@@ -11,6 +11,8 @@ import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { isLocalAddress } from "../../lib/upstream.ts";
 import { type ResolvedModel, resolveChatModel } from "../../models/tuned/service.ts";
+import { stopsEndpoints } from "../../notices/maintenance/current.ts";
+import { spanText } from "../../notices/maintenance/model.ts";
 import { loadAdapter, stillStarting } from "./engine.ts";
 import type { DeploymentRow, Serving } from "./model.ts";
 import { heldEndpoint, insertDeployment, stoppedError } from "./records.ts";
@@ -125,6 +127,14 @@ async function requestStart(
   resolved: ResolvedModel,
   own: DeploymentRow | null,
 ): Promise<void> {
+  const maintenance = await stopsEndpoints(ctx);
+  if (maintenance)
+    throw new AppError(
+      "unavailable",
+      "maintenance",
+      `Endpoints are stopped for the maintenance from ${spanText(maintenance.startsAt, maintenance.endsAt)} (${maintenance.reason}). Try again after it.`,
+      { param: "model", retryAfterS: (maintenance.endsAt - ctx.clock.now()) / 1000 },
+    );
   if (own?.state === "failed" && own.wanted === "running") {
     const failedAt = runtime.since.get(own.id) ?? 0;
     if (ctx.clock.now() - failedAt < RETRY_FAILED_MS)

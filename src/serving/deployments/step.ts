@@ -6,6 +6,7 @@ import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
+import { stopsEndpoints } from "../../notices/maintenance/current.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
 import { createJob } from "../../training/jobs/store.ts";
 import { announcedAddress } from "./address.ts";
@@ -48,7 +49,9 @@ interface Engine {
  * @param held the hold on who created it or on its organization: it is stopped until that is lifted
  */
 export async function reconcileOne(ctx: Ctx, row: DeploymentRow, held: Hold | null): Promise<void> {
-  const wanted = held && row.wanted === "running" ? "stopped" : row.wanted;
+  // A maintenance puts endpoints to sleep; what is wanted stays, and they start again after it.
+  const rests = held ? "stopped" : (await stopsEndpoints(ctx)) ? "asleep" : null;
+  const wanted = row.wanted === "running" ? (rests ?? row.wanted) : row.wanted;
   const engine = await engineOf(ctx, { ...row, wanted });
   const step = nextStep(factsOf(ctx, { ...row, wanted }, engine));
   const now = ctx.clock.now();

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
 import { pageLimit } from "../../lib/page.ts";
+import { MaintenanceView } from "../../notices/maintenance/model.ts";
 import type { WaitCode } from "../scheduler/types.ts";
 
 export const QueueQuery = v.strictObject({
@@ -28,6 +29,7 @@ const WAIT_CODES = [
   "retry",
   "not_before",
   "window",
+  "maintenance",
   "quota_gpus",
   "quota_gpus_never",
   "quota_hours",
@@ -123,6 +125,8 @@ export const QueueAnswer = v.strictObject({
   ),
   has_more: v.boolean(),
   total: v.number(),
+  /** Maintenance windows that run or are scheduled. */
+  maintenance: v.array(MaintenanceView),
   teams: v.array(TeamAnswer),
 });
 export type QueueAnswer = v.InferOutput<typeof QueueAnswer>;

@@ -54,6 +54,7 @@ const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
   held: "Its account or organization is suspended or about to be deleted: it stops with a checkpoint, then waits in the queue",
+  maintenance: "The installation is under maintenance: it saves a checkpoint, then resumes after the maintenance",
   quota: "Its team has used up its GPU-hours of this month: it saves a checkpoint, then waits for the next month",
 };
 
@@ -95,7 +96,7 @@ async function storeReasons(ctx: Ctx, { input, round }: { input: Input; round: R
     const [one, wait] = [jobs.get(id), round.waits.get(id)];
     // Before a retry the row holds the provider's answer.
     if (!one || !wait || wait.code === "retry") continue;
-    reasons.push({ id, org: one.team, waiting: waitMessage(one, wait, hosts, null) });
+    reasons.push({ id, org: one.team, waiting: waitMessage(one, wait, hosts, null, input.now) });
   }
   const run = runOf(ctx);
   const changed = reasons.filter(({ id, waiting }) => run.reasons.get(id) !== waiting);
@@ -163,6 +164,7 @@ export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
     }),
     ctx.bus.on("hosts.changed", () => invalidateRound(carry)),
     ctx.bus.on("hold.changed", () => invalidateRound(carry)),
+    ctx.bus.on("maintenance.changed", () => invalidateRound(carry)),
   ];
   return { carry, stop: () => stops.forEach((stop) => void stop()) };
 }

@@ -5,6 +5,8 @@ import { sqlJson } from "../../db/json.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { host } from "../../db/schema/hosts.ts";
 import { job } from "../../db/schema/jobs.ts";
+import { plannedMaintenance } from "../../notices/maintenance/current.ts";
+import type { MaintenanceRow } from "../../notices/maintenance/model.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { allowForOthers, MAX_JOBS, type Prediction } from "../scheduler/forecast.ts";
 import type { Capacity, Host, Job, Running, WaitCode } from "../scheduler/types.ts";
@@ -78,6 +80,8 @@ export interface QueueView {
   hasMore: boolean;
   total: number;
   own: number;
+  /** Maintenance windows that run or are scheduled, the next one first. */
+  maintenance: MaintenanceRow[];
   /** The actor's own team; for administrators all teams. */
   teams: TeamView[];
 }
@@ -89,7 +93,7 @@ function waitView(state: QueueState, one: Job, mine: ReadonlySet<string>, stored
   const { code, until, host: on } = wait;
   return {
     code,
-    message: waitMessage(one, wait, hosts, stored),
+    message: waitMessage(one, wait, hosts, stored, state.input.now),
     until,
     host: on,
     jobs: wait.behind.filter((id) => mine.has(id)),
@@ -97,7 +101,7 @@ function waitView(state: QueueState, one: Job, mine: ReadonlySet<string>, stored
 }
 
 /** Waits that end at a fixed time. */
-const FIXED: ReadonlySet<WaitCode> = new Set(["not_before", "window", "retry"]);
+const FIXED: ReadonlySet<WaitCode> = new Set(["not_before", "window", "maintenance", "retry"]);
 
 function rangeOf(state: QueueState, id: string, found: Prediction | undefined): StartRange {
   const { now } = state.input;
@@ -245,6 +249,7 @@ export async function viewQueue(
     hasMore: rest.length > query.limit,
     total: round.order.length,
     own: [...jobs.values()].filter((one) => one.team === actor.org).length,
+    maintenance: await plannedMaintenance(ctx),
     teams: await teamsOf(ctx, actor, input, names.teams),
   };
 }

@@ -12,6 +12,7 @@ import { sqlJson } from "../../db/json.ts";
 import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { teamShare } from "../../db/schema/queue.ts";
+import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type Host,
   type Input,
   type Job,
+  type Maintenance,
   type Reservation,
   type Round,
   type Running,
@@ -286,6 +288,16 @@ async function readCapacity(ctx: Ctx): Promise<Capacity> {
   return { pools, hosts: [...hosts.filter((one) => !one.ask), ...hosts.filter((one) => one.ask)] };
 }
 
+async function readMaintenance(ctx: Ctx): Promise<Maintenance[]> {
+  return (await plannedMaintenance(ctx)).map(({ startsAt, endsAt, leadMs, trainings, endpoints }) => ({
+    from: startsAt,
+    until: endsAt,
+    leadMs,
+    trainings,
+    endpoints,
+  }));
+}
+
 /** Reads everything for one round. */
 export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const now = ctx.clock.now();
@@ -327,5 +339,14 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
       usedThisMonth: (carry.usage.months.get(id) ?? 0) + hours(carry.usage.month),
     };
   });
-  return { now, monthEnds: monthOf(now, 1), capacity, running, queued, teams, reservations: carry.reservations };
+  return {
+    now,
+    monthEnds: monthOf(now, 1),
+    capacity,
+    running,
+    queued,
+    teams,
+    reservations: carry.reservations,
+    maintenance: await readMaintenance(ctx),
+  };
 }

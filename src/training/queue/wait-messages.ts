@@ -1,5 +1,6 @@
 /** Explains in one sentence why a job waits. */
 import { formatExact, plural } from "../../lib/text/format.ts";
+import { spanText } from "../../notices/maintenance/model.ts";
 import type { Host, Job, Wait } from "../scheduler/types.ts";
 
 const gpus = (job: Job) => plural(job.wants.gpus, "GPU");
@@ -11,6 +12,7 @@ export function waitMessage(
   wait: Wait,
   hosts: ReadonlyMap<string, Pick<Host, "pool">>,
   retry: string | null,
+  now: number,
 ): string {
   const until = wait.until === null ? "" : ` until ${formatExact(wait.until)}`;
   switch (wait.code) {
@@ -24,6 +26,10 @@ export function waitMessage(
       return `Scheduled not to start before ${formatExact(wait.until ?? 0)}`;
     case "window":
       return `Waiting for its time window (${job.window?.from} to ${job.window?.until}, ${job.window?.tz})${wait.until === null ? "" : `, which opens ${formatExact(wait.until)}`}`;
+    case "maintenance":
+      return `Maintenance from ${spanText(wait.from ?? now, wait.until ?? now)}: ${
+        (wait.from ?? now) > now ? "would not end before it starts" : "starts after it"
+      }`;
     case "quota_gpus":
       return "The team has reached its GPU limit; the job starts when another job of the team ends";
     case "quota_gpus_never":

@@ -18,6 +18,7 @@ import {
   type Host,
   type Input,
   type Job,
+  type Maintenance,
   type Reservation,
   type Round,
   type Running,
@@ -40,6 +41,7 @@ const SOON_MS = 5 * 60_000;
 const wait = (code: WaitCode, more: Partial<Wait> = {}): Wait => ({
   code,
   until: null,
+  from: null,
   host: null,
   at: null,
   behind: [],
@@ -53,6 +55,21 @@ function hoursOf(job: Job, length: Span, input: Input): number {
   return (job.wants.gpus * Math.min(length.high, Math.max(0, input.monthEnds - input.now))) / HOUR;
 }
 
+/** The maintenance that a job must wait for: it runs, or the job could not end before it. Null = none. */
+function maintenanceFor(job: Job, { now, maintenance }: Input): Maintenance | null {
+  const { high } = job.estimate;
+  return (
+    maintenance.find(({ from, until, leadMs, trainings, endpoints }) => {
+      if (until <= now) return false;
+      // Endpoints have no end: they may start until they are stopped.
+      if (job.kind === "serve") return endpoints === "stop" && from <= now;
+      if (from <= now) return true;
+      if (job.kind === "train" && trainings === "interrupt") return false;
+      return high === null ? from - now <= leadMs : now + high > from;
+    }) ?? null
+  );
+}
+
 /** What prevents a job from starting regardless of capacity; null = nothing. */
 function gate(job: Job, account: Account, input: Input, windows: Map<string, number | null>): Wait | null {
   const { now } = input;
@@ -60,6 +77,8 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
   if (job.held !== undefined) return wait("held");
   if (job.startAfter !== null && job.startAfter > now) return wait("not_before", { until: job.startAfter });
   if (job.retryAt > now) return wait("retry", { until: job.retryAt });
+  const closed = maintenanceFor(job, input);
+  if (closed) return wait("maintenance", { from: closed.from, until: closed.until });
   if (job.window) {
     const key = JSON.stringify(job.window);
     let opens = windows.get(key);
@@ -86,11 +105,13 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
 }
 
 /**
- * Running jobs that must stop: their account is suspended, their window closed, their host is draining, or their team's
+ * Running jobs that must stop: a maintenance runs, their account is suspended, their window closed, their host is
+ * draining, or their team's
  * GPU-hours are used up.
  */
 function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>): Round["preemptions"] {
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
+  const maintained = input.maintenance.some(({ from, until }) => from <= input.now && until > input.now);
   const preemptions: Round["preemptions"] = [];
   for (const { job, hostId, preemptible, stoppable, preempting } of input.running) {
     if (job.held !== undefined && stoppable && !preempting) {
@@ -100,8 +121,9 @@ function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>)
     if (!preemptible || preempting) continue;
     const team = accounts.get(job.team)?.team;
     const spent = team && team.monthGpuHours !== null && team.usedThisMonth >= team.monthGpuHours;
-    const cause =
-      hostId !== null && states.get(hostId) === "draining"
+    const cause = maintained
+      ? "maintenance"
+      : hostId !== null && states.get(hostId) === "draining"
         ? "drain"
         : job.window && !isOpen(job.window, input.now)
           ? "window"
@@ -276,6 +298,7 @@ function nextMoment(
 ): number | null {
   const moments: number[] = [];
   for (const { until } of round.waits.values()) if (until !== null) moments.push(until);
+  for (const { from, until } of input.maintenance) moments.push(from, until);
   for (const opens of windows.values()) if (opens !== null) moments.push(opens);
   for (const { job } of input.running)
     if (job.window && isOpen(job.window, input.now)) moments.push(closesAt(job.window, input.now) ?? 0);

@@ -146,6 +146,20 @@ export interface Input {
   teams: readonly Team[];
   /** Reservations of the previous round; their jobs keep their position. */
   reservations: readonly Reservation[];
+  /** Windows that have not ended, the next one first. */
+  maintenance: readonly Maintenance[];
+}
+
+/** A time in which the installation starts no jobs. */
+export interface Maintenance {
+  from: number;
+  until: number;
+  /** Jobs without an estimate do not start for this long before it. */
+  leadMs: number;
+  /** What trainings do before it that cannot end in time: wait, or start and be preempted. */
+  trainings: "wait" | "interrupt";
+  /** Whether endpoints stop in it. */
+  endpoints: "stay" | "stop";
 }
 
 interface Start {
@@ -159,7 +173,7 @@ interface Start {
 /** A job to preempt. `forJob` is set with cause `priority`. */
 export interface Preemption {
   jobId: string;
-  cause: "priority" | "window" | "drain" | "quota" | "held";
+  cause: "priority" | "window" | "drain" | "quota" | "held" | "maintenance";
   forJob: string | null;
 }
 
@@ -169,6 +183,7 @@ export type WaitCode =
   | "retry"
   | "not_before"
   | "window"
+  | "maintenance"
   | "quota_gpus"
   | "quota_gpus_never"
   | "quota_hours"
@@ -181,6 +196,8 @@ export interface Wait {
   code: WaitCode;
   /** When the wait ends, if known. */
   until: number | null;
+  /** When the maintenance begins that it waits for. */
+  from: number | null;
   /** The host with its reservation, and when the GPUs there will be free. */
   host: string | null;
   at: Span | null;

@@ -65,7 +65,7 @@ const NEW: AnnouncementForm = {
   mail: "",
 };
 /** A time in milliseconds as the value of a datetime-local field, in UTC. */
-const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
+export const localTime = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
 
 const formOf = (row: AnnouncementRow): AnnouncementForm => ({
   title: row.title,
@@ -73,8 +73,8 @@ const formOf = (row: AnnouncementRow): AnnouncementForm => ({
   severity: row.severity,
   organizations: row.orgs,
   roles: row.roles,
-  starts_at: local(row.startsAt),
-  ends_at: local(row.endsAt),
+  starts_at: localTime(row.startsAt),
+  ends_at: localTime(row.endsAt),
   mail: row.mail ? "yes" : "",
 });
 
@@ -84,7 +84,7 @@ const typed = (body: v.InferOutput<typeof Form>): AnnouncementForm => ({
 });
 
 /** A typed time in seconds since 1970; null when the field is empty. @throws AppError `invalid_value` */
-function momentOf(value: string, param: string): number | null {
+export function momentOf(value: string, param: string): number | null {
   if (value === "") return null;
   const at = Date.parse(`${value}Z`);
   if (Number.isNaN(at))

@@ -13,6 +13,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/mail", label: "Mail", icon: "chat" },
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/announcements", label: "Announcements", icon: "bell" },
+  { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
   { href: "/admin/terms", label: "Terms", icon: "scale" },
   { href: "/admin/incidents", label: "Incidents", icon: "warn" },
   { href: "/admin/backups", label: "Backups", icon: "save" },

@@ -1,6 +1,7 @@
 /** The queue: what runs where, what waits for what, and the share of each team. */
 
 import { formatExact, formatInteger, formatNumber, plural } from "../../../src/lib/text/format.ts";
+import { spanText } from "../../../src/notices/maintenance/model.ts";
 import type { QueueView, RunningView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 import { usePage } from "../../context.ts";
@@ -8,7 +9,7 @@ import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
-import { Empty } from "../../parts/notice.tsx";
+import { Empty, Notice } from "../../parts/notice.tsx";
 import { liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { Timeline } from "./timeline.tsx";
@@ -291,12 +292,26 @@ function Summary({ view }: { view: QueueView }) {
   );
 }
 
+/** The maintenance windows in words: the timeline shows them as bands. */
+function Maintenance({ view }: { view: QueueView }) {
+  return view.maintenance.map(({ startsAt, endsAt, reason, trainings }) => (
+    <Notice kind="info" title={`Maintenance from ${spanText(startsAt, endsAt)}: ${reason}`}>
+      {startsAt <= view.now
+        ? "No job starts. Everything resumes by itself at its end."
+        : trainings === "interrupt"
+          ? "Trainings save a checkpoint at its start and resume after it. Other jobs start only if they can end before it."
+          : "Jobs that cannot end before it start after it. Trainings that still run at its start save a checkpoint and resume after it."}
+    </Notice>
+  ));
+}
+
 export function QueueBody(props: QueueProps) {
   const { url } = usePage();
   const { view } = props;
   return (
     <div id="queue" class="stack loose" {...liveOn(url, "queue", "hosts")}>
       <Summary view={view} />
+      <Maintenance view={view} />
       <section class="panel">
         <div class="body">
           <Timeline view={view} />

@@ -4,6 +4,7 @@
  */
 
 import { formatDuration, plural } from "../../../src/lib/text/format.ts";
+import { spanText } from "../../../src/notices/maintenance/model.ts";
 import type { HostView, QueueView, RunningView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
 import { soon } from "./words.ts";
 
@@ -58,9 +59,11 @@ function machinesOf({ hosts, running }: QueueView): Machine[] {
 }
 
 /** The time range of the timeline. */
-function spanOf({ now, running, waiting }: QueueView): { from: number; until: number } {
+function spanOf({ now, running, waiting, maintenance }: QueueView): { from: number; until: number } {
   const ends = [
     ...running.flatMap(({ ends }) => [ends.earliest, ends.latest]),
+    // A distant maintenance would make everything else too small.
+    ...maintenance.filter(({ startsAt }) => startsAt < now + 24 * HOUR).map(({ endsAt }) => endsAt),
     // Latest starts may be far off, so they do not count; bars are cut at the edge.
     ...waiting.slice(0, MAX_WAITING).map(({ start }) => start.earliest),
   ].filter((at) => at !== null);
@@ -132,7 +135,7 @@ function Wait({ work, at, until, now }: { work: WaitingView } & Scale) {
 }
 
 /** The key to the kinds of bars that are shown. */
-function Key({ running, waiting }: QueueView) {
+function Key({ running, waiting, maintenance }: QueueView) {
   const own = running.some((one) => one.own && !one.yielding);
   const other = running.some((one) => !one.own && !one.yielding);
   const open = waiting.some(({ start }) => start.earliest !== null && start.latest === null);
@@ -143,6 +146,7 @@ function Key({ running, waiting }: QueueView) {
     ["own maybe", "may still run", own || other],
     ["wait", "predicted start", waiting.some((one) => !one.late && one.start.latest !== null)],
     ["wait open", "earliest start", open],
+    ["band", "maintenance", maintenance.length > 0],
     ["wait late", "will miss its deadline", waiting.some((one) => one.late)],
   ];
   const shown = kinds.filter(([, , isShown]) => isShown);
@@ -159,6 +163,22 @@ function Key({ running, waiting }: QueueView) {
       ))}
     </ul>
   );
+}
+
+/** The maintenance windows, as bands in every lane. */
+function Bands({ maintenance, at, now }: Scale) {
+  return maintenance.map(({ startsAt, endsAt, reason }) => {
+    const left = Math.max(0, at(startsAt));
+    const width = Math.min(100, at(endsAt)) - left;
+    if (width <= 0) return null;
+    const title = `Maintenance from ${spanText(startsAt, endsAt)}${startsAt <= now ? ", now" : ""}: ${reason}`;
+    return (
+      <svg x={`${left}%`} width={`${width}%`} height="100%" class="band">
+        <title>{title}</title>
+        <rect width="100%" height="100%" />
+      </svg>
+    );
+  });
 }
 
 /** The line in every lane that marks the current time. */
@@ -180,6 +200,7 @@ interface Scale {
   at: (time: number) => number;
   until: number;
   now: number;
+  maintenance: QueueView["maintenance"];
 }
 
 /** The lane with the hours from now on. */
@@ -218,6 +239,7 @@ function HostLanes({ host, lanes, scale }: Pick<Machine, "host" | "lanes"> & { s
           <span class="clip muted">{lane.label}</span>
           <svg height="22" width="100%" aria-hidden="true">
             <rect width="100%" height="100%" rx="3" class="ground" />
+            <Bands {...scale} />
             {lane.work.map((work) => (
               <Work work={work} {...scale} />
             ))}
@@ -244,6 +266,7 @@ function WaitingLanes({ waiting, scale }: { waiting: WaitingView[]; scale: Scale
           </span>
           <svg height="22" width="100%" aria-hidden="true">
             <rect width="100%" height="100%" rx="3" class="ground" />
+            <Bands {...scale} />
             <Wait work={work} {...scale} />
             <Now x={scale.at(scale.now)} />
           </svg>
@@ -256,7 +279,7 @@ function WaitingLanes({ waiting, scale }: { waiting: WaitingView[]; scale: Scale
 function Lanes({ view }: { view: QueueView }) {
   const { from, until } = spanOf(view);
   const at = (time: number) => Math.round(((time - from) / (until - from)) * 10_000) / 100;
-  const scale = { at, until, now: view.now };
+  const scale = { at, until, now: view.now, maintenance: view.maintenance };
   const machines = machinesOf(view);
   const more = machines.reduce((sum, one) => sum + one.more, 0);
   return (
