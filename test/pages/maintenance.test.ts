@@ -41,7 +41,7 @@ describe.skipIf(!hasBrowser)("maintenance", () => {
     const { page, base, troubles } = browser;
     await page.goto(`${base}/admin/maintenance`);
     await page.getByText("No maintenance").first().waitFor();
-    const runs = await lab.train("runs-slow.40", { max_steps: 150, save_every: 100 });
+    const runs = await lab.train("runs-slow.40", { max_steps: 120, save_every: 100 });
     await until("some steps", async () => ((await lab.job(runs)).progress.step ?? 0) >= 5, 45_000, 10);
 
     const [start, end] = [Math.ceil(clock.now() / MINUTE + 1) * MINUTE, Math.ceil(clock.now() / MINUTE + 5) * MINUTE];
@@ -118,7 +118,7 @@ describe.skipIf(!hasBrowser)("maintenance", () => {
       `/v1/jobs/${runs}/metrics?keys=train/loss`,
     );
     expect((series["train/loss"]?.points ?? []).map(([at]) => at)).toEqual(
-      Array.from({ length: 150 }, (_, i) => i + 1),
+      Array.from({ length: 120 }, (_, i) => i + 1),
     );
     const attempts = await lab.attempts(runs);
     expect(attempts.map(({ outcome }) => outcome)).toEqual(["paused", "succeeded"]);

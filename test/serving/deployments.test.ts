@@ -187,6 +187,30 @@ describe("requests", () => {
     expect(launcher.started).toBe(2);
   });
 
+  test("a maintenance that stops endpoints puts it to sleep, refuses requests, and starts it again at its end", async () => {
+    const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny" } });
+    await reach(made.id, "ready");
+    const ends_at = Math.floor(Date.now() / 1000) + 3600;
+    const schedule = async (endpoints: string) => {
+      const body = { ends_at, reason: "New GPUs", endpoints, mail: false };
+      return (await t.json<{ id: string }>("POST", "/v1/admin/maintenance", { body })).id;
+    };
+    const stays = await schedule("stay");
+    expect((await chat("tiny")).status).toBe(200);
+    await t.json("POST", `/v1/admin/maintenance/${stays}/end`);
+    const stops = await schedule("stop");
+    expect(await reach(made.id, "asleep")).toMatchObject({ wanted: "running" });
+    expect(launcher.engines.size).toBe(0);
+    const refused = await chat("tiny");
+    const { error } = (await refused.json()) as { error: { code: string; message: string } };
+    expect([refused.status, error.code]).toEqual([503, "maintenance"]);
+    expect(error.message).toContain("New GPUs");
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(3500);
+    await t.json("POST", `/v1/admin/maintenance/${stops}/end`);
+    await reach(made.id, "ready");
+    expect((await chat("tiny")).status).toBe(200);
+  });
+
   test("a request in flight keeps it awake", async () => {
     const made = await t.json<View>("POST", "/v1/deployments", { body: { model: "tiny", idle_after_s: 1 } });
     const { job_id: jobId } = await reach(made.id, "ready");

@@ -2,11 +2,12 @@
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { notice, noticeDelivery } from "../../src/db/schema/notices.ts";
 import { createAnnouncement, endAnnouncement } from "../../src/notices/announcements/service.ts";
+import { cancelMaintenance, scheduleMaintenance } from "../../src/notices/maintenance/service.ts";
 import { createEndpoint } from "../../src/notices/webhooks/service.ts";
 
 const MINUTE = 60_000;
 
-/** An announcement of each state, besides a current one, whose banner would be above every page. */
+/** Announcements and maintenance of each state, besides current ones, whose banners would be above every page. */
 async function addAnnouncements(ctx: Ctx, actor: Actor): Promise<void> {
   const tomorrow = Math.floor(ctx.clock.now() / 1000) + 86_400;
   const words = { text: "", organizations: [], roles: [], ends_at: null, mail: false };
@@ -26,6 +27,17 @@ async function addAnnouncements(ctx: Ctx, actor: Actor): Promise<void> {
     starts_at: tomorrow,
     mail: true,
   });
+  const window = await scheduleMaintenance(ctx, actor, {
+    starts_at: tomorrow,
+    ends_at: tomorrow + 7200,
+    reason: "New GPUs in both machines",
+    message: "",
+    endpoints: "stay",
+    trainings: "wait",
+    lead_seconds: 3600,
+    mail: false,
+  });
+  await cancelMaintenance(ctx, actor, window.id);
 }
 
 /** Two webhooks; the newer one has deliveries: sent, waiting for another attempt, and given up. */

@@ -75,7 +75,8 @@ describe("a job that waits", () => {
 });
 
 describe("a job that runs", () => {
-  const work = (more: Parameters<typeof runs>[2] = {}) => runs("r", 0, { host: "own", left: hours(5), ...more });
+  const work = (more: Parameters<typeof runs>[2] = {}) =>
+    runs("r", 0, { host: "own", left: hours(5), stoppable: true, ...more });
 
   test("is preempted at the start, not before, and the next round is due then", () => {
     expect(round(from - 1, null, [window()], [work()]).preemptions).toEqual([]);
@@ -87,8 +88,13 @@ describe("a job that runs", () => {
     expect(round(until, null, [window()], [work()]).preemptions).toEqual([]);
   });
 
+  test("is stopped although it cannot save a checkpoint, being an evaluation", () => {
+    const evaluation = work({ preemptible: false, job: { kind: "evaluate" } });
+    expect(round(from, null, [window()], [evaluation]).preemptions).toHaveLength(1);
+  });
+
   test.each([
-    ["has no checkpoints", { preemptible: false }],
+    ["is an endpoint", { stoppable: false }],
     ["saves one already", { preempting: true }],
   ])("is left alone when it %s", (_, more) => {
     expect(round(from, null, [window()], [work(more)]).preemptions).toEqual([]);

@@ -54,7 +54,7 @@ const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
   held: "Its account or organization is suspended or about to be deleted: it stops with a checkpoint, then waits in the queue",
-  maintenance: "The installation is under maintenance: it saves a checkpoint, then resumes after the maintenance",
+  maintenance: "The installation is under maintenance: it stops with a checkpoint, and resumes or starts over after it",
   quota: "Its team has used up its GPU-hours of this month: it saves a checkpoint, then waits for the next month",
 };
 
@@ -65,7 +65,8 @@ async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<vo
     const found: BusMessage[] = [];
     for (const { jobId, cause } of preemptions) {
       const row = await jobIn(tx, jobId);
-      if (row?.state !== "running" && !(cause === "held" && row?.state === "starting")) continue;
+      const stops = cause === "held" || cause === "maintenance";
+      if (row?.state !== "running" && !(stops && row?.state === "starting")) continue;
       const message = await move(tx, row, "pausing", { yieldFor: cause });
       if (!message) continue;
       await tx

@@ -66,6 +66,7 @@ function* simulate(input: Input, jobs: readonly Job[], slow: boolean) {
         left: job.estimate,
         end,
         preemptible: job.kind === "train",
+        stoppable: job.kind !== "serve",
         preempting: false,
       });
     }

@@ -114,16 +114,16 @@ function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>)
   const maintained = input.maintenance.some(({ from, until }) => from <= input.now && until > input.now);
   const preemptions: Round["preemptions"] = [];
   for (const { job, hostId, preemptible, stoppable, preempting } of input.running) {
-    if (job.held !== undefined && stoppable && !preempting) {
-      preemptions.push({ jobId: job.id, cause: "held", forJob: null });
+    const stops = job.held !== undefined ? "held" : maintained ? "maintenance" : null;
+    if (stops && stoppable && !preempting) {
+      preemptions.push({ jobId: job.id, cause: stops, forJob: null });
       continue;
     }
     if (!preemptible || preempting) continue;
     const team = accounts.get(job.team)?.team;
     const spent = team && team.monthGpuHours !== null && team.usedThisMonth >= team.monthGpuHours;
-    const cause = maintained
-      ? "maintenance"
-      : hostId !== null && states.get(hostId) === "draining"
+    const cause =
+      hostId !== null && states.get(hostId) === "draining"
         ? "drain"
         : job.window && !isOpen(job.window, input.now)
           ? "window"
