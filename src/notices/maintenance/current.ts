@@ -1,8 +1,7 @@
 /** The maintenance windows that run or are scheduled: for the scheduler, endpoints, pages and banners. */
 import { and, eq, gt, isNull } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
-import { bannerDismissal } from "../../db/schema/announcements.ts";
-import { maintenanceWindow } from "../../db/schema/maintenance.ts";
+import { bannerDismissal, maintenanceWindow } from "../../db/schema/announcements.ts";
 import { AppError, notFound } from "../../errors.ts";
 import type { MaintenanceRow } from "./model.ts";
 
@@ -46,7 +45,7 @@ export async function stopsEndpoints(ctx: Ctx): Promise<MaintenanceRow | null> {
 const subjectOf = ({ id, startsAt, endsAt }: MaintenanceRow) => `${id} ${startsAt} ${endsAt}`;
 
 /** Whether a user may hide the banner of a window: until it starts. */
-export const isHideable = (row: MaintenanceRow, now: number) => row.startsAt > now;
+const isHideable = (row: MaintenanceRow, now: number) => row.startsAt > now;
 
 /** Windows whose banner a user sees. */
 export async function maintenanceFor(ctx: Ctx, actor: Actor): Promise<MaintenanceRow[]> {

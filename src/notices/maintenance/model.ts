@@ -1,6 +1,6 @@
 /** Requests and answers of maintenance windows, and how messages name one. */
 import * as v from "valibot";
-import type { maintenanceWindow } from "../../db/schema/maintenance.ts";
+import type { maintenanceWindow } from "../../db/schema/announcements.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { formatExact } from "../../lib/text/format.ts";
 

@@ -1,7 +1,7 @@
 /** Notices about maintenance: scheduled, moved, canceled. Each is stored once for every account. */
 import { and, eq, gt, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
-import { maintenanceWindow } from "../../db/schema/maintenance.ts";
+import { maintenanceWindow } from "../../db/schema/announcements.ts";
 import { recordForAll } from "../events/store.ts";
 import { type MaintenanceRow, spanText } from "./model.ts";
 

@@ -3,7 +3,7 @@ import { and, desc, eq, gt, isNull, lt, ne } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
-import { maintenanceWindow } from "../../db/schema/maintenance.ts";
+import { maintenanceWindow } from "../../db/schema/announcements.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
