@@ -11,6 +11,7 @@ import { noticeEvent } from "../src/db/schema/notices.ts";
 import { newSecret, randomChars, sha256Hex } from "../src/lib/ids.ts";
 import { alertToken } from "../src/notices/events/alert.ts";
 import { totp } from "../test/support/totp.ts";
+import { addHeld } from "./screenshots-held.ts";
 import type { Site } from "./screenshots-shoot.ts";
 
 const DAY_MS = 86_400_000;
@@ -93,7 +94,11 @@ export async function addPeople(ctx: Ctx, admin: Actor, password: string): Promi
   const { token } = await createInvitation(ctx, admin, { email: "new.colleague@example.test", role: "member" });
   const reset = await createReset(ctx, admin, member.actor.userId);
   return {
-    cookies: { member: cookieHeader(member.cookies), guarded: cookieHeader(cookies) },
+    cookies: {
+      member: cookieHeader(member.cookies),
+      guarded: cookieHeader(cookies),
+      ...(await addHeld(ctx, admin, password)),
+    },
     links: {
       invite: `/invite?token=${token}`,
       reset: `/reset?token=${reset.token}`,

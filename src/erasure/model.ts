@@ -28,6 +28,8 @@ export const DeletionView = v.strictObject({
   reason: v.nullable(v.string()),
   /** Days between the decision and the erasure. */
   grace_days: v.number(),
+  /** Whether the caller may cancel it; an administrator cancels what an administrator scheduled. */
+  cancelable: v.boolean(),
   /** What prevents it; null = nothing. */
   blocked: v.nullable(v.string()),
   erased: v.array(v.string()),

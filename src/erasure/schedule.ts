@@ -18,12 +18,12 @@ import { hold } from "../db/schema/holds.ts";
 import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
-import { requirePermission } from "../roles.ts";
+import { formatDate } from "../lib/text/format.ts";
+import { can, requirePermission } from "../roles.ts";
 import { ERASED, KEPT } from "./kept.ts";
 import type { DeletionRow, DeletionView } from "./model.ts";
 
 const DAY_MS = 86_400_000;
-const dayOf = (ms: number) => new Date(ms).toISOString().slice(0, 10);
 
 /** @throws AppError `session_required`: a leaked key must not delete everything */
 function requirePerson(actor: Actor): void {
@@ -121,7 +121,7 @@ export async function scheduleUser(
     return { org, until };
   });
   announceHold(ctx, "user", id, [id]);
-  announceSecurity(ctx, { userId: id, org }, "account.deletion_scheduled", actor.source, dayOf(until));
+  announceSecurity(ctx, { userId: id, org }, "account.deletion_scheduled", actor.source, formatDate(until));
 }
 
 /** Cancels the deletion of an account. @throws AppError `no_deletion`, `erasure_begun` */
@@ -129,6 +129,9 @@ export async function cancelUser(ctx: Ctx, actor: Actor, id: string): Promise<vo
   if (id !== actor.userId) requireAdmin(actor);
   const org = await ctx.write(async (tx) => {
     const { org } = await accountOf(tx, id);
+    const row = await activeHold(tx, "deletion", "user", id);
+    // A termination is lifted by whoever may terminate.
+    if (row && row.createdBy !== id) requireAdmin(actor);
     await end(tx, ctx, actor, "user", id);
     await audit(tx, ctx, { ...actor, org }, "user.deletion_cancel", id);
     return org;
@@ -170,7 +173,7 @@ export async function scheduleOrganization(
     return until;
   });
   announceHold(ctx, "organization", id, []);
-  await announceToOwners(ctx, id, "organization.deletion_scheduled", actor, dayOf(until));
+  await announceToOwners(ctx, id, "organization.deletion_scheduled", actor, formatDate(until));
 }
 
 /** Cancels the deletion of an organization: its owner their own, an administrator of the installation any. */
@@ -179,7 +182,6 @@ export async function cancelOrganization(ctx: Ctx, actor: Actor, id: string): Pr
   else requireAdmin(actor);
   await ctx.write(async (tx) => {
     const row = await activeHold(tx, "deletion", "organization", id);
-    // A termination is lifted by whoever may terminate.
     if (row && !(await ownersOf(tx, id)).includes(row.createdBy)) requireAdmin(actor);
     await end(tx, ctx, actor, "organization", id);
     await audit(tx, ctx, { ...actor, org: id }, "organization.deletion_cancel", id);
@@ -200,6 +202,7 @@ export async function readDeletion(ctx: Ctx, actor: Actor, subject: Hold["subjec
       return cause.message;
     },
   );
+  const deciders = subject === "user" ? [id] : await ownersOf(ctx.db, id);
   const seconds = (ms: number | null | undefined) => (ms == null ? null : Math.floor(ms / 1000));
   return {
     object: "deletion",
@@ -208,6 +211,7 @@ export async function readDeletion(ctx: Ctx, actor: Actor, subject: Hold["subjec
     erase_at: seconds(row?.until),
     reason: row?.reason ?? null,
     grace_days: ctx.config.deletion_grace_days,
+    cancelable: row !== null && (deciders.includes(row.createdBy) || can(actor, "installation")),
     blocked: row ? null : blocked,
     erased: [...ERASED[subject]],
     kept: [...KEPT],

@@ -62,7 +62,7 @@ function deletionBanner({ subject, until, reason }: Hold, actor: Actor): Banner 
     title: `Your ${own ? "account" : "team"} will be deleted on ${dateOf(until ?? 0)}.`,
     text: `Data can be read and exported until then, and no new work starts.${reason ? ` Reason: ${reason}` : ""}`,
     markdown: null,
-    link: mayCall(actor, "GET", path) ? { label: "Details and canceling", href: path } : null,
+    link: mayCall(actor, "GET", path) ? { label: "Details", href: path } : null,
     dismiss: null,
   };
 }

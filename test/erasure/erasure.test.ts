@@ -223,6 +223,9 @@ describe("an organization", () => {
     const body = { reason: "The contract ended" };
     expect((await t.request("POST", path, { as: "otherAdmin", body })).status).toBe(200);
     expect(filesWith(PLANTED).length).toBeGreaterThan(2);
+    const owner = await cookieOf("admin");
+    expect(await codeOf(await by(owner, "DELETE", "/v1/organization/deletion"))).toEqual([403, "admin_only"]);
+    expect(await (await by(owner, "GET", "/v1/organization/deletion")).json()).toMatchObject({ cancelable: false });
     clock.advance(11 * DAY);
     failing = true;
     await eraseDue(t.ctx);

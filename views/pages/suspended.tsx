@@ -1,4 +1,5 @@
 /** What a member of a suspended organization sees instead of its pages: why, whom to ask, and the way out. */
+import { formatDate } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
 import { BareLayout } from "../layout.tsx";
 import { RoleLink } from "../parts/allowed.tsx";
@@ -15,7 +16,7 @@ export function SuspendedPage(props: { reason: string; until: number | null }) {
         <p>
           Its jobs and endpoints are stopped and its API keys are refused. Nothing is deleted: jobs resume from their
           checkpoints when the suspension is lifted
-          {until === null ? "." : `, on ${new Date(until).toISOString().slice(0, 10)} at the latest.`}
+          {until === null ? "." : `, on ${formatDate(until)} at the latest.`}
         </p>
         <p>
           {contact ? (

@@ -8,6 +8,7 @@ import type { Ctx, Hold } from "../../ctx.ts";
 import { hold } from "../../db/schema/holds.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { formatDate } from "../../lib/text/format.ts";
 
 type HoldRow = typeof hold.$inferSelect;
 
@@ -95,7 +96,6 @@ export function heldMessage({ kind, subject }: Pick<Hold, "kind" | "subject">): 
   return kind === "suspended" ? `${who} is suspended` : `${who} is about to be deleted`;
 }
 
-const dayOf = (ms: number) => new Date(ms).toISOString().slice(0, 10);
 const sentence = (text: string) => (text === "" ? "" : ` Reason: ${text}${/[.!?]$/.test(text) ? "" : "."}`);
 
 /** The refusal of a request because of a hold, with the address to write to. */
@@ -104,7 +104,7 @@ export function heldError(ctx: Ctx, { kind, subject, reason, until }: Hold): App
   const contact = ctx.config.contact_address;
   const ask = contact ? ` Contact ${contact}.` : " Contact an administrator of this installation.";
   if (kind === "suspended") {
-    const end = until === null ? "" : ` until ${dayOf(until)}`;
+    const end = until === null ? "" : ` until ${formatDate(until)}`;
     return new AppError(
       "forbidden",
       "account_suspended",
@@ -114,6 +114,6 @@ export function heldError(ctx: Ctx, { kind, subject, reason, until }: Hold): App
   return new AppError(
     "forbidden",
     "deletion_scheduled",
-    `${who} is scheduled for deletion on ${dayOf(until ?? 0)}: data can be read and exported, and no new work starts.${ask}`,
+    `${who} is scheduled for deletion on ${formatDate(until ?? 0)}: data can be read and exported, and no new work starts.${ask}`,
   );
 }

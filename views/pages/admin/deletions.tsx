@@ -1,14 +1,19 @@
 /** `/admin/deletions`: accounts and teams whose deletion is scheduled, was canceled, or is done, with its report. */
 import type { DeletionRecord } from "../../../src/erasure/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatInteger } from "../../../src/lib/text/format.ts";
+import { formatDate, formatInteger } from "../../../src/lib/text/format.ts";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Pager, Table } from "../../parts/table.tsx";
-import { CopyId, Time } from "../../parts/value.tsx";
+import { CopyId } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
 
 const STATES = { scheduled: "deletion_scheduled", canceled: "canceled", erased: "erased" };
+
+const WORDS = {
+  user: { label: "Account", path: "/admin/users/" },
+  organization: { label: "Team", path: "/admin/teams/" },
+};
 
 const countsOf = ({ erased }: DeletionRecord) =>
   Object.entries(erased)
@@ -37,12 +42,19 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
                 name: true,
                 render: (row) => (
                   <>
-                    {row.subject === "user" ? "Account" : "Team"} <CopyId id={row.subject_id} />
+                    {row.state === "erased" ? (
+                      WORDS[row.subject].label
+                    ) : (
+                      <a href={`${WORDS[row.subject].path}${encodeURIComponent(row.subject_id)}`}>
+                        {WORDS[row.subject].label}
+                      </a>
+                    )}{" "}
+                    <CopyId id={row.subject_id} />
                   </>
                 ),
               },
               { key: "state", label: "State", render: (row) => <StateBadge state={STATES[row.state]} /> },
-              { key: "day", label: "Erased on", render: (row) => <Time at={row.erase_at * 1000} /> },
+              { key: "day", label: "Day", tight: true, render: (row) => formatDate(row.erase_at * 1000) },
               { key: "counts", label: "Erased", wide: true, render: countsOf },
               { key: "reason", label: "Reason", wide: true, render: (row) => row.reason || "–" },
             ]}
@@ -55,7 +67,7 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
           <header>
             <h2>What every deletion keeps, and why</h2>
           </header>
-          <div class="body">
+          <div class="body prose">
             <ul>
               {records.items[0].kept.map(({ what, why }) => (
                 <li>

@@ -1,8 +1,8 @@
 /** Suspending a user or a team and lifting it: the panel on their pages. */
 import type { Hold } from "../../../src/ctx.ts";
+import { formatDate } from "../../../src/lib/text/format.ts";
 import { ActionButton, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
-import { Time } from "../../parts/value.tsx";
 
 /** What it stops, by who is suspended. */
 const EFFECTS = {
@@ -17,14 +17,12 @@ export function HoldNotice({ holds }: { holds: readonly Hold[] }) {
     <>
       {holds.map(({ kind, reason, until }) => (
         <Notice kind="warn" title={kind === "suspended" ? "Suspended" : "Scheduled for deletion"}>
-          {reason ? <span class="wrap-any">Reason: {reason} </span> : null}
-          {until === null ? (
-            "Until it is lifted."
-          ) : (
-            <>
-              {kind === "suspended" ? "Ends" : "Everything is erased"} <Time at={until} />.
-            </>
-          )}
+          <p class="wrap-any">
+            {until === null
+              ? "Until it is lifted."
+              : `${kind === "suspended" ? "Ends" : "Everything is erased"} on ${formatDate(until)}.`}
+            {reason ? ` Reason: ${reason}` : ""}
+          </p>
         </Notice>
       ))}
     </>

@@ -109,7 +109,9 @@ function SignIn({ user, self }: UserProps) {
           </div>
         )}
         <div class="row between">
-          <span class="small">{plural(user.sessions, "open session")}. API keys keep working.</span>
+          <span class="small">
+            {plural(user.sessions, "open session")}.{user.disabled ? "" : " API keys keep working."}
+          </span>
           <ConfirmForm
             id="sessions"
             action={`${action}/sessions`}

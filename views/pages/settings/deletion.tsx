@@ -1,8 +1,8 @@
 /** Deleting the own account or team: what is erased and kept, the typed confirmation, and canceling it. */
 import type { DeletionView } from "../../../src/erasure/model.ts";
+import { formatDate } from "../../../src/lib/text/format.ts";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
-import { Time } from "../../parts/value.tsx";
 
 interface DeletionProps {
   view: DeletionView;
@@ -28,10 +28,12 @@ function Scheduled({ view, path }: DeletionProps) {
   return (
     <Notice kind="warn" title="The deletion is scheduled">
       <p>
-        Everything below is erased <Time at={(view.erase_at ?? 0) * 1000} />. Until then you can read and export data,
-        and cancel the deletion.{view.reason ? ` Reason: ${view.reason}` : ""}
+        Everything below is erased on {formatDate((view.erase_at ?? 0) * 1000)}. Until then you can read data,{" "}
+        <a href={view.subject === "user" ? "/settings/data" : "/team/data"}>export</a> it, and{" "}
+        {view.cancelable ? "cancel the deletion." : "ask an administrator of the installation to cancel the deletion."}
+        {view.reason ? ` Reason: ${view.reason}` : ""}
       </p>
-      <ActionButton action={`${path}/cancel`}>Cancel the deletion</ActionButton>
+      {view.cancelable ? <ActionButton action={`${path}/cancel`}>Cancel the deletion</ActionButton> : null}
     </Notice>
   );
 }
@@ -52,10 +54,10 @@ export function DeletionPanels(props: DeletionProps) {
         <header>
           <h2>What is erased</h2>
         </header>
-        <div class="body stack">
+        <div class="body prose">
           <ul>
             {view.erased.map((one) => (
-              <li>{one}</li>
+              <li>{one.replace(/^./, (first) => first.toUpperCase())}</li>
             ))}
           </ul>
           {view.subject === "user" ? <p>{props.handedOver}</p> : null}
@@ -65,7 +67,7 @@ export function DeletionPanels(props: DeletionProps) {
         <header>
           <h2>What is kept, and why</h2>
         </header>
-        <div class="body">
+        <div class="body prose">
           <ul>
             {view.kept.map(({ what, why }) => (
               <li>

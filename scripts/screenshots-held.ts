@@ -1,0 +1,37 @@
+/** Suspended and leaving accounts for the screenshots, as their owners and the administrator see them. */
+import { createOrganization, createUser } from "../src/accounts/auth/service.ts";
+import { signIn } from "../src/accounts/auth/sign-in.ts";
+import { suspendOrganization, suspendUser } from "../src/accounts/suspension/service.ts";
+import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
+import { scheduleOrganization, scheduleUser } from "../src/erasure/schedule.ts";
+
+const DAY_MS = 86_400_000;
+
+/** Adds them. @returns Cookie headers of `suspended` (of its team), `leaving` (the account) and `ending` (the team) */
+export async function addHeld(ctx: Ctx, admin: Actor, password: string): Promise<Record<string, string>> {
+  const server = systemActor(admin.org);
+  const add = (email: string, org: string, teamRole: "owner" | "member" = "member") =>
+    createUser(ctx, server, { email, password, role: "member", org, teamRole });
+  const cookie = async (email: string) => {
+    const client = { address: "203.0.113.7", userAgent: "Firefox on Linux", cookies: null };
+    const { cookies } = await signIn(ctx, { email, password, client });
+    return cookies.map((each) => each.split(";")[0]).join("; ");
+  };
+  const spam = await add("joe@example.test", admin.org);
+  const reason = "Requests that break section 4 of the acceptable use policy";
+  await suspendUser(ctx, server, spam.id, { reason, until: ctx.clock.now() + 30 * DAY_MS });
+  const leaving = await add("leaving@example.test", admin.org);
+  const own = memberActor({ userId: leaving.id, org: admin.org, email: leaving.email });
+  await scheduleUser(ctx, own, leaving.id, { confirm: leaving.email, reason: "" });
+  const support = await createOrganization(ctx, server, "Support");
+  await add("support@example.test", support, "owner");
+  await suspendOrganization(ctx, server, support, { reason: "The invoice of October is not paid" });
+  const legal = await createOrganization(ctx, server, "Legal");
+  await add("legal@example.test", legal, "owner");
+  await scheduleOrganization(ctx, server, legal, { reason: "The contract ended" });
+  return {
+    suspended: await cookie("support@example.test"),
+    leaving: await cookie("leaving@example.test"),
+    ending: await cookie("legal@example.test"),
+  };
+}
