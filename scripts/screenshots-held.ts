@@ -1,9 +1,11 @@
-/** Suspended and leaving accounts for the screenshots, as their owners and the administrator see them. */
+/** Suspended and leaving accounts for the screenshots, and the pages that show them. */
+import type { Page } from "playwright-core";
 import { createOrganization, createUser } from "../src/accounts/auth/service.ts";
 import { signIn } from "../src/accounts/auth/sign-in.ts";
 import { suspendOrganization, suspendUser } from "../src/accounts/suspension/service.ts";
 import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
 import { scheduleOrganization, scheduleUser } from "../src/erasure/schedule.ts";
+import type { Shot } from "./screenshots-shoot.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -35,3 +37,33 @@ export async function addHeld(ctx: Ctx, admin: Actor, password: string): Promise
     ending: await cookie("legal@example.test"),
   };
 }
+
+async function openUser(page: Page): Promise<void> {
+  await page.locator("#users a[href^='/admin/users/']").first().click();
+  await page.waitForURL((url) => url.pathname.startsWith("/admin/users/"));
+}
+
+/** The pages of suspensions and deletions. */
+export const HELD_SHOTS: Shot[] = [
+  {
+    name: "admin-user-suspended",
+    path: "/admin/users?q=joe",
+    seeds: ["full"],
+    act: (page) => openUser(page),
+  },
+  {
+    name: "admin-user-suspend",
+    path: "/admin/users?q=grace",
+    seeds: ["full"],
+    act: async (page) => {
+      await openUser(page);
+      await page.click("[popovertarget=sheet-suspend]");
+    },
+  },
+  { name: "admin-deletions", path: "/admin/deletions", seeds: ["empty", "full"] },
+  { name: "suspended", path: "/", seeds: ["full"], as: "suspended" },
+  { name: "settings-delete", path: "/settings/delete", seeds: ["full"], as: "member" },
+  { name: "settings-delete-scheduled", path: "/settings/delete", seeds: ["full"], as: "leaving" },
+  { name: "team-delete", path: "/team/delete", seeds: ["full"] },
+  { name: "team-delete-scheduled", path: "/team/delete", seeds: ["full"], as: "ending" },
+];

@@ -1,5 +1,6 @@
 /** The pages of the screenshots, with the state each needs: what to open, and what to do there first. */
 import type { Page } from "playwright-core";
+import { HELD_SHOTS } from "./screenshots-held.ts";
 import type { Shot } from "./screenshots-shoot.ts";
 
 /** Of every seeded account. */
@@ -286,27 +287,7 @@ export const SHOTS: Shot[] = [
     act: (page) => page.click("[popovertarget=sheet-invite]"),
   },
   { name: "admin-user", path: "/admin/users", seeds: ["full"], act: (page) => openFirst(page, "/admin/users/") },
-  {
-    name: "admin-user-suspended",
-    path: "/admin/users?q=joe",
-    seeds: ["full"],
-    act: (page) => openFirst(page, "/admin/users/"),
-  },
-  {
-    name: "admin-user-suspend",
-    path: "/admin/users?q=grace",
-    seeds: ["full"],
-    act: async (page) => {
-      await openFirst(page, "/admin/users/");
-      await page.click("[popovertarget=sheet-suspend]");
-    },
-  },
-  { name: "admin-deletions", path: "/admin/deletions", seeds: ["empty", "full"] },
-  { name: "suspended", path: "/", seeds: ["full"], as: "suspended" },
-  { name: "settings-delete", path: "/settings/delete", seeds: ["full"], as: "member" },
-  { name: "settings-delete-scheduled", path: "/settings/delete", seeds: ["full"], as: "leaving" },
-  { name: "team-delete", path: "/team/delete", seeds: ["full"] },
-  { name: "team-delete-scheduled", path: "/team/delete", seeds: ["full"], as: "ending" },
+  ...HELD_SHOTS,
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },
   { name: "admin-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },
   { name: "admin-providers", path: "/admin/providers", seeds: ["full"] },
