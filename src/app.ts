@@ -15,6 +15,7 @@ import { migrate } from "./db/migrate.ts";
 import { openDatabase } from "./db/open.ts";
 import { installation } from "./db/schema/audit.ts";
 import { openSecret } from "./db/secret.ts";
+import { loadSecretSettings, withSecretSettings } from "./db/secret-settings.ts";
 import type { Db } from "./db/types.ts";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
@@ -123,8 +124,10 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       },
       ...overrides,
     };
+    const stored = await loadSecretSettings(ctx);
+    ctx.config = withSecretSettings(ctx.config, stored);
     // Plugins are created last: their host tools are parts of the context.
-    if (!overrides.compute) ctx.compute = await openCompute(ctx);
+    if (!overrides.compute) ctx.compute = await openCompute(ctx, stored);
     return ctx;
   } catch (error) {
     lock.release();

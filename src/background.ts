@@ -1,4 +1,5 @@
 /** The background work of all rooms, started with the server and stopped before it. */
+
 import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
@@ -12,6 +13,7 @@ import { startScans } from "./data/privacy/scan.ts";
 import { startWalWatch } from "./db/wal.ts";
 import { startErasure } from "./erasure/worker.ts";
 import { startEvaluations } from "./evaluation/sweep.ts";
+import { plainSecrets } from "./insights/installation/plain-secrets.ts";
 import { startStatus } from "./insights/status/probe.ts";
 import { recoverInstalls } from "./models/base/install.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
@@ -32,6 +34,11 @@ import { startTrainers } from "./training/trainer-protocol/service.ts";
  * @returns the function that stops all of it
  */
 export function startBackground(ctx: Ctx): () => Promise<void> {
+  for (const { name, path } of plainSecrets(ctx.files.root))
+    ctx.log("warn", "a setting has a secret in plain text; Administration, Settings can store it encrypted", {
+      setting: name,
+      path,
+    });
   const stops: (() => void | Promise<void>)[] = [
     startWalWatch(ctx),
     () => flushKeyUse(ctx),

@@ -290,8 +290,8 @@ const ConfigSchema = v.strictObject({
   fail_points: v.optional(v.nullable(v.string()), null),
 });
 
-/** Where the value of a setting came from. */
-export type ConfigSource = "default" | "file" | "environment" | "flag";
+/** Where the value of a setting came from. `page`: a secret that is stored encrypted; see src/db/secret-settings.ts. */
+export type ConfigSource = "default" | "file" | "environment" | "flag" | "page";
 type Settings = v.InferOutput<typeof ConfigSchema>;
 
 export type Config = Readonly<Settings> & {

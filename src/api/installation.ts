@@ -8,6 +8,13 @@ import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { deleteBackup, listBackups, startBackup } from "../insights/installation/backups.ts";
 import { BackupView, backupView, SettingView, StartedBackup } from "../insights/installation/model.ts";
+import {
+  listSecretSettings,
+  removeSecretSetting,
+  SaveSecretSetting,
+  SecretSettingView,
+  saveSecretSetting,
+} from "../insights/installation/secret-settings.ts";
 import { readSettings } from "../insights/installation/settings.ts";
 
 const tags = ["Administration"];
@@ -28,6 +35,11 @@ async function start(ctx: Ctx, actor: Actor): Promise<v.InferOutput<typeof Start
 async function remove(ctx: Ctx, actor: Actor, id: string) {
   await deleteBackup(ctx, actor, id);
   return { object: "backup" as const, id, deleted: true as const };
+}
+
+async function removeSecret(ctx: Ctx, actor: Actor, name: string) {
+  await removeSecretSetting(ctx, actor, name);
+  return { object: "secret_setting" as const, id: name, deleted: true as const };
 }
 
 export const installationApi = (ctx: Ctx) =>
@@ -52,6 +64,28 @@ export const installationApi = (ctx: Ctx) =>
         tags,
         summary: "List the settings in effect, and where each value came from",
         responses: answers(completeListOf(SettingView)),
+      },
+    })
+    .get("/settings/secrets", ({ actor }) => completeList(listSecretSettings(ctx, actor)), {
+      detail: {
+        tags,
+        summary: "List the secret settings without their values",
+        responses: answers(completeListOf(SecretSettingView)),
+      },
+    })
+    .post("/settings/secrets", ({ actor, body }) => saveSecretSetting(ctx, actor, body), {
+      body: SaveSecretSetting,
+      detail: {
+        tags,
+        summary: "Store a secret setting encrypted; one in plain text is removed from its file",
+        responses: answers(SecretSettingView),
+      },
+    })
+    .delete("/settings/secrets/:name", ({ actor, params }) => removeSecret(ctx, actor, params.name), {
+      detail: {
+        tags,
+        summary: "Remove a secret setting that is stored encrypted",
+        responses: answers(deletedOf("secret_setting")),
       },
     })
     .get("/backups", ({ actor }) => completeList(listBackups(ctx, actor).backups.map(backupView)), {

@@ -7,6 +7,7 @@ type SealedKind =
   | "mail"
   | "mail_server"
   | "push"
+  | "setting"
   | "sso"
   | "wandb"
   | "webhook_secret"
@@ -38,6 +39,7 @@ export const SEALED: readonly SealedColumn[] = [
     row: "id",
     earlier: "'import credentials of ' || org",
   },
+  { kind: "setting", table: "secret_setting", column: "value", row: "name" },
   { kind: "push", table: "hub_push", column: "secret", row: "id" },
   { kind: "sso", table: "sso_provider", column: "secret", row: "id" },
   { kind: "wandb", table: "wandb_server", column: "key", row: "org", earlier: "'wandb key of ' || org" },

@@ -98,6 +98,8 @@ beforeAll(async () => {
   planted.push = [WORD("hub")];
   const push = { repository: "acme/model", token: planted.push[0] };
   await lab.json("POST", `/v1/models/${model}/pushes`, { body: push });
+  planted.setting = [WORD("setting")];
+  await lab.json("POST", "/v1/admin/settings/secrets", { body: { name: "hub_token", value: planted.setting[0] } });
   planted.authenticator = [seed, fromBase32(seed).toString(), ...recovery];
 }, 60_000);
 afterAll(async () => {
@@ -140,6 +142,7 @@ async function everythingOpens(): Promise<void> {
   expect(letter && mailIn(ctx, letter).mail.text).toContain(planted.mail?.[0] ?? "-");
   const [push] = await ctx.db.select().from(hubPush);
   expect(push && unseal(ctx.secret, sealedIn("push", push.id), push.secret ?? "")).toBe(planted.push?.[0] ?? "-");
+  expect(ctx.config.hub_token).toBe(planted.setting?.[0] ?? "-");
   const hooks = await ctx.db.select().from(webhookEndpoint);
   for (const hook of hooks) {
     const url = unseal(ctx.secret, sealedIn("webhook_url", hook.id), hook.url);
@@ -189,6 +192,7 @@ const NOT_SECRET: Record<string, string> = {
   "invitation.token_hash": "SHA-256 of 165 random bits",
   "job.lease_token": "names the lease of a process, and opens nothing",
   "passkey.credential_id": "names the key pair of an authenticator, and opens nothing",
+  "secret_setting.name": "names of settings",
   "series.key": "names of metrics",
   "session.token": "no use without the signature with the secret, which is not in the database",
   "two_factor.backup_codes": "scrypt hashes",

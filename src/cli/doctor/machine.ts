@@ -12,7 +12,7 @@ import { openFiles } from "../../lib/disk/files.ts";
 import { splitListen } from "../../lib/listen.ts";
 import { type Check, check, messageOf } from "./check.ts";
 import { engineChecks } from "./engines.ts";
-import { airGap, database, exposure, privacy } from "./site.ts";
+import { airGap, database, exposure, plainText, privacy } from "./site.ts";
 
 const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
 async function python(config: Config): Promise<Check> {
@@ -138,6 +138,7 @@ function port(config: Config): Check {
 const ofServer = (config: Config, url: string | null): Check[] => [
   check("Data directory", "ok", `${config.data_dir}, in use by this server`),
   ...privacy(config),
+  ...plainText(config),
   check("Database", "ok", "open, with this version's schema"),
   check("Address", "ok", url ?? config.listen),
 ];
@@ -146,7 +147,7 @@ const ofServer = (config: Config, url: string | null): Check[] => [
 async function ofMachine(config: Config): Promise<Check[]> {
   const directory = dataDir(config);
   if (directory.state === "missing") return [directory];
-  return [directory, ...privacy(config), ...(await database(config)), port(config)];
+  return [directory, ...privacy(config), ...plainText(config), ...(await database(config)), port(config)];
 }
 
 /**

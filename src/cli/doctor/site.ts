@@ -7,8 +7,9 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { assetPath } from "../../assets.ts";
-import type { Config } from "../../config.ts";
+import { CONFIG_NAMES, type Config } from "../../config.ts";
 import { schemaState } from "../../db/migrate.ts";
+import { holdsSecret, plainSecrets } from "../../insights/installation/plain-secrets.ts";
 import { isOpen } from "../../lib/disk/private.ts";
 import { splitListen } from "../../lib/listen.ts";
 import { type Check, check, messageOf } from "./check.ts";
@@ -29,6 +30,24 @@ export function privacy({ data_dir: dir }: Config): Check[] {
     ? `chmod 700 ${dir}. The next start of the server does the same, also for its content.`
     : `It belongs to another user: the server refuses it. Run chown for the server's user, or choose another with --data.`;
   return [check("Privacy", own ? "gap" : "missing", found, advice)];
+}
+
+/** Secrets in plain text: in files of the data directory, and in the environment. */
+export function plainText(config: Config): Check[] {
+  const files = plainSecrets(config.data_dir).map(({ name, path }) => `${name} in ${path}`);
+  const environment = CONFIG_NAMES.filter(
+    (name) => config.sources[name] === "environment" && holdsSecret(name, config[name]),
+  ).map((name) => `FTL_${name.toUpperCase()}`);
+  const found = [...files, ...environment];
+  if (found.length === 0) return [check("Secrets", "ok", "no setting has a secret in plain text")];
+  return [
+    check(
+      "Secrets",
+      "info",
+      `in plain text: ${found.join(", ")}`,
+      "Administration, Settings stores tokens of the hub, of /metrics and of providers encrypted, and takes them out of the file.",
+    ),
+  ];
 }
 
 /** Who can reach the server, under which names, and whether a proxy is trusted. */

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as v from "valibot";
 import { BUNDLED } from "../../../plugins/index.ts";
-import { PROVIDER_CONTRACT, type ProviderPlugin } from "../../contract/provider.ts";
+import { type ConfigField, PROVIDER_CONTRACT, type ProviderPlugin } from "../../contract/provider.ts";
+import { providerSecret } from "../../db/secret-settings.ts";
 
 /** Where loading stopped. */
 type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
@@ -18,11 +19,22 @@ export interface PluginProblem {
   stage: Stage;
   message: string;
   remedy: string;
+  /** The plugin whose settings are not complete. */
+  incomplete?: Incomplete;
+}
+
+/** A plugin that is not loaded for lack of a setting. */
+interface Incomplete {
+  id: string;
+  fields: ConfigField[];
+  folder: string | null;
 }
 
 interface LoadedPlugin {
   plugin: ProviderPlugin;
   bundled: boolean;
+  /** Its folder; null for a bundled one. */
+  folder: string | null;
   config: Record<string, unknown>;
 }
 
@@ -55,6 +67,7 @@ class StageError extends Error {
     readonly stage: Stage,
     message: string,
     readonly remedy: string,
+    readonly incomplete?: Incomplete,
   ) {
     super(message);
   }
@@ -81,8 +94,22 @@ function checkManifest(value: unknown): ProviderPlugin {
   return value as ProviderPlugin;
 }
 
+/** Secret settings that are stored encrypted, by name. */
+type Secrets = ReadonlyMap<string, string>;
+
+/** The stored secrets of a plugin, used where nothing else is given. */
+function storedFor(plugin: ProviderPlugin, secrets: Secrets): Record<string, string> {
+  const own = plugin.config.filter(({ type }) => type === "secret");
+  return Object.fromEntries(
+    own.flatMap(({ name }): [string, string][] => {
+      const value = secrets.get(providerSecret(plugin.id, name));
+      return value === undefined ? [] : [[name, value]];
+    }),
+  );
+}
+
 /** `config.json` beside the plugin, with the manifest's defaults; values of the wrong type are refused by name. */
-function readConfig(folder: string, plugin: ProviderPlugin): Record<string, unknown> {
+function readConfig(folder: string, plugin: ProviderPlugin, secrets: Secrets): Record<string, unknown> {
   const path = join(folder, "config.json");
   let given: Record<string, unknown> = {};
   try {
@@ -90,16 +117,25 @@ function readConfig(folder: string, plugin: ProviderPlugin): Record<string, unkn
   } catch {
     throw new StageError("config", `${path} is not valid JSON`, "Fix the file.");
   }
-  return checkConfig(plugin, given, path);
+  return checkConfig(plugin, { ...storedFor(plugin, secrets), ...given }, path, folder);
 }
 
 /** The given values with the manifest's defaults; `path` is where a person finds them. */
-function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, path: string): Record<string, unknown> {
+function checkConfig(
+  plugin: ProviderPlugin,
+  given: Record<string, unknown>,
+  path: string,
+  folder: string | null,
+): Record<string, unknown> {
   const config: Record<string, unknown> = {};
   for (const field of plugin.config) {
     const value = given[field.name] ?? field.default;
     if (value === undefined && field.required)
-      throw new StageError("config", `"${field.name}" is missing`, `Set it in ${path}: ${field.help}`);
+      throw new StageError("config", `"${field.name}" is missing`, `Set it in ${path}: ${field.help}`, {
+        id: plugin.id,
+        fields: plugin.config,
+        folder,
+      });
     const type = field.type === "integer" ? "number" : field.type === "boolean" ? "boolean" : "string";
     const asType: string = typeof value;
     if (value !== undefined && asType !== type)
@@ -115,7 +151,7 @@ function checkConfig(plugin: ProviderPlugin, given: Record<string, unknown>, pat
  * Loads one plugin folder: `index.ts` or `index.js` inside, optional `config.json`. Throws StageError.
  * The module runs with the server's rights: only an administrator may put folders there.
  */
-async function loadFolder(folder: string): Promise<LoadedPlugin> {
+async function loadFolder(folder: string, secrets: Secrets): Promise<LoadedPlugin> {
   const entry = ["index.ts", "index.js"].map((name) => join(folder, name)).find((path) => existsSync(path));
   if (!entry) throw new StageError("folder", "there is no index.ts in it", "Copy the whole plugin folder.");
   let module: { default?: unknown };
@@ -129,19 +165,21 @@ async function loadFolder(folder: string): Promise<LoadedPlugin> {
     );
   }
   const plugin = checkManifest(module.default);
-  return { plugin, bundled: false, config: readConfig(folder, plugin) };
+  return { plugin, bundled: false, folder, config: readConfig(folder, plugin, secrets) };
 }
 
 /** As `loadFolder`, for one folder anywhere on disk; a failure comes back as its problem. */
 export async function loadPluginFolder(
   folder: string,
   name: string,
+  secrets: Secrets = new Map(),
 ): Promise<{ loaded: LoadedPlugin } | { problem: PluginProblem }> {
   try {
-    return { loaded: await loadFolder(folder) };
+    return { loaded: await loadFolder(folder, secrets) };
   } catch (error) {
     const known = error instanceof StageError ? error : new StageError("import", text(error), "See the log.");
-    return { problem: { plugin: name, stage: known.stage, message: known.message, remedy: known.remedy } };
+    const { stage, message, remedy, incomplete } = known;
+    return { problem: { plugin: name, stage, message, remedy, ...(incomplete ? { incomplete } : {}) } };
   }
 }
 
@@ -149,6 +187,7 @@ export async function loadPluginFolder(
 interface BundledUse {
   providers: readonly string[];
   provider_settings: Readonly<Record<string, Record<string, unknown>>>;
+  secrets: Secrets;
 }
 
 /** A bundled plugin with its settings. @throws StageError */
@@ -157,8 +196,9 @@ async function loadBundled(id: string, use: BundledUse): Promise<LoadedPlugin> {
   const load = Object.hasOwn(BUNDLED, id) ? BUNDLED[id] : undefined;
   if (!load) throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
   const plugin = await load();
-  const config = checkConfig(plugin, use.provider_settings[id] ?? {}, "the setting provider_settings");
-  return { plugin: checkManifest(plugin), bundled: true, config };
+  const given = { ...storedFor(plugin, use.secrets), ...use.provider_settings[id] };
+  const config = checkConfig(plugin, given, "the setting provider_settings", null);
+  return { plugin: checkManifest(plugin), bundled: true, folder: null, config };
 }
 
 /**
@@ -176,7 +216,8 @@ export async function loadPlugins(
       loaded.push(await loadBundled(id, use));
     } catch (error) {
       if (!(error instanceof StageError)) throw error;
-      problems.push({ plugin: id, stage: error.stage, message: error.message, remedy: error.remedy });
+      const { stage, message, remedy, incomplete } = error;
+      problems.push({ plugin: id, stage, message, remedy, ...(incomplete ? { incomplete } : {}) });
     }
   }
   const taken = new Set(Object.keys(BUNDLED));
@@ -186,7 +227,7 @@ export async function loadPlugins(
     .map((entry) => entry.name)
     .sort()) {
     if (name.startsWith(".")) continue;
-    const answer = await loadPluginFolder(join(folder, name), name);
+    const answer = await loadPluginFolder(join(folder, name), name, use.secrets);
     if ("problem" in answer) problems.push(answer.problem);
     else if (taken.has(answer.loaded.plugin.id))
       problems.push({

@@ -21,18 +21,28 @@ export interface Compute extends ComputeRegistry {
   /** Why the trainer environment of this machine could not be installed; null when nothing failed. */
   trainerProblem(): string | null;
   /** The settings of a loaded plugin, and whether it came with this program. */
-  settings(id: string): { bundled: boolean; config: Record<string, unknown> } | null;
+  settings(id: string): { bundled: boolean; folder: string | null; config: Record<string, unknown> } | null;
 }
 
 /** The parts of a context that `openCompute` needs. */
 type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "log" | "signal">;
 
-/** Loads every plugin and creates its provider. A plugin that fails is skipped and reported in `problems()`. */
-export async function openCompute(tools: ComputeTools): Promise<Compute> {
-  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), tools.config);
+/**
+ * Loads every plugin and creates its provider. A plugin that fails is skipped and reported in `problems()`.
+ * @param secrets secret settings that are stored encrypted, by name
+ */
+export async function openCompute(
+  tools: ComputeTools,
+  secrets: ReadonlyMap<string, string> = new Map(),
+): Promise<Compute> {
+  const { providers, provider_settings } = tools.config;
+  const use = { providers, provider_settings, secrets };
+  const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), use);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
   const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
-  const settings = new Map(loaded.map(({ plugin, bundled, config }) => [plugin.id, { bundled, config }]));
+  const settings = new Map(
+    loaded.map(({ plugin, bundled, folder, config }) => [plugin.id, { bundled, folder, config }]),
+  );
   for (const { plugin, config } of loaded) {
     const problem = (stage: PluginProblem["stage"], message: string, remedy: string) =>
       problems.push({ plugin: plugin.id, stage, message, remedy });

@@ -34,3 +34,12 @@ export const installation = sqliteTable("installation", {
   key: text("key").primaryKey(),
   value: text("value").notNull(),
 });
+
+/** Secret settings that an administrator entered in the page: sealed, and used where no other source has a value. */
+export const secretSetting = sqliteTable("secret_setting", {
+  /** A setting such as `hub_token`, or `provider.ID.FIELD`. */
+  name: text("name").primaryKey(),
+  /** Sealed. */
+  value: text("value").notNull(),
+  updatedAt: integer("updated_at").notNull(),
+});

@@ -1,6 +1,7 @@
 /** The settings in effect, each with its value and where that came from; secrets are masked. */
 import type { Config, ConfigSource } from "../../config.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { namesSecret } from "./plain-secrets.ts";
 
 /** Values that must not be shown: tokens, and addresses that may contain one. */
 const SECRET = /token|secret|password|database_url|mail_url/;
@@ -25,9 +26,7 @@ function shown(name: string, value: unknown): string | null {
   if (typeof value !== "object") return String(value);
   if (Object.keys(value).length === 0) return null;
   // Settings of providers by provider and field: a field that is named like a secret is one.
-  return JSON.stringify(value, (key, inner: unknown) =>
-    /token|secret|password|key$/i.test(key) && typeof inner !== "object" ? MASK : inner,
-  );
+  return JSON.stringify(value, (key, inner: unknown) => (namesSecret(key) && typeof inner !== "object" ? MASK : inner));
 }
 
 /** Every setting. Administrators only. */

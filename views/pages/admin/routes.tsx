@@ -10,9 +10,15 @@ import { describeProviders, testProvider } from "../../../src/compute/providers/
 import type { ProviderTest } from "../../../src/compute/providers/model.ts";
 import { pluginProblems, trainerIdentity } from "../../../src/compute/providers/registry.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
+import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { deleteBackup, listBackups, startBackup } from "../../../src/insights/installation/backups.ts";
+import {
+  listSecretSettings,
+  removeSecretSetting,
+  saveSecretSetting,
+} from "../../../src/insights/installation/secret-settings.ts";
 import { readSettings } from "../../../src/insights/installation/settings.ts";
 import { readLeftovers, readSpace, removeLeftovers } from "../../../src/insights/installation/space.ts";
 import { listAcceptances, readWork } from "../../../src/insights/installation/work.ts";
@@ -27,6 +33,9 @@ import { StatusChecks, StatusPage, type StatusProps } from "./status.tsx";
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(200)) });
 const StatusQuery = v.object({ checks: text(5) });
+
+const SecretName = v.object({ name: v.pipe(v.string(), v.maxLength(200)) });
+const SecretForm = v.object({ ...SecretName.entries, value: v.pipe(v.string(), v.maxLength(10_000)) });
 
 interface Visit {
   request: Request;
@@ -52,10 +61,35 @@ async function showAudit(ctx: Ctx, { request, actor }: Visit, query: AuditPageQu
   });
 }
 
-function showSettings(ctx: Ctx, { request, actor }: Visit) {
-  const page = <AdminSettingsPage settings={readSettings(ctx, actor)} dataDir={ctx.files.root} />;
-  return html(pageOf(ctx, request, actor), page);
+function showSettings(ctx: Ctx, { request, actor }: Visit, error?: string, status = 200) {
+  const props = { settings: readSettings(ctx, actor), secrets: listSecretSettings(ctx, actor) };
+  const page = <AdminSettingsPage {...props} dataDir={ctx.files.root} error={error} />;
+  return html(pageOf(ctx, request, actor), page, { status });
 }
+
+/** Changes a secret setting; a refusal shows the page with its reason. */
+async function changeSecret(ctx: Ctx, visit: Visit, said: string, change: () => Promise<unknown>) {
+  try {
+    await change();
+    return redirect(visit.request, "/admin/settings", said);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    return showSettings(ctx, visit, error.message, ERROR_TABLE[error.kind].status);
+  }
+}
+
+const saveSecret = (ctx: Ctx, visit: Visit, given: v.InferOutput<typeof SecretForm>) =>
+  changeSecret(ctx, visit, "The value is stored encrypted.", () =>
+    saveSecretSetting(ctx, visit.actor, { name: given.name, value: given.value || undefined }),
+  );
+
+const encryptSecret = (ctx: Ctx, visit: Visit, name: string) =>
+  changeSecret(ctx, visit, "The value is encrypted, and no longer in the file.", () =>
+    saveSecretSetting(ctx, visit.actor, { name }),
+  );
+
+const removeSecret = (ctx: Ctx, visit: Visit, name: string) =>
+  changeSecret(ctx, visit, "The value is removed.", () => removeSecretSetting(ctx, visit.actor, name));
 
 function showBackups(ctx: Ctx, { request, actor }: Visit) {
   const props = {
@@ -122,6 +156,9 @@ export const adminPages = (ctx: Ctx) =>
       { params: Id },
     )
     .get("/settings", (visit) => showSettings(ctx, visit))
+    .post("/settings/secrets", (visit) => saveSecret(ctx, visit, visit.body), { body: SecretForm })
+    .post("/settings/secrets/encrypt", (visit) => encryptSecret(ctx, visit, visit.body.name), { body: SecretName })
+    .post("/settings/secrets/remove", (visit) => removeSecret(ctx, visit, visit.body.name), { body: SecretName })
     .get("/backups", (visit) => showBackups(ctx, visit))
     .post("/backups", (visit) => backUp(ctx, visit))
     .post("/backups/:id/delete", (visit) => removeBackup(ctx, visit, visit.params.id), { params: Id })

@@ -1,6 +1,10 @@
 /** Every setting of the server with its value, where that came from, and how to change it. */
+import type { SecretSettingView } from "../../../src/insights/installation/secret-settings.ts";
 import type { SettingRow } from "../../../src/insights/installation/settings.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
+import { PostForm } from "../../parts/allowed.tsx";
+import { ConfirmForm, Field, SheetForm } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
 import { AdminLayout } from "./frame.tsx";
 
@@ -21,6 +25,7 @@ const SOURCES = {
   file: "config.json",
   environment: "Environment",
   flag: "Command line",
+  page: "This page, encrypted",
 } as const;
 
 function groupsOf(settings: SettingRow[]): [string, SettingRow[]][] {
@@ -36,13 +41,124 @@ function groupsOf(settings: SettingRow[]): [string, SettingRow[]][] {
 const shownValue = ({ name, value }: SettingRow) =>
   value !== null && name.endsWith("bytes") && Number(value) > 0 ? `${value} (${formatBytes(Number(value))})` : value;
 
-export function AdminSettingsPage({ settings, dataDir }: { settings: SettingRow[]; dataDir: string }) {
+/** Where the value of a secret setting is. */
+function SecretState({ of }: { of: SecretSettingView }) {
+  if (of.source === "page") return <span>Set, encrypted</span>;
+  if (of.source === "file")
+    return (
+      <span>
+        In plain text in <code class="wrap-any">{of.path}</code>
+      </span>
+    );
+  return of.source === null ? <span class="muted">not set</span> : <span>{SOURCES[of.source]}, in plain text</span>;
+}
+
+function SecretActions({ of }: { of: SecretSettingView }) {
+  const fields = { name: of.name };
+  if (of.source === "environment" || of.source === "flag") return null;
+  return (
+    <div class="row end">
+      {of.source === "file" ? (
+        <PostForm action="/admin/settings/secrets/encrypt">
+          <input type="hidden" name="name" value={of.name} />
+          <button type="submit" class="button small">
+            Encrypt
+          </button>
+        </PostForm>
+      ) : null}
+      <SheetForm
+        id={`secret-${of.name.replaceAll(".", "-")}`}
+        action="/admin/settings/secrets"
+        label={of.source === null ? "Set" : "Change"}
+        buttonClass="button small"
+        title={of.label}
+        verb="Save"
+      >
+        <input type="hidden" name="name" value={of.name} />
+        <p class="muted small">
+          {of.help} The value is stored encrypted and never shown.
+          {of.source === "file" ? " The one in the file is removed." : ""}
+          {of.needs_restart ? " Restart the server to use it." : ""}
+        </p>
+        <Field
+          id={`value-${of.name.replaceAll(".", "-")}`}
+          label="Value"
+          render={(ids) => (
+            <input {...ids} name="value" type="password" required maxlength={10_000} autocomplete="off" />
+          )}
+        />
+      </SheetForm>
+      {of.source === "page" ? (
+        <ConfirmForm
+          id={`remove-${of.name.replaceAll(".", "-")}`}
+          action="/admin/settings/secrets/remove"
+          fields={fields}
+          label="Remove"
+          buttonClass="button danger small"
+          title={`Remove ${of.label}?`}
+          lost="What needs it stops working."
+          verb="Remove the value"
+        />
+      ) : null}
+    </div>
+  );
+}
+
+/** Secrets that the page stores encrypted. */
+function Secrets({ secrets }: { secrets: SecretSettingView[] }) {
+  return (
+    <section class="panel" id="secrets">
+      <header>
+        <h2>Secrets</h2>
+      </header>
+      <Table
+        still
+        label="Secrets"
+        rows={secrets}
+        rowId={(row) => row.name}
+        columns={[
+          {
+            key: "name",
+            label: "Setting",
+            name: true,
+            render: (row) => (
+              <>
+                <strong>{row.label}</strong>
+                <span class="sub">
+                  <code>{row.name}</code>
+                </span>
+              </>
+            ),
+          },
+          { key: "state", label: "Value", render: (row) => <SecretState of={row} /> },
+          { key: "act", label: "Actions", hideLabel: true, end: true, render: (row) => <SecretActions of={row} /> },
+        ]}
+      />
+    </section>
+  );
+}
+
+export function AdminSettingsPage(props: {
+  settings: SettingRow[];
+  secrets: SecretSettingView[];
+  dataDir: string;
+  error?: string;
+}) {
+  const { settings, secrets, dataDir, error } = props;
   return (
     <AdminLayout title="Settings">
       <p class="small muted">
         Change a setting in <code class="wrap-any">{dataDir}/config.json</code> or with its environment variable, then
-        restart the server. A flag wins over the environment, the environment over the file.
+        restart the server. A flag wins over the environment, the environment over the file, the file over what is
+        stored here. Secrets in the file are in plain text; <em>Encrypt</em> stores one here and takes it out of the
+        file.
       </p>
+      {error ? (
+        <Notice kind="bad" alert>
+          {error}
+        </Notice>
+      ) : null}
+      <Secrets secrets={secrets} />
       {groupsOf(settings).map(([title, rows]) => (
         <section class="panel settings-table">
           <header>
