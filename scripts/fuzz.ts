@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { createKey } from "../src/accounts/auth/api-keys.ts";
+import { createKey } from "../src/accounts/api-keys/service.ts";
 import { createUser } from "../src/accounts/auth/service.ts";
 import { systemActor } from "../src/ctx.ts";
 import { createTestApp, PASSWORD } from "../test/support/app.ts";

@@ -177,6 +177,12 @@ export const SHOTS: Shot[] = [
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
   { name: "team", path: "/team", seeds: ["full"] },
   {
+    name: "service-account",
+    path: "/team",
+    seeds: ["full"],
+    act: (page) => openFirst(page, "/team/service-accounts/"),
+  },
+  {
     name: "settings-scopes",
     path: "/settings",
     seeds: ["full"],
@@ -185,6 +191,7 @@ export const SHOTS: Shot[] = [
     },
   },
   { name: "settings", path: "/settings", seeds: ["full"] },
+  { name: "api-key", path: "/settings", seeds: ["full"], act: (page) => openFirst(page, "/settings/keys/") },
   { name: "confirm", path: "/confirm?next=/admin/users", seeds: ["full"] },
   {
     name: "settings-two-factor",

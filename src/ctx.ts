@@ -74,6 +74,17 @@ export interface Hold {
   until: number | null;
 }
 
+/** What the owner of an API key restricted it to; null = not restricted. */
+export interface KeyLimit {
+  keyId: string;
+  /** Whether a client address may use it. */
+  allows: ((address: string) => boolean) | null;
+  /** Ids of models and names of deployments. */
+  models: readonly string[] | null;
+  requestsPerMinute: number | null;
+  tokensPerMinute: number | null;
+}
+
 /** The user or program that acts. `org` is the organization whose rows it reads and writes. */
 export interface Actor {
   userId: string;
@@ -83,9 +94,13 @@ export interface Actor {
   teamRole: TeamRole;
   /** What a key may do of it; null = everything. */
   scopes: readonly Scope[] | null;
+  /** The restrictions of the key and of the keys that created it, where there are any: all of them hold. */
+  limits?: readonly KeyLimit[];
   via: "session" | "key" | "cli" | "system";
   keyId: string | null;
   email: string | null;
+  /** A service account of the organization, not a person. */
+  service?: true;
   /** When two-factor authentication must be set up, in milliseconds since 1970; absent when it is, or need not be. */
   twoFactorBy?: number;
   /** When a person in a browser last gave the password or the second factor, in milliseconds since 1970. */

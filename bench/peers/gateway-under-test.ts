@@ -6,7 +6,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
-import { createKey } from "../../src/accounts/auth/api-keys.ts";
+import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { createUser } from "../../src/accounts/auth/service.ts";
 import { createApp, createCtx } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";

@@ -1,6 +1,6 @@
 /**
- * `user create`, `user password`, `user reset-two-factor`, `key create`, `audit verify`: accounts from the command
- * line, through the running server or on the data directory.
+ * `user create`, `user password`, `user reset-two-factor`, `key create`, `key rotate`, `audit verify`: accounts from
+ * the command line, through the running server or on the data directory.
  */
 import { readFileSync } from "node:fs";
 import { loadConfig } from "../config.ts";
@@ -83,18 +83,49 @@ export const keyCreate: Verb = {
     name: { value: "NAME", help: "what it is for" },
     scopes: { value: "read,train,infer,admin", help: "what it may do, separated by commas (default: everything)" },
     days: { value: "N", help: "days until it expires (default: never, or the setting key_max_days)" },
+    addresses: { value: "IP,CIDR", help: "client addresses and networks that may use it (default: any)" },
+    models: { value: "ID,NAME", help: "models and deployments that it may use (default: any)" },
+    "requests-per-minute": { value: "N", help: "on all routes together (default: the limit of the installation)" },
+    "tokens-per-minute": { value: "N", help: "of prompts and answers together (default: no limit)" },
     ...DATA,
   },
   async run(args) {
-    const days = args.text("days");
-    const scopes = args.text("scopes");
+    const list = (name: string) =>
+      args
+        .text(name)
+        ?.split(",")
+        .map((each) => each.trim());
+    const number = (name: string) => (args.text(name) ? Number(args.text(name)) : undefined);
     const values = {
       email: args.required("email"),
       name: args.required("name"),
-      ...(days ? { days: Number(days) } : {}),
-      ...(scopes ? { scopes: scopes.split(",").map((scope) => scope.trim()) } : {}),
+      days: number("days"),
+      scopes: list("scopes"),
+      allowed_addresses: list("addresses"),
+      allowed_models: list("models"),
+      requests_per_minute: number("requests-per-minute"),
+      tokens_per_minute: number("tokens-per-minute"),
     };
     const made = await command(args, "key.create", values);
+    process.stdout.write(`${made.key}\n`);
+    return EXIT.ok;
+  },
+};
+
+export const keyRotate: Verb = {
+  name: "key rotate",
+  summary: "Gives an API key a new secret and prints only the secret on standard output. It is shown only once.",
+  options: {
+    id: { value: "KEY", help: "id of the key, as its page shows it" },
+    "overlap-seconds": {
+      value: "N",
+      help: "how long the old secret still works, up to 604800 (default 0: it ends at once)",
+    },
+    ...DATA,
+  },
+  async run(args) {
+    const values = { id: args.required("id"), overlap_seconds: Number(args.text("overlap-seconds") ?? "0") };
+    const made = await command(args, "key.rotate", values);
     process.stdout.write(`${made.key}\n`);
     return EXIT.ok;
   },

@@ -1,10 +1,13 @@
 /** The commands of the administrator of this machine, with or without a running server: name, arguments, action. */
 import * as v from "valibot";
+import { ownerOfKey, rotateKey } from "../accounts/api-keys/changes.ts";
+import { RotateKey } from "../accounts/api-keys/model.ts";
+import { createKey } from "../accounts/api-keys/service.ts";
 import { verifyAudit } from "../accounts/audit/service.ts";
-import { createKey } from "../accounts/auth/api-keys.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
 import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
 import { resetTwoFactor } from "../accounts/factors/two-factor.ts";
+import { askedOf, RestrictionFields } from "../accounts/keys/restrictions.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { SCOPES } from "../roles.ts";
@@ -20,6 +23,7 @@ const KeyOfUser = v.strictObject({
   days: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(3650))),
   /** What it may do; absent = everything its user may do. */
   scopes: v.optional(v.pipe(v.array(v.picklist(SCOPES)), v.minLength(1, "needs at least one"))),
+  ...RestrictionFields,
 });
 
 interface Command<S extends v.GenericSchema> {
@@ -53,12 +57,22 @@ const COMMANDS = {
     return { id };
   }),
   /** Creates an API key for a user. -> `{id, key}`; the key is not stored. */
-  "key.create": command(KeyOfUser, async (ctx, { name, email, days, scopes }) => {
+  "key.create": command(KeyOfUser, async (ctx, { name, email, days, scopes, ...asked }) => {
     const never = ctx.config.key_max_days === 0 ? null : undefined;
     const expiresAt = days === undefined ? never : ctx.clock.now() + days * DAY_MS;
-    const made = await createKey(ctx, operator, { name, userId: await userIdOf(ctx, email), expiresAt, scopes });
+    const userId = await userIdOf(ctx, email);
+    const restrictions = askedOf(asked);
+    const made = await createKey(ctx, operator, { name, userId, expiresAt, scopes, restrictions });
     return { id: made.id, key: made.key };
   }),
+  /** Gives a key a new secret. -> `{id, key}`; the secret is not stored. */
+  "key.rotate": command(
+    v.strictObject({ id: v.string(), ...RotateKey.entries }),
+    async (ctx, { id, overlap_seconds: overlap }) => {
+      const { userId, org } = await ownerOfKey(ctx, id);
+      return { id, key: (await rotateKey(ctx, { ...operator, userId, org }, id, overlap * 1000)).key };
+    },
+  ),
   /** Verifies the audit log. -> `{rows, broken_at, removed}` */
   "audit.verify": command(v.strictObject({}), async (ctx) => {
     const { rows, brokenAt, removed } = await verifyAudit(ctx);

@@ -1,5 +1,5 @@
 /** The explicit list of verbs, in the order of help. */
-import { auditVerify, keyCreate, userCreate, userPassword, userResetTwoFactor } from "./accounts.ts";
+import { auditVerify, keyCreate, keyRotate, userCreate, userPassword, userResetTwoFactor } from "./accounts.ts";
 import { backup } from "./backup/backup.ts";
 import { restore } from "./backup/restore.ts";
 import { chat } from "./client/chat.ts";
@@ -34,6 +34,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       userPassword,
       userResetTwoFactor,
       keyCreate,
+      keyRotate,
       auditVerify,
       passportVerify,
       secretRotate,

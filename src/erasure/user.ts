@@ -4,6 +4,7 @@ import { eraseAudit } from "../accounts/audit/erase.ts";
 import { otherOwner } from "../accounts/organizations/members.ts";
 import { handOver } from "../accounts/organizations/ownership.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
+import { isPerson } from "../db/accounts.ts";
 import { storedAnswer } from "../db/schema/answers.ts";
 import { auditLog } from "../db/schema/audit.ts";
 import { member, user } from "../db/schema/auth.ts";
@@ -19,7 +20,7 @@ async function heirOf(ctx: Ctx, org: string, userId: string): Promise<string | n
   const [next] = await ctx.db
     .select({ userId: member.userId })
     .from(member)
-    .innerJoin(user, and(eq(user.id, member.userId), eq(user.banned, false)))
+    .innerJoin(user, and(eq(user.id, member.userId), eq(user.banned, false), isPerson))
     .where(and(eq(member.organizationId, org), ne(member.userId, userId)))
     .orderBy(sql`${member.role} <> 'admin'`, asc(member.createdAt))
     .limit(1);

@@ -10,6 +10,7 @@ import { job } from "../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../db/schema/models.ts";
 import { AppError, notFound } from "../errors.ts";
 import { baseModelRef } from "../models/base/service.ts";
+import { requireAllowedModel } from "../models/tuned/allowed.ts";
 import { artifactProblem, newestCheckpoint, type ResolvedModel, resolveModel } from "../models/tuned/service.ts";
 
 export interface EvaluationPlan {
@@ -53,9 +54,11 @@ export async function planForJob(ctx: Ctx, actor: Actor, jobId: string): Promise
       "This job has no intact checkpoint yet, so there is nothing to compare.",
       { param: "job" },
     );
+  const tuned = made?.id ?? found.model;
+  await requireAllowedModel(ctx, actor, tuned);
   return {
     base: spec.base_model,
-    tuned: { model: made?.id ?? found.model, checkpoint_id: found.id, artifact_id: found.artifactId },
+    tuned: { model: tuned, checkpoint_id: found.id, artifact_id: found.artifactId },
     dataset: spec.validation ?? spec.dataset,
     split: spec.validation ? "validation" : "holdout",
     precision: spec.hyperparameters.precision,
@@ -76,7 +79,8 @@ const sideOf = (resolved: ResolvedModel): EvaluateSpec["tuned"] =>
 async function againstOf(ctx: Ctx, actor: Actor, name: string, resolved: ResolvedModel) {
   const refused = (code: string, message: string) => new AppError("invalid", code, message, { param: "against" });
   const other = await resolveModel(ctx, actor, name).catch((error: unknown) => {
-    throw error instanceof AppError ? refused(error.code, error.message) : error;
+    if (!(error instanceof AppError)) throw error;
+    throw error.withParam("against", error.kind === "forbidden" ? error.kind : "invalid");
   });
   if (other.id === resolved.base.id && resolved.adapter) return undefined;
   if (!resolved.adapter)

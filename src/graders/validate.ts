@@ -91,7 +91,7 @@ async function checkModel(checks: Checks, name: string, param: string): Promise<
     await checks.model(name);
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    throw invalid(error.code, error.message, param);
+    throw error.withParam(param, error.kind === "forbidden" ? error.kind : "invalid");
   }
 }
 

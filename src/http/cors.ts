@@ -3,7 +3,7 @@ import type { Config } from "../config.ts";
 
 const METHODS = "GET, POST, DELETE";
 const EXPOSED =
-  "x-request-id, openai-processing-ms, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests";
+  "x-request-id, openai-processing-ms, retry-after, x-should-retry, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 /** Seconds for which a browser keeps the answer to a preflight. */
 const MAX_AGE_S = 600;
 const MAX_HEADERS = 2000;

@@ -15,7 +15,15 @@ const TRAINING = { model: BASE, training_file: "file-abc" };
 
 /** A small valid body for every route that takes JSON. */
 export const BODIES: Record<string, unknown> = {
-  "POST /v1/keys": { name: "CI pipeline", expires_in_days: 90, scopes: ["train", "infer"] },
+  "POST /v1/keys": {
+    name: "CI pipeline",
+    expires_in_days: 90,
+    scopes: ["train", "infer"],
+    allowed_addresses: ["203.0.113.0/24"],
+    tokens_per_minute: 100_000,
+  },
+  "POST /v1/keys/{id}": { allowed_models: ["support bot"], requests_per_minute: 60 },
+  "POST /v1/keys/{id}/rotate": { overlap_seconds: 3600 },
   "POST /v1/reauthenticate": { password: "a phrase that only you know" },
   "POST /v1/two_factor": { password: "a phrase that only you know" },
   "POST /v1/two_factor/confirm": { code: "123456" },
@@ -64,6 +72,9 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/organization/deletion": { confirm: "Support" },
   "POST /v1/admin/users/{id}/deletion": { reason: "The person asked for it" },
   "POST /v1/admin/orgs/{id}/deletion": { reason: "The contract ended" },
+  "POST /v1/service_accounts": { name: "Nightly evaluation", role: "member" },
+  "POST /v1/service_accounts/{id}": { role: "viewer" },
+  "POST /v1/service_accounts/{id}/keys": { name: "cron", scopes: ["train", "infer"], expires_in_days: 365 },
   "POST /v1/organization": { name: "Support" },
   "POST /v1/organization/members": { email: "grace@example.com", role: "viewer" },
   "POST /v1/organization/members/{id}": { role: "admin" },
@@ -185,7 +196,7 @@ const IDS: [RegExp, string][] = [
   [/\/evaluations\//, "eval_abc"],
   [/\/sweeps\//, "sweep_abc"],
   [/\/hosts\//, "docker.gpu1"],
-  [/\/users\//, "user-abc"],
+  [/\/(users|service_accounts)\//, "user-abc"],
   [/\/(orgs|teams)\//, "org-abc"],
   [/\/keys\//, "key-abc"],
   [/\/passkeys\//, "passkey_abc"],

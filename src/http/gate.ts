@@ -5,15 +5,15 @@
 import { Elysia } from "elysia";
 import { isHttps } from "../accounts/auth/better.ts";
 import { resolveActor, sendsKey } from "../accounts/auth/service.ts";
+import { requireKeyAddress } from "../accounts/keys/addresses.ts";
 import type { Ctx } from "../ctx.ts";
-import { AppError } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
 import { hostOf, pathOf } from "./address.ts";
 import { bannersFor, showsPage } from "./banners.ts";
 import { checkBody, readWhole } from "./body.ts";
 import { crossOrigin } from "./cors.ts";
-import { rateLimiter, shortDuration } from "./limits.ts";
+import { checkRates } from "./limits.ts";
 import { peerReader } from "./peer.ts";
 import { type RequestState, requestState, setRequestState } from "./request-state.ts";
 import {
@@ -30,7 +30,6 @@ import { checkAccess, checkHold, checkTerms, checkTwoFactor } from "./session.ts
 export const gate = (ctx: Ctx) => {
   const headers = securityHeaders(ctx.config);
   const isOwnHost = hostCheck(ctx.config);
-  const limiter = rateLimiter(ctx.config.requests_per_minute);
   const secure = isHttps(ctx);
   const crossOriginOf = crossOrigin(ctx.config);
   const addressOf = peerReader(ctx.config);
@@ -62,26 +61,18 @@ export const gate = (ctx: Ctx) => {
         if (!path.startsWith("/assets/") && !foreign && (withKey || !cross)) {
           const actor = await resolveActor(ctx, request);
           state.actor = actor && { ...actor, source };
+          if (actor?.limits) requireKeyAddress(actor, source.address);
         }
         checkAccess(access, state.actor);
         if (state.actor) checkHold(ctx, state.actor, access, path);
         if (access !== "public") {
           checkTwoFactor(state.actor, path, ctx.clock.now());
-          if (state.actor) await checkTerms(ctx, state.actor, path);
+          // The organization accepted them with the people who manage its service accounts.
+          if (state.actor && !state.actor.service) await checkTerms(ctx, state.actor, path);
         }
         if (showsPage(method, path)) state.banners = await bannersFor(ctx, state.actor);
       }
-      if (limiter && state.actor?.keyId) {
-        const turn = limiter(state.actor.keyId, startedAt);
-        Object.assign(set.headers, turn.headers);
-        if (!turn.allowed)
-          throw new AppError(
-            "rate_limited",
-            "rate_limit_exceeded",
-            `This key may make ${ctx.config.requests_per_minute} requests a minute. Try again in ${shortDuration(turn.retryAfterS * 1000)}.`,
-            { retryAfterS: turn.retryAfterS },
-          );
-      }
+      if (state.actor?.keyId) checkRates(ctx, state.actor, access === "inference", startedAt, set.headers);
       if (!isSafeMethod(method)) checkBody(ctx.config, request, path);
     })
     .onParse({ as: "global" }, ({ request }) => readWhole(ctx.config, request, pathOf(request.url)))

@@ -1,23 +1,9 @@
-/** The rate limit of API keys: how many requests a key may make a minute, counted in memory. */
-import { lruOf } from "../lib/lru.ts";
-
-interface Bucket {
-  /** Requests left; a fraction while the bucket refills. */
-  left: number;
-  /** Monotonic milliseconds of the last refill. */
-  at: number;
-}
+/** The rate limits of API keys over HTTP: the headers that OpenAI's clients read, and the 429. */
+import { type Rate, rateOf, take } from "../accounts/keys/rates.ts";
+import type { Actor, Ctx } from "../ctx.ts";
+import { AppError } from "../errors.ts";
 
 const MINUTE_MS = 60_000;
-const MAX_BUCKETS = 20_000;
-
-interface Turn {
-  allowed: boolean;
-  /** Whole seconds until the next request is allowed. */
-  retryAfterS: number;
-  /** The `x-ratelimit-*` headers that OpenAI's clients read. */
-  headers: Record<string, string>;
-}
 
 /** A duration as OpenAI's headers write it, rounded up: `120ms`, `2.5s`, `6m0s`. */
 export function shortDuration(ms: number): string {
@@ -29,29 +15,50 @@ export function shortDuration(ms: number): string {
   return `${Math.floor(seconds / 60)}m${seconds % 60}s`;
 }
 
-/**
- * A token bucket for each key: `perMinute` requests at once, refilled evenly. Each call takes one request.
- * @returns null when there is no limit
- */
-export function rateLimiter(perMinute: number): ((key: string, nowMs: number) => Turn) | null {
-  if (perMinute === 0) return null;
-  const buckets = lruOf<Bucket>(MAX_BUCKETS);
-  const perMs = perMinute / MINUTE_MS;
-  return (key, nowMs) => {
-    const bucket = buckets.get(key) ?? { left: perMinute, at: nowMs };
-    bucket.left = Math.min(perMinute, bucket.left + Math.max(0, nowMs - bucket.at) * perMs);
-    bucket.at = nowMs;
-    const allowed = bucket.left >= 1;
-    if (allowed) bucket.left -= 1;
-    buckets.set(key, bucket);
-    return {
-      allowed,
-      retryAfterS: Math.ceil(Math.round((1 - bucket.left) / perMs) / 1000),
-      headers: {
-        "x-ratelimit-limit-requests": String(perMinute),
-        "x-ratelimit-remaining-requests": String(Math.floor(bucket.left)),
-        "x-ratelimit-reset-requests": shortDuration((perMinute - bucket.left) / perMs),
-      },
-    };
+/** Milliseconds until `amount` more are in the bucket. */
+const timeFor = ({ perMinute }: Rate, amount: number) => (amount * MINUTE_MS) / perMinute;
+
+function headersOf(kind: "requests" | "tokens", rate: Rate): Record<string, string> {
+  return {
+    [`x-ratelimit-limit-${kind}`]: String(rate.perMinute),
+    [`x-ratelimit-remaining-${kind}`]: String(Math.max(0, Math.floor(rate.left))),
+    [`x-ratelimit-reset-${kind}`]: shortDuration(timeFor(rate, rate.perMinute - rate.left)),
   };
+}
+
+function exceeded(kind: "requests" | "tokens", rate: Rate): AppError {
+  const retryAfterS = Math.ceil(Math.round(timeFor(rate, 1 - rate.left)) / 1000);
+  const what = kind === "requests" ? "make" : "use";
+  return new AppError(
+    "rate_limited",
+    "rate_limit_exceeded",
+    `This key may ${what} ${rate.perMinute} ${kind} a minute. Try again in ${shortDuration(retryAfterS * 1000)}.`,
+    { retryAfterS },
+  );
+}
+
+/**
+ * Counts a request of a key, and checks that tokens are left where the request uses some.
+ * @param usesTokens the tokens themselves are counted where the answer is known
+ * @param headers get the limits, also of a refused request
+ * @throws AppError `rate_limit_exceeded` (429)
+ */
+export function checkRates(
+  ctx: Ctx,
+  actor: Actor,
+  usesTokens: boolean,
+  nowMs: number,
+  headers: Record<string, unknown>,
+): void {
+  const rate = rateOf(ctx, actor, "requests", nowMs);
+  if (rate) {
+    const allowed = rate.left >= 1;
+    if (allowed) take(ctx, actor, "requests", nowMs, 1);
+    Object.assign(headers, headersOf("requests", allowed ? { ...rate, left: rate.left - 1 } : rate));
+    if (!allowed) throw exceeded("requests", rate);
+  }
+  const tokens = usesTokens ? rateOf(ctx, actor, "tokens", nowMs) : null;
+  if (!tokens) return;
+  Object.assign(headers, headersOf("tokens", tokens));
+  if (tokens.left < 1) throw exceeded("tokens", tokens);
 }

@@ -17,8 +17,8 @@ export const STATE_FIELD = "reauthentication_state";
 
 const SENSITIVE: readonly RegExp[] = [
   /^\w+ (\/v1)?\/admin(\/|$)/,
-  /^(POST|DELETE) \/(v1\/organization|team)(\/|$)/,
-  /^POST \/(v1|settings)\/keys$/,
+  /^(POST|DELETE) \/(v1\/(organization|service_accounts)|team)(\/|$)/,
+  /^POST \/(v1|settings)\/keys(\/:id(\/rotate)?)?$/,
   /^(\w+ \/settings\/two-factor\/passkeys(\/add|\/options|\/:id\/remove)?|DELETE \/v1\/passkeys\/:id)$/,
   /^POST \/(v1\/archives|settings\/data)$/,
   /^POST \/(v1\/account\/deletion|settings\/delete)$/,

@@ -18,6 +18,7 @@ export const SECURITY_KINDS = [
   "passkey.removed",
   "sso.linked",
   "key.created",
+  "key.rotated",
   "role.changed",
   "account.suspended",
   "account.restored",

@@ -222,6 +222,99 @@ describe("API keys", () => {
     expect(new Set(seen).size).toBe(9);
   });
 
+  describe("rotated", () => {
+    const rotate = (id: string, overlap_seconds: number, key = app.keys.admin) =>
+      app.request("POST", `/v1/keys/${id}/rotate`, {
+        as: "anonymous",
+        body: { overlap_seconds },
+        headers: { authorization: `Bearer ${key}` },
+      });
+    const rotated = async (id: string, overlap: number) => (await (await rotate(id, overlap)).json()) as Made;
+    const codeOf = async (answer: Response) => ((await answer.json()) as { error?: { code: string } }).error?.code;
+
+    test("both secrets work until the overlap is over, as one key with its restrictions", async () => {
+      const limits = {
+        scopes: ["read"],
+        allowed_models: null,
+        allowed_addresses: ["127.0.0.1"],
+        requests_per_minute: 900,
+      };
+      const old = await created({ ...limits, expires_in_days: 30 }, app.keys.admin);
+      const fresh = await rotated(old.id, 3600);
+      const until = Math.floor(clock.now() / 1000) + 3600;
+      expect(fresh).toMatchObject({
+        ...limits,
+        id: old.id,
+        expires_at: old.expires_at,
+        rotated_at: Math.floor(clock.now() / 1000),
+        previous_secret: { prefix: old.key.slice(0, 8), expires_at: until },
+      });
+      expect(fresh.key).not.toBe(old.key);
+      expect([await works(old.key), await works(fresh.key)]).toEqual([true, true]);
+      clock.advance(3600_000);
+      expect([await works(old.key), await works(fresh.key)]).toEqual([false, true]);
+      expect(await app.json("GET", `/v1/keys/${old.id}`)).toMatchObject({ previous_secret: null });
+      const { data } = await app.json<{ data: { action: string; detail: object }[] }>(
+        "GET",
+        `/v1/admin/audit?target=${old.id}`,
+      );
+      expect(data.map(({ action, detail }) => [action, detail])).toEqual([
+        ["key.refused", expect.objectContaining({ reason: "rotated" })],
+        ["key.rotate", expect.objectContaining({ name: "minted", overlap_seconds: 3600 })],
+        [
+          "key.create",
+          expect.objectContaining({ scopes: ["read"], allowed_addresses: ["127.0.0.1"], requests_per_minute: 900 }),
+        ],
+      ]);
+    });
+
+    test("it does not outlive what it was, nor does the old secret", async () => {
+      const old = await created({ expires_in_days: 1 }, app.keys.admin);
+      const fresh = await rotated(old.id, 7 * DAY_S);
+      expect(fresh).toMatchObject({
+        expires_at: old.expires_at,
+        previous_secret: { expires_at: old.expires_at },
+      });
+      clock.advance(DAY_S * 1000);
+      expect([await works(old.key), await works(fresh.key)]).toEqual([false, false]);
+      expect(await codeOf(await rotate(old.id, 0))).toBe("key_expired");
+    });
+
+    test("an overlap of 0 ends the old secret at once; a running one is ended by hand or by 0", async () => {
+      const old = await created({}, app.keys.admin);
+      const second = await rotated(old.id, 60);
+      expect(await codeOf(await rotate(old.id, 60))).toBe("overlap_running");
+      await app.json("DELETE", `/v1/keys/${old.id}/previous_secret`);
+      expect([await works(old.key), await works(second.key)]).toEqual([false, true]);
+      const third = await rotated(old.id, 60);
+      const fourth = await rotated(old.id, 0);
+      expect([await works(second.key), await works(third.key), await works(fourth.key)]).toEqual([false, false, true]);
+      for (const overlap of [-1, 7 * DAY_S + 1, 1.5]) expect((await rotate(old.id, overlap)).status).toBe(400);
+    });
+
+    test("only its owner rotates a key, and a key only itself and what it created", async () => {
+      const own = await created({}, app.keys.admin);
+      const child = await created({}, own.key);
+      expect((await rotate(own.id, 0, app.keys.member)).status).toBe(404);
+      // Whoever manages the keys of others sees no secret of theirs.
+      expect((await rotate(app.keyIds.member, 0)).status).toBe(404);
+      expect(await codeOf(await rotate(app.keyIds.admin, 0, own.key))).toBe("key_changes_others");
+      expect(await codeOf(await rotate(own.id, 0, child.key))).toBe("key_changes_others");
+      expect((await rotate(child.id, 0, own.key)).status).toBe(200);
+      expect((await rotate(own.id, 0, own.key)).status).toBe(200);
+    });
+
+    test("the owner is notified, and a key revoked with both secrets", async () => {
+      const events: string[] = [];
+      app.ctx.bus.on("security.event", ({ kind, userId }) => events.push(`${kind} ${userId}`));
+      const old = await created({}, app.keys.admin);
+      const fresh = await rotated(old.id, 60);
+      expect(events).toEqual([`key.created ${app.users.admin}`, `key.rotated ${app.users.admin}`]);
+      await app.json("DELETE", `/v1/keys/${old.id}`);
+      expect([await works(old.key), await works(fresh.key)]).toEqual([false, false]);
+    });
+  });
+
   const HOSTILE = [
     "' OR '1'='1",
     "ftl-' OR 1=1 --",

@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import { createKey, revokeKey } from "../../src/accounts/auth/api-keys.ts";
+import { createKey, revokeKey } from "../../src/accounts/api-keys/service.ts";
 import { setPassword } from "../../src/accounts/auth/service.ts";
 import { changeUser } from "../../src/accounts/organizations/users.ts";
 import { systemActor } from "../../src/ctx.ts";

@@ -1,8 +1,8 @@
 /** The audit log of an organization: what its owners and administrators read of it, and what they never see. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { INSTALLATION_ACTIONS, TEAM_ACTIONS } from "../../src/accounts/audit/team.ts";
-import { createKey } from "../../src/accounts/auth/api-keys.ts";
 import { createUser } from "../../src/accounts/auth/service.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { TEAM_ROLES, type TeamRole } from "../../src/roles.ts";

@@ -1,7 +1,7 @@
 /** A team manages itself: owners and administrators invite, change roles, remove members and set limits. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
-import { createKey } from "../../src/accounts/auth/api-keys.ts";
+import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { apiKey } from "../../src/db/schema/auth.ts";
 import { dataset } from "../../src/db/schema/datasets.ts";

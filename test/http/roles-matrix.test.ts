@@ -1,6 +1,6 @@
 /** Every route × each role of a team: what the table of permissions does not have is refused, and no page shows it. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { createKey } from "../../src/accounts/auth/api-keys.ts";
+import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { createUser } from "../../src/accounts/auth/service.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { mayCall } from "../../src/http/access.ts";

@@ -54,9 +54,12 @@ test("accounts and keys are made while the server runs, and work at once", async
     role: "member",
   });
   expect(made.id).toBeString();
-  const { key } = await adminCommand(config, "key.create", { email: "cli@example.test", name: "script" });
-  const answer = await fetch(`${server.url}/v1/me`, { headers: { authorization: `Bearer ${key}` } });
-  expect(await answer.json()).toMatchObject({ id: made.id, email: "cli@example.test", role: "member" });
+  const asked = { email: "cli@example.test", name: "script", allowed_addresses: ["127.0.0.0/8", "::1"] };
+  const { id, key } = await adminCommand(config, "key.create", asked);
+  const me = (secret: unknown) => fetch(`${server.url}/v1/me`, { headers: { authorization: `Bearer ${secret}` } });
+  expect(await (await me(key)).json()).toMatchObject({ id: made.id, email: "cli@example.test", role: "member" });
+  const rotated = await adminCommand(config, "key.rotate", { id, overlap_seconds: 0 });
+  expect([(await me(key)).status, (await me(rotated.key)).status]).toEqual([401, 200]);
   expect(await callServer(app.dir, "status", {})).toMatchObject({ pid: process.pid });
 });
 

@@ -5,7 +5,7 @@
 import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createKey } from "../../src/accounts/auth/api-keys.ts";
+import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { createOrganization, createUser } from "../../src/accounts/auth/service.ts";
 import { type App, createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { type Config, type ConfigInput, loadConfig } from "../../src/config.ts";

@@ -32,9 +32,11 @@ export const ROOMS: Record<string, string[]> = {
     "keys",
     "domains",
     "auth",
+    "api-keys",
     "factors",
     "suspension",
     "organizations",
+    "service-accounts",
     "sso",
   ],
   notices: [

@@ -1,6 +1,7 @@
 /** One of everything in one organization, as rows: what the access matrix points other people at. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInvitation } from "../../src/accounts/organizations/invitations.ts";
+import { createServiceAccount } from "../../src/accounts/service-accounts/service.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
 import { archive } from "../../src/db/schema/archives.ts";
@@ -39,6 +40,7 @@ export interface Everything {
   completion: string;
   sweep: string;
   key: string;
+  service: string;
   user: string;
   org: string;
   invitation: string;
@@ -215,7 +217,8 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     checkpointModel: checkpoint.model,
     checkpoint: checkpoint.id,
     artifact: checkpoint.artifactId,
-    key: app.keyIds.admin,
+    key: app.keyIds.member,
+    service: (await createServiceAccount(ctx, app.actor("admin"), { name: "Nightly", role: "member" })).id,
     user: app.users.member,
     org,
     invitation: invitation.id,

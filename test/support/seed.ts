@@ -10,6 +10,7 @@ import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
+import { addKeys } from "./seed-keys.ts";
 import { addNotices } from "./seed-notices.ts";
 import { addPushes } from "./seed-pushes.ts";
 import { addQueue } from "./seed-queue.ts";
@@ -137,6 +138,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   });
   await addPushes(ctx, actor, seedSpec(1).output_model);
   await addNotices(ctx, actor);
+  await addKeys(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);

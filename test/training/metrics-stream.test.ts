@@ -1,6 +1,6 @@
 /** The live stream: exact bytes, resuming without gaps or duplicates, access and its end. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { revokeKey } from "../../src/accounts/auth/api-keys.ts";
+import { revokeKey } from "../../src/accounts/api-keys/service.ts";
 import { recentOf } from "../../src/training/metrics/recent.ts";
 import { openStream } from "../../src/training/metrics/stream.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";

@@ -49,7 +49,7 @@ export const AuditRowView = v.strictObject({
   id: v.string(),
   created_at: v.number(),
   actor: v.string(),
-  /** The actor's e-mail address, `Server` or `Command line`; null for a deleted user. */
+  /** The actor's e-mail address, the name of a service account, `Server` or `Command line`; null for a deleted user. */
   actor_email: v.nullable(v.string()),
   action: v.string(),
   target: v.string(),

@@ -1,6 +1,7 @@
 /** Names and addresses for the ids in audit entries: who acted, on what, and the page where that is. */
 import { inArray } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { accountName } from "../../db/accounts.ts";
 import { apiKey, invitation, organization, user } from "../../db/schema/auth.ts";
 import { dataset, file } from "../../db/schema/datasets.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -26,7 +27,7 @@ const page = (path: string) => (id: string) => `${path}${encodeURIComponent(id)}
 const KINDS: Kind[] = [
   {
     prefix: /^user-/,
-    names: (ctx, ids) => ctx.db.select({ id: user.id, name: user.email }).from(user).where(inArray(user.id, ids)),
+    names: (ctx, ids) => ctx.db.select({ id: user.id, name: accountName }).from(user).where(inArray(user.id, ids)),
     href: page("/admin/users/"),
   },
   {

@@ -3,6 +3,7 @@
  */
 import { and, eq, like } from "drizzle-orm";
 import { type Actor, type Ctx, memberActor, requireAdmin } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { member, user, verification } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -45,7 +46,11 @@ export async function createReset(
   const now = ctx.clock.now();
   const expiresAt = now + RESET_MS;
   return ctx.write(async (tx) => {
-    const [found] = await tx.select().from(user).where(eq(user.id, userId)).limit(1);
+    const [found] = await tx
+      .select()
+      .from(user)
+      .where(and(eq(user.id, userId), isPerson))
+      .limit(1);
     if (!found) throw notFound("user", userId);
     if (found.banned)
       throw new AppError(

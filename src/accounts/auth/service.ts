@@ -1,6 +1,7 @@
 /** Accounts: the actor behind a request, and users. */
 import { and, eq } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { account, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -177,7 +178,7 @@ export async function userIdOf(ctx: Ctx, email: string): Promise<string> {
   const [row] = await ctx.db
     .select({ id: user.id })
     .from(user)
-    .where(eq(user.email, normalEmail(email)))
+    .where(and(eq(user.email, normalEmail(email)), isPerson))
     .limit(1);
   if (!row) throw notFound("user", email);
   return row.id;
@@ -194,7 +195,7 @@ export async function checkNewPassword(ctx: Ctx, userId: string, password: strin
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
     .leftJoin(organization, eq(organization.id, member.organizationId))
-    .where(eq(user.id, userId))
+    .where(and(eq(user.id, userId), isPerson))
     .limit(1);
   if (!found) throw notFound("user", userId);
   await requirePasswordAllowed(ctx, found.email);

@@ -2,6 +2,7 @@
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, perContext, type Source } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { newSecret, randomChars } from "../../lib/ids.ts";
@@ -111,7 +112,11 @@ export async function openSession(
   const now = new Date(ctx.clock.now());
   const lifeS = ctx.config.session_days * (DAY_MS / 1000);
   const opened = await ctx.write(async (tx) => {
-    const [owner] = await tx.select({ banned: user.banned }).from(user).where(eq(user.id, userId)).limit(1);
+    const [owner] = await tx
+      .select({ banned: user.banned })
+      .from(user)
+      .where(and(eq(user.id, userId), isPerson))
+      .limit(1);
     if (!owner || owner.banned) return false;
     await tx.insert(session).values({
       id: randomChars(32),

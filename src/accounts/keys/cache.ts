@@ -2,13 +2,14 @@
  * Finds the actor behind an API key by its SHA-256. A bounded cache drops revoked keys at once; times of last use are
  * written in batches.
  */
-import { and, eq, isNull, sql } from "drizzle-orm";
-import type { Actor, Ctx } from "../../ctx.ts";
+import { and, eq, gt, isNull, or, sql } from "drizzle-orm";
+import type { Actor, Ctx, KeyLimit } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import { sha256Hex } from "../../lib/ids.ts";
 import { lruOf } from "../../lib/lru.ts";
+import { addressMatcher } from "../../lib/net/addresses.ts";
 import { powersOf } from "../../roles.ts";
 import { holdOn } from "../holds/service.ts";
 
@@ -65,28 +66,59 @@ function noteUse(ctx: Ctx, state: KeyState, keyId: string): void {
   state.timer.unref?.();
 }
 
+type KeyRow = typeof apiKey.$inferSelect;
+
+/** The restrictions of one key; none when it has none. */
+function limitsOf(row: KeyRow): KeyLimit[] {
+  const { id: keyId, allowedAddresses, allowedModels: models, requestsPerMinute, tokensPerMinute } = row;
+  if (!allowedAddresses && !models && requestsPerMinute === null && tokensPerMinute === null) return [];
+  const allows = allowedAddresses && addressMatcher(allowedAddresses);
+  return [{ keyId, allows, models, requestsPerMinute, tokensPerMinute }];
+}
+
+/** The restrictions of a key and of the keys that created it, as they are now. */
+async function chainOfLimits(ctx: Ctx, row: KeyRow): Promise<KeyLimit[]> {
+  const limits = limitsOf(row);
+  for (let next = row.parentId; next !== null; ) {
+    const [parent] = await ctx.db.select().from(apiKey).where(eq(apiKey.id, next)).limit(1);
+    if (parent) limits.push(...limitsOf(parent));
+    next = parent?.parentId ?? null;
+  }
+  return limits;
+}
+
 async function lookUp(ctx: Ctx, hash: string): Promise<Found | null> {
   const rows = await ctx.db
-    .select({ key: apiKey, role: user.role, email: user.email, teamRole: member.role })
+    .select({ key: apiKey, role: user.role, email: user.email, kind: user.kind, teamRole: member.role })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
     .leftJoin(member, and(eq(member.userId, apiKey.userId), eq(member.organizationId, apiKey.org)))
-    .where(and(eq(apiKey.hash, hash), isNull(apiKey.revokedAt)))
+    .where(
+      and(
+        or(eq(apiKey.hash, hash), and(eq(apiKey.previousHash, hash), gt(apiKey.previousUntil, ctx.clock.now()))),
+        isNull(apiKey.revokedAt),
+      ),
+    )
     .limit(1);
   const row = rows[0];
   if (!row || row.teamRole === null) return null;
-  const hold = await holdOn(ctx.db, row.key);
+  const { key } = row;
+  const hold = await holdOn(ctx.db, key);
+  const limits = await chainOfLimits(ctx, key);
   return {
     actor: {
-      userId: row.key.userId,
-      org: row.key.org,
-      ...powersOf(row.role, row.teamRole, row.key.scopes),
+      userId: key.userId,
+      org: key.org,
+      ...powersOf(row.role, row.teamRole, key.scopes),
+      ...(limits.length > 0 ? { limits } : {}),
       via: "key",
-      keyId: row.key.id,
-      email: row.email,
+      keyId: key.id,
+      email: row.kind === "service" ? null : row.email,
+      ...(row.kind === "service" ? { service: true } : {}),
       ...(hold ? { hold } : {}),
     },
-    expiresAt: row.key.expiresAt,
+    // The replaced secret never outlives the key: `previousUntil` is at most its expiry.
+    expiresAt: key.hash === hash ? key.expiresAt : key.previousUntil,
   };
 }
 

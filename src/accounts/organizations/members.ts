@@ -1,6 +1,7 @@
 /** Members of a team as its owners and administrators manage them: roles, and leaving. */
 import { and, eq, isNull, ne } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -78,7 +79,7 @@ async function find(tx: Db, actor: Actor, id: string) {
     .select({ email: user.email, installation: user.role, role: member.role })
     .from(member)
     .innerJoin(user, eq(user.id, member.userId))
-    .where(and(eq(member.userId, id), eq(member.organizationId, actor.org)))
+    .where(and(eq(member.userId, id), eq(member.organizationId, actor.org), isPerson))
     .limit(1);
   if (!row) throw notFound("member", id);
   return { ...row, role: teamRoleOf(row.role) };

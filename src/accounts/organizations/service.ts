@@ -1,7 +1,8 @@
 /** Organizations: listed for administrators of the installation, changed by their own too. */
-import { asc, count, eq, gt, type SQL } from "drizzle-orm";
+import { and, asc, count, eq, gt, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
-import { member, organization } from "../../db/schema/auth.ts";
+import { isPerson } from "../../db/accounts.ts";
+import { member, organization, user } from "../../db/schema/auth.ts";
 import { notFound } from "../../errors.ts";
 import { requirePermission } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
@@ -15,11 +16,12 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
       id: organization.id,
       name: organization.name,
       createdAt: organization.createdAt,
-      members: count(member.id),
+      members: count(user.id),
       twoFactorSince: organization.twoFactorSince,
     })
     .from(organization)
     .leftJoin(member, eq(member.organizationId, organization.id))
+    .leftJoin(user, and(eq(user.id, member.userId), isPerson))
     .where(condition)
     .groupBy(organization.id)
     .orderBy(asc(organization.id))

@@ -1,6 +1,7 @@
 /** Users as administrators manage them: list, role, team. Changes drop cached keys and sessions at once. */
 import { and, asc, eq, gt, type SQL, sql } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { apiKey, member, organization, session, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
@@ -15,7 +16,11 @@ import { forgetAccount, membershipOf, otherOwner, requireOtherOwner, setMemberRo
 import type { UserRow } from "./model.ts";
 
 async function find(db: Db, id: string): Promise<typeof user.$inferSelect> {
-  const [row] = await db.select().from(user).where(eq(user.id, id)).limit(1);
+  const [row] = await db
+    .select()
+    .from(user)
+    .where(and(eq(user.id, id), isPerson))
+    .limit(1);
   if (!row) throw notFound("user", id);
   return row;
 }
@@ -35,7 +40,7 @@ async function read(ctx: Ctx, condition: SQL | undefined, limit: number): Promis
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
     .leftJoin(organization, eq(organization.id, member.organizationId))
-    .where(condition)
+    .where(and(condition, isPerson))
     .groupBy(user.id)
     .orderBy(asc(user.id))
     .limit(limit);

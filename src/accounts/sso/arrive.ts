@@ -2,6 +2,7 @@
 import { and, eq, isNull } from "drizzle-orm";
 import * as v from "valibot";
 import { type Ctx, systemActor } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { account, apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
@@ -72,7 +73,7 @@ async function withAddress(ctx: Ctx, email: string): Promise<Found | null> {
     .select(columns)
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
-    .where(eq(user.email, email))
+    .where(and(eq(user.email, email), isPerson))
     .limit(1);
   return row ? { ...row, org: row.org ?? "" } : null;
 }

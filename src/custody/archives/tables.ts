@@ -48,7 +48,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   team_share: { user: null, organization: org },
   member: { user, organization: "organization_id = :id" },
   invitation: { user: "inviter_id = :id", organization: "organization_id = :id", without: ["token_hash"] },
-  api_key: { user, organization: org, without: ["hash"] },
+  api_key: { user, organization: org, without: ["hash", "previous_hash"] },
   sso_group: { user: null, organization: org },
   usage_line: { user, organization: org },
   inference: { user, organization: org },
@@ -127,7 +127,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "answer architecture components data decisions detail error event_types files grader handle input mapping metadata metrics " +
+    "allowed_addresses allowed_models answer architecture components data decisions detail error event_types files grader handle input mapping metadata metrics " +
     "offer options orgs progress prompt reading report request result roles rungs scopes source spec stats summary " +
     "tags transports values window"
   ).split(" "),

@@ -15,6 +15,12 @@ export const user = sqliteTable("user", {
     .default("member"),
   banned: integer("banned", { mode: "boolean" }).notNull().default(false),
   twoFactorEnabled: integer("two_factor_enabled", { mode: "boolean" }).notNull().default(false),
+  /** `service`: an account of an organization that acts only with API keys, without a password or mail. */
+  kind: text("kind", { enum: ["person", "service"] })
+    .notNull()
+    .default("person"),
+  /** Who created a service account; null for people. */
+  createdBy: text("created_by"),
   /** Last request with a session, in milliseconds; keys have their own time of last use. */
   lastSeenAt: integer("last_seen_at"),
   createdAt: integer("created_at", { mode: "timestamp_ms" }).notNull(),
@@ -220,6 +226,20 @@ export const apiKey = sqliteTable(
     parentId: text("parent_id"),
     /** What it may do of what its user may do; null = everything. */
     scopes: jsonText("scopes").$type<Scope[]>(),
+    /** Client addresses and networks that may use it; null = any. */
+    allowedAddresses: jsonText("allowed_addresses").$type<string[]>(),
+    /** Ids of models and names of deployments that it may use; null = any. */
+    allowedModels: jsonText("allowed_models").$type<string[]>(),
+    /** Null = the limit of the installation. */
+    requestsPerMinute: integer("requests_per_minute"),
+    /** Null = no limit. */
+    tokensPerMinute: integer("tokens_per_minute"),
+    /** When the secret was last replaced; null = never. */
+    rotatedAt: integer("rotated_at"),
+    /** The replaced secret as SHA-256, its first characters, and when it stops working. */
+    previousHash: text("previous_hash").unique(),
+    previousPrefix: text("previous_prefix"),
+    previousUntil: integer("previous_until"),
   },
   (t) => [
     index("api_key_org").on(t.org, t.createdAt, t.id),

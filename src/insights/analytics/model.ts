@@ -73,6 +73,7 @@ export const DeploymentRequest = v.strictObject({
   key_id: v.nullable(v.string()),
   key_name: v.nullable(v.string()),
   user_id: v.string(),
+  /** The address of a person, or the name of a service account. */
   user_email: v.nullable(v.string()),
   /** 499: the client disconnected. */
   status: v.number(),

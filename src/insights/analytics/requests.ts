@@ -1,6 +1,7 @@
 /** The latest requests of a deployment, one by one: time, model, key, status, tokens and latency, without contents. */
 import { and, desc, eq, gt, inArray, isNull, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { accountName } from "../../db/accounts.ts";
 import { apiKey, user } from "../../db/schema/auth.ts";
 import { inference } from "../../db/schema/gateway.ts";
 import { notFound } from "../../errors.ts";
@@ -92,7 +93,7 @@ async function namesOf(ctx: Ctx, rows: (typeof inference.$inferSelect)[]) {
     ? await ctx.db.select({ id: apiKey.id, name: apiKey.name }).from(apiKey).where(inArray(apiKey.id, keys))
     : [];
   const emails = users.length
-    ? await ctx.db.select({ id: user.id, email: user.email }).from(user).where(inArray(user.id, users))
+    ? await ctx.db.select({ id: user.id, email: accountName }).from(user).where(inArray(user.id, users))
     : [];
   return {
     keys: new Map(names.map((row) => [row.id, row.name])),

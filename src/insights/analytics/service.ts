@@ -1,6 +1,7 @@
 /** Usage analytics: statistics of a deployment, tokens by model, key, user or day, and the figures of the home page. */
 import { and, desc, eq, gte, inArray, lt, sql } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { accountName } from "../../db/accounts.ts";
 import { apiKey, user } from "../../db/schema/auth.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { inference } from "../../db/schema/gateway.ts";
@@ -178,7 +179,7 @@ async function namesOf(ctx: Ctx, group: Group, ids: string[]): Promise<Map<strin
   const rows =
     group === "key"
       ? await ctx.db.select({ id: apiKey.id, name: apiKey.name }).from(apiKey).where(inArray(apiKey.id, ids))
-      : await ctx.db.select({ id: user.id, name: user.email }).from(user).where(inArray(user.id, ids));
+      : await ctx.db.select({ id: user.id, name: accountName }).from(user).where(inArray(user.id, ids));
   return new Map(rows.map((row) => [row.id, row.name]));
 }
 

@@ -11,6 +11,7 @@ import { newId } from "../../lib/ids.ts";
 import { requireOwner } from "../../roles.ts";
 import type { BaseModelRow } from "../base/model.ts";
 import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
+import { modelFilter, requireAllowedModel } from "./allowed.ts";
 import { CHECKPOINT_SUFFIX, findTuned, ofDeletedModel, sharedWith, unknownModel } from "./lookup.ts";
 import { type ArtifactRow, type CheckpointRow, type ModelRow, type ModelView, modelView } from "./model.ts";
 
@@ -160,12 +161,13 @@ export interface ResolvedModel {
  * Finds the model that `actor` calls `name`: a base model, a fine-tuned model `ft:…`, or a checkpoint
  * `ft:…:ckpt-step-N`.
  * @param shared also finds what other organizations share: to ask it, not to export or train it
- * @throws AppError `model_not_found` (404), `licence_required`
+ * @throws AppError `model_not_found` (404), `model_not_allowed` (403) for the key of a request, `licence_required`
  */
 export async function resolveModel(ctx: Ctx, actor: Actor, name: string, shared = false): Promise<ResolvedModel> {
   const tuned = await findTuned(ctx, actor.org, name, shared);
   const row = await getBaseModel(ctx, tuned?.baseModelId ?? name);
   if (row?.status !== "ready") throw unknownModel(name);
+  await requireAllowedModel(ctx, actor, tuned?.id ?? row.id);
   await requireLicense(ctx, actor, row);
   if (!tuned) return { ...NO_ADAPTER, id: row.id, base: row, createdAt: row.createdAt };
   const { artifactId, baseModelId: _, ...rest } = tuned;
@@ -199,8 +201,8 @@ async function getModel(ctx: Ctx, actor: Actor, id: string): Promise<ModelRow> {
 }
 
 /**
- * Every model that `actor` may chat with, in OpenAI's form: ready base models, then fine-tuned ones and those that
- * other organizations share, newest first (at most 1,000 each).
+ * Every model that `actor` may chat with, and that their key may use, in OpenAI's form: ready base models, then
+ * fine-tuned ones and those that other organizations share, newest first (at most 1,000 each).
  */
 export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
   const bases = await ctx.db
@@ -222,11 +224,12 @@ export async function listModels(ctx: Ctx, actor: Actor): Promise<ModelView[]> {
     .where(and(sharedWith(actor.org), not(ofDeletedModel)))
     .orderBy(desc(checkpoint.createdAt), desc(checkpoint.id))
     .limit(MAX_LIST);
+  const allowed = await modelFilter(ctx, actor);
   return [
     ...bases.map((row) => modelView(row.id, row.createdAt, ownerOf(row))),
     ...tuned.map((row) => modelView(row.id, row.createdAt, row.org)),
     ...shared.map(({ id, row }) => modelView(id, row.createdAt, row.org)),
-  ];
+  ].filter(({ id }) => allowed(id));
 }
 
 /** One model or checkpoint in OpenAI's form. */

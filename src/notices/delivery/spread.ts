@@ -4,6 +4,7 @@
  */
 import { and, asc, eq, isNull, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { user } from "../../db/schema/auth.ts";
 import { notice, noticeDelivery, noticeEvent, webhookEndpoint } from "../../db/schema/notices.ts";
 import type { Db } from "../../db/types.ts";
@@ -59,7 +60,11 @@ async function toEndpoints(tx: Db, ctx: Ctx, event: EventRow): Promise<void> {
 
 async function toUser(tx: Db, ctx: Ctx, event: EventRow, canMail: boolean): Promise<void> {
   if (!event.userId) return;
-  const [found] = await tx.select().from(user).where(eq(user.id, event.userId)).limit(1);
+  const [found] = await tx
+    .select()
+    .from(user)
+    .where(and(eq(user.id, event.userId), isPerson))
+    .limit(1);
   if (!found) return;
   const wanted = reachesAll(event.type) ? ALL : await wantedBy(tx, found.id, topicOf(event.type));
   const { org, type, title, body, path } = event;

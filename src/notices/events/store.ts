@@ -4,6 +4,7 @@
  */
 import { type AnyColumn, type SQL, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { sqlJson } from "../../db/json.ts";
 import { member, user } from "../../db/schema/auth.ts";
 import { noticeEvent } from "../../db/schema/notices.ts";
@@ -101,7 +102,7 @@ export async function recordForAll(
     select 'evt_' || lower(hex(randomblob(10))), min(${member.organizationId}), ${type}, ${subject}, ${user.id},
       ${shown(title, MAX_TITLE)}, ${shownLines(body)}, ${path}, ${ctx.clock.now()}
     from ${user} join ${member} on ${member.userId} = ${user.id}
-    where ${user.banned} = 0 and ${who}
+    where ${user.banned} = 0 and ${isPerson} and ${who}
     group by ${user.id}`);
   return { name: "notice.stored", event: { org: "" } };
 }

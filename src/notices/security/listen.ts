@@ -21,6 +21,7 @@ const TITLES: Record<SecurityKind, (detail: string) => string> = {
   "passkey.removed": () => "A passkey was removed from your account",
   "sso.linked": (name) => `Your account was linked with ${name || "an identity provider"}`,
   "key.created": (name) => (name ? `API key ${name} was created for your account` : "An API key was created"),
+  "key.rotated": (name) => `API key ${name} has a new secret`,
   "role.changed": (role) => (role ? `Your role is now ${role}` : "Your role was changed"),
   "account.suspended": () => "Your account was suspended",
   "account.restored": () => "The suspension of your account was lifted",

@@ -1,8 +1,9 @@
 /**
- * "This was not me": the link of a security notice ends every session of the account, revokes the keys and removes the
- * second factors added since the event, and makes the password useless until its owner has set a new one.
+ * "This was not me": the link of a security notice ends every session of the account, revokes the keys created or
+ * rotated and removes the second factors added since the event, and makes the password useless until its owner has set
+ * a new one.
  */
-import { and, eq, gte, isNull } from "drizzle-orm";
+import { and, eq, gte, isNull, or } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { hashPassword } from "../../accounts/auth/passwords.ts";
 import { createReset } from "../../accounts/auth/resets.ts";
@@ -93,7 +94,13 @@ export async function secureAccount(ctx: Ctx, token: string): Promise<string> {
     const keys = await tx
       .update(apiKey)
       .set({ revokedAt: now })
-      .where(and(eq(apiKey.userId, userId), isNull(apiKey.revokedAt), gte(apiKey.createdAt, since)))
+      .where(
+        and(
+          eq(apiKey.userId, userId),
+          isNull(apiKey.revokedAt),
+          or(gte(apiKey.createdAt, since), gte(apiKey.rotatedAt, since)),
+        ),
+      )
       .returning({ id: apiKey.id, org: apiKey.org });
     await tx
       .update(account)

@@ -4,6 +4,7 @@ import { createReset } from "../../accounts/auth/resets.ts";
 import { attempt } from "../../accounts/auth/throttle.ts";
 import { requireOtherDomain } from "../../accounts/domains/service.ts";
 import { type Ctx, perContext, type Source, systemActor } from "../../ctx.ts";
+import { isPerson } from "../../db/accounts.ts";
 import { member, user } from "../../db/schema/auth.ts";
 import { noticeDelivery } from "../../db/schema/notices.ts";
 import { createInTurn } from "../../lib/in-turn.ts";
@@ -22,7 +23,7 @@ async function send(ctx: Ctx, email: string): Promise<void> {
     .select({ id: user.id, email: user.email, banned: user.banned, org: member.organizationId })
     .from(user)
     .leftJoin(member, eq(member.userId, user.id))
-    .where(eq(user.email, email))
+    .where(and(eq(user.email, email), isPerson))
     .limit(1);
   if (!found || found.banned) return;
   const recent = await ctx.db

@@ -5,7 +5,7 @@ import { and, desc, eq, inArray, isNull, or, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
-import { resolveChatModel } from "../../models/tuned/service.ts";
+import { resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
 import { requireOwner } from "../../roles.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
@@ -178,7 +178,8 @@ export async function reportUnreachable(ctx: Ctx, deploymentId: string, address:
 /**
  * The engine for `model`: ready, or started within two minutes.
  * @param signal aborted when the client disconnects; the start continues for other requests
- * @throws AppError `model_not_found`, `endpoint_stopped`, `model_starting` (503, retry), `endpoint_failed`
+ * @throws AppError `model_not_found`, `model_not_allowed`, `endpoint_stopped`, `model_starting` (503, retry),
+ *   `endpoint_failed`
  */
 export async function ensureServing(
   ctx: Ctx,
@@ -187,6 +188,8 @@ export async function ensureServing(
   signal: AbortSignal,
   waitMs = WAIT_MS,
 ): Promise<Serving> {
+  // The engine is known for the organization; a key may use fewer models.
+  if (actor.limits) await resolveModel(ctx, actor, model, true);
   const runtime = runtimeOf(ctx);
   const key = `${actor.org} ${model}`;
   const known = runtime.routes.get(key);

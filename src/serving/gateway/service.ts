@@ -11,6 +11,7 @@ import { resolveModel } from "../../models/tuned/service.ts";
 import { ensureServing, reportUnreachable, requestBegins } from "../deployments/service.ts";
 import { answerFrom, type EngineCall } from "./answer.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
+import { reserveTokens } from "./reserve.ts";
 import { type AnswerTap, type RequestTrace, recordOutcome } from "./trace.ts";
 
 /** Timeout of an engine's answer. */
@@ -38,7 +39,19 @@ export async function complete(
   const request = parseCompletion(endpoint, await readBody(incoming));
   const tap = request.body.store === true ? await tapOf(request) : null;
   const access = watchAccess(ctx, actor, incoming);
-  const trace: RequestTrace = { actor, request, id, startedAt, busyMs: 0, serving: null, access, tap, model: "" };
+  const reserved = reserveTokens(ctx, actor, request);
+  const trace: RequestTrace = {
+    actor,
+    request,
+    id,
+    startedAt,
+    busyMs: 0,
+    serving: null,
+    access,
+    tap,
+    model: "",
+    reserved,
+  };
   try {
     return await forward(ctx, trace);
   } catch (cause) {

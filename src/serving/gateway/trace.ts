@@ -1,5 +1,6 @@
 /** The trace of one completion request, and the usage row written from it. */
 import type { AccessWatch } from "../../accounts/auth/revocation.ts";
+import { take } from "../../accounts/keys/rates.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { cutText } from "../../lib/text/well-formed.ts";
 import type { Serving } from "../deployments/model.ts";
@@ -34,6 +35,8 @@ export interface RequestTrace {
   tap: AnswerTap | null;
   /** Id of the resolved model; empty until it is resolved. */
   model: string;
+  /** Tokens that were counted for the key before the answer is known. */
+  reserved: number;
 }
 
 /** How a request ended. */
@@ -50,7 +53,10 @@ interface Outcome {
 /** Records the usage row of a request. Only the first call for a trace has an effect. */
 export function recordOutcome(ctx: Ctx, trace: RequestTrace, outcome: Outcome): void {
   if (trace.id === "") return;
-  const totalMs = ctx.clock.monotonic() - trace.startedAt;
+  const now = ctx.clock.monotonic();
+  const totalMs = now - trace.startedAt;
+  const used = (outcome.promptTokens ?? 0) + (outcome.completionTokens ?? 0);
+  take(ctx, trace.actor, "tokens", now, used - trace.reserved);
   recordUsage(ctx, {
     id: trace.id,
     org: trace.actor.org,

@@ -46,7 +46,8 @@ function verdictOf(text: string): Verdict | null {
 }
 
 /**
- * Asks the guard model about a text. Limits and usage rows of `actor` apply.
+ * Asks the guard model about a text. Limits and usage rows of `actor` apply, but not the models of their key: the
+ * installation chooses this one.
  * @throws AppError as completions do; `moderation_failed` when the answer is not a verdict
  */
 export async function askGuard(
@@ -58,7 +59,8 @@ export async function askGuard(
 ): Promise<Verdict> {
   const messages = [{ role: "user", content: text }];
   const body = { model, messages, max_tokens: MAX_TOKENS, temperature: 0 };
-  const reply = await sendAs(ctx, actor, "chat/completions", body, { signal });
+  const asker = { ...actor, limits: actor.limits?.map((limit) => ({ ...limit, models: null })) };
+  const reply = await sendAs(ctx, asker, "chat/completions", body, { signal });
   const answer = (await reply.json()) as {
     error?: { message?: string };
     choices?: { message?: { content?: string | null } }[];

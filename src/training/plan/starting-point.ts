@@ -9,6 +9,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { baseForRun } from "../../models/base/for-runs.ts";
 import type { BaseModelRow } from "../../models/base/model.ts";
+import { requireAllowedModel } from "../../models/tuned/allowed.ts";
 import { resolveModel } from "../../models/tuned/service.ts";
 
 export interface StartingPoint {
@@ -31,6 +32,7 @@ export interface StartingPoint {
 export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Promise<StartingPoint> {
   if (!model.startsWith("ft:")) {
     const { row, waits } = await baseForRun(ctx, actor, model);
+    await requireAllowedModel(ctx, actor, row.id);
     return { base: row, waits, from: null };
   }
   const { id, base, adapter, checkpointId, jobId } = await resolveModel(ctx, actor, model);

@@ -1,7 +1,7 @@
 /** Pages of deployments: the list with the deploy form, and one deployment with its statistics. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { listKeys } from "../../../src/accounts/auth/api-keys.ts";
+import { listKeys } from "../../../src/accounts/api-keys/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";

@@ -23,7 +23,8 @@ export function SettingsLayout(props: {
 }) {
   const { pathname } = usePage().url;
   const isCurrent = (href: string) =>
-    pathname === href || (href === "/settings" ? pathname === "/settings/email" : pathname.startsWith(`${href}/`))
+    pathname === href ||
+    (href === "/settings" ? /^\/settings\/(email$|keys\/)/.test(pathname) : pathname.startsWith(`${href}/`))
       ? "page"
       : undefined;
   const first = pathname === "/settings";

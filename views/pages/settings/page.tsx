@@ -1,16 +1,16 @@
 /** Settings of the signed-in user: API keys, account, password, browser sessions. */
 import type { ComponentChildren } from "preact";
-import type { KeyView } from "../../../src/accounts/auth/model.ts";
+import type { KeyView } from "../../../src/accounts/api-keys/model.ts";
 import type { SessionRow } from "../../../src/accounts/auth/session-list.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
-import { SCOPE_HINTS, SCOPES, type Scope } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
-import { ActionButton, ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
-import { Empty, Notice } from "../../parts/notice.tsx";
+import { ActionButton, TextField } from "../../parts/form.tsx";
+import { Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
-import { CopyId, KeyValue, Snippet, Time } from "../../parts/value.tsx";
+import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { SettingsLayout } from "./frame.tsx";
+import { KeyTable, NewKeyForm, NewSecret, type TypedKey } from "./keys.tsx";
 
 export interface SettingsProps {
   email: string;
@@ -30,84 +30,7 @@ export interface SettingsProps {
   created?: { name: string; key: string };
   error?: { form: "key" | "password"; message: string };
   /** The key as typed, when it was refused. */
-  typed?: { name: string; days: string; scopes: readonly Scope[] };
-}
-
-function NewKey({ created, baseUrl }: { created: { name: string; key: string }; baseUrl: string }) {
-  return (
-    <Notice kind="ok" title={`Key “${created.name}” created`} alert>
-      <span>Copy it now. Only its hash is stored, and it is not shown again.</span>
-      <CopyId id={created.key} full />
-      <Snippet
-        label="How to use the key"
-        text={`export OPENAI_BASE_URL=${baseUrl}/v1\nexport OPENAI_API_KEY=${created.key}`}
-      />
-    </Notice>
-  );
-}
-
-function Keys({ keys }: Pick<SettingsProps, "keys">) {
-  const nameOf = (id: string) => keys.find((key) => key.id === id)?.name ?? "another key";
-  if (keys.length === 0)
-    return (
-      <Empty slim icon="shield" title="No API keys yet">
-        With a key, any OpenAI client can do what you can do here.
-      </Empty>
-    );
-  return (
-    <Table
-      still
-      label="API keys"
-      rows={keys}
-      rowId={(row) => row.id}
-      columns={[
-        {
-          key: "name",
-          label: "Name",
-          name: true,
-          render: (row) => (
-            <>
-              <strong dir="auto">{row.name}</strong>
-              <span class="sub num">
-                {row.prefix}… · {row.scopes.length === SCOPES.length ? "all scopes" : row.scopes.join(", ")}
-                {row.created_by_key ? ` · created by ${nameOf(row.created_by_key)}` : ""}
-              </span>
-            </>
-          ),
-        },
-        { key: "user", label: "Owner", wide: true, render: (row) => <span class="wrap-any">{row.user.email}</span> },
-        {
-          key: "used",
-          label: "Last used",
-          wide: true,
-          render: (row) => <Time at={row.last_used_at ? row.last_used_at * 1000 : null} />,
-        },
-        {
-          key: "expires",
-          label: "Expires",
-          wide: true,
-          render: (row) => (row.expires_at ? <Time at={row.expires_at * 1000} /> : "Never"),
-        },
-        {
-          key: "revoke",
-          label: "Actions",
-          hideLabel: true,
-          end: true,
-          render: (row) => (
-            <ConfirmForm
-              id={row.id}
-              action={`/settings/keys/${row.id}/revoke`}
-              label="Revoke"
-              buttonClass="button danger small"
-              title={`Revoke “${row.name}”?`}
-              lost="Requests with this key are refused from now on. This cannot be undone."
-              verb="Revoke the key"
-            />
-          ),
-        },
-      ]}
-    />
-  );
+  typed?: TypedKey;
 }
 
 function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
@@ -158,56 +81,6 @@ function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
         ]}
       />
     </section>
-  );
-}
-
-function NewKeyForm({ error, typed, keyMaxDays }: Pick<SettingsProps, "error" | "typed" | "keyMaxDays">) {
-  const days = keyMaxDays > 0 ? Math.min(90, keyMaxDays) : 90;
-  return (
-    <SheetForm
-      id="key"
-      action="/settings/keys"
-      label="Create key"
-      icon="plus"
-      title="Create an API key"
-      verb="Create key"
-      buttonClass="button small primary"
-      error={error?.form === "key" ? error.message : undefined}
-    >
-      <TextField
-        name="name"
-        label="Key name"
-        required
-        maxlength={200}
-        placeholder="CI pipeline"
-        value={typed?.name ?? ""}
-      />
-      <TextField
-        name="days"
-        label="Days until it expires"
-        inputmode="numeric"
-        hint={keyMaxDays > 0 ? `At most ${keyMaxDays}` : "Empty: never expires"}
-        required={keyMaxDays > 0}
-        value={typed?.days ?? String(days)}
-      />
-      <fieldset class="field">
-        <legend>Scopes</legend>
-        {SCOPES.map((scope) => (
-          <label class="check">
-            <input
-              type="checkbox"
-              name={`scope_${scope}`}
-              value="yes"
-              checked={typed?.scopes.includes(scope) ?? true}
-            />
-            <span>
-              {scope} <span class="muted small">{SCOPE_HINTS[scope]}</span>
-            </span>
-          </label>
-        ))}
-        <p class="hint">A key never does more than your role, and loses what you lose.</p>
-      </fieldset>
-    </SheetForm>
   );
 }
 
@@ -265,14 +138,22 @@ export function SettingsPage(props: SettingsProps) {
     ) : null;
   return (
     <SettingsLayout title="Settings">
-      {props.created ? <NewKey created={props.created} baseUrl={props.baseUrl} /> : null}
+      {props.created ? (
+        <NewSecret title={`Key “${props.created.name}” created`} secret={props.created.key} baseUrl={props.baseUrl} />
+      ) : null}
       <div class="only-without-script">{error("key")}</div>
       <section class="panel" id="keys">
         <header>
           <h2>API keys</h2>
-          <NewKeyForm {...props} />
+          <NewKeyForm
+            action="/settings/keys"
+            keyMaxDays={props.keyMaxDays}
+            bound="your role"
+            error={props.error?.form === "key" ? props.error.message : undefined}
+            typed={props.typed}
+          />
         </header>
-        <Keys keys={props.keys} />
+        <KeyTable owner keys={props.keys} empty="With a key, any OpenAI client can do what you can do here." />
       </section>
       <div class="columns">
         <section class="panel">

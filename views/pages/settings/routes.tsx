@@ -1,8 +1,8 @@
 /** The settings page: own account, password, API keys and browser sessions. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { createKey, listKeys, revokeKey, revokeOwnKeys } from "../../../src/accounts/auth/api-keys.ts";
-import { keyView, Name } from "../../../src/accounts/auth/model.ts";
+import { keyView } from "../../../src/accounts/api-keys/model.ts";
+import { createKey, listKeys, revokeOwnKeys } from "../../../src/accounts/api-keys/service.ts";
 import { setPassword } from "../../../src/accounts/auth/service.ts";
 import { endOtherSessions, endSession, listSessions } from "../../../src/accounts/auth/session-list.ts";
 import { sessionToken } from "../../../src/accounts/auth/sessions.ts";
@@ -15,21 +15,14 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { plural } from "../../../src/lib/text/format.ts";
-import { ROLE_HINTS, ROLE_NAMES, SCOPES, type Scope } from "../../../src/roles.ts";
+import { checkModelNames } from "../../../src/models/tuned/allowed.ts";
+import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
+import { KeyForm, readKeyForm, typedKey } from "./key-form.ts";
+import { keyPages } from "./key-routes.tsx";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
 
-const DAY_MS = 86_400_000;
 const MAX_KEYS = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const KeyForm = v.object({
-  name: text(300),
-  days: text(6),
-  // A field each: the form is sent again after a proof, which keeps single fields.
-  scope_read: text(3),
-  scope_train: text(3),
-  scope_infer: text(3),
-  scope_admin: text(3),
-});
 const PasswordForm = v.object({ current: text(1000), password: text(1000), keys: text(3) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 
@@ -44,7 +37,7 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
     hasPassword: await hasPassword(ctx, actor.userId),
     passwordMin: ctx.config.password_min_length,
     keyMaxDays: ctx.config.key_max_days,
-    keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map(keyView),
+    keys: (await listKeys(ctx, actor, { limit: MAX_KEYS })).map((row) => keyView(row, ctx.clock.now())),
     sessions: await listSessions(ctx, actor, sessionToken(ctx, request)),
     baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
     ...more,
@@ -66,42 +59,16 @@ function showAgain(
   return show(ctx, request, actor, { error: { form, message: error.message }, typed }, status);
 }
 
-const chosenScopes = (body: v.InferOutput<typeof KeyForm>) => SCOPES.filter((scope) => body[`scope_${scope}`]);
-
-/** @throws AppError `invalid_value` naming the field */
-function readKeyForm(body: v.InferOutput<typeof KeyForm>): { name: string; days: number | null; scopes?: Scope[] } {
-  const name = v.safeParse(Name, body.name);
-  if (!name.success) {
-    const message = body.name.trim() ? `The key's name ${name.issues[0].message}.` : "Give the key a name.";
-    throw new AppError("invalid", "invalid_value", message, { param: "name" });
-  }
-  const days = body.days ? Number(body.days) : null;
-  if (days !== null && !(Number.isInteger(days) && days >= 1 && days <= 3650))
-    throw new AppError("invalid", "invalid_value", "Days must be a whole number from 1 to 3650.", { param: "days" });
-  const scopes = chosenScopes(body);
-  if (scopes.length === 0)
-    throw new AppError("invalid", "invalid_value", "Choose at least one scope.", { param: "scopes" });
-  return { name: name.output, days, ...(scopes.length < SCOPES.length ? { scopes } : {}) };
-}
-
 async function addKey(ctx: Ctx, request: Request, actor: Actor, body: v.InferOutput<typeof KeyForm>) {
   try {
-    const { name, days, scopes } = readKeyForm(body);
-    const expiresAt = days === null ? null : ctx.clock.now() + days * DAY_MS;
-    const { key } = await createKey(ctx, actor, { name, expiresAt, scopes });
+    const asked = readKeyForm(body, ctx.clock.now());
+    await checkModelNames(ctx, actor, asked.restrictions.allowedModels);
+    const { key } = await createKey(ctx, actor, asked);
     // Shown in this answer and not after a redirect: the secret must not travel in a cookie or an address.
-    return await show(ctx, request, actor, { created: { name, key } });
+    return await show(ctx, request, actor, { created: { name: asked.name, key } });
   } catch (error) {
-    return showAgain(ctx, request, actor, "key", error, {
-      ...body,
-      scopes: chosenScopes(body),
-    });
+    return showAgain(ctx, request, actor, "key", error, typedKey(body));
   }
-}
-
-async function removeKey(ctx: Ctx, request: Request, actor: Actor, id: string) {
-  await revokeKey(ctx, actor, id);
-  return redirect(request, "/settings", "The key is revoked.");
 }
 
 async function signOutSession(ctx: Ctx, request: Request, actor: Actor, id: string) {
@@ -133,11 +100,9 @@ async function changePassword(ctx: Ctx, request: Request, actor: Actor, body: v.
 export const settingsPages = (ctx: Ctx) =>
   new Elysia({ name: "auth.settings.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
+    .use(keyPages(ctx))
     .get("/settings", ({ request, actor }) => show(ctx, request, actor))
     .post("/settings/keys", ({ request, actor, body }) => addKey(ctx, request, actor, body), { body: KeyForm })
-    .post("/settings/keys/:id/revoke", ({ request, actor, params }) => removeKey(ctx, request, actor, params.id), {
-      params: Id,
-    })
     .post("/settings/sessions", ({ request, actor }) => signOutOthers(ctx, request, actor))
     .post("/settings/sessions/:id", ({ request, actor, params }) => signOutSession(ctx, request, actor, params.id), {
       params: Id,

@@ -2,6 +2,7 @@
 
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
+import type { ServiceAccountRow } from "../../../src/accounts/service-accounts/model.ts";
 import type { Policy } from "../../../src/data/privacy/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
@@ -19,6 +20,7 @@ import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { OneTimeLink, rolesOf, TeamRoleSelect } from "../admin/users.tsx";
 import { LIMIT_LABELS, type LimitForm } from "./limits-form.ts";
 import { TeamPrivacy } from "./privacy.tsx";
+import { ServiceAccounts } from "./service-accounts.tsx";
 
 export interface TeamProps {
   team: OrganizationRow;
@@ -31,6 +33,7 @@ export interface TeamProps {
     /** Invitations can be mailed, and what became of their mails by id of the invitation. */
     canMail: boolean;
     mails: Map<string, InvitationMail>;
+    services: ServiceAccountRow[];
     limits: TeamLimitsView;
     limitForm: LimitForm;
     /** Roles that the viewer may give. */
@@ -44,6 +47,8 @@ export interface TeamProps {
   /** Messages by field of the limits. */
   problems: Record<string, string>;
   error?: string;
+  /** The name as typed, when a service account was refused. */
+  typedService?: string;
   /** The address as typed, when the invitation was refused. */
   typed?: string;
 }
@@ -316,7 +321,7 @@ export function TeamPage(props: TeamProps) {
           </OneTimeLink>
         ) : null}
         {error ? (
-          <div class={typed === undefined ? undefined : "only-without-script"}>
+          <div class={(typed ?? props.typedService) === undefined ? undefined : "only-without-script"}>
             <Notice kind="bad" alert>
               {error}
             </Notice>
@@ -327,6 +332,7 @@ export function TeamPage(props: TeamProps) {
         {manage ? (
           <Allowed path="/team/limits">
             <Invitations {...manage} />
+            <ServiceAccounts rows={manage.services} error={error} typed={props.typedService} />
             <TeamSignIn
               action="/team/sign-in"
               required={team.twoFactorSince !== null}

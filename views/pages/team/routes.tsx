@@ -12,6 +12,7 @@ import {
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS } from "../../../src/accounts/quotas/model.ts";
 import { readTeamLimits, setTeamLimits } from "../../../src/accounts/quotas/service.ts";
+import { listServiceAccounts } from "../../../src/accounts/service-accounts/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { policyOf, setPolicy } from "../../../src/data/privacy/policy.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -28,6 +29,7 @@ import {
 import { can, TEAM_ROLES } from "../../../src/roles.ts";
 import { LimitBody, type LimitForm, readLimits, shownLimit } from "./limits-form.ts";
 import { MemberList, TeamPage, type TeamProps } from "./page.tsx";
+import { AccountForm, createFromForm, serviceAccountPages } from "./service-account-routes.tsx";
 
 const PAGE = 50;
 const MAX = 100;
@@ -59,6 +61,7 @@ async function manageProps(ctx: Ctx, actor: Actor): Promise<TeamProps["manage"]>
     limits,
     limitForm: Object.fromEntries(LIMITS.map((name) => [name, shownLimit(name, limits[name].limit)])) as LimitForm,
     roles: TEAM_ROLES.filter((role) => role !== "owner" || can(actor, "owners.manage")),
+    services: await listServiceAccounts(ctx, actor, { limit: MAX }),
     graceDays: ctx.config.two_factor_grace_days,
     requiredByAll: ctx.config.require_two_factor,
     privacy: await policyOf(ctx, actor.org),
@@ -132,6 +135,16 @@ const remove = (ctx: Ctx, visit: OnOne) =>
     return redirect(visit.request, "/team", "The member is removed. What they owned is yours now.");
   });
 
+/** The form is open again with what was typed. */
+const addServiceAccount = async (ctx: Ctx, visit: Visit, form: v.InferOutput<typeof AccountForm>) => {
+  try {
+    return await createFromForm(ctx, visit.request, visit.actor, form);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    return show(ctx, visit, EMPTY, { error: error.message, typedService: form.name }, ERROR_TABLE[error.kind].status);
+  }
+};
+
 const leave = (ctx: Ctx, visit: Visit) =>
   attempt(ctx, visit, async () => {
     await removeMember(ctx, visit.actor, visit.actor.userId);
@@ -187,7 +200,9 @@ async function saveLimits(ctx: Ctx, visit: Visit, form: LimitForm) {
 export const ownTeamPages = (ctx: Ctx) =>
   new Elysia({ name: "team.pages", prefix: "/team", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
+    .use(serviceAccountPages(ctx))
     .get("", (visit) => show(ctx, visit, visit.query), { query: Query })
+    .post("/service-accounts", (visit) => addServiceAccount(ctx, visit, visit.body), { body: AccountForm })
     .post("/members", (visit) => inviteMember(ctx, visit, visit.body), { body: InviteForm })
     .post("/members/:id", (visit) => changeRole(ctx, visit, visit.body), { params: Id, body: RoleForm })
     .post("/members/:id/remove", (visit) => remove(ctx, visit), { params: Id })

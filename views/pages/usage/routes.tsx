@@ -1,9 +1,10 @@
 /** The usage page and its CSV export. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
-import { listKeys } from "../../../src/accounts/auth/api-keys.ts";
+import { listKeys } from "../../../src/accounts/api-keys/service.ts";
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { readLimits } from "../../../src/accounts/quotas/service.ts";
+import { listServiceAccounts } from "../../../src/accounts/service-accounts/service.ts";
 import { UsageQuery, type UsageSummary } from "../../../src/billing/ledger/model.ts";
 import { usageSummary } from "../../../src/billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -25,9 +26,11 @@ interface Visit {
 async function namesOf(ctx: Ctx, actor: Actor): Promise<Record<string, string>> {
   const keys = await listKeys(ctx, actor, { limit: MAX });
   const users = can(actor, "usage.team") ? await listUsers(ctx, actor, { limit: MAX, org: actor.org }) : [];
+  const services = can(actor, "members.manage") ? await listServiceAccounts(ctx, actor, { limit: MAX }) : [];
   return Object.fromEntries([
     ...keys.map((row) => [row.id, row.name]),
     ...users.map((row) => [row.id, row.email]),
+    ...services.map((row) => [row.id, row.name]),
     [actor.userId, actor.email ?? actor.userId],
   ]);
 }

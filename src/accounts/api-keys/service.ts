@@ -1,15 +1,17 @@
 /** API keys: created, listed and revoked. Keys that a key creates expire and are revoked with it. */
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { accountName } from "../../db/accounts.ts";
 import { olderThan } from "../../db/paging.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
-import { can, SCOPES, type Scope } from "../../roles.ts";
+import { can, requirePermission, SCOPES, type Scope } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
+import { announceSecurity } from "../auth/events.ts";
 import { forgetKeys } from "../keys/cache.ts";
-import { announceSecurity } from "./events.ts";
+import { type Restrictions, restrictBelow, restrictionsSet } from "../keys/restrictions.ts";
 
 const DAY_MS = 86_400_000;
 /** Life of a key that is created without an expiry. */
@@ -17,12 +19,18 @@ const DEFAULT_DAYS = 90;
 /** Active keys of one user. */
 const MAX_KEYS = 500;
 
+/** Whose key it is: the address of a person, or the name of a service account. */
+interface Owner {
+  kind: "person" | "service";
+  name: string;
+}
+
 /** A key as listed, without its secret. Times in milliseconds. */
-export interface KeyRow {
+export interface KeyRow extends Restrictions {
   id: string;
   org: string;
   userId: string;
-  email: string;
+  owner: Owner;
   name: string;
   prefix: string;
   createdAt: number;
@@ -33,6 +41,17 @@ export interface KeyRow {
   parentId: string | null;
   /** What it may do of what its user may do; null = everything. */
   scopes: Scope[] | null;
+  /** When its secret was last replaced; null = never. */
+  rotatedAt: number | null;
+  /** The first characters of the replaced secret, and when that stops working. */
+  previousPrefix: string | null;
+  previousUntil: number | null;
+}
+
+/** A row without the hashes of its secrets. */
+export function shownKey(row: typeof apiKey.$inferSelect, { kind, name }: Owner): KeyRow {
+  const { hash: _, previousHash: __, ...shown } = row;
+  return { ...shown, owner: { kind, name } };
 }
 
 const invalidExpiry = (code: string, message: string) =>
@@ -61,18 +80,41 @@ function expiryOf(ctx: Ctx, asked: number | null | undefined, parent: number | n
   return asked;
 }
 
-/** The key that creates another one. @throws AppError `key_creates_for_others` */
-async function parentOf(tx: Db, actor: Actor, userId: string): Promise<{ expiresAt: number | null } | undefined> {
-  if (!actor.keyId) return undefined;
-  if (userId !== actor.userId)
-    throw new AppError("forbidden", "key_creates_for_others", "A key creates keys only for its own user.");
+/** The characters of a secret that identify it to people. */
+export const prefixOf = (secret: string) => secret.slice(0, 8);
+
+/** The key that creates another one; null when a person does. */
+async function creatorOf(tx: Db, actor: Actor): Promise<typeof apiKey.$inferSelect | null> {
+  if (!actor.keyId) return null;
   const [row] = await tx
-    .select({ expiresAt: apiKey.expiresAt })
+    .select()
     .from(apiKey)
     .where(and(eq(apiKey.id, actor.keyId), isNull(apiKey.revokedAt)))
     .limit(1);
   if (!row) throw notFound("key", actor.keyId);
   return row;
+}
+
+/**
+ * Checks that the actor may create keys of another account: of a service account whoever manages members, of a person
+ * the administrators of the installation.
+ * @throws AppError `permission_denied`, `admin_only`, `key_creates_for_others`, `key_restricted`
+ */
+function requireForOther(actor: Actor, owner: { kind: "person" | "service" }): void {
+  if (owner.kind === "person") {
+    requireAdmin(actor);
+    if (actor.keyId)
+      throw new AppError("forbidden", "key_creates_for_others", "A key creates keys only for its own user.");
+    return;
+  }
+  requirePermission(actor, "members.manage");
+  // A key of a service account does not end with the key that created it, so it cannot be bound by that one's limits.
+  if (actor.limits)
+    throw new AppError(
+      "forbidden",
+      "key_restricted",
+      "A key with allowed addresses, models or rates creates no keys of service accounts. Create it on the Team page.",
+    );
 }
 
 /**
@@ -94,30 +136,45 @@ function scopesOf(actor: Actor, asked: readonly Scope[] | undefined): Scope[] | 
   return SCOPES.filter((scope) => wanted.includes(scope));
 }
 
+/** A key as asked for. */
+export interface NewKey {
+  name: string;
+  userId?: string;
+  expiresAt?: number | null;
+  scopes?: readonly Scope[];
+  restrictions?: Partial<Restrictions>;
+}
+
 /**
  * Creates a key. Only the answer contains the secret.
- * @param input.userId owner of the key; only administrators create keys for others
+ * @param input.userId owner of the key: the actor, a service account, or for the operator anybody
  * @param input.expiresAt undefined = in 90 days, or earlier where a limit asks for it; null = never
  * @param input.scopes undefined = everything, or what the creating key may do
- * @throws AppError `key_too_long`, `key_outlives_parent`, `scope_exceeds_key`, `too_many_keys`
+ * @param input.restrictions what is absent is not restricted, or as the creating key is
+ * @throws AppError `key_too_long`, `key_outlives_parent`, `scope_exceeds_key`, `exceeds_key`, `too_many_keys`
  */
 export async function createKey(
   ctx: Ctx,
   actor: Actor,
-  input: { name: string; userId?: string; expiresAt?: number | null; scopes?: readonly Scope[] },
+  input: NewKey,
 ): Promise<{ id: string; key: string; row: KeyRow }> {
   const userId = input.userId ?? actor.userId;
-  if (userId !== actor.userId) requireAdmin(actor);
   const key = newSecret("ftl-");
   const id = newId("key");
   const row = await ctx.write(async (tx) => {
-    const [owner] = await tx.select().from(user).where(eq(user.id, userId)).limit(1);
+    const [owner] = await tx
+      .select({ kind: user.kind, name: accountName })
+      .from(user)
+      .where(eq(user.id, userId))
+      .limit(1);
     if (!owner) throw notFound("user", userId);
+    const own = userId === actor.userId;
+    if (!own) requireForOther(actor, owner);
     const [belongs] = await tx
       .select()
       .from(member)
       .where(
-        userId === actor.userId
+        own || owner.kind === "service"
           ? and(eq(member.userId, userId), eq(member.organizationId, actor.org))
           : eq(member.userId, userId),
       )
@@ -131,34 +188,36 @@ export async function createKey(
       .offset(MAX_KEYS - 1);
     if (full) throw new AppError("conflict", "too_many_keys", `A user may have ${MAX_KEYS} keys. Revoke unused ones.`);
     if (!belongs) throw new AppError("invalid", "user_without_organisation", "This user belongs to no organization.");
-    const parent = await parentOf(tx, actor, userId);
+    const creator = await creatorOf(tx, actor);
     const values = {
       id,
       org: belongs.organizationId,
       userId,
       name: input.name,
       hash: sha256Hex(key),
-      prefix: key.slice(0, 8),
+      prefix: prefixOf(key),
       createdAt: ctx.clock.now(),
-      expiresAt: expiryOf(ctx, input.expiresAt, parent?.expiresAt),
-      parentId: actor.keyId,
+      expiresAt: expiryOf(ctx, input.expiresAt, creator?.expiresAt),
+      parentId: own ? actor.keyId : null,
       scopes: scopesOf(actor, input.scopes),
+      ...restrictBelow(input.restrictions ?? {}, creator),
     };
-    await tx.insert(apiKey).values(values);
+    const [stored] = await tx.insert(apiKey).values(values).returning();
+    if (!stored) throw new Error("key not stored");
     await audit(tx, ctx, { ...actor, org: belongs.organizationId }, "key.create", id, {
       name: input.name,
       user: userId,
       ...(values.scopes ? { scopes: values.scopes } : {}),
+      ...restrictionsSet(values),
     });
-    const { hash: _, ...shown } = values;
-    return { ...shown, email: owner.email, lastUsedAt: null, revokedAt: null };
+    return shownKey(stored, owner);
   });
-  announceSecurity(ctx, row, "key.created", actor.source, input.name);
+  if (row.owner.kind === "person") announceSecurity(ctx, row, "key.created", actor.source, input.name);
   return { id, key, row };
 }
 
 /** Revokes keys and all keys that they created. @returns the revoked ones */
-async function revoke(tx: Db, ctx: Ctx, actor: Actor, ids: string[]): Promise<{ id: string; org: string }[]> {
+export async function revokeIn(tx: Db, ctx: Ctx, actor: Actor, ids: string[]): Promise<{ id: string; org: string }[]> {
   const revoked: { id: string; org: string }[] = [];
   for (let next = ids; next.length > 0; ) {
     const rows = await tx
@@ -188,7 +247,7 @@ export async function revokeOwnKeys(ctx: Ctx, actor: Actor): Promise<number> {
       .select({ id: apiKey.id })
       .from(apiKey)
       .where(and(eq(apiKey.userId, actor.userId), isNull(apiKey.revokedAt)));
-    return revoke(
+    return revokeIn(
       tx,
       ctx,
       actor,
@@ -211,13 +270,17 @@ export async function revokeKey(ctx: Ctx, actor: Actor, id: string): Promise<voi
       .where(and(eq(apiKey.id, id), eq(apiKey.org, actor.org)))
       .limit(1);
     if (!row || (!can(actor, "keys.manage") && row.userId !== actor.userId)) throw notFound("key", id);
-    return revoke(tx, ctx, actor, [id]);
+    return revokeIn(tx, ctx, actor, [id]);
   });
   announceRevoked(ctx, revoked);
 }
 
 /** Unrevoked keys of the organization, newest first; members see only their own. */
-export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; limit: number }): Promise<KeyRow[]> {
+export async function listKeys(
+  ctx: Ctx,
+  actor: Actor,
+  page: { after?: string; limit: number; userId?: string },
+): Promise<KeyRow[]> {
   const [cursor] = page.after
     ? await ctx.db
         .select({ id: apiKey.id, createdAt: apiKey.createdAt })
@@ -226,7 +289,7 @@ export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; l
     : [];
   if (page.after && !cursor) throw notFound("key", page.after);
   const rows = await ctx.db
-    .select({ key: apiKey, email: user.email })
+    .select({ key: apiKey, owner: { kind: user.kind, name: accountName } })
     .from(apiKey)
     .innerJoin(user, eq(user.id, apiKey.userId))
     .where(
@@ -234,10 +297,11 @@ export async function listKeys(ctx: Ctx, actor: Actor, page: { after?: string; l
         eq(apiKey.org, actor.org),
         isNull(apiKey.revokedAt),
         can(actor, "keys.manage") ? undefined : eq(apiKey.userId, actor.userId),
+        page.userId ? eq(apiKey.userId, page.userId) : undefined,
         olderThan(apiKey, cursor),
       ),
     )
     .orderBy(desc(apiKey.createdAt), desc(apiKey.id))
     .limit(page.limit);
-  return rows.map(({ key: { hash: _, ...shown }, email }) => ({ ...shown, email }));
+  return rows.map(({ key, owner }) => shownKey(key, owner));
 }
