@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { OF_ORGANIZATION, OF_USER, STAYS } from "../src/erasure/tables.ts";
 import { AREAS, ROOMS } from "./support/areas.ts";
 import { type Import, importsOf, unusedExports } from "./support/imports.ts";
 
@@ -180,6 +181,18 @@ describe("who may import whom", () => {
     const checked = [...sources, ...scripts].filter((path) => !open.test(path));
     expect(unusedExports(checked, [...imports.values()].flat(), read)).toEqual([]);
   });
+});
+
+test("src/erasure/tables.ts decides for every table what a deletion erases", () => {
+  const tables = scan(["src/db/schema/*.ts"]).flatMap((path) =>
+    [...read(path).matchAll(/sqliteTable\(\s*"(\w+)"/g)].map(([, name = ""]) => name),
+  );
+  const decided = new Set([OF_ORGANIZATION, OF_USER, STAYS].flatMap((group) => Object.keys(group)));
+  expect(tables.length).toBeGreaterThan(50);
+  expect({
+    undecided: tables.filter((name) => !decided.has(name)),
+    unknown: [...decided].filter((name) => !tables.includes(name)),
+  }).toEqual({ undecided: [], unknown: [] });
 });
 
 describe("how files look", () => {

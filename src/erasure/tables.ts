@@ -1,6 +1,6 @@
 /**
- * What happens to every table when an organization or an account is erased. A test compares it with the database, so
- * that nobody adds a table without this decision.
+ * What happens to every table when an organization or an account is erased. test/architecture.test.ts compares it with
+ * the schema, so that nobody adds a table without this decision.
  */
 import { type SQL, sql } from "drizzle-orm";
 
@@ -30,6 +30,8 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   archive: ofOrg,
   attempt: ofOrg,
   job: ofOrg,
+  pii_scan: ofOrg,
+  privacy_policy: ofOrg,
   dataset_tokens: (org) => sql`version_id in (select id from dataset_version where org = ${org})`,
   dataset_import: ofOrg,
   dataset_version: ofOrg,
@@ -109,6 +111,7 @@ export const STAYS: Record<string, string> = {
   host_sample: "machines of the installation",
   terms_version: "documents of the installation",
   announcement: "announcements of the installation",
+  maintenance_window: "maintenance of the installation",
   sso_provider: "sign-in of the installation",
   sso_domain: "sign-in of the installation",
   sso_used: "hashes of answers of providers, removed after minutes",
