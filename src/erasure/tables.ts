@@ -105,6 +105,7 @@ export const STAYS: Record<string, string> = {
   terms_acceptance: "evidence of the agreement: address and browser are removed",
   hold: "the record of this deletion",
   installation: "the installation",
+  secret_setting: "secrets of the installation",
   base_model: "models of the installation",
   host: "machines of the installation",
   gpu: "machines of the installation",
