@@ -7,7 +7,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "../scripts/build.ts";
+import type { CookieBrowser } from "./support/cookies.ts";
 import { peakMemory, until } from "./support/live.ts";
+import { addPasskey, SoftPasskey, sendPasskey } from "./support/passkey.ts";
 import { startSamlProvider } from "./support/saml-provider.ts";
 
 const EMAIL = "first@example.test";
@@ -222,6 +224,32 @@ describe("the binary in an empty directory", () => {
     expect(await answer.text()).not.toContain("7,7");
     expect(peakMemory(server?.pid ?? 0) - before).toBeLessThan(50e6);
     expect(readFileSync(join(place, "server.log"), "utf8")).not.toContain("7,7");
+  });
+
+  test("adds a passkey and signs in with it: the library that checks it is inside", async () => {
+    // Browsers bind no passkey to an IP address.
+    const site = url.replace("127.0.0.1", "localhost");
+    const browser = (session: string): Pick<CookieBrowser, "send" | "json"> => {
+      let jar = session;
+      const send: CookieBrowser["send"] = async (method, path, given = {}) => {
+        const answer = await fetch(site + path, {
+          method,
+          redirect: "manual",
+          headers: { origin: site, "sec-fetch-site": "same-origin", cookie: jar },
+          body: given.form ? new URLSearchParams(given.form) : undefined,
+        });
+        jar = [jar, ...answer.headers.getSetCookie().map((line) => line.split(";")[0])].filter(Boolean).join("; ");
+        return answer;
+      };
+      return { send, json: async (method, path) => (await send(method, path)).json() };
+    };
+    const own = browser(cookie);
+    const key = new SoftPasskey(site);
+    expect(await (await addPasskey(own, "Laptop", key)).text()).toContain("Your recovery codes");
+    const { answer } = await sendPasskey(browser(""), "/login/passkey", "sign_in", key);
+    expect([answer.status, answer.headers.get("location")]).toEqual([303, "/jobs"]);
+    const { data } = await own.json<{ data: { id: string }[] }>("GET", "/v1/passkeys");
+    expect((await own.send("DELETE", `/v1/passkeys/${data[0]?.id}`)).status).toBe(200);
   });
 
   test("a second server on the same data directory is refused with exit code 3", () => {

@@ -111,7 +111,11 @@ export class SoftPasskey {
 }
 
 /** Adds a passkey in a browser that is signed in. @returns the answer to the form */
-export async function addPasskey(browser: CookieBrowser, name: string, key: SoftPasskey): Promise<Response> {
+export async function addPasskey(
+  browser: Pick<CookieBrowser, "send" | "json">,
+  name: string,
+  key: SoftPasskey,
+): Promise<Response> {
   type Asked = { publicKey: CreationOptions; state: string };
   const { publicKey, state } = await browser.json<Asked>("POST", "/settings/two-factor/passkeys/options");
   const form = { name, state, credential: key.create(publicKey) };
@@ -120,7 +124,7 @@ export async function addPasskey(browser: CookieBrowser, name: string, key: Soft
 
 /** Sends the answer of a passkey to a form. @returns what was sent, and the answer */
 export async function sendPasskey(
-  browser: CookieBrowser,
+  browser: Pick<CookieBrowser, "send" | "json">,
   path: string,
   purpose: "sign_in" | "second_step",
   key: SoftPasskey,
@@ -133,7 +137,7 @@ export async function sendPasskey(
 
 /** What a page asks for before a passkey is used. */
 export async function askForSignature(
-  browser: CookieBrowser,
+  browser: Pick<CookieBrowser, "send" | "json">,
   purpose: string,
 ): Promise<{ publicKey: RequestOptions; state: string }> {
   const answer = await browser.send("POST", "/passkey/options", { form: { purpose } });

@@ -14,7 +14,11 @@ import { NewCredential, type PasskeyAnswer, type PasskeyRow } from "./passkey-mo
 import { requirePasskeySite } from "./passkey-site.ts";
 
 /** The library that checks WebAuthn, loaded on first use. */
-export const webauthn = perContext(() => import("@simplewebauthn/server"));
+export const webauthn = perContext(async () => {
+  // A package below the library needs it first; the order of the bundle in the binary is another one.
+  await import("reflect-metadata");
+  return import("@simplewebauthn/server");
+});
 
 const MAX = 20;
 const TIMEOUT_MS = 5 * 60_000;
