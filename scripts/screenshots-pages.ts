@@ -1,6 +1,7 @@
 /** The pages of the screenshots, with the state each needs: what to open, and what to do there first. */
 import type { Page } from "playwright-core";
 import { HELD_SHOTS } from "./screenshots-held.ts";
+import { MODERATION_SHOTS } from "./screenshots-moderation.ts";
 import type { Shot } from "./screenshots-shoot.ts";
 
 /** Of every seeded account. */
@@ -295,6 +296,7 @@ export const SHOTS: Shot[] = [
   },
   { name: "admin-user", path: "/admin/users", seeds: ["full"], act: (page) => openFirst(page, "/admin/users/") },
   ...HELD_SHOTS,
+  ...MODERATION_SHOTS,
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },
   { name: "admin-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },
   { name: "admin-providers", path: "/admin/providers", seeds: ["full"] },

@@ -16,6 +16,7 @@ import { startEvaluations } from "./evaluation/sweep.ts";
 import { plainSecrets } from "./insights/installation/plain-secrets.ts";
 import { startStatus } from "./insights/status/probe.ts";
 import { recoverInstalls } from "./models/base/install.ts";
+import { startModeration } from "./moderation/checks.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
 import { startSecurityNotices } from "./notices/security/listen.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
@@ -62,6 +63,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startWandb(ctx),
     startDeployments(ctx),
     startAnswerExpiry(ctx),
+    startModeration(ctx),
     startStatus(ctx),
     startErasure(ctx),
   ];

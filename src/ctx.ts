@@ -9,7 +9,7 @@ import type { Files } from "./lib/disk/files.ts";
 import type { FailPoints } from "./lib/fail-points.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Log } from "./lib/log.ts";
-import { requirePermission, type Scope, type TeamRole } from "./roles.ts";
+import { type InstallationRole, requirePermission, type Scope, type TeamRole } from "./roles.ts";
 
 /** The active providers; see src/compute/providers/registry.ts. */
 export interface ComputeRegistry {
@@ -90,7 +90,7 @@ export interface Actor {
   userId: string;
   org: string;
   /** `admin` administers the installation; a key without the scope `admin` never does. */
-  role: "admin" | "member";
+  role: InstallationRole;
   teamRole: TeamRole;
   /** What a key may do of it; null = everything. */
   scopes: readonly Scope[] | null;

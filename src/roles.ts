@@ -27,12 +27,17 @@ export const PERMISSIONS = [
   "keys.manage",
   "audit.read",
   "owners.manage",
+  "review",
   "installation",
 ] as const;
 export type Permission = (typeof PERMISSIONS)[number];
 
 export const TEAM_ROLES = ["owner", "admin", "member", "viewer", "billing"] as const;
 export type TeamRole = (typeof TEAM_ROLES)[number];
+
+/** Roles in the installation: administers it, reviews what moderation flagged and nothing else, or neither. */
+export const INSTALLATION_ROLES = ["admin", "reviewer", "member"] as const;
+export type InstallationRole = (typeof INSTALLATION_ROLES)[number];
 
 export const SCOPES = ["read", "train", "infer", "admin"] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -61,6 +66,7 @@ const ALLOWS: Record<Permission, string> = {
   "keys.manage": "see and revoke all API keys of the team",
   "audit.read": "read the audit log of the team",
   "owners.manage": "change who owns the team",
+  review: "review flagged content",
   installation: "administer this installation",
 };
 
@@ -84,6 +90,9 @@ const MANAGE: Permission[] = [
   "audit.read",
 ];
 
+/** Of a reviewer of the installation, whatever the role in the team. */
+const REVIEWER: ReadonlySet<Permission> = new Set(["account.read", "account.write", "keys.write", "review"]);
+
 const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   owner: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE, "owners.manage"]),
   admin: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE]),
@@ -104,8 +113,15 @@ const SCOPE_PERMISSIONS: Record<Scope, ReadonlySet<Permission>> = {
     "webhooks.write",
     ...MANAGE,
     "owners.manage",
+    "review",
     "installation",
   ]),
+};
+
+export const INSTALLATION_ROLE_NAMES: Record<InstallationRole, string> = {
+  admin: "Administrator of the installation",
+  reviewer: "Reviewer of the installation",
+  member: "No role in the installation",
 };
 
 export const ROLE_NAMES: Record<TeamRole, string> = {
@@ -134,7 +150,7 @@ export const SCOPE_HINTS: Record<Scope, string> = {
 
 /** What of an actor decides about permissions. */
 export interface Powers {
-  role: "admin" | "member";
+  role: InstallationRole;
   teamRole: TeamRole;
   scopes: readonly Scope[] | null;
 }
@@ -146,9 +162,9 @@ export const teamRoleOf = (stored: string | null): TeamRole => TEAM_ROLES.find((
  * What an account may do, from what is stored about it. An administrator of the installation is an owner wherever they
  * are; a key without the scope `admin` does not administer.
  */
-export function powersOf(role: "admin" | "member", storedRole: string | null, scopes: Powers["scopes"] = null): Powers {
+export function powersOf(role: InstallationRole, storedRole: string | null, scopes: Powers["scopes"] = null): Powers {
   return {
-    role: scopes === null || scopes.includes("admin") ? role : "member",
+    role: role !== "admin" || scopes === null || scopes.includes("admin") ? role : "member",
     teamRole: role === "admin" ? "owner" : teamRoleOf(storedRole),
     scopes,
   };
@@ -161,8 +177,11 @@ export const samePowers = (a: Powers, b: Powers) =>
 const inScope = (scopes: Powers["scopes"], permission: Permission) =>
   scopes === null || scopes.some((scope) => SCOPE_PERMISSIONS[scope].has(permission));
 
-const inRole = ({ role, teamRole }: Powers, permission: Permission) =>
-  permission === "installation" ? role === "admin" : ROLE_PERMISSIONS[teamRole].has(permission);
+function inRole({ role, teamRole }: Powers, permission: Permission): boolean {
+  if (role === "reviewer") return REVIEWER.has(permission);
+  if (permission === "installation" || permission === "review") return role === "admin";
+  return ROLE_PERMISSIONS[teamRole].has(permission);
+}
 
 /** Whether the actor may do what a permission stands for. */
 export function can(actor: Powers, permission: Permission): boolean {
@@ -185,6 +204,14 @@ export function requirePermission(actor: Powers, permission: Permission): void {
   }
   if (permission === "installation")
     throw new AppError("forbidden", "admin_only", "Only an administrator of this installation can do that.");
+  if (actor.role === "reviewer" || permission === "review")
+    throw new AppError(
+      "forbidden",
+      "permission_denied",
+      actor.role === "reviewer"
+        ? `You may not ${ALLOWS[permission]} (permission ${permission}): a reviewer sees flagged content and the own account.`
+        : `You may not ${ALLOWS[permission]} (permission ${permission}): it needs the role of a reviewer or an administrator of this installation.`,
+    );
   const roles = TEAM_ROLES.filter((role) => ROLE_PERMISSIONS[role].has(permission));
   throw new AppError(
     "forbidden",

@@ -6,6 +6,7 @@ import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.tsx";
+import { adminModerationPages } from "../views/pages/admin/moderation-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
@@ -30,6 +31,7 @@ import { jobsPages } from "../views/pages/jobs/routes.tsx";
 import { exportsPages } from "../views/pages/models/exports-routes.tsx";
 import { pushesPages } from "../views/pages/models/pushes-routes.tsx";
 import { modelsPages } from "../views/pages/models/routes.tsx";
+import { moderationPages } from "../views/pages/moderation/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
@@ -74,6 +76,7 @@ import { mailApi } from "./api/mail.ts";
 import { maintenanceApi } from "./api/maintenance.ts";
 import { metricsApi } from "./api/metrics.ts";
 import { modelsApi } from "./api/models.ts";
+import { moderationApi, moderationRulesApi } from "./api/moderation.ts";
 import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
 import { noticesApi } from "./api/notices.ts";
@@ -181,6 +184,9 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   storedCompletionsApi,
   responsesApi,
   moderationsApi,
+  moderationRulesApi,
+  moderationApi,
+  moderationPages,
   gatewayPages,
   analyticsApi,
   adminPages,
@@ -191,6 +197,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveryPages,
   mailPages,
   adminTermsPages,
+  adminModerationPages,
   announcementAdminPages,
   maintenanceAdminPages,
   statusPages,

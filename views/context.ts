@@ -4,7 +4,7 @@
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Contact } from "../src/lib/text/contact.ts";
-import type { TeamRole } from "../src/roles.ts";
+import type { InstallationRole, TeamRole } from "../src/roles.ts";
 
 export interface Flash {
   kind: "ok" | "bad";
@@ -36,7 +36,7 @@ export interface PageInfo {
   /** Null before sign-in. */
   viewer: {
     email: string;
-    role: "admin" | "member";
+    role: InstallationRole;
     teamRole: TeamRole;
     /** Whether the viewer's role includes a request; pages hide what it does not. */
     may(method: "GET" | "POST", path: string): boolean;
@@ -47,6 +47,8 @@ export interface PageInfo {
   } | null;
   flash: Flash | null;
   banners: Banner[];
+  /** Models and endpoints can be reported: moderation is on. */
+  reports: boolean;
   /** Links at the end of every page: the documents of the installation, and its status. */
   footer: { label: string; href: string }[];
   /** Where the viewer gets help, and where abuse is reported; null = the installation names no address. */

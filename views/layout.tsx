@@ -39,6 +39,8 @@ const INSTALLATION: NavItem[] = [
   { href: "/team", label: "Team", icon: "user" },
   { href: "/settings", label: "Settings", icon: "settings" },
 ];
+/** For reviewers; administrators open it from the page of moderation. */
+const REVIEW: NavItem = { href: "/review", label: "Review", icon: "warn" };
 const ADMIN: NavItem = { href: "/admin", label: "Administration", icon: "shield" };
 
 /** htmx without eval, without injected styles, and with 4xx answers left to the page. */
@@ -55,6 +57,8 @@ const HTMX_CONFIG = JSON.stringify({
 function allowed(page: PageInfo, items: NavItem[]): NavItem[] {
   return items.filter(({ href }) => page.viewer?.may("GET", href === "/" ? "/jobs" : href));
 }
+
+const lastItem = (page: PageInfo) => (page.viewer?.role === "reviewer" ? REVIEW : ADMIN);
 
 function isCurrent(page: PageInfo, item: NavItem): boolean {
   const { pathname } = page.url;
@@ -118,7 +122,7 @@ function Rail({ page }: { page: PageInfo }) {
         <Item item={item} page={page} />
       ))}
       <div class="group">Installation</div>
-      {allowed(page, [...INSTALLATION, ADMIN]).map((item) => (
+      {allowed(page, [...INSTALLATION, lastItem(page)]).map((item) => (
         <Item item={item} page={page} />
       ))}
       <div class="gap" />
@@ -132,7 +136,7 @@ function Rail({ page }: { page: PageInfo }) {
 }
 
 function Bar({ page }: { page: PageInfo }) {
-  const items = allowed(page, [...MAIN, ...INSTALLATION, ADMIN]);
+  const items = allowed(page, [...MAIN, ...INSTALLATION, lastItem(page)]);
   const first = items.slice(0, 4);
   const rest = items.slice(4);
   return (

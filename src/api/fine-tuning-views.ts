@@ -65,7 +65,7 @@ export const EventView = v.strictObject({
   created_at: number,
   level: v.picklist(["info", "warn", "error"]),
   message: text,
-  type: v.picklist(["metrics", "message"]),
+  type: v.picklist(["metrics", "message", "moderation_checks"]),
   data: v.optional(v.looseObject({})),
 });
 

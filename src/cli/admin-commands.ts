@@ -10,7 +10,7 @@ import { resetTwoFactor } from "../accounts/factors/two-factor.ts";
 import { askedOf, RestrictionFields } from "../accounts/keys/restrictions.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
-import { SCOPES } from "../roles.ts";
+import { INSTALLATION_ROLES, SCOPES } from "../roles.ts";
 
 /** The person at the terminal: trusted by this machine, without an organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
@@ -38,7 +38,7 @@ const COMMANDS = {
     v.strictObject({
       email: Email,
       password: v.string(),
-      role: v.optional(v.picklist(["admin", "member"]), "member"),
+      role: v.optional(v.picklist(INSTALLATION_ROLES), "member"),
       name: v.optional(Name),
       org: v.optional(v.string()),
     }),

@@ -40,6 +40,10 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   upload: ofOrg,
   file: ofOrg,
   stored_answer: ofOrg,
+  moderation_entry: (org) => sql`case_id in (select id from moderation_case where org = ${org})`,
+  moderation_case: ofOrg,
+  moderation_check: ofOrg,
+  restriction: ofOrg,
   notice: ofOrg,
   notice_delivery: ofOrg,
   notice_event: ofOrg,
@@ -80,6 +84,8 @@ export const OF_USER: Record<string, (person: Person) => SQL> = {
       or instr(lower(' ' || title || ' ' || body), ${` ${email}`}) > 0)`,
   notice_preference: ofUser,
   banner_dismissal: ofUser,
+  // Decisions of a reviewer stay, with an id that stands for nobody.
+  moderation_entry: ({ id }) => sql`(user_id = ${id} and kind in ('report', 'appeal'))`,
   archive: ({ id }) => sql`(scope = 'user' and created_by = ${id})`,
   verification: ({ id, email }) =>
     sql`(value = ${id} or instr(value, ${id}) > 0 or instr(lower(value), ${`"${email}"`}) > 0)`,
@@ -111,6 +117,7 @@ export const STAYS: Record<string, string> = {
   gpu: "machines of the installation",
   host_sample: "machines of the installation",
   terms_version: "documents of the installation",
+  moderation_rule: "rules of the installation",
   announcement: "announcements of the installation",
   maintenance_window: "maintenance of the installation",
   sso_provider: "sign-in of the installation",

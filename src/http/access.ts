@@ -138,6 +138,11 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /v1/hosts*",
     "GET /v1/jobs*",
     "POST /v1/jobs/metrics",
+    "GET /moderation/*",
+    "GET /report",
+    "GET /v1/moderation/decisions*",
+    "POST /v1/moderation/reports",
+    "POST /report",
     "GET /v1/passport_key",
     "GET /v1/providers",
     "GET /v1/pushes/*",
@@ -150,6 +155,9 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "data.write": [
     "POST /datasets*",
     "PUT /datasets*",
+    // Appeals; the service asks whether the object is the caller's own.
+    "POST /moderation/*",
+    "POST /v1/moderation/decisions/*",
     "POST /v1/datasets*",
     "DELETE /v1/datasets/*",
     "POST /v1/files",
@@ -195,7 +203,10 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "DELETE /v1/responses/*",
   ],
   "webhooks.write": ["POST /settings/webhooks*", "POST /v1/webhook_endpoints*", "DELETE /v1/webhook_endpoints/*"],
+  review: ["GET /review*", "POST /review/*", "GET /v1/moderation/cases*", "POST /v1/moderation/cases/*"],
   installation: [
+    "* /v1/moderation/settings",
+    "* /v1/moderation/rules*",
     "* /admin",
     "* /admin/*",
     "* /v1/admin/*",

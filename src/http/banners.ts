@@ -1,5 +1,6 @@
 /** The messages above every page: maintenance, open incidents, announcements, and new terms that take effect soon. */
 import type { Banner } from "../../views/context.ts";
+import { moderationSettings } from "../accounts/restrictions/requests.ts";
 import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
@@ -83,9 +84,13 @@ function maintenanceBanner(row: MaintenanceRow, now: number): Banner {
   };
 }
 
-/** What a page shows to a viewer; the documents are read for visitors too, since pages link to them. */
+/**
+ * What a page shows to a viewer. The documents, and whether moderation is on, are read for visitors too: pages link to
+ * them.
+ */
 export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[]> {
   await publishedVersions(ctx);
+  await moderationSettings(ctx);
   if (!actor) return [];
   const announced = (await currentFor(ctx, actor)).filter(({ dismissed }) => !dismissed);
   const { upcoming } = await pendingFor(ctx, actor.userId);

@@ -154,6 +154,17 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/responses": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/input_tokens": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/compact": { model: MODEL, previous_response_id: "resp_abc" },
+  "POST /v1/moderation/settings": { enabled: true },
+  "POST /v1/moderation/rules": {
+    name: "Code names",
+    category: "other",
+    pattern: "(?i)\\bproject[- ]falcon\\b",
+    action: "hold",
+  },
+  "POST /v1/moderation/rules/{id}": { enabled: false },
+  "POST /v1/moderation/cases/{id}/decide": { decision: "restrict", reason: "It names a project that is not public." },
+  "POST /v1/moderation/decisions/{id}/appeal": { text: "The project was announced last week." },
+  "POST /v1/moderation/reports": { type: "model", id: MODEL, category: "hate", text: "It insults people." },
   "POST /v1/moderations": { input: "My card was declined." },
 };
 

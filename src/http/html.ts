@@ -2,6 +2,7 @@
 import { h, type VNode } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { type Flash, PageContext, type PageInfo } from "../../views/context.ts";
+import { knownEnabled } from "../accounts/restrictions/requests.ts";
 import { publishedDocuments } from "../accounts/terms/versions.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { cookieName, readCookie, writeCookie } from "../lib/cookies.ts";
@@ -76,6 +77,7 @@ export function pageOf(ctx: Ctx, request: Request, actor: Actor | null): PageReq
       viewer: actor?.userId ? viewerOf(actor) : null,
       flash: readFlash(request),
       banners: requestState(request)?.banners ?? [],
+      reports: knownEnabled(ctx),
       footer: [...publishedDocuments(ctx), ...statusLink(ctx, actor)],
       contact: contactOf(ctx.config.contact_address),
       abuse: contactOf(ctx.config.abuse_address),

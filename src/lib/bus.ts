@@ -87,6 +87,10 @@ export interface BusEvents {
   "maintenance.changed": Record<string, never>;
   /** An announcement was written, changed, ended or deleted. */
   "announcement.changed": Record<string, never>;
+  /** A check was stored that has to be made. */
+  "moderation.requested": { org: string };
+  /** A case, or what may be used, changed. */
+  "moderation.changed": { org: string };
   /** An event for notices was stored. */
   "notice.stored": { org: string };
   /** A webhook or mail was sent, or failed. */

@@ -91,6 +91,8 @@ describe("archives", () => {
       "dataset_version.hash",
       "hub_push.own_token",
       "inference.first_token_ms",
+      "moderation_case.hash",
+      "restriction.hash",
       "webhook_endpoint.old_secret_until",
       "webhook_endpoint.secret_hint",
     ]);

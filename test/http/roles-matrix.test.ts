@@ -1,10 +1,12 @@
-/** Every route × each role of a team: what the table of permissions does not have is refused, and no page shows it. */
+/**
+ * Every route × each role of a team and that of a reviewer: what the table of permissions does not have is refused, and
+ * no page shows it.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { createKey } from "../../src/accounts/api-keys/service.ts";
 import { createUser } from "../../src/accounts/auth/service.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { mayCall } from "../../src/http/access.ts";
-import { TEAM_ROLES, type TeamRole } from "../../src/roles.ts";
 import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { makeEverything } from "../support/everything.ts";
 import {
@@ -14,6 +16,7 @@ import {
   forMembers,
   needsCaller,
   powers,
+  ROLES,
   routeCases,
   sweep,
   unsafe,
@@ -22,22 +25,23 @@ import {
 let app: TestApp;
 let cases: Case[] = [];
 let pathOf: ReturnType<typeof routeCases>["pathOf"];
-const keys = {} as Record<TeamRole, string>;
+const keys = {} as Record<(typeof ROLES)[number], string>;
 
 beforeAll(async () => {
   app = await createTestApp();
   ({ cases, pathOf } = routeCases(app, await makeEverything(app)));
-  for (const teamRole of TEAM_ROLES) {
-    const input = { email: `role-${teamRole}@example.test`, password: PASSWORD, teamRole, org: app.orgs.a };
+  for (const role of ROLES) {
+    const of = role === "reviewer" ? { role, teamRole: "owner" as const } : { teamRole: role };
+    const input = { email: `role-${role}@example.test`, password: PASSWORD, ...of, org: app.orgs.a };
     const { id } = await createUser(app.ctx, systemActor(), input);
-    keys[teamRole] = (await createKey(app.ctx, systemActor(), { name: teamRole, userId: id })).key;
+    keys[role] = (await createKey(app.ctx, systemActor(), { name: role, userId: id })).key;
   }
 });
 afterAll(() => app.close());
 
 const wanted = (filter: (each: Case) => boolean) => cases.filter(filter);
 
-test.each(TEAM_ROLES)("answers the role %s as the table of permissions says", async (role) => {
+test.each(ROLES)("answers the role %s as the table of permissions says", async (role) => {
   const secret = keys[role];
   const who = powers(role);
   const send = (each: Case) => {
@@ -62,25 +66,28 @@ test.each(TEAM_ROLES)("answers the role %s as the table of permissions says", as
   expect(await sweep(list, send, fine)).toEqual([]);
 });
 
-test.each(["viewer", "billing", "member"] as const)("shows the role %s only what it may do", async (role) => {
-  const headers = { authorization: `Bearer ${keys[role]}` };
-  const who = powers(role);
-  const pages = wanted((each) => each.method === "GET" && !each.route.startsWith("/v1/") && allows(who, each));
-  const wrong: string[] = [];
-  for (const page of pages) {
-    const answer = await app.request("GET", pathOf(page), { as: "anonymous", headers });
-    const text = await answer.text();
-    if (!answer.headers.get("content-type")?.startsWith("text/html")) continue;
-    const shown = (method: string, pattern: RegExp) =>
-      [...text.matchAll(pattern)].map((match) => [method, (match[1] ?? "").split(/[?#]/)[0] ?? ""] as const);
-    const requests = [
-      ...shown("POST", /<form(?=[^>]* method="post")[^>]* action="(\/[^"]*)"/g),
-      ...shown("POST", /<form(?=[^>]* action="\/)[^>]*? hx-post="(\/[^"]*)"/g),
-      ...shown("GET", /<a [^>]*?href="(\/[^"]*)"/g),
-    ];
-    for (const [method, path] of requests)
-      if (!mayCall(who, method, path)) wrong.push(`${page.route} shows ${method} ${path}`);
-  }
-  expect(pages.length).toBeGreaterThan(5);
-  expect([...new Set(wrong)]).toEqual([]);
-});
+test.each(["viewer", "billing", "member", "reviewer"] as const)(
+  "shows the role %s only what it may do",
+  async (role) => {
+    const headers = { authorization: `Bearer ${keys[role]}` };
+    const who = powers(role);
+    const pages = wanted((each) => each.method === "GET" && !each.route.startsWith("/v1/") && allows(who, each));
+    const wrong: string[] = [];
+    for (const page of pages) {
+      const answer = await app.request("GET", pathOf(page), { as: "anonymous", headers });
+      const text = await answer.text();
+      if (!answer.headers.get("content-type")?.startsWith("text/html")) continue;
+      const shown = (method: string, pattern: RegExp) =>
+        [...text.matchAll(pattern)].map((match) => [method, (match[1] ?? "").split(/[?#]/)[0] ?? ""] as const);
+      const requests = [
+        ...shown("POST", /<form(?=[^>]* method="post")[^>]* action="(\/[^"]*)"/g),
+        ...shown("POST", /<form(?=[^>]* action="\/)[^>]*? hx-post="(\/[^"]*)"/g),
+        ...shown("GET", /<a [^>]*?href="(\/[^"]*)"/g),
+      ];
+      for (const [method, path] of requests)
+        if (!mayCall(who, method, path)) wrong.push(`${page.route} shows ${method} ${path}`);
+    }
+    expect(pages.length).toBeGreaterThan(5);
+    expect([...new Set(wrong)]).toEqual([]);
+  },
+);

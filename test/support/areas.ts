@@ -15,6 +15,7 @@ export const AREAS = [
   "training",
   "evaluation",
   "serving",
+  "moderation",
   "insights",
   "custody",
   "erasure",
@@ -27,6 +28,7 @@ export const ROOMS: Record<string, string[]> = {
   accounts: [
     "audit",
     "terms",
+    "restrictions",
     "quotas",
     "holds",
     "keys",
@@ -52,7 +54,7 @@ export const ROOMS: Record<string, string[]> = {
   ],
   billing: ["ledger"],
   compute: ["images", "environment", "providers", "hosts"],
-  data: ["storage", "pii", "validation", "files", "uploads", "datasets", "privacy", "imports"],
+  data: ["storage", "pii", "matching", "validation", "files", "uploads", "datasets", "privacy", "imports"],
   models: ["base", "tuned", "inspection"],
   training: [
     "metrics",

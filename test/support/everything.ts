@@ -11,6 +11,7 @@ import { evaluation } from "../../src/db/schema/evaluations.ts";
 import { host } from "../../src/db/schema/hosts.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
+import { moderationCase } from "../../src/db/schema/moderation.ts";
 import { hubPush } from "../../src/db/schema/pushes.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
 import { newId } from "../../src/lib/ids.ts";
@@ -47,6 +48,7 @@ export interface Everything {
   host: string;
   webhook: string;
   archive: string;
+  moderationCase: string;
 }
 
 /** Makes one of everything in organization A. */
@@ -73,6 +75,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     completion: newId("chat"),
     sweep: newId("sweep"),
     export: newId("job"),
+    moderationCase: newId("moderationCase"),
   };
   const line = `${JSON.stringify({
     messages: [
@@ -194,6 +197,21 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       bytes: 2,
       createdAt: at.createdAt,
       expiresAt: at.createdAt + 86_400_000,
+    });
+    await tx.insert(moderationCase).values({
+      id: ids.moderationCase,
+      org,
+      object: "dataset_version",
+      subject: ids.version,
+      datasetId: ids.dataset,
+      name: "a",
+      ownerId: at.createdBy,
+      source: "check",
+      state: "open",
+      categories: ["other"],
+      findings: [],
+      flagged: 1,
+      createdAt: at.createdAt,
     });
     await tx.insert(deployment).values({
       id: ids.deployment,

@@ -47,6 +47,10 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/v1/admin/incidents/": () => ({ id: "none" }),
   "/admin/incidents/": () => ({ id: "none" }),
   "/v1/admin/status_components/": () => ({ id: "none" }),
+  "/v1/moderation/": (e) => ({ id: e.moderationCase }),
+  "/admin/moderation/": () => ({ id: "none" }),
+  "/moderation/": (e) => ({ id: e.moderationCase }),
+  "/review/": (e) => ({ id: e.moderationCase }),
   "/v1/admin/deliveries/": () => ({ id: "none" }),
   "/admin/deliveries/": () => ({ id: "none" }),
   "/v1/files/": (e) => ({ id: e.file }),
@@ -122,6 +126,13 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /admin/incidents": () => ({ title: "matrix", text: "Nothing.", impact: "none", status: "resolved" }),
   "POST /admin/incidents/:id/updates": () => ({ status: "resolved", text: "Nothing." }),
   "POST /admin/incidents/components/:id": () => ({ name: "matrix" }),
+  "POST /v1/moderation/settings": () => ({ second_reviewer: false }),
+  "POST /v1/moderation/rules": () => ({ name: "matrix", category: "other", keywords: ["matrix"], enabled: false }),
+  "POST /v1/moderation/rules/:id": () => ({ enabled: false }),
+  "POST /v1/moderation/cases/:id/decide": () => ({ decision: "approve", reason: "matrix" }),
+  "POST /v1/moderation/decisions/:id/appeal": () => ({ text: "matrix" }),
+  "POST /v1/moderation/reports": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
+  "POST /report": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
   "POST /v1/reauthenticate": () => ({ password: "not the password" }),
   "POST /v1/admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),
   "POST /admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),
@@ -253,5 +264,6 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
 };
 /** Queries of routes that cannot be asked without one. */
 export const QUERIES: Record<string, (e: Everything) => Record<string, string>> = {
+  "GET /report": (e) => ({ type: "model", id: e.model }),
   "GET /v1/datasets/:id/tokens": (e) => ({ base_model: e.base }),
 };

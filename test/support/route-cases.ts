@@ -1,7 +1,7 @@
 /** Every route of the application with what to ask it with, for the tests of who may call what. */
 import * as v from "valibot";
 import { type Access, accessOf } from "../../src/http/access.ts";
-import { can, type Powers, type TeamRole } from "../../src/roles.ts";
+import { can, type Powers, TEAM_ROLES, type TeamRole } from "../../src/roles.ts";
 import type { TestApp } from "./app.ts";
 import type { Everything } from "./everything.ts";
 import { BODIES, PARAMS, QUERIES } from "./requests.ts";
@@ -21,8 +21,12 @@ export const ENDLESS = /\/stream$/;
 export const unsafe = (each: Case) => !["GET", "HEAD", "OPTIONS"].includes(each.method);
 export const needsCaller = ({ access }: Case) => access !== "public" && access !== "trainer";
 
+/** The roles of a team, and that of a reviewer of the installation, who is an owner of a team here. */
+export const ROLES = [...TEAM_ROLES, "reviewer"] as const;
+
 /** What somebody with a role may do who does not administer the installation. */
-export const powers = (teamRole: TeamRole): Powers => ({ role: "member", teamRole, scopes: null });
+export const powers = (role: TeamRole | "reviewer"): Powers =>
+  role === "reviewer" ? { role, teamRole: "owner", scopes: null } : { role: "member", teamRole: role, scopes: null };
 
 /** Whether the table of permissions lets somebody call a route. */
 export const allows = (who: Powers, { access }: Case) =>

@@ -2,8 +2,7 @@
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { organization } from "../../src/db/schema/auth.ts";
 import { gpuAllocation } from "../../src/db/schema/hosts.ts";
-import { job } from "../../src/db/schema/jobs.ts";
-import { teamShare } from "../../src/db/schema/queue.ts";
+import { job, teamShare } from "../../src/db/schema/jobs.ts";
 import { addAttempt, HOUR, idOf, type JobRow, jobRow, MINUTE, need, running } from "./seed-rows.ts";
 
 const OTHERS = "org_searchseed";

@@ -11,6 +11,7 @@ import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
 import { addKeys } from "./seed-keys.ts";
+import { addModeration } from "./seed-moderation.ts";
 import { addNotices } from "./seed-notices.ts";
 import { addPushes } from "./seed-pushes.ts";
 import { addQueue } from "./seed-queue.ts";
@@ -146,6 +147,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addEvaluation(ctx, actor, 8, [0.02, 0.88]);
   await addSweeps(ctx, actor);
   await addStatus(ctx, actor);
+  await addModeration(ctx, actor);
 }
 
 /** Everything that can go wrong at once: failed jobs and data, a deployment that keeps dying. */

@@ -15,6 +15,7 @@ const PAGE: PageInfo = {
   viewer: null,
   flash: null,
   banners: [],
+  reports: false,
   footer: [],
   contact: null,
   abuse: null,

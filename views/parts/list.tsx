@@ -60,7 +60,7 @@ export function List<T>({ of, items, hasMore, last, note }: Listed<T> & { of: Li
   );
 }
 
-/** A whole page of one list. `children` are above it, `filters` beside its search field. */
+/** A whole page of one list. `children` are above it, `below` under it, `filters` beside its search field. */
 export function ListPage<T>(
   props: Listed<T> & {
     title: string;
@@ -70,10 +70,11 @@ export function ListPage<T>(
     /** At the right end of the filters. */
     beside?: ComponentChildren;
     children?: ComponentChildren;
+    below?: ComponentChildren;
   },
 ) {
   const { url } = usePage();
-  const { title, of, actions, filters, beside, children, ...rows } = props;
+  const { title, of, actions, filters, beside, children, below, ...rows } = props;
   // No search field above an empty list.
   const search = of.search && (rows.items.length > 0 || url.search) ? { placeholder: of.search } : undefined;
   return (
@@ -89,6 +90,7 @@ export function ListPage<T>(
           </div>
         ) : null}
         <List of={of} {...rows} />
+        {below}
       </div>
     </Layout>
   );

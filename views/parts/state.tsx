@@ -30,6 +30,7 @@ const STATES: Record<string, Look> = {
   too_large: ["Too large", "warn", "warn"],
   not_installed: ["Not installed", "idle", "download"],
   // Deployments
+  checking: ["Checking", "run", "turning", true],
   asleep: ["Asleep", "idle", "asleep"],
   stopped: ["Stopped", "idle", "stop"],
   // Accounts and invitations
@@ -57,6 +58,16 @@ const STATES: Record<string, Look> = {
   identified: ["Identified", "warn", "warn"],
   monitoring: ["Monitoring", "warn", "clock"],
   resolved: ["Resolved", "ok", "ok"],
+  // Cases of moderation
+  case_open: ["To review", "warn", "warn"],
+  case_second_review: ["Second review", "warn", "user"],
+  case_appealed: ["Appealed", "warn", "repeat"],
+  case_approve: ["Approved", "ok", "ok"],
+  case_restrict: ["Restricted", "bad", "pause"],
+  case_remove: ["Removed", "bad", "failed"],
+  case_warn: ["Warned", "warn", "warn"],
+  case_suspend_user: ["User suspended", "bad", "pause"],
+  case_suspend_organization: ["Organization suspended", "bad", "pause"],
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import { filledName } from "../../lib/text/names.ts";
-import { can, PERMISSIONS, TEAM_ROLES } from "../../roles.ts";
+import { can, INSTALLATION_ROLES, PERMISSIONS, TEAM_ROLES } from "../../roles.ts";
 import type { SessionRow } from "./session-list.ts";
 
 export const Name = filledName(200);
@@ -22,7 +22,7 @@ export const MeView = v.strictObject({
   object: v.literal("user"),
   id: v.string(),
   email: v.nullable(v.string()),
-  role: v.picklist(["admin", "member"]),
+  role: v.picklist(INSTALLATION_ROLES),
   organization: v.string(),
   /** Role in the organization. */
   organization_role: v.picklist(TEAM_ROLES),

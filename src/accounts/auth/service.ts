@@ -6,7 +6,7 @@ import { account, member, organization, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
-import type { TeamRole } from "../../roles.ts";
+import type { InstallationRole, TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { requirePasswordAllowed } from "../domains/service.ts";
 import { actorOfKey, forgetKeys } from "../keys/cache.ts";
@@ -39,7 +39,7 @@ export async function resolveActor(ctx: Ctx, request: Request): Promise<Actor | 
 interface NewUser {
   email: string;
   name?: string;
-  role?: "admin" | "member";
+  role?: InstallationRole;
   /** Role in the team; absent = owner for administrators and in a new team, member otherwise. */
   teamRole?: TeamRole;
   password: string;

@@ -11,7 +11,7 @@ import { invitation, member, organization, user } from "../../db/schema/auth.ts"
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
-import { type TeamRole, teamRoleOf } from "../../roles.ts";
+import { INSTALLATION_ROLES, type InstallationRole, type TeamRole, teamRoleOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { Email } from "../auth/model.ts";
 import { checkPassword } from "../auth/password-rules.ts";
@@ -124,7 +124,7 @@ export type WithInvitation = (tx: Db, made: StoredInvitation, token: string) => 
 
 export interface InvitationInput {
   email: string;
-  role: "admin" | "member";
+  role: InstallationRole;
   teamRole?: TeamRole;
   org?: string;
 }
@@ -141,7 +141,7 @@ export async function createInvitation(
   also?: WithInvitation,
 ): Promise<{ invitation: Invitation; token: string }> {
   const teamRole = input.teamRole ?? (input.role === "admin" ? "owner" : "member");
-  if (input.role === "admin" || (input.org ?? actor.org) !== actor.org) requireAdmin(actor);
+  if (input.role !== "member" || (input.org ?? actor.org) !== actor.org) requireAdmin(actor);
   else requireGrant(actor, teamRole);
   const email = normalEmail(input.email);
   const token = newSecret("");
@@ -194,7 +194,7 @@ export function invitedRoles(row: {
   role: string | null;
   teamRole: string | null;
 }): Pick<Invitation, "role" | "teamRole"> {
-  const role = row.role === "admin" ? "admin" : "member";
+  const role = INSTALLATION_ROLES.find((each) => each === row.role) ?? "member";
   return { role, teamRole: teamRoleOf(row.teamRole ?? (role === "admin" ? "owner" : "member")) };
 }
 

@@ -5,7 +5,7 @@ import { isPerson } from "../../db/accounts.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
-import { can, ROLE_NAMES, requirePermission, type TeamRole, teamRoleOf } from "../../roles.ts";
+import { can, type InstallationRole, ROLE_NAMES, requirePermission, type TeamRole, teamRoleOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { announceSecurity } from "../auth/events.ts";
 import { endSessions, forgetSessions } from "../auth/sessions.ts";
@@ -85,13 +85,13 @@ async function find(tx: Db, actor: Actor, id: string) {
   return { ...row, role: teamRoleOf(row.role) };
 }
 
-/** Refuses changes to an administrator of the installation by somebody who is not one. */
-function requireRank(actor: Actor, target: { installation: "admin" | "member" }): void {
-  if (target.installation === "admin" && !can(actor, "installation"))
+/** Refuses changes to a person with a role in the installation by somebody who does not administer it. */
+function requireRank(actor: Actor, target: { installation: InstallationRole }): void {
+  if (target.installation !== "member" && !can(actor, "installation"))
     throw new AppError(
       "forbidden",
       "admin_only",
-      "This member administers the installation. Only an administrator of this installation can do that.",
+      "This member has a role in the installation. Only an administrator of this installation can do that.",
     );
 }
 

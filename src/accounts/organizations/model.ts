@@ -2,11 +2,11 @@
 import * as v from "valibot";
 import type { Hold } from "../../ctx.ts";
 import { seconds } from "../../lib/request-fields.ts";
-import { TEAM_ROLES, type TeamRole } from "../../roles.ts";
+import { INSTALLATION_ROLES, type InstallationRole, TEAM_ROLES, type TeamRole } from "../../roles.ts";
 import { Email, Name } from "../auth/model.ts";
 import { HoldFields, holdFields } from "../holds/model.ts";
 
-const Role = v.picklist(["admin", "member"]);
+const Role = v.picklist(INSTALLATION_ROLES);
 const InTeam = v.picklist(TEAM_ROLES);
 
 /** Mails the link to the address; otherwise the answer has it. Needs a mail server. */
@@ -76,7 +76,7 @@ export interface UserRow {
   id: string;
   email: string;
   name: string;
-  role: "admin" | "member";
+  role: InstallationRole;
   disabled: boolean;
   org: string | null;
   orgName: string | null;
@@ -175,7 +175,7 @@ export interface Invitation {
   id: string;
   email: string;
   /** Role in the installation. */
-  role: "admin" | "member";
+  role: InstallationRole;
   teamRole: TeamRole;
   org: string;
   expiresAt: number;

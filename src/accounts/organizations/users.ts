@@ -5,7 +5,7 @@ import { isPerson } from "../../db/accounts.ts";
 import { apiKey, member, organization, session, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
-import { powersOf, ROLE_NAMES, requirePermission, type TeamRole } from "../../roles.ts";
+import { type InstallationRole, powersOf, ROLE_NAMES, requirePermission, type TeamRole } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { announceSecurity } from "../auth/events.ts";
 import { insertMember } from "../auth/service.ts";
@@ -115,8 +115,8 @@ async function newTeamRole(
   tx: Db,
   id: string,
   change: {
-    before: "admin" | "member";
-    role: "admin" | "member";
+    before: InstallationRole;
+    role: InstallationRole;
     now: { org: string; role: TeamRole } | null;
     moves: boolean;
     wanted?: TeamRole;
@@ -125,14 +125,16 @@ async function newTeamRole(
   const { before, role, now, moves, wanted } = change;
   if (wanted) return wanted;
   if (moves) return role === "admin" ? "owner" : "member";
-  const demoted = before === "admin" && role === "member";
+  const demoted = before === "admin" && role !== "admin";
   if (!now || !demoted) return now?.role ?? "member";
   return now.role === "owner" && !(await otherOwner(tx, now.org, id)) ? "owner" : "member";
 }
 
 /** A role as the notice about it names it. */
-const nameOfRoles = (role: "admin" | "member", teamRole: TeamRole) =>
-  role === "admin" ? "administrator of the installation" : `${ROLE_NAMES[teamRole].toLowerCase()} of the team`;
+const nameOfRoles = (role: InstallationRole, teamRole: TeamRole) =>
+  role === "member"
+    ? `${ROLE_NAMES[teamRole].toLowerCase()} of the team`
+    : `${role === "admin" ? "administrator" : "reviewer"} of the installation`;
 
 /**
  * Changes the role or organization of an account, or suspends it without a reason; the keys and sessions of a suspended
@@ -143,7 +145,7 @@ export async function changeUser(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  change: { role?: "admin" | "member"; teamRole?: TeamRole; disabled?: boolean; organization?: string },
+  change: { role?: InstallationRole; teamRole?: TeamRole; disabled?: boolean; organization?: string },
 ): Promise<void> {
   requireAdmin(actor);
   const { disabled, ...rest } = change;
@@ -158,7 +160,7 @@ async function changePlace(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  change: { role?: "admin" | "member"; teamRole?: TeamRole; organization?: string },
+  change: { role?: InstallationRole; teamRole?: TeamRole; organization?: string },
 ): Promise<void> {
   const { org, roleChanged, name } = await ctx.write(async (tx) => {
     const before = await find(tx, id);

@@ -7,7 +7,7 @@ import { account, apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { withoutHidden } from "../../lib/text/names.ts";
-import type { TeamRole } from "../../roles.ts";
+import type { InstallationRole, TeamRole } from "../../roles.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
 import { deviceCookie, knownDevice } from "../auth/devices.ts";
@@ -31,7 +31,7 @@ interface Found {
   id: string;
   org: string;
   email: string;
-  role: "admin" | "member";
+  role: InstallationRole;
   teamRole: string | null;
   banned: boolean;
   emailVerified: boolean;
@@ -177,11 +177,13 @@ async function create(ctx: Ctx, provider: Provider, identity: Identity, email: s
 
 /** Moves an account to where its groups belong. The last administrator, and the last owner of a team, stay. */
 async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
-  const { org, role, teamRole } = place;
+  const { org, teamRole } = place;
+  // Groups say who administers; who reviews is said here.
+  const role = place.role === "member" && found.role === "reviewer" ? found.role : place.role;
   if (found.org === org && found.role === role && found.teamRole === teamRole) return found;
   try {
     await changeUser(ctx, systemActor(org), found.id, { role, teamRole, organization: org });
-    return { ...found, ...place };
+    return { ...found, org, role, teamRole };
   } catch (error) {
     if (!(error instanceof AppError) || !/^last_(admin|owner)$/.test(error.code)) throw error;
     ctx.log("warn", "an account keeps its role although no group says so", { user: found.id, reason: error.code });

@@ -12,6 +12,7 @@ const org = "org = :id";
 const madeBy = "created_by = :id";
 const user = "user_id = :id";
 const ofTeam = "user_id in (select user_id from member where organization_id = :id)";
+const DECIDED = "(source = 'check' or decided_at is not null)";
 const JOBS = {
   user: "job_id in (select id from job where created_by = :id)",
   organization: "job_id in (select id from job where org = :id)",
@@ -94,6 +95,14 @@ export const PARTS: Readonly<Record<string, Part>> = {
   notice_event: { user, organization: org, without: ["also_to"] },
   notice_delivery: { user: null, organization: org, without: ["payload", "destination"] },
   terms_acceptance: { user, organization: ofTeam },
+  // Reports are shown to nobody but reviewers, before a decision and after it.
+  moderation_case: { user: `owner_id = :id and ${DECIDED}`, organization: `${org} and ${DECIDED}` },
+  moderation_entry: {
+    user: "user_id = :id and kind in ('report', 'appeal')",
+    organization: "kind = 'appeal' and case_id in (select id from moderation_case where org = :id)",
+  },
+  moderation_check: { user, organization: org },
+  restriction: { user: null, organization: org },
   audit_log: { user: "actor = :id", organization: org },
   archive: { user: "created_by = :id and scope = 'user'", organization: org },
 };
@@ -115,6 +124,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   sso_provider: "of the installation",
   sso_domain: "of the installation",
   terms_version: "of the installation",
+  moderation_rule: "of the installation",
   sso_used: "which answers of a provider were used",
   status_component: "of the installation",
   status_day: "of the installation",
@@ -127,8 +137,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "allowed_addresses allowed_models answer architecture components data decisions detail error event_types files grader handle input mapping metadata metrics " +
-    "offer options orgs progress prompt reading report request result roles rungs scopes source spec stats summary " +
-    "tags transports values window"
+    "allowed_addresses allowed_models answer architecture categories components data decisions detail error " +
+    "event_types files findings grader handle input mapping metadata metrics offer options orgs progress prompt reading " +
+    "report request result roles rungs scopes settings source spec stats summary tags transports values window"
   ).split(" "),
 );

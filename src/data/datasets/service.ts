@@ -1,6 +1,7 @@
 /** Datasets: create, list, change and delete them. */
 import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { refuseRemoved } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
@@ -31,13 +32,15 @@ export async function createDataset(
   return created;
 }
 
+/** @throws AppError `dataset_not_found`, `removed` (410) for one that a reviewer removed */
 export async function getDataset(ctx: Ctx, actor: Actor, id: string): Promise<DatasetRow> {
   const [row] = await ctx.db
     .select()
     .from(dataset)
     .where(and(eq(dataset.id, id), eq(dataset.org, actor.org), isNull(dataset.deletedAt)));
-  if (!row) throw notFound("dataset", id);
-  return row;
+  if (row) return row;
+  await refuseRemoved(ctx, actor, id);
+  throw notFound("dataset", id);
 }
 
 /** Datasets, newest first, each with its newest version; at most `limit + 1`. `search` matches a part of the name. */

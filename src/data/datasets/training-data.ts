@@ -1,5 +1,6 @@
 /** Resolves the `training_file` and `validation_file` of a job to a dataset version. */
 import { and, desc, eq, isNull } from "drizzle-orm";
+import { requireUsableVersion } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
@@ -37,7 +38,7 @@ async function versionsFor(ctx: Ctx, actor: Actor, id: string, param: string): P
  * @param id `file-…`, `ds_…` or `dsv_…`
  * @param param the request field with the id, for errors
  * @throws AppError `training_data_not_found`, `wrong_purpose`, `invalid_training_data` with line numbers when the
- *   validation failed, `needs_mapping` when the fields are not mapped
+ *   validation failed, `needs_mapping` when the fields are not mapped, `restricted` or `held_for_moderation`
  */
 export async function resolveTrainingData(ctx: Ctx, actor: Actor, id: string, param: string): Promise<VersionRow> {
   const none = () =>
@@ -68,5 +69,6 @@ export async function resolveTrainingData(ctx: Ctx, actor: Actor, id: string, pa
       `The fields of this file are not mapped. ${version.error ?? ""} Map them on the page of the dataset, or send POST /v1/datasets/${version.datasetId}/versions with {"mapping": …}; GET /v1/datasets/${version.datasetId}/mapping has the proposed one.`,
       { param },
     );
+  await requireUsableVersion(ctx, version.id, param);
   return version;
 }

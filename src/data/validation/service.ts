@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { and, asc, eq, isNull, notInArray, sql } from "drizzle-orm";
+import { requestCheck } from "../../accounts/restrictions/requests.ts";
 import type { Ctx } from "../../ctx.ts";
 import { perContext } from "../../ctx.ts";
 import { dataset, datasetVersion, file, piiScan } from "../../db/schema/datasets.ts";
@@ -175,6 +176,17 @@ async function recordValidated(
   return [message];
 }
 
+/** Asks for the moderation checks of a version that is ready, where the installation has any. */
+async function checked(tx: Db, ctx: Ctx, { id, org, datasetId, number }: NonNullable<Waiting>, hash: string | null) {
+  const [of] = await tx
+    .select({ name: dataset.name, createdBy: dataset.createdBy })
+    .from(dataset)
+    .where(and(eq(dataset.id, datasetId), isNull(dataset.deletedAt)));
+  if (!of) return [];
+  const name = `${of.name}, version ${number}`;
+  return requestCheck(tx, ctx, { org, object: "dataset_version", subject: id, name, hash, userId: of.createdBy });
+}
+
 async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome) {
   const { report } = outcome;
   const fileId = version.fileId;
@@ -210,9 +222,11 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
           statusDetails: outcome.status === "failed" ? outcome.error : null,
         })
         .where(and(eq(file.id, fileId), eq(file.status, "uploaded")));
-    if (rows.length > 0 && outcome.status === "ready" && ctx.config.pii_scan === "on")
-      await queueScan(tx, ctx, version);
-    return rows.length > 0 ? recordValidated(tx, ctx, version, outcome) : null;
+    if (rows.length === 0) return null;
+    const ready = outcome.status === "ready";
+    if (ready && ctx.config.pii_scan === "on") await queueScan(tx, ctx, version);
+    const noticed = await recordValidated(tx, ctx, version, outcome);
+    return ready ? [...noticed, ...(await checked(tx, ctx, version, outcome.hash))] : noticed;
   });
   if (!kept) {
     await rm(ctx.files.path("datasets", version.id), { recursive: true, force: true });

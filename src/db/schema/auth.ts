@@ -9,8 +9,8 @@ export const user = sqliteTable("user", {
   email: text("email").notNull().unique(),
   emailVerified: integer("email_verified", { mode: "boolean" }).notNull().default(false),
   image: text("image"),
-  /** `admin` administers the installation; `member` works in organizations. */
-  role: text("role", { enum: ["admin", "member"] })
+  /** `admin` administers the installation, `reviewer` reviews flagged content, `member` works in organizations. */
+  role: text("role", { enum: ["admin", "reviewer", "member"] })
     .notNull()
     .default("member"),
   banned: integer("banned", { mode: "boolean" }).notNull().default(false),

@@ -1,6 +1,6 @@
-/** Jobs of every kind, their attempts, and the commands waiting for a trainer. */
+/** Jobs of every kind, their attempts, the commands waiting for a trainer, and the shares of the queue. */
 import { sql } from "drizzle-orm";
-import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { index, integer, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { JOB_STATES, type JobResult, type Progress } from "../../contract/job.ts";
 import type { Handle, Offer } from "../../contract/provider.ts";
 import type { JobSpec } from "../../contract/spec.ts";
@@ -137,3 +137,14 @@ export const command = sqliteTable(
   },
   (t) => [index("command_job").on(t.jobId, t.doneAt)],
 );
+
+/** The share weight and limits of an organization in the queue; without a row, weight 1 and no limit. */
+export const teamShare = sqliteTable("team_share", {
+  org: text("org").primaryKey(),
+  /** A team of weight 2 gets twice the share of a team of weight 1. */
+  weight: real("weight").notNull().default(1),
+  /** Concurrent GPUs, and GPU-hours per calendar month (UTC); null = no limit. */
+  maxGpus: integer("max_gpus"),
+  monthGpuHours: real("month_gpu_hours"),
+  updatedAt: integer("updated_at").notNull(),
+});

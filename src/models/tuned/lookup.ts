@@ -1,5 +1,6 @@
 /** Looks up fine-tuned models and checkpoints by the name that a client sends. */
 import { and, type Column, desc, eq, isNull, not, or, type SQL, sql } from "drizzle-orm";
+import { refuseRemoved } from "../../accounts/restrictions/service.ts";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -46,6 +47,12 @@ export const ofDeletedModel = sql`exists (select 1 from ${model} where ${model.j
 export const sharedWith = (org: string): SQL =>
   sql`exists (select 1 from ${checkpointPermission} where ${checkpointPermission.checkpointId} = ${checkpoint.id} and ${checkpointPermission.org} = ${org})`;
 
+/** The error for a model that is not there, or was removed. */
+async function missing(ctx: Ctx, org: string, name: string): Promise<AppError> {
+  await refuseRemoved(ctx, { org }, name.replace(CHECKPOINT_SUFFIX, ""));
+  return unknownModel(name);
+}
+
 interface Tuned {
   id: string;
   /** The organization that trained it. */
@@ -67,7 +74,7 @@ const method = sql<MethodName | null>`json_extract(${job.spec}, '$.method.type')
 /**
  * The fine-tuned model or checkpoint called `name` in `org`; null when the name does not start with `ft:`.
  * @param shared also finds those that other organizations share with `org`
- * @throws AppError `model_not_found`
+ * @throws AppError `model_not_found`, `removed` (410) for one that a reviewer removed
  */
 export async function findTuned(ctx: Ctx, org: string, name: string, shared = false): Promise<Tuned | null> {
   if (!name.startsWith("ft:")) return null;
@@ -90,7 +97,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string, shared = fa
       .innerJoin(artifact, and(eq(artifact.id, checkpoint.artifactId), eq(artifact.status, "complete")))
       .where(and(eq(checkpoint.model, name), visible(checkpoint.org), not(ofDeletedModel)))
       .limit(1);
-    if (!row) throw unknownModel(name);
+    if (!row) throw await missing(ctx, org, name);
     return row;
   }
   const [row] = await ctx.db
@@ -110,7 +117,7 @@ export async function findTuned(ctx: Ctx, org: string, name: string, shared = fa
     .leftJoin(job, eq(job.id, model.jobId))
     .where(and(eq(model.id, name), visible(model.org), isNull(model.deletedAt)))
     .limit(1);
-  if (!row) throw unknownModel(name);
+  if (!row) throw await missing(ctx, org, name);
   return row;
 }
 

@@ -1,6 +1,7 @@
 /** Checkpoints of runs, and the fine-tuned models created from them. */
 import { and, desc, eq, isNull, lt, not, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { requireUsableModel } from "../../accounts/restrictions/service.ts";
 import type { MethodName } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { artifact, baseModel, checkpoint, model } from "../../db/schema/models.ts";
@@ -176,9 +177,23 @@ export async function resolveModel(ctx: Ctx, actor: Actor, name: string, shared 
 
 const NO_ADAPTER = { org: null, adapter: null, checkpointId: null, jobId: null, method: null, whole: false };
 
-/** The same for models to chat with, shared ones too. @throws AppError `not_a_chat_model` for reward models */
+/**
+ * The same for a model that is used outside this installation, trained further or copied.
+ * @throws AppError `restricted`, `model_checking`
+ */
+export async function resolveUsableModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
+  const resolved = await resolveModel(ctx, actor, name);
+  await requireUsableModel(ctx, actor, resolved.id);
+  return resolved;
+}
+
+/**
+ * The same for models to chat with, shared ones too.
+ * @throws AppError `not_a_chat_model` for reward models, `restricted`, `model_checking`
+ */
 export async function resolveChatModel(ctx: Ctx, actor: Actor, name: string): Promise<ResolvedModel> {
   const resolved = await resolveModel(ctx, actor, name, true);
+  await requireUsableModel(ctx, actor, resolved.id);
   if (resolved.method === "reward")
     throw new AppError(
       "invalid",

@@ -30,6 +30,8 @@ export const EVENT_TYPES = [...WORK_TYPES, ...SECURITY_TYPES];
 const INSTALLATION_TYPES = [
   "terms.published",
   "terms.withdrawn",
+  "moderation.held",
+  "moderation.decided",
   "announcement.published",
   "announcement.critical",
   "incident.opened",
@@ -43,7 +45,7 @@ export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPE
 
 /** True for events that reach everybody, whatever they chose. */
 export const reachesAll = (type: string) =>
-  isSecurity(type) || type.startsWith("terms.") || type === "announcement.critical";
+  isSecurity(type) || /^(terms|moderation)\./.test(type) || type === "announcement.critical";
 
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");

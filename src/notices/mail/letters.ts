@@ -22,6 +22,8 @@ function wordsFor(type: string): { action: string; reason: string } {
     return { action: "Review your account", reason: "You get this because it concerns the security of your account." };
   if (type.startsWith("terms.") || type === "announcement.critical")
     return { action: "Read it", reason: "You get this because you have an account on this installation." };
+  if (type.startsWith("moderation."))
+    return { action: "Read the decision", reason: "You get this because it concerns something that you created." };
   return {
     action: ACTIONS[topicOf(type)],
     reason: "You get this because of your settings; change them under Settings, Notifications.",

@@ -27,7 +27,8 @@ export const DeploymentView = v.strictObject({
   model: v.string(),
   base_model: v.string(),
   wanted: v.picklist(["running", "asleep", "stopped"]),
-  state: v.picklist(["starting", "ready", "asleep", "stopping", "stopped", "failed"]),
+  /** `checking`: moderation checks run before its first deployment, and requests are refused until they end. */
+  state: v.picklist(["starting", "checking", "ready", "asleep", "stopping", "stopped", "failed"]),
   /** Created by a first request instead of a person. */
   on_demand: v.boolean(),
   /** null = never sleeps. */

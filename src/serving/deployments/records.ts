@@ -4,6 +4,8 @@
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { heldMessage } from "../../accounts/holds/service.ts";
+import { requestCheck } from "../../accounts/restrictions/requests.ts";
+import { knownOfModel, modelInOrg } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx, Hold } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import type { Db } from "../../db/types.ts";
@@ -20,7 +22,21 @@ import { canMove } from "./state.ts";
 /** A row as the API shows it. */
 export function viewOf(ctx: Ctx, row: DeploymentRow): DeploymentView {
   const runtime = runtimeOf(ctx);
-  return deploymentView(row, runtime.active.get(row.id) ?? 0, runtime.requested.get(row.id) ?? null);
+  const view = deploymentView(row, runtime.active.get(row.id) ?? 0, runtime.requested.get(row.id) ?? null);
+  const checked = row.wanted === "running" && (row.state === "starting" || row.state === "ready");
+  return checked && knownOfModel(ctx, row.org, row.model)?.kind === "checking" ? { ...view, state: "checking" } : view;
+}
+
+/** Asks for the moderation checks of a model that is deployed, in the caller's transaction; once for each model. */
+export function requestModelCheck(
+  tx: Db,
+  ctx: Ctx,
+  { org, userId }: Pick<Actor, "org" | "userId">,
+  model: string,
+): Promise<BusMessage[]> {
+  // A base model belongs to nobody: it is checked for each organization.
+  const subject = model.startsWith("ft:") ? model : modelInOrg(org, model);
+  return requestCheck(tx, ctx, { org, object: "model", subject, name: model, hash: null, userId });
 }
 
 /** Publishes that a deployment changed. */
@@ -47,12 +63,14 @@ export async function insertDeployment(
   options: { name?: string; idleAfterS: number | null; onDemand: boolean },
 ): Promise<DeploymentRow> {
   const name = options.name ?? (await titleOf(ctx, resolved.id));
-  const row = await ctx.write(async (tx) => {
+  const { row, messages } = await ctx.write(async (tx) => {
     const [existing] = await tx
       .select()
       .from(deployment)
       .where(and(eq(deployment.org, actor.org), eq(deployment.model, resolved.id), isNull(deployment.deletedAt)))
       .limit(1);
+    const first = !existing || existing.wanted === "stopped";
+    const messages = first ? await requestModelCheck(tx, ctx, actor, resolved.id) : [];
     if (existing) {
       const values = {
         wanted: "running" as const,
@@ -63,7 +81,7 @@ export async function insertDeployment(
       };
       const [updated] = await tx.update(deployment).set(values).where(eq(deployment.id, existing.id)).returning();
       if (!options.onDemand) await audit(tx, ctx, actor, "deployment.start", existing.id, { model: resolved.id });
-      return updated ?? existing;
+      return { row: updated ?? existing, messages };
     }
     const [inserted] = await tx
       .insert(deployment)
@@ -83,8 +101,9 @@ export async function insertDeployment(
       .returning();
     if (!inserted) throw new Error("the deployment was not stored");
     await audit(tx, ctx, actor, "deployment.create", inserted.id, { model: resolved.id, on_demand: options.onDemand });
-    return inserted;
+    return { row: inserted, messages };
   });
+  emitAll(ctx.bus, messages);
   runtimeOf(ctx).notBefore.delete(row.id);
   runtimeOf(ctx).used.set(row.id, ctx.clock.now());
   publishChange(ctx, row);

@@ -2,14 +2,16 @@
  * Deployments: create, start, stop and delete them, and find the engine that serves a model.
  */
 import { and, desc, eq, inArray, isNull, or, type SQL, sql } from "drizzle-orm";
+import { knownOfModel, requireUsableModel } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
+import { emitAll } from "../../lib/bus.ts";
 import { resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
 import { requireOwner } from "../../roles.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
-import { findRow, insertDeployment, publishChange, setWanted, viewOf } from "./records.ts";
+import { findRow, insertDeployment, publishChange, requestModelCheck, setWanted, viewOf } from "./records.ts";
 import { runtimeOf } from "./runtime.ts";
 import { findServing } from "./serving.ts";
 
@@ -75,6 +77,7 @@ export async function createDeployment(
 export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
   const row = await findRow(ctx, actor, id);
   await resolveChatModel(ctx, actor, row.model);
+  if (row.wanted === "stopped") emitAll(ctx.bus, await ctx.write((tx) => requestModelCheck(tx, ctx, actor, row.model)));
   const runtime = runtimeOf(ctx);
   runtime.notBefore.delete(id);
   runtime.used.set(id, ctx.clock.now());
@@ -113,16 +116,35 @@ export async function updateDeployment(
   });
 }
 
+const ofModel = (id: string) =>
+  or(eq(deployment.model, id), sql`instr(${deployment.model}, ${`${id}:ckpt-step-`}) = 1`);
+
 /** Deletes the deployments of a deleted model and of its checkpoints, also where another organization shared it. */
-export const endDeploymentsOf = (ctx: Ctx, modelId: string) =>
-  endDeployments(
-    ctx,
-    or(eq(deployment.model, modelId), sql`instr(${deployment.model}, ${`${modelId}:ckpt-step-`}) = 1`),
-  );
+export const endDeploymentsOf = (ctx: Ctx, modelId: string) => endDeployments(ctx, ofModel(modelId));
 
 /** Deletes the deployments of `org` for models that are no longer shared with it. */
 export const endSharedDeployments = (ctx: Ctx, org: string, models: string[]) =>
   endDeployments(ctx, and(eq(deployment.org, org), inArray(deployment.model, models)));
+
+/** Deletes the deployment of a model in one organization. */
+export const endDeployment = (ctx: Ctx, org: string, model: string) =>
+  endDeployments(ctx, and(eq(deployment.org, org), eq(deployment.model, model)));
+
+/**
+ * Stops the deployments of a model and of its checkpoints; they are started again by a person.
+ * @param org only there; null = wherever it is shared
+ */
+export async function stopDeploymentsOf(ctx: Ctx, modelId: string, org: string | null): Promise<void> {
+  const rows = await ctx.write((tx) =>
+    tx
+      .update(deployment)
+      .set({ wanted: "stopped" })
+      .where(and(ofModel(modelId), org === null ? undefined : eq(deployment.org, org), isNull(deployment.deletedAt)))
+      .returning(),
+  );
+  for (const row of rows) publishChange(ctx, row);
+  runtimeOf(ctx).hint();
+}
 
 async function endDeployments(ctx: Ctx, which: SQL | undefined): Promise<void> {
   const rows = await ctx.write((tx) =>
@@ -190,6 +212,7 @@ export async function ensureServing(
 ): Promise<Serving> {
   // The engine is known for the organization; a key may use fewer models.
   if (actor.limits) await resolveModel(ctx, actor, model, true);
+  if (knownOfModel(ctx, actor.org, model)) await requireUsableModel(ctx, actor, model);
   const runtime = runtimeOf(ctx);
   const key = `${actor.org} ${model}`;
   const known = runtime.routes.get(key);

@@ -4,6 +4,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { MODERATION_CATEGORIES, type ModerationCategory } from "../../lib/moderation.ts";
+import { occursIn, wordsOf } from "../../lib/text/phrases.ts";
 import { askGuard, GUARDED } from "./guard.ts";
 
 const MAX_INPUTS = 1000;
@@ -50,15 +51,6 @@ export const ModerationView = v.strictObject({
 });
 type ModerationView = v.InferOutput<typeof ModerationView>;
 
-/** Words in lower case with single spaces between and around them: a phrase is found as a part of it. */
-const wordsOf = (text: string) =>
-  ` ${text
-    .normalize("NFKC")
-    .toLowerCase()
-    .split(/[^\p{L}\p{M}\p{N}]+/u)
-    .filter(Boolean)
-    .join(" ")} `;
-
 const each = <T>(value: (category: ModerationCategory) => T) =>
   Object.fromEntries(MODERATION_CATEGORIES.map((name) => [name, value(name)])) as Record<ModerationCategory, T>;
 
@@ -91,7 +83,8 @@ export async function moderate(
     const words = wordsOf(text);
     const verdict = guard === undefined ? null : await askGuard(ctx, actor, guard, text, signal);
     const found = each(
-      (name) => verdict?.categories.has(name) || (phrases.get(name)?.some((phrase) => words.includes(phrase)) ?? false),
+      (name) =>
+        verdict?.categories.has(name) || (phrases.get(name)?.some((phrase) => occursIn(words, phrase)) ?? false),
     );
     results.push({
       flagged: verdict?.flagged || Object.values(found).includes(true),

@@ -15,7 +15,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
-import { artifactDir, type ResolvedModel, resolveModel } from "../../models/tuned/service.ts";
+import { artifactDir, type ResolvedModel, resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
 import { requireOwner } from "../../roles.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
@@ -201,7 +201,7 @@ const precisionOf = (trained: TrainSpec | null) => trained?.hyperparameters.prec
  *   `quota_exceeded`
  */
 export async function createExport(ctx: Ctx, actor: Actor, name: string, format: Format): Promise<ExportView> {
-  const found = await resolveModel(ctx, actor, name);
+  const found = await resolveUsableModel(ctx, actor, name);
   const tuned = requireExportable(found);
   requireFormat(found, format);
   await refuseDuplicate(ctx, actor, name, format);

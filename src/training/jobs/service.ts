@@ -3,6 +3,7 @@
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { requireUsableVersion } from "../../accounts/restrictions/service.ts";
 import type { CommandType } from "../../contract/trainer.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
@@ -92,8 +93,10 @@ async function changesEnding(tx: Db, ctx: Ctx, actor: Actor, row: JobRow, action
 
 /** Performs a user's action in one transaction. The trainer gets the command with its next response. */
 async function performAction(ctx: Ctx, actor: Actor, id: string, action: Action): Promise<JobRow> {
-  const { createdBy } = await getJob(ctx, actor, id);
+  const { createdBy, spec } = await getJob(ctx, actor, id);
   if (action === "cancel" || action === "pause") requireOwner(actor, createdBy);
+  if (action === "resume" && spec.kind === "train" && spec.dataset)
+    await requireUsableVersion(ctx, spec.dataset.version_id, "id");
   const messages = await ctx.write(async (tx) => {
     const row = await jobIn(tx, id);
     if (!row) throw notFound("job", id);

@@ -159,15 +159,15 @@ export function logView(reply: LogReply): LogLines {
 
 /** An event in OpenAI's form. */
 export function eventView(row: EventRow) {
-  const metrics = row.type === "metrics";
+  const named = row.type === "metrics" || row.type === "moderation_checks";
   return {
     object: "fine_tuning.job.event" as const,
     id: row.id,
     created_at: Math.floor(row.at / 1000),
     level: row.level as "info" | "warn" | "error",
     message: row.message,
-    type: metrics ? ("metrics" as const) : ("message" as const),
-    ...(metrics && row.data ? { data: row.data } : {}),
+    type: named ? (row.type as "metrics" | "moderation_checks") : ("message" as const),
+    ...(named && row.data ? { data: row.data } : {}),
   };
 }
 

@@ -10,7 +10,7 @@ import { AppError } from "../../errors.ts";
 import { baseForRun } from "../../models/base/for-runs.ts";
 import type { BaseModelRow } from "../../models/base/model.ts";
 import { requireAllowedModel } from "../../models/tuned/allowed.ts";
-import { resolveModel } from "../../models/tuned/service.ts";
+import { resolveUsableModel } from "../../models/tuned/service.ts";
 
 export interface StartingPoint {
   base: BaseModelRow;
@@ -35,7 +35,7 @@ export async function startingPointOf(ctx: Ctx, actor: Actor, model: string): Pr
     await requireAllowedModel(ctx, actor, row.id);
     return { base: row, waits, from: null };
   }
-  const { id, base, adapter, checkpointId, jobId } = await resolveModel(ctx, actor, model);
+  const { id, base, adapter, checkpointId, jobId } = await resolveUsableModel(ctx, actor, model);
   const [row] = jobId ? await ctx.db.select({ spec: job.spec }).from(job).where(eq(job.id, jobId)).limit(1) : [];
   if (!adapter || !checkpointId || row?.spec.kind !== "train")
     throw new AppError(

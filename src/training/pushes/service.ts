@@ -11,7 +11,7 @@ import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
 import { CHECKPOINT_SUFFIX } from "../../models/tuned/lookup.ts";
-import { resolveModel } from "../../models/tuned/service.ts";
+import { resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
 import { requireOwner } from "../../roles.ts";
 import type { Format } from "../exports/model.ts";
 import { listExports } from "../exports/service.ts";
@@ -42,7 +42,7 @@ export function hubRefusal(ctx: Ctx): AppError | null {
 
 /** The artifact to push. @throws AppError `not_tuned`, `export_not_finished`, `artifact_not_found` */
 async function artifactFor(ctx: Ctx, actor: Actor, name: string, format: Format | null) {
-  const found = await resolveModel(ctx, actor, name);
+  const found = await resolveUsableModel(ctx, actor, name);
   if (!found.adapter || !found.jobId)
     throw new AppError("invalid", "not_tuned", "Only fine-tuned models can be pushed.", { param: "model" });
   if (format) {

@@ -3,7 +3,7 @@ import { eq } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
-import { teamShare } from "../../db/schema/queue.ts";
+import { teamShare } from "../../db/schema/jobs.ts";
 import { notFound } from "../../errors.ts";
 import type { Input } from "../scheduler/types.ts";
 import type { ShareChange } from "./model.ts";

@@ -16,6 +16,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
   { href: "/admin/terms", label: "Terms", icon: "scale" },
   { href: "/admin/incidents", label: "Incidents", icon: "warn" },
+  { href: "/admin/moderation", label: "Moderation", icon: "scale" },
   { href: "/admin/backups", label: "Backups", icon: "save" },
   { href: "/admin/deletions", label: "Deletions", icon: "cancelled" },
   { href: "/admin/audit", label: "Audit log", icon: "shield" },

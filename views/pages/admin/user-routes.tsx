@@ -21,7 +21,7 @@ import {
   mailsOf,
   revokeAndRecall,
 } from "../../../src/notices/security/invitation-mail.ts";
-import { TEAM_ROLES } from "../../../src/roles.ts";
+import { INSTALLATION_ROLES, TEAM_ROLES } from "../../../src/roles.ts";
 import { SuspendForm, suspensionOf } from "./suspension-form.ts";
 import { UserPage, type UserProps } from "./user.tsx";
 import { UserList, UsersPage, type UsersProps } from "./users.tsx";
@@ -29,7 +29,7 @@ import { UserList, UsersPage, type UsersProps } from "./users.tsx";
 const PAGE = 50;
 const MAX = 100;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const Role = v.picklist(["admin", "member"]);
+const Role = v.picklist(INSTALLATION_ROLES);
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const Query = v.object({ after: text(100), q: text(200) });
 const Invite = v.object({

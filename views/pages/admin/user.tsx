@@ -2,7 +2,7 @@
 import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import { plural } from "../../../src/lib/text/format.ts";
-import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
+import { INSTALLATION_ROLE_NAMES, ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -32,7 +32,7 @@ function Facts({ user }: UserProps) {
         <KeyValue
           rows={[
             ["E-mail", <CopyId id={user.email} full />],
-            ["Installation", user.role === "admin" ? "Administrator" : "No administration"],
+            ["Installation", INSTALLATION_ROLE_NAMES[user.role]],
             ["Team", user.orgName ?? "–"],
             [
               "Role in the team",

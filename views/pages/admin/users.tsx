@@ -4,7 +4,15 @@ import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
-import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
+import {
+  INSTALLATION_ROLE_NAMES,
+  INSTALLATION_ROLES,
+  type InstallationRole,
+  ROLE_HINTS,
+  ROLE_NAMES,
+  TEAM_ROLES,
+  type TeamRole,
+} from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
 import { Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
@@ -31,8 +39,8 @@ export interface UsersProps {
 }
 
 /** The role of an account: in the installation for its administrators, in the team for others. */
-export function rolesOf({ role, teamRole }: { role: "admin" | "member"; teamRole: TeamRole | null }): string {
-  if (role === "admin") return "Administrator of the installation";
+export function rolesOf({ role, teamRole }: { role: InstallationRole; teamRole: TeamRole | null }): string {
+  if (role !== "member") return INSTALLATION_ROLE_NAMES[role];
   return teamRole ? ROLE_NAMES[teamRole] : "–";
 }
 
@@ -76,19 +84,18 @@ export function TeamRoleSelect(props: {
 }
 
 /** `role`: whether an account administers the installation. */
-export function RoleSelect({ id, value = "member" }: { id: string; value?: "admin" | "member" }) {
+export function RoleSelect({ id, value = "member" }: { id: string; value?: InstallationRole }) {
   return (
     <Field
       id={id}
       label="Installation"
       render={(ids) => (
         <select name="role" {...ids}>
-          <option value="member" selected={value === "member"}>
-            No administration
-          </option>
-          <option value="admin" selected={value === "admin"}>
-            Administrator
-          </option>
+          {INSTALLATION_ROLES.toReversed().map((role) => (
+            <option value={role} selected={value === role}>
+              {INSTALLATION_ROLE_NAMES[role]}
+            </option>
+          ))}
         </select>
       )}
     />

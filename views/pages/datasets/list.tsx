@@ -1,10 +1,12 @@
 /** The list of datasets with the upload form. */
+import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import type { RowType } from "../../../src/contract/spec.ts";
 import type { DatasetView } from "../../../src/data/datasets/model.ts";
 import type { ImportView } from "../../../src/data/imports/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatCount, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { PostForm } from "../../parts/allowed.tsx";
+import { Removed } from "../../parts/barred.tsx";
 import { ActionButton } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
@@ -189,13 +191,15 @@ function UploadForm({ strip }: { strip: boolean }) {
 export function DatasetsPage({
   formats,
   imports,
+  removed,
   ...rows
-}: Listed<ListedDataset> & { formats: readonly Format[]; imports: ImportView[] }) {
+}: Listed<ListedDataset> & { formats: readonly Format[]; imports: ImportView[]; removed: RestrictionRow[] }) {
   return (
     <ListPage
       title="Datasets"
       of={LIST}
       {...rows}
+      below={<Removed rows={removed} />}
       actions={
         <div class="row">
           <ImportForm />

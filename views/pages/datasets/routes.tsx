@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { listRemoved, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
 import { readRows, tokenStats } from "../../../src/data/datasets/rows.ts";
@@ -142,6 +143,7 @@ async function propsOf(
         ? await mappingProps(ctx, actor, id, { version: version.id })
         : null,
     pii: ready ? await readPii(ctx, actor, id, version.id) : null,
+    barred: await restrictionOf(ctx, version.id),
     others: ready ? await mergeable(ctx, actor, version) : [],
   };
 }
@@ -193,7 +195,9 @@ const handlers = (ctx: Ctx) => ({
     }));
     const of = listed(views, PAGE);
     const imports = await importsShown(ctx, actor);
-    return html(pageOf(ctx, request, actor), <DatasetsPage {...of} formats={FORMATS} imports={imports} />, {
+    const removed = await listRemoved(ctx, actor.org, "dataset");
+    const all = { ...of, imports, removed, formats: FORMATS };
+    return html(pageOf(ctx, request, actor), <DatasetsPage {...all} />, {
       fragments: { datasets: () => <DatasetList {...of} />, imports: () => <ImportList imports={imports} /> },
     });
   },
@@ -212,6 +216,9 @@ const handlers = (ctx: Ctx) => ({
     return redirect(request, await receiveDataset(ctx, actor, request));
   },
   async show({ request, actor, params, query }: OnDataset & { query: v.InferOutput<typeof ShowQuery> }) {
+    const gone = await restrictionOf(ctx, params.id);
+    if (gone?.kind === "removed" && gone.org === actor.org && gone.caseId)
+      return redirect(request, `/moderation/${gone.caseId}`);
     const of = await propsOf(ctx, actor, params.id, query);
     return html(pageOf(ctx, request, actor), <DatasetPage {...of} />, {
       fragments: {

@@ -1,10 +1,12 @@
 /** The page of one dataset: validation result, rows, versions, and the jobs that use it. */
+import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import type { PiiView } from "../../../src/data/privacy/model.ts";
 import type { Report } from "../../../src/data/validation/rows/report.ts";
 import { formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
+import { Barred } from "../../parts/barred.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -26,6 +28,8 @@ export interface DatasetProps extends HistoryProps {
   /** The reason for missing token counts: a sentence, or `no_base_model`. */
   uncounted: string | null;
   rows: RowsShown | null;
+  /** Why the version may not be used; null = it may. */
+  barred: RestrictionRow | null;
   /** The form, when the version waits for its mapping. */
   mapping: MappingProps | null;
   /** What was found of personal data, when the version is ready. */
@@ -65,6 +69,7 @@ export function DatasetState(props: DatasetProps) {
   const [kind, title, words] = verdict(props);
   return (
     <div id="state" class="stack" {...liveOn(url, "datasets")}>
+      <Barred of={props.barred} />
       <Notice kind={kind} title={title}>
         {words ? <span class="wrap-any">{words}</span> : null}
       </Notice>
@@ -121,7 +126,7 @@ export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
 }
 
 /** The next steps for a ready version. */
-export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
+export function DatasetNext({ version, barred }: Pick<DatasetProps, "version" | "barred">) {
   return (
     <div id="next">
       {version.status === "ready" ? (
@@ -129,12 +134,16 @@ export function DatasetNext({ version }: Pick<DatasetProps, "version">) {
           <a class="button" href={`/datasets/${version.dataset_id}/seen?version=${version.id}`}>
             What the model sees
           </a>
-          <RoleLink class="button" href={`/evaluations/new?dataset=${version.id}`}>
-            Evaluate
-          </RoleLink>
-          <RoleLink class="button primary" href={`/jobs/new?data=${version.id}`}>
-            Fine-tune
-          </RoleLink>
+          {barred ? null : (
+            <>
+              <RoleLink class="button" href={`/evaluations/new?dataset=${version.id}`}>
+                Evaluate
+              </RoleLink>
+              <RoleLink class="button primary" href={`/jobs/new?data=${version.id}`}>
+                Fine-tune
+              </RoleLink>
+            </>
+          )}
         </div>
       ) : null}
     </div>

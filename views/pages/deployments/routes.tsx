@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { listKeys } from "../../../src/accounts/api-keys/service.ts";
+import { knownOfModel } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -93,9 +94,11 @@ const handlers = (ctx: Ctx) => ({
 
   async show({ request, actor, params, query }: VisitOf & { query: v.InferOutput<typeof ShowQuery> }) {
     const page = pageOf(ctx, request, actor);
+    const deployment = await getDeployment(ctx, actor, params.id);
     const props = {
-      deployment: await getDeployment(ctx, actor, params.id),
+      deployment,
       stats: await deploymentStats(ctx, actor, params.id),
+      barred: knownOfModel(ctx, actor.org, deployment.model),
       baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
       engine: await readEngineLog(ctx, actor, params.id, { limit: LOG_LINES }),
       ...(await requestsProps(ctx, actor, params.id, query)),

@@ -1,4 +1,5 @@
 /** One deployment: state, statistics, example request, settings. */
+import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import type { DeploymentStats, WindowStats } from "../../../src/insights/analytics/model.ts";
 import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/text/format.ts";
 import type { EngineLog } from "../../../src/serving/deployments/engine-log.ts";
@@ -6,6 +7,7 @@ import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
+import { Barred, ReportLink } from "../../parts/barred.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -18,6 +20,8 @@ interface DeploymentProps {
   deployment: DeploymentView;
   stats: DeploymentStats;
   baseUrl: string;
+  /** Why its model may not be used; null = it may. */
+  barred: RestrictionRow | null;
 }
 
 interface PageProps extends DeploymentProps, RequestsProps {
@@ -29,6 +33,7 @@ const ms = (value: number | null) =>
 
 const EXPLANATIONS: Record<DeploymentView["state"], string> = {
   starting: "The engine is starting and loads the model. Requests wait until it is ready.",
+  checking: "Moderation checks run before its first deployment. Requests are refused until they end.",
   ready: "Requests are answered immediately.",
   asleep: "Idle; its resources are free for other work. The next request wakes it, which takes a few seconds.",
   stopping: "The engine is stopping.",
@@ -63,11 +68,12 @@ function Windows({ stats }: Pick<DeploymentProps, "stats">) {
   );
 }
 
-export function DeploymentState({ deployment, stats }: DeploymentProps) {
+export function DeploymentState({ deployment, stats, barred }: DeploymentProps) {
   const { url } = usePage();
   const hour = stats.last_hour;
   return (
     <div id="state" class="stack" {...liveOn(url, "deployments")}>
+      <Barred of={barred} />
       {deployment.error ? (
         <Notice
           kind="bad"
@@ -228,6 +234,7 @@ export function DeploymentPage(props: PageProps) {
             lost="The engine stops. The model and its usage records are kept."
             verb="Delete deployment"
           />
+          <ReportLink type="deployment" id={deployment.id} />
         </div>
       </div>
     </Layout>

@@ -26,6 +26,7 @@ interface Visit {
 }
 
 async function homePage(ctx: Ctx, { request, actor }: Visit): Promise<Response> {
+  if (!can(actor, "objects.read") && can(actor, "review")) return redirect(request, "/review");
   // Who sees usage only has nothing on this page.
   if (!can(actor, "objects.read")) return redirect(request, "/usage");
   const props = {

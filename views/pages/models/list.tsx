@@ -1,11 +1,13 @@
 /** The models page: fine-tuned models, and base models that are installed or can be installed. */
 
+import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import type { TunedModelItem } from "../../../src/models/tuned/list.ts";
 import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
+import { Removed } from "../../parts/barred.tsx";
 import { Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind } from "../../parts/list.tsx";
@@ -18,6 +20,7 @@ import { BaseFilters, BaseList, type BaseShow } from "./base-list.tsx";
 export interface ModelsProps {
   tab: "tuned" | "base";
   tuned: Listed<TunedModelItem>;
+  removed: RestrictionRow[];
   bases: FittedModel[];
   /** Which of the base models are listed. */
   show: BaseShow;
@@ -158,6 +161,7 @@ export function ModelsPage(props: ModelsProps) {
           <>
             <Filters fragment={TUNED.id} search={{ placeholder: TUNED.search ?? "" }} />
             <TunedList tuned={props.tuned} />
+            <Removed rows={props.removed} />
           </>
         ) : (
           <>

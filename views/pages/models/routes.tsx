@@ -1,6 +1,7 @@
 /** Pages of models: the list, a base model, and a fine-tuned model. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { listRemoved } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
@@ -54,6 +55,7 @@ async function listProps(ctx: Ctx, actor: Actor, query: ListQuery): Promise<Mode
   return {
     tab: query.tab === "base" ? "base" : "tuned",
     tuned: await listTuned(ctx, actor, { search: query.q, after: query.after, limit: PAGE }),
+    removed: await listRemoved(ctx, actor.org, "model"),
     bases: (await listCatalogue(ctx, actor)).map(await fitter(ctx, actor)),
     show: { q: query.q, which: query.show },
     admin: actor.role === "admin",

@@ -1,8 +1,10 @@
 /** Renders the page of a fine-tuned model, also with a form that was refused. */
+import { knownOfModel, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
-import { html, pageOf } from "../../../src/http/html.ts";
+import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { describeBaseModel } from "../../../src/models/base/service.ts";
 import { modelLineage } from "../../../src/models/tuned/lineage.ts";
+import { CHECKPOINT_SUFFIX } from "../../../src/models/tuned/lookup.ts";
 import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
 import { pushView } from "../../../src/training/pushes/model.ts";
@@ -22,6 +24,9 @@ export async function showTuned(
 ): Promise<Response> {
   const { request, actor, params } = visit;
   const page = pageOf(ctx, request, actor);
+  const gone = await restrictionOf(ctx, params.id.replace(CHECKPOINT_SUFFIX, ""));
+  if (gone?.kind === "removed" && gone.org === actor.org && gone.caseId)
+    return redirect(request, `/moderation/${gone.caseId}`);
   const lineage = await modelLineage(ctx, actor, params.id);
   const exports = await listExports(ctx, actor, params.id);
   const pushes: PushesProps = {
@@ -46,7 +51,8 @@ export async function showTuned(
       pushes={pushes}
       formats={formats}
       baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
-      isCheckpoint={/:ckpt-step-\d+$/.test(params.id)}
+      barred={knownOfModel(ctx, actor.org, lineage.model)}
+      isCheckpoint={CHECKPOINT_SUFFIX.test(params.id)}
     />,
     {
       status: refused?.status,

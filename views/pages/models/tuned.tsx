@@ -1,9 +1,11 @@
 /** The page of a fine-tuned model or checkpoint: scores, lineage, files, exports and use. */
+import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { LineageView } from "../../../src/models/tuned/model.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
+import { Barred, ReportLink } from "../../parts/barred.tsx";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
@@ -215,6 +217,7 @@ export function TunedModelPage(props: {
   formats: readonly Format[];
   pushes: PushesProps;
   baseUrl: string;
+  barred: RestrictionRow | null;
   isCheckpoint: boolean;
 }) {
   const { lineage } = props;
@@ -236,6 +239,7 @@ export function TunedModelPage(props: {
         <p class="small">
           <CopyId id={lineage.model} full />
         </p>
+        <Barred of={props.barred} />
         <LineageSteps lineage={lineage} />
         {own?.result ? <Headline {...own.result} /> : null}
         <div class="columns">
@@ -280,6 +284,7 @@ export function TunedModelPage(props: {
           </section>
         </div>
         <Pushes {...props.pushes} />
+        <ReportLink type="model" id={lineage.model} />
         {props.isCheckpoint ? null : (
           <details class="more">
             <summary>

@@ -16,7 +16,7 @@ import { clientOf } from "../../../src/http/request-state.ts";
 import { session } from "../../../src/http/session.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { checkModelNames } from "../../../src/models/tuned/allowed.ts";
-import { ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
+import { INSTALLATION_ROLE_NAMES, ROLE_HINTS, ROLE_NAMES } from "../../../src/roles.ts";
 import { KeyForm, readKeyForm, typedKey } from "./key-form.ts";
 import { keyPages } from "./key-routes.tsx";
 import { SettingsPage, type SettingsProps } from "./page.tsx";
@@ -30,8 +30,8 @@ async function show(ctx: Ctx, request: Request, actor: Actor, more: Partial<Sett
   const page = pageOf(ctx, request, actor);
   const props: SettingsProps = {
     email: actor.email ?? actor.userId,
-    role: actor.role === "admin" ? "Administrator of this installation" : ROLE_NAMES[actor.teamRole],
-    roleHint: actor.role === "admin" ? "" : ROLE_HINTS[actor.teamRole],
+    role: actor.role === "member" ? ROLE_NAMES[actor.teamRole] : INSTALLATION_ROLE_NAMES[actor.role],
+    roleHint: actor.role !== "member" ? "" : ROLE_HINTS[actor.teamRole],
     org: { id: actor.org, name: await ownOrganization(ctx, actor) },
     twoFactor: (await twoFactorState(ctx, actor)).enabled,
     hasPassword: await hasPassword(ctx, actor.userId),

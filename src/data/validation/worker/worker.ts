@@ -1,8 +1,9 @@
 /**
- * The worker thread for one task: validate a file, count tokens, compare two splits, test chat templates, or look for
- * personal data. It is a separate entry point of the binary, in addition to main.ts.
+ * The worker thread for one task: validate a file, count tokens, compare two splits, test chat templates, look for
+ * personal data, or match the rules of moderation. It is a separate entry point of the binary, in addition to main.ts.
  */
 import { type PiiOutcome, type PiiTask, scanRows } from "../../pii/scan-rows.ts";
+import { type Matched, type MatchTask, matchRows } from "../pass/match-rows.ts";
 import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
 import { countTokens, type TokenTask } from "../pass/tokens.ts";
@@ -16,6 +17,7 @@ export type WorkerTask =
   | ({ type: "validate" } & ValidateTask)
   | ({ type: "tokens" } & TokenTask)
   | ({ type: "overlap" } & OverlapTask)
+  | ({ type: "match" } & MatchTask)
   | ({ type: "templates" } & TemplateTask)
   | ({ type: "pii" } & PiiTask);
 export type WorkerAnswer =
@@ -24,6 +26,7 @@ export type WorkerAnswer =
   | { type: "validated"; outcome: ValidateOutcome }
   | { type: "counted"; stats: TokenStats }
   | { type: "compared"; overlap: Overlap }
+  | { type: "matched"; matched: Matched }
   | { type: "rendered"; problem: string | null }
   | { type: "scanned"; found: PiiOutcome }
   | { type: "failed"; code: string | null; message: string };
@@ -42,6 +45,7 @@ async function run(task: WorkerTask) {
     };
     if (task.type === "validate") answer({ type: "validated", outcome: await validateAny(task, progress) });
     else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
+    else if (task.type === "match") answer({ type: "matched", matched: matchRows(task, progress) });
     else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
     else if (task.type === "pii") answer({ type: "scanned", found: await scanRows(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
