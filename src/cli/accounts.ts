@@ -65,7 +65,7 @@ export const userPassword: Verb = {
 
 export const userResetTwoFactor: Verb = {
   name: "user reset-two-factor",
-  summary: "Removes the second factor of a user who lost it, and ends all sessions of that user.",
+  summary: "Removes the second factors of a user who lost them, passkeys too, and ends all sessions of that user.",
   options: { email: { value: "EMAIL", help: "whose" }, ...DATA },
   async run(args) {
     const email = args.required("email");

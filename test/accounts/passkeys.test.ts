@@ -95,6 +95,13 @@ test("a passkey is added with a name, listed, renamed and removed; the first bri
     passkeys: 2,
     recovery_codes_left: 10,
   });
+  for (const wrong of [
+    { origin: "https://evil.example" },
+    { rpId: "evil.example" },
+    { verified: false },
+    { challenge: "b" },
+  ])
+    expect((await addPasskey(browser, "Wrong", new SoftPasskey(ORIGIN), wrong)).status).toBe(400);
   // The same authenticator again.
   expect((await add(browser, "Again", first.key)).answer.status).toBe(409);
 

@@ -115,10 +115,11 @@ export async function addPasskey(
   browser: Pick<CookieBrowser, "send" | "json">,
   name: string,
   key: SoftPasskey,
+  wrong?: Wrong,
 ): Promise<Response> {
   type Asked = { publicKey: CreationOptions; state: string };
   const { publicKey, state } = await browser.json<Asked>("POST", "/settings/two-factor/passkeys/options");
-  const form = { name, state, credential: key.create(publicKey) };
+  const form = { name, state, credential: key.create(publicKey, wrong) };
   return browser.send("POST", "/settings/two-factor/passkeys", { form, headers: { accept: "text/html" } });
 }
 

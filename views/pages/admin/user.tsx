@@ -127,13 +127,13 @@ function SignIn({ user, self }: UserProps) {
         </div>
         {user.twoFactor ? (
           <div class="row between">
-            <span class="small">Lost the authenticator and the recovery codes?</span>
+            <span class="small">Lost the authenticator app or the passkeys, and the recovery codes?</span>
             <ConfirmForm
               id="two-factor"
               action={`${action}/two-factor`}
               label="Reset second factor"
               title={`Reset the second factor of ${user.email}?`}
-              lost="The password alone is enough to sign in until they set up a new app. Their sessions end. Make sure that it is them who asks."
+              lost="The app, all passkeys and the recovery codes are removed: the password alone is enough to sign in until they set up new ones. Their sessions end. Make sure that it is them who asks."
               verb="Reset the second factor"
             />
           </div>
