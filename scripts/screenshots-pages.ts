@@ -262,6 +262,7 @@ export const SHOTS: Shot[] = [
   { name: "admin-users", path: "/admin/users", seeds: ["full"] },
   { name: "announcements", path: "/announcements", seeds: ["full", "empty"] },
   { name: "admin-announcements", path: "/admin/announcements", seeds: ["full", "empty"] },
+  { name: "admin-beta", path: "/admin/beta", seeds: ["full"] },
   { name: "admin-maintenance", path: "/admin/maintenance", seeds: ["full", "empty"] },
   { name: "admin-maintenance-new", path: "/admin/maintenance/new", seeds: ["full"] },
   {

@@ -1,6 +1,7 @@
 /** The routes of every room: the JSON API and the pages. */
 import type { AnyElysia } from "elysia";
 import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
+import { betaPages } from "../views/pages/admin/beta-routes.tsx";
 import { deletionAdminPages } from "../views/pages/admin/deletion-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
@@ -52,6 +53,7 @@ import { analyticsApi } from "./api/analytics.ts";
 import { announcementsApi } from "./api/announcements.ts";
 import { archivesApi } from "./api/archives.ts";
 import { auditApi, teamAuditApi } from "./api/audit.ts";
+import { betaApi } from "./api/beta.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
@@ -124,6 +126,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   noticesApi,
   announcementsApi,
   maintenanceApi,
+  betaApi,
   authPages,
   mailLinkPages,
   ssoPages,
@@ -200,6 +203,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   adminModerationPages,
   announcementAdminPages,
   maintenanceAdminPages,
+  betaPages,
   statusPages,
   incidentPages,
   homePages,

@@ -56,6 +56,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /settings/two-factor*",
     "GET /notices",
     "GET /v1/announcements",
+    "GET /v1/beta",
     // For an organization the service asks for more.
     "GET /v1/archives*",
     "GET /v1/account/deletion",

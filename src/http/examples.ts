@@ -39,6 +39,7 @@ export const BODIES: Record<string, unknown> = {
     ends_at: 1_798_761_600,
   },
   "POST /v1/admin/announcements/{id}": { severity: "critical", ends_at: null },
+  "POST /v1/admin/beta/{id}": { enabled: true, organization: "org-abc" },
   "POST /v1/admin/maintenance": {
     starts_at: 1_798_747_200,
     ends_at: 1_798_754_400,

@@ -1,5 +1,6 @@
 /** Elysia plugin of all routes: provides the actor, and enforces the access table for the matched route. */
 import { Elysia } from "elysia";
+import { checkBeta } from "../accounts/beta/service.ts";
 import { heldError } from "../accounts/holds/service.ts";
 import { acceptByUse, pendingFor } from "../accounts/terms/acceptance.ts";
 import { TITLES } from "../accounts/terms/model.ts";
@@ -128,5 +129,7 @@ export const session = (ctx: Ctx) =>
     // Trainers post the output of a tokenizer, which is repaired where it is read.
     if (access !== "trainer") checkText(context.query, context.body);
     if (state.actor?.via === "session") await checkProof(ctx, request, route, state.actor, context.body);
+    const beta = state.actor && (await checkBeta(ctx, state.actor, request.method, route));
+    if (beta) context.set.headers["x-beta-feature"] = beta;
     return { actor: state.actor ?? NOBODY };
   });

@@ -30,6 +30,7 @@ export const ROOMS: Record<string, string[]> = {
     "terms",
     "restrictions",
     "quotas",
+    "beta",
     "holds",
     "keys",
     "domains",

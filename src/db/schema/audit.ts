@@ -1,5 +1,8 @@
-/** The audit log: one row per action, each with the hash of the previous row, which reveals missing rows. */
-import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+/**
+ * The audit log: one row per action, each with the hash of the previous row, which reveals missing rows. Facts and
+ * switches of the installation.
+ */
+import { index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 
 export const auditLog = sqliteTable(
@@ -43,3 +46,18 @@ export const secretSetting = sqliteTable("secret_setting", {
   value: text("value").notNull(),
   updatedAt: integer("updated_at").notNull(),
 });
+
+/** A beta feature that an administrator switched, with who did it and when. */
+export const betaSwitch = sqliteTable(
+  "beta_switch",
+  {
+    /** A name of BETA_FEATURES; one that no longer exists counts for nothing. */
+    feature: text("feature").notNull(),
+    /** Id of an organization; empty = the installation. */
+    org: text("org").notNull(),
+    enabled: integer("enabled", { mode: "boolean" }).notNull(),
+    changedBy: text("changed_by").notNull(),
+    changedAt: integer("changed_at").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.feature, t.org] })],
+);

@@ -10,6 +10,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/sso", label: "Single sign-on", icon: "key" },
   { href: "/admin/providers", label: "Providers", icon: "hosts" },
   { href: "/admin/settings", label: "Settings", icon: "settings" },
+  { href: "/admin/beta", label: "Beta features", icon: "compare" },
   { href: "/admin/mail", label: "Mail", icon: "chat" },
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/announcements", label: "Announcements", icon: "bell" },

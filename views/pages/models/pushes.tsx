@@ -3,6 +3,7 @@ import { formatBytes } from "../../../src/lib/text/format.ts";
 import type { ExportView } from "../../../src/training/exports/model.ts";
 import type { PushView } from "../../../src/training/pushes/model.ts";
 import { usePage } from "../../context.ts";
+import { Beta } from "../../parts/beta.tsx";
 import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
@@ -204,7 +205,9 @@ export function Pushes(props: PushesProps) {
   return (
     <section class="panel" id="pushes" aria-labelledby="pushes-title">
       <header>
-        <h2 id="pushes-title">Push to a hub</h2>
+        <h2 id="pushes-title">
+          Push to a hub <Beta feature="model_pushes" />
+        </h2>
         {props.hub.refused ? null : <PushForm {...props} />}
       </header>
       {props.hub.refused ? (

@@ -1,4 +1,5 @@
 /** Renders the page of a fine-tuned model, also with a form that was refused. */
+import { betaRefusal } from "../../../src/accounts/beta/service.ts";
 import { knownOfModel, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -36,7 +37,7 @@ export async function showTuned(
     pushes: (await listPushes(ctx, actor, params.id)).slice(0, SHOWN).map(pushView),
     hub: {
       name: URL.parse(ctx.config.hub_url)?.host ?? "",
-      refused: hubRefusal(ctx)?.message ?? null,
+      refused: (hubRefusal(ctx) ?? (await betaRefusal(ctx, actor, "model_pushes")))?.message ?? null,
       hasToken: actor.role === "admin" && Boolean(ctx.config.hub_token),
     },
     license: (await describeBaseModel(ctx, actor, lineage.base_model.id)).license,
