@@ -50,6 +50,7 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   webhook_endpoint: ofOrg,
   license_acceptance: ofOrg,
   team_share: ofOrg,
+  beta_switch: ofOrg,
   wandb_server: ofOrg,
   sso_group: ofOrg,
   organization_limit: ofOrg,
