@@ -264,7 +264,6 @@ export const SHOTS: Shot[] = [
   { name: "admin-announcements", path: "/admin/announcements", seeds: ["full", "empty"] },
   { name: "admin-beta", path: "/admin/beta", seeds: ["full"] },
   { name: "admin-maintenance", path: "/admin/maintenance", seeds: ["full", "empty"] },
-  { name: "admin-maintenance-new", path: "/admin/maintenance/new", seeds: ["full"] },
   {
     name: "admin-announcement-preview",
     path: "/admin/announcements/new",
