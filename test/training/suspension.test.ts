@@ -5,7 +5,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { liftOrganization, liftUser, suspendOrganization, suspendUser } from "../../src/accounts/suspension/service.ts";
+import { startImports } from "../../src/data/imports/run.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
+import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
 import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
@@ -56,6 +58,24 @@ test("a user's jobs save a checkpoint and wait, also after a restart, and resume
   await lab.reached(theirs, "succeeded");
   expect((await lab.attempts(theirs)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
 }, 90_000);
+
+test("a user's imports wait while those of others run, and run when it is lifted", async () => {
+  await suspendUser(lab.ctx, lab.actor("admin"), lab.users.member, { reason: "test" });
+  const row = { org: lab.orgs.a, source: { type: "path", path: "/nowhere" } as const, options: {}, createdBy: "" };
+  const add = (id: string, createdBy: string, createdAt: number) =>
+    lab.ctx.write((tx) => tx.insert(datasetImport).values({ ...row, id, status: "waiting", createdBy, createdAt }));
+  // The older one would be taken first.
+  await add("imp_theirs", lab.users.member, 1);
+  await add("imp_mine", lab.users.admin, 2);
+  const status = async (id: string) =>
+    (await lab.ctx.db.select().from(datasetImport).where(eq(datasetImport.id, id)))[0]?.status;
+  const stop = startImports(lab.ctx);
+  await until("mine to end", async () => (await status("imp_mine")) === "failed");
+  expect(await status("imp_theirs")).toBe("waiting");
+  await liftUser(lab.ctx, lab.actor("admin"), lab.users.member);
+  await until("theirs to run", async () => (await status("imp_theirs")) === "failed");
+  stop();
+});
 
 test("an organization's endpoints stop, answer so, and start again when it is lifted", async () => {
   const { id, jobId } = await deployEngine(lab.ctx, engine, { org: lab.orgs.a, model: "tiny" });
