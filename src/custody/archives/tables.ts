@@ -57,6 +57,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
   upload: created,
   dataset: created,
   dataset_version: below("dataset_id", "dataset"),
+  pii_scan: below("dataset_id", "dataset"),
+  privacy_policy: { user: null, organization: org },
   dataset_tokens: {
     user: "version_id in (select v.id from dataset_version v join dataset d on d.id = v.dataset_id where d.created_by = :id)",
     organization: "version_id in (select id from dataset_version where org = :id)",
@@ -131,6 +133,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   status_incident: "of the installation",
   status_update: "of the installation",
   announcement: "of the installation",
+  maintenance_window: "of the installation",
+  secret_setting: "secrets of the installation",
   banner_dismissal: "which banners were closed",
 };
 
