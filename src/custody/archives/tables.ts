@@ -141,7 +141,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "allowed_addresses allowed_models answer architecture categories components data decisions detail error " +
+    "allowed_addresses allowed_models answer architecture categories components counts data decisions detail erased error " +
     "event_types files findings grader handle input mapping metadata metrics offer options orgs progress prompt reading " +
     "report request result roles rungs scopes settings source spec stats summary tags transports values window"
   ).split(" "),
