@@ -275,6 +275,7 @@ export const SHOTS: Shot[] = [
       await page.waitForSelector("section[aria-label=Preview]");
     },
   },
+  { name: "admin-forwarding", path: "/admin/audit/forwarding", seeds: ["empty", "full"] },
   { name: "team-audit", path: "/team/audit", seeds: ["full"] },
   { name: "status", path: "/status", seeds: ["empty", "full"] },
   { name: "admin-incidents", path: "/admin/incidents", seeds: ["empty", "full"] },

@@ -18,6 +18,7 @@ import { startStatus } from "./insights/status/probe.ts";
 import { recoverInstalls } from "./models/base/install.ts";
 import { startModeration } from "./moderation/checks.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
+import { startForwarding } from "./notices/forwarding/loop.ts";
 import { startSecurityNotices } from "./notices/security/listen.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
@@ -49,6 +50,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushUsage(ctx),
     startSecurityNotices(ctx),
     startNotices(ctx),
+    startForwarding(ctx),
     startDatasets(ctx),
     startScans(ctx),
     startImports(ctx),

@@ -4,6 +4,7 @@ import { announcementAdminPages } from "../views/pages/admin/announcement-routes
 import { betaPages } from "../views/pages/admin/beta-routes.tsx";
 import { deletionAdminPages } from "../views/pages/admin/deletion-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
+import { forwardingPages } from "../views/pages/admin/forwarding-routes.tsx";
 import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.tsx";
@@ -53,6 +54,7 @@ import { analyticsApi } from "./api/analytics.ts";
 import { announcementsApi } from "./api/announcements.ts";
 import { archivesApi } from "./api/archives.ts";
 import { auditApi, teamAuditApi } from "./api/audit.ts";
+import { auditForwardingApi } from "./api/audit-forwarding.ts";
 import { betaApi } from "./api/beta.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
@@ -108,6 +110,7 @@ import { askModel } from "./serving/gateway/ask.ts";
 export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditApi,
   teamAuditApi,
+  auditForwardingApi,
   authApi,
   twoFactorApi,
   ssoApi,
@@ -206,5 +209,6 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   betaPages,
   statusPages,
   incidentPages,
+  forwardingPages,
   homePages,
 ];

@@ -2,6 +2,8 @@
 import type { Place } from "../lib/sealed.ts";
 
 type SealedKind =
+  | "audit_webhook_secret"
+  | "audit_webhook_url"
   | "authenticator"
   | "import"
   | "mail"
@@ -30,6 +32,8 @@ export interface SealedColumn {
 const endpoint = { table: "webhook_endpoint", row: "id", earlier: "'webhook endpoint of ' || org" };
 
 export const SEALED: readonly SealedColumn[] = [
+  { kind: "audit_webhook_url", table: "audit_forward", column: "url", row: "kind" },
+  { kind: "audit_webhook_secret", table: "audit_forward", column: "secret", row: "kind" },
   // Earlier versions: src/accounts/auth/convert.ts.
   { kind: "authenticator", table: "two_factor", column: "secret", row: "user_id" },
   {

@@ -53,6 +53,14 @@ export const BODIES: Record<string, unknown> = {
     summary: "Section 3 names the new processor.",
     effective_at: 1_798_761_600,
   },
+  "POST /v1/admin/audit/forwarding/syslog": {
+    host: "logs.example.com",
+    port: 6514,
+    transport: "tls",
+    facility: "audit",
+    from: "beginning",
+  },
+  "POST /v1/admin/audit/forwarding/webhook": { url: "https://siem.example.com/audit" },
   "POST /v1/admin/incidents": {
     title: "Training jobs start late",
     text: "One host is unreachable. We write again at 14:00 UTC.",

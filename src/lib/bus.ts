@@ -91,6 +91,8 @@ export interface BusEvents {
   "moderation.requested": { org: string };
   /** A case, or what may be used, changed. */
   "moderation.changed": { org: string };
+  /** A destination of the audit log was changed or removed. */
+  "audit.forwarding": Record<string, never>;
   /** An event for notices was stored. */
   "notice.stored": { org: string };
   /** A webhook or mail was sent, or failed. */

@@ -15,6 +15,7 @@ export const FAIL_POINTS = {
   "events.stored": "a trainer's events are stored, the trainer has no answer",
   "notice.stored": "the event of a notice is stored, nothing was sent",
   "notice.sent": "a notice was sent, that is not stored",
+  "audit.forwarded": "entries of the audit log were forwarded, the position is not stored",
   "rotate.prepared": "the new secret is on disk, nothing is sealed with it",
   "rotate.stored": "everything is sealed with the new secret, whose file is not in place",
   "erasure.rows": "an organization's files are erased, and some of its rows",

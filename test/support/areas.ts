@@ -48,6 +48,7 @@ export const ROOMS: Record<string, string[]> = {
     "inbox",
     "mail",
     "webhooks",
+    "forwarding",
     "announcements",
     "maintenance",
     "delivery",

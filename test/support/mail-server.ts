@@ -28,7 +28,7 @@ export interface MailBox {
 export const MAIL_USER = { name: "lab", password: "mail-password-41" };
 
 /** A certificate for this machine, made with openssl. */
-function certificate(): { key: string; cert: string; path: string } {
+export function certificate(): { key: string; cert: string; path: string } {
   const dir = mkdtempSync(join(tmpdir(), "ftl-mail-"));
   const [key, cert] = [join(dir, "key.pem"), join(dir, "cert.pem")];
   const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];

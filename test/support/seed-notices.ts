@@ -1,7 +1,9 @@
 /** Seeded notices: webhooks with deliveries in every state, and a list of notices. */
 import type { Actor, Ctx } from "../../src/ctx.ts";
+import { auditForward } from "../../src/db/schema/audit.ts";
 import { notice, noticeDelivery } from "../../src/db/schema/notices.ts";
 import { createAnnouncement, endAnnouncement } from "../../src/notices/announcements/service.ts";
+import { setSyslog } from "../../src/notices/forwarding/service.ts";
 import { cancelMaintenance, scheduleMaintenance } from "../../src/notices/maintenance/service.ts";
 import { createEndpoint } from "../../src/notices/webhooks/service.ts";
 
@@ -99,4 +101,11 @@ export async function addNotices(ctx: Ctx, actor: Actor): Promise<void> {
         endedAt: end.state === "waiting" ? null : now - (n + 1) * 46 * MINUTE,
       });
   });
+  const logs = { host: "logs.example.com", port: 6514, transport: "tls", facility: "audit", ca: null } as const;
+  await setSyslog(ctx, actor, { ...logs, enterprise_number: 32_473, from: "beginning" });
+  await ctx.write((tx) =>
+    tx
+      .update(auditForward)
+      .set({ attempts: 3, nextAt: now + MINUTE, lastError: "The connection was refused.", lastErrorAt: now - MINUTE }),
+  );
 }

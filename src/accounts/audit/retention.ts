@@ -1,7 +1,7 @@
 /** Removes audit entries that are older than the setting says, with an entry that keeps the chain verifiable. */
-import { asc, count, desc, gte, lt, lte, max, sql } from "drizzle-orm";
+import { and, asc, count, desc, gte, lt, lte, max, min, sql } from "drizzle-orm";
 import { type Ctx, systemActor } from "../../ctx.ts";
-import { auditLog } from "../../db/schema/audit.ts";
+import { auditForward, auditLog } from "../../db/schema/audit.ts";
 import { audit, PRUNE_ACTION } from "./service.ts";
 
 const DAY_MS = 86_400_000;
@@ -19,7 +19,12 @@ function prunePiece(ctx: Ctx, before: number): Promise<number> {
       .where(gte(auditLog.at, before))
       .orderBy(asc(auditLog.seq))
       .limit(1);
-    const old = young ? lt(auditLog.seq, young.seq) : undefined;
+    // What is still to be forwarded stays, however old it is.
+    const [sent] = await tx.select({ position: min(auditForward.position) }).from(auditForward);
+    const old = and(
+      young ? lt(auditLog.seq, young.seq) : undefined,
+      sent?.position == null ? undefined : lte(auditLog.seq, sent.position),
+    );
     const [end] = await tx
       .select({ seq: max(auditLog.seq) })
       .from(

@@ -61,3 +61,22 @@ export const betaSwitch = sqliteTable(
   },
   (t) => [primaryKey({ columns: [t.feature, t.org] })],
 );
+/** Where the audit log is forwarded to, and how far: every entry after `position` is still to be sent. */
+export const auditForward = sqliteTable("audit_forward", {
+  kind: text("kind", { enum: ["syslog", "webhook"] }).primaryKey(),
+  /** What its kind needs, without secrets, as JSON. */
+  settings: text("settings").notNull(),
+  /** Sealed: the address of a webhook. */
+  url: text("url"),
+  /** Sealed: what signs a webhook. */
+  secret: text("secret"),
+  /** Number (`seq`) of the last entry that was sent. */
+  position: integer("position").notNull(),
+  /** Failed attempts since the last success. */
+  attempts: integer("attempts").notNull().default(0),
+  nextAt: integer("next_at").notNull(),
+  lastError: text("last_error"),
+  lastErrorAt: integer("last_error_at"),
+  lastSentAt: integer("last_sent_at"),
+  updatedAt: integer("updated_at").notNull(),
+});

@@ -56,23 +56,26 @@ function reasonOf(cause: unknown): string {
   return `The connection failed: ${clean(String((cause as Error | null)?.message ?? cause), 200)}`;
 }
 
+/** Where to send, and the secrets that sign: each one, while a secret is rotated. */
+interface Signed {
+  url: string;
+  secrets: string[];
+}
+
 /**
- * Sends one message. Never throws: what went wrong is in the answer.
+ * Sends one signed message. Never throws: what went wrong is in the answer.
  * @param id the message's id, the same for every attempt
  */
-export async function postWebhook(ctx: Ctx, endpoint: EndpointRow, id: string, body: string): Promise<Sent> {
-  const open = (sealed: string) => unseal(ctx.secret, sealedIn("webhook_secret", endpoint.id), sealed);
-  const now = ctx.clock.now();
-  const old = endpoint.oldSecret && (endpoint.oldSecretUntil ?? 0) > now ? [open(endpoint.oldSecret)] : [];
+export async function postSigned(ctx: Ctx, to: Signed, id: string, body: string): Promise<Sent> {
   const headers = {
     "content-type": "application/json",
     "user-agent": `Fine-Tune-Lab/${VERSION}`,
-    ...signedHeaders(id, now, body, [open(endpoint.secret), ...old]),
+    ...signedHeaders(id, ctx.clock.now(), body, to.secrets),
   };
   const timeout = AbortSignal.timeout(TIMEOUT_MS);
   const signal = AbortSignal.any([timeout, ctx.signal]);
   try {
-    const url = new URL(unseal(ctx.secret, sealedIn("webhook_url", endpoint.id), endpoint.url));
+    const url = new URL(to.url);
     checkUrl(ctx, url);
     const reply = await guardedReply(url, guardOf(ctx), { method: "POST", headers, body, signal });
     await reply.discard();
@@ -80,4 +83,12 @@ export async function postWebhook(ctx: Ctx, endpoint: EndpointRow, id: string, b
   } catch (cause) {
     return { status: null, error: reasonOf(timeout.aborted ? timeout.reason : cause) };
   }
+}
+
+/** Sends one message to an endpoint of an organization, as `postSigned`. */
+export async function postWebhook(ctx: Ctx, endpoint: EndpointRow, id: string, body: string): Promise<Sent> {
+  const open = (sealed: string) => unseal(ctx.secret, sealedIn("webhook_secret", endpoint.id), sealed);
+  const old = endpoint.oldSecret && (endpoint.oldSecretUntil ?? 0) > ctx.clock.now() ? [open(endpoint.oldSecret)] : [];
+  const url = unseal(ctx.secret, sealedIn("webhook_url", endpoint.id), endpoint.url);
+  return postSigned(ctx, { url, secrets: [open(endpoint.secret), ...old] }, id, body);
 }

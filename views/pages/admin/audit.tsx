@@ -202,6 +202,9 @@ export function AuditPage(props: AuditProps) {
           <a class="button" href="/admin/audit?verify=yes" title="Each entry has the hash of the previous entry">
             Verify log integrity
           </a>
+          <a class="button" href="/admin/audit/forwarding">
+            Forwarding
+          </a>
           <Downloads path="/v1/admin/audit/export" />
         </>
       }
