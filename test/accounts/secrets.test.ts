@@ -11,6 +11,7 @@ import { listProviders, secretOf } from "../../src/accounts/sso/providers.ts";
 import { createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { sourceOf } from "../../src/data/imports/run.ts";
+import { auditForward } from "../../src/db/schema/audit.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { noticeDelivery, webhookEndpoint } from "../../src/db/schema/notices.ts";
 import { hubPush } from "../../src/db/schema/pushes.ts";
@@ -73,6 +74,13 @@ beforeAll(async () => {
     body: { ...hook, url: `https://93.184.215.14/?token=${second}` },
   });
   planted.webhook_url = [first, second];
+  const third = WORD("hook");
+  const log = { url: `https://93.184.215.14/?token=${third}` };
+  const forwarded = await lab.json<{ signing_secret: string }>("POST", "/v1/admin/audit/forwarding/webhook", {
+    body: log,
+  });
+  planted.audit_webhook_url = [third];
+  planted.audit_webhook_secret = [forwarded.signing_secret.replace("whsec_", "")];
 
   const server = { host: "mail.invalid", port: 587, security: "starttls", user: "lab", from: "lab@example.test" };
   const password = WORD("smtp");
@@ -148,6 +156,11 @@ async function everythingOpens(): Promise<void> {
     const url = unseal(ctx.secret, sealedIn("webhook_url", hook.id), hook.url);
     expect(planted.webhook_url).toContain(new URL(url).searchParams.get("token") ?? "");
   }
+  const [log] = await ctx.db.select().from(auditForward);
+  const opened = (kind: "audit_webhook_url" | "audit_webhook_secret", sealed?: string | null) =>
+    unseal(ctx.secret, sealedIn(kind, "webhook"), sealed ?? "");
+  expect(opened("audit_webhook_url", log?.url)).toEndWith(planted.audit_webhook_url?.[0] ?? "-");
+  expect(opened("audit_webhook_secret", log?.secret)).toEndWith(planted.audit_webhook_secret?.[0] ?? "-");
   const rotated = hooks.find(({ oldSecret }) => oldSecret !== null);
   const keys = [rotated?.oldSecret, rotated?.secret].map((text) =>
     unseal(ctx.secret, sealedIn("webhook_secret", rotated?.id ?? ""), text ?? ""),
