@@ -75,9 +75,9 @@ beforeAll(async () => {
   });
   planted.webhook_url = [first, second];
   const third = WORD("hook");
-  const log = { url: `https://93.184.215.14/?token=${third}` };
+  const siem = { url: `https://93.184.215.14/?token=${third}` };
   const forwarded = await lab.json<{ signing_secret: string }>("POST", "/v1/admin/audit/forwarding/webhook", {
-    body: log,
+    body: siem,
   });
   planted.audit_webhook_url = [third];
   planted.audit_webhook_secret = [forwarded.signing_secret.replace("whsec_", "")];
