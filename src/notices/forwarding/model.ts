@@ -7,7 +7,7 @@ import { FACILITIES, type Facility } from "./syslog.ts";
 export type ForwardRow = typeof auditForward.$inferSelect;
 export const KINDS = ["syslog", "webhook"] as const;
 export type Kind = ForwardRow["kind"];
-export const TRANSPORTS = ["udp", "tcp", "tls"] as const;
+const TRANSPORTS = ["udp", "tcp", "tls"] as const;
 
 const From = v.picklist(["now", "beginning"], "must be now or beginning");
 const host = v.pipe(
@@ -90,7 +90,7 @@ export type ForwardingTest = v.InferOutput<typeof ForwardingTest>;
 const secondsOf = (ms: number | null) => (ms === null ? null : seconds(ms));
 
 export const syslogOf = (row: ForwardRow) => JSON.parse(row.settings) as SyslogSettings;
-export const webhookOf = (row: ForwardRow) => JSON.parse(row.settings) as WebhookSettings;
+const webhookOf = (row: ForwardRow) => JSON.parse(row.settings) as WebhookSettings;
 
 function destinationOf(row: ForwardRow): string {
   if (row.kind === "webhook") return webhookOf(row).shown;

@@ -9,7 +9,7 @@ const TIMEOUT_MS = 15_000;
 /** Datagrams sent without a pause. */
 const BURST = 20;
 
-export interface SyslogAddress {
+interface SyslogAddress {
   host: string;
   port: number;
   transport: "udp" | "tcp" | "tls";
