@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from "node:tls";
 import { certificate } from "./mail-server.ts";
 
 /** A message of RFC 5424, taken apart. */
-export interface SyslogMessage {
+interface SyslogMessage {
   facility: number;
   severity: number;
   timestamp: string;

@@ -1,4 +1,4 @@
-/** Sends syslog messages over UDP, TCP or TLS. A stream counts as delivered when the receiver has closed it after us. */
+/** Sends syslog messages over UDP, TCP or TLS. A stream is delivered when the receiver has closed it after us. */
 import { createSocket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { isIP, type Socket, connect as tcpConnect } from "node:net";
