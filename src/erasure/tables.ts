@@ -125,6 +125,7 @@ export const STAYS: Record<string, string> = {
   sso_domain: "sign-in of the installation",
   sso_used: "hashes of answers of providers, removed after minutes",
   status_component: "status of the installation",
+  audit_forward: "where the audit log is forwarded to",
   status_day: "status of the installation",
   status_incident: "status of the installation",
   status_update: "status of the installation",

@@ -129,6 +129,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   moderation_rule: "of the installation",
   sso_used: "which answers of a provider were used",
   status_component: "of the installation",
+  audit_forward: "of the installation",
   status_day: "of the installation",
   status_incident: "of the installation",
   status_update: "of the installation",
