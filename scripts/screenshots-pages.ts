@@ -279,12 +279,6 @@ export const SHOTS: Shot[] = [
   { name: "team-audit", path: "/team/audit", seeds: ["full"] },
   { name: "status", path: "/status", seeds: ["empty", "full"] },
   { name: "admin-incidents", path: "/admin/incidents", seeds: ["empty", "full"] },
-  {
-    name: "admin-incident-new",
-    path: "/admin/incidents",
-    seeds: ["full"],
-    act: (page) => page.click("[popovertarget=sheet-incident]"),
-  },
   { name: "admin-terms", path: "/admin/terms", seeds: ["full"] },
   { name: "admin-terms-edit", path: "/admin/terms/terms", seeds: ["full"] },
   { name: "admin-mail", path: "/admin/mail", seeds: ["empty", "full"] },
