@@ -4,11 +4,16 @@ import type { Ctx } from "../../ctx.ts";
 import { announcement } from "../../db/schema/announcements.ts";
 import { recordForAll } from "../events/store.ts";
 
-const unsent = and(eq(announcement.mail, true), isNull(announcement.mailedAt));
+/** Those to send now or later. */
+const unsent = (now: number) =>
+  and(
+    eq(announcement.mail, true),
+    isNull(announcement.mailedAt),
+    or(isNull(announcement.endsAt), gt(announcement.endsAt, now)),
+  );
 
 /** Those to send at a time. */
-const due = (now: number) =>
-  and(unsent, lte(announcement.startsAt, now), or(isNull(announcement.endsAt), gt(announcement.endsAt, now)));
+const due = (now: number) => and(unsent(now), lte(announcement.startsAt, now));
 
 /** Stores the notices of announcements that have started: the same transaction marks the announcement. */
 export async function sendAnnouncements(ctx: Ctx): Promise<void> {
@@ -37,12 +42,12 @@ export async function sendAnnouncements(ctx: Ctx): Promise<void> {
     });
 }
 
-/** When the next announcement is to be sent; null = none waits. */
+/** When the next announcement is to be sent, which may have passed since the last look; null = none waits. */
 export async function nextAnnouncement(ctx: Ctx): Promise<number | null> {
   const [row] = await ctx.db
     .select({ at: announcement.startsAt })
     .from(announcement)
-    .where(and(unsent, gt(announcement.startsAt, ctx.clock.now())))
+    .where(unsent(ctx.clock.now()))
     .orderBy(announcement.startsAt)
     .limit(1);
   return row?.at ?? null;
