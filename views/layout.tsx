@@ -269,6 +269,8 @@ export function Layout(props: {
   crumbs?: Crumb[];
   /** Content beside the title, such as a state badge. */
   beside?: ComponentChildren;
+  /** Who created what the page shows. */
+  creator?: string | null;
   /** The primary action, with at most a few secondary ones before it. */
   actions?: ComponentChildren;
   /** What updates by itself on this page; see views/README.md. */
@@ -308,6 +310,11 @@ export function Layout(props: {
                 ) : null}
                 <h1 title={props.title}>{props.title}</h1>
                 {props.beside}
+                {props.creator ? (
+                  <span class="muted small clip creator">
+                    Created by <span dir="auto">{props.creator}</span>
+                  </span>
+                ) : null}
               </div>
               {props.actions ? (
                 <div class="actions">

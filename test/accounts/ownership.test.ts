@@ -46,6 +46,28 @@ test("a member is refused for each object of somebody else, with the permission 
   }
 });
 
+test("the page of each object says who created it: a person, a service account, or the server", async () => {
+  const model = `/models/${encodeURIComponent(made.model)}`;
+  const creatorOf = async (path: string) => {
+    const page = await (await t.request("GET", path, { as: "member", headers: { accept: "text/html" } })).text();
+    return /Created by <span dir="auto">([^<]*)</.exec(page)?.[1];
+  };
+  for (const path of [
+    `/jobs/${waiting}`,
+    `/deployments/${made.deployment}`,
+    `/datasets/${made.dataset}`,
+    `/sweeps/${made.sweep}`,
+    `/evaluations/${made.evaluation}`,
+  ])
+    expect([path, await creatorOf(path)]).toEqual([path, "admin"]);
+  const set = (createdBy: string) => t.ctx.write((tx) => tx.update(job).set({ createdBy }));
+  await set(made.service);
+  expect([await creatorOf(`/jobs/${waiting}`), await creatorOf(model)]).toEqual(["Nightly", "Nightly"]);
+  await set("system");
+  expect(await creatorOf(model)).toBe("the server");
+  await set(t.users.admin);
+});
+
 test("pages show a member no button that ends what somebody else created", async () => {
   const shown = async (as: "admin" | "member", path: string) => {
     const page = await (await t.request("GET", path, { as, headers: { accept: "text/html" } })).text();

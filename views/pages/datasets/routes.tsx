@@ -3,6 +3,7 @@
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import { listRemoved, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
@@ -127,6 +128,7 @@ async function propsOf(
   const found = ready ? await rowsShown(ctx, actor, version.id, query) : null;
   return {
     dataset,
+    creator: await creatorName(ctx, dataset.createdBy),
     version: versionView(version, source?.bytes ?? null),
     report: version.report,
     versions: await listVersions(ctx, actor, id),

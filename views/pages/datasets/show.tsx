@@ -34,6 +34,8 @@ export interface DatasetProps extends HistoryProps {
   mapping: MappingProps | null;
   /** What was found of personal data, when the version is ready. */
   pii: PiiView | null;
+  /** Name of who created the dataset. */
+  creator: string | null;
 }
 
 /** The newest version is shown, so its rows can be edited. */
@@ -229,6 +231,7 @@ export function DatasetPage(props: DatasetProps) {
       title={dataset.name}
       crumbs={[{ label: "Datasets", href: "/datasets" }]}
       beside={<DatasetBadge {...props} />}
+      creator={props.creator}
       actions={<DatasetNext {...props} />}
       live={{ topics: ["datasets"] }}
     >

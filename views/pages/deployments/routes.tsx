@@ -1,7 +1,9 @@
 /** Pages of deployments: the list with the deploy form, and one deployment with its statistics. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { listKeys } from "../../../src/accounts/api-keys/service.ts";
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import { knownOfModel } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -97,6 +99,7 @@ const handlers = (ctx: Ctx) => ({
     const deployment = await getDeployment(ctx, actor, params.id);
     const props = {
       deployment,
+      creator: await creatorName(ctx, deployment.created_by),
       stats: await deploymentStats(ctx, actor, params.id),
       barred: knownOfModel(ctx, actor.org, deployment.model),
       baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,

@@ -26,6 +26,8 @@ interface DeploymentProps {
 
 interface PageProps extends DeploymentProps, RequestsProps {
   engine: EngineLog;
+  /** Name of who created it. */
+  creator: string | null;
 }
 
 const ms = (value: number | null) =>
@@ -164,6 +166,7 @@ export function DeploymentPage(props: PageProps) {
     <Layout
       title={deployment.name}
       crumbs={[{ label: "Deployments", href: "/deployments" }]}
+      creator={props.creator}
       actions={<Actions deployment={deployment} />}
       live={{ topics: ["deployments"] }}
     >

@@ -1,6 +1,8 @@
 /** Pages of evaluations: the list, and an evaluation with its verdict and its answers. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import { readAnswers } from "../../../src/evaluation/answers.ts";
@@ -71,7 +73,8 @@ function handlers(ctx: Ctx) {
     const { request, actor, params, query } = visit;
     const evaluation = await getEvaluation(ctx, actor, params.id);
     const answers = await readAnswers(ctx, evaluation.job_id, { ...query, limit: ROWS });
-    const props = { evaluation, rows: listed(answers, ROWS) };
+    const creator = await creatorName(ctx, evaluation.created_by);
+    const props = { evaluation, rows: listed(answers, ROWS), creator };
     return html(pageOf(ctx, request, actor), <EvaluationPage {...props} />, {
       fragments: { state: () => <EvaluationState {...props} />, rows: () => <EvaluationRows {...props} /> },
     });

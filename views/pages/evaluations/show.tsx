@@ -374,13 +374,14 @@ function EvaluationActions({ evaluation }: Pick<EvaluationProps, "evaluation">) 
   );
 }
 
-export function EvaluationPage(props: EvaluationProps) {
+export function EvaluationPage(props: EvaluationProps & { creator: string | null }) {
   const { evaluation } = props;
   return (
     <Layout
       title={evaluation.name}
       crumbs={[{ label: "Evaluations", href: "/evaluations" }]}
       beside={<StateBadge state={evaluation.status} />}
+      creator={props.creator}
       actions={<EvaluationActions evaluation={evaluation} />}
       live={{ jobs: [evaluation.job_id], topics: ["evaluations"] }}
     >
@@ -390,9 +391,8 @@ export function EvaluationPage(props: EvaluationProps) {
         <EvaluationRows {...props} />
         <p class="small muted">
           Created <Time at={evaluation.created_at * 1000} /> by job{" "}
-          <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Answers are compared with the expected answer:
-          missing words are struck through, added words are highlighted. Tool calls are equal when name and arguments
-          are, in any order.
+          <a href={`/jobs/${evaluation.job_id}`}>{evaluation.job_id}</a>. Against the expected answer, missing words are
+          struck through and added ones highlighted. Tool calls are equal when name and arguments are, in any order.
         </p>
       </div>
     </Layout>

@@ -15,6 +15,8 @@ import { JobActions, JobBadge, JobStatus } from "./status.tsx";
 import type { JobUpdateProps } from "./update.tsx";
 
 interface JobPageProps extends JobUpdateProps {
+  /** Name of who created it. */
+  creator: string | null;
   checkpoints: CheckpointRow[];
   samples: Sample[];
   log: LogReply;
@@ -155,6 +157,7 @@ export function JobPage(props: JobPageProps) {
       wide
       crumbs={[{ label: "Jobs", href: "/jobs" }]}
       beside={<JobBadge job={job} />}
+      creator={props.creator}
       actions={<JobActions {...props} />}
       live={{ jobs: [job.id], topics: job.kind === "train" ? ["jobs"] : undefined, after: series.batchId }}
     >

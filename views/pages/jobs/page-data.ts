@@ -1,5 +1,6 @@
 /** Loads the data of the job pages. */
 
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import { usageOfJob } from "../../../src/billing/ledger/service.ts";
 import { JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
@@ -125,6 +126,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
   const reproduction = await reproductionOf(ctx, actor, job);
   return {
     job,
+    creator: await creatorName(ctx, job.createdBy),
     names: await namesOfJobs(ctx, actor, [job.parentId, job.metadata.continues, reproduction?.original]),
     series,
     attempts,

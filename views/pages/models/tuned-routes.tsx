@@ -1,5 +1,7 @@
 /** Renders the page of a fine-tuned model, also with a form that was refused. */
 import { betaRefusal } from "../../../src/accounts/beta/service.ts";
+
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import { knownOfModel, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -51,6 +53,7 @@ export async function showTuned(
       exports={exports}
       pushes={pushes}
       formats={formats}
+      creator={lineage.job && (await creatorName(ctx, lineage.job.created_by))}
       baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
       barred={knownOfModel(ctx, actor.org, lineage.model)}
       isCheckpoint={CHECKPOINT_SUFFIX.test(params.id)}

@@ -219,6 +219,7 @@ export function TunedModelPage(props: {
   baseUrl: string;
   barred: RestrictionRow | null;
   isCheckpoint: boolean;
+  creator: string | null;
 }) {
   const { lineage } = props;
   const own = ownOf(lineage);
@@ -233,6 +234,7 @@ export function TunedModelPage(props: {
       crumbs={[{ label: "Models", href: "/models" }]}
       live={{ topics: ["jobs", "pushes"] }}
       beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
+      creator={props.creator}
       actions={<ModelActions lineage={lineage} />}
     >
       <div class="stack">

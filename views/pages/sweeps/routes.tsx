@@ -1,6 +1,8 @@
 /** Page routes of sweeps: the list, the form of a new sweep, and the page of one sweep. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -126,7 +128,8 @@ async function create(ctx: Ctx, context: RequestContext, form: SweepForm) {
 async function sweepPage(ctx: Ctx, { request, actor }: RequestContext, id: string) {
   const sweep = await getSweep(ctx, actor, id);
   const curves = await curvesOf(ctx, sweep);
-  return html(pageOf(ctx, request, actor), <SweepPage sweep={sweep} curves={curves} />, {
+  const creator = await creatorName(ctx, sweep.created_by);
+  return html(pageOf(ctx, request, actor), <SweepPage sweep={sweep} curves={curves} creator={creator} />, {
     fragments: { "sweep-state": () => <SweepState sweep={sweep} /> },
   });
 }

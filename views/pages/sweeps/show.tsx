@@ -233,7 +233,8 @@ function Actions({ sweep }: { sweep: SweepView }) {
   );
 }
 
-export function SweepPage({ sweep, curves }: SweepProps) {
+/** @param creator name of who created it */
+export function SweepPage({ sweep, curves, creator }: SweepProps & { creator: string | null }) {
   const jobs = sweep.trials.flatMap((one) => (one.state === "running" && one.job_id ? [one.job_id] : []));
   const batches = curves.map(({ series }) => series.batchId);
   return (
@@ -241,6 +242,7 @@ export function SweepPage({ sweep, curves }: SweepProps) {
       title={sweep.name}
       wide
       crumbs={[{ label: "Sweeps", href: "/sweeps" }]}
+      creator={creator}
       actions={<Actions sweep={sweep} />}
       live={{ topics: ["sweeps", "progress"], ...(jobs.length ? { jobs, after: Math.min(...batches) } : {}) }}
     >
