@@ -3,6 +3,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { asc, eq } from "drizzle-orm";
+import { maintenanceWindow } from "../../src/db/schema/announcements.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { host } from "../../src/db/schema/hosts.ts";
 import { noticeDelivery, noticeEvent } from "../../src/db/schema/notices.ts";
@@ -135,6 +136,29 @@ test("an outage and a restart count to the minute, by month; maintenance and old
   await server.stop(0);
   await app.close();
 }, 60_000);
+
+test("a restart in a planned maintenance counts only for the time outside of it", async () => {
+  const clock = fakeClock(Date.parse("2026-03-02T10:00:00Z"));
+  const app = await createTestApp({ ctx: { clock } });
+  const stop = startStatus(app.ctx);
+  await probed(app);
+  await stop();
+  const plan = { reason: "Power", message: "", endpoints: "stay", trainings: "wait", leadMs: 0, mail: false } as const;
+  const window = { ...plan, startsAt: clock.now() + 10 * MINUTE, endsAt: clock.now() + 40 * MINUTE };
+  const made = { createdAt: clock.now(), createdBy: "u" };
+  await app.ctx.write(async (tx) => {
+    await tx.insert(maintenanceWindow).values({ ...window, ...made, id: "planned" });
+    const canceled = { ...window, endsAt: clock.now() + 90 * MINUTE, canceledAt: clock.now() };
+    await tx.insert(maintenanceWindow).values({ ...canceled, ...made, id: "canceled" });
+  });
+  clock.advance(60 * MINUTE);
+  const again = startStatus(app.ctx);
+  await probed(app);
+  const today = component(await read(app), "api").days.at(-1);
+  expect(today).toMatchObject({ down_s: 30 * 60, maintenance_s: 30 * 60, uptime: 0 });
+  await again();
+  await app.close();
+});
 
 test("a scheduler that stands still, unreachable hosts and failing endpoints show; nobody learns their names", async () => {
   const clock = fakeClock();

@@ -5,6 +5,7 @@ import { statusComponent } from "../../db/schema/status.ts";
 import { type Probe, probeAll } from "./checks.ts";
 import { recordProbes } from "./record.ts";
 import { forgetSummary } from "./summary-cache.ts";
+import { plannedWindows } from "./windows.ts";
 
 const PERIOD_MS = 60_000;
 /** Without a stored probe for this long, the server was down or asleep. */
@@ -23,7 +24,7 @@ async function store(prober: Prober, probes: Probe[]): Promise<void> {
   const before = row?.at ?? now;
   const gap = last === null || now - before > LATE_MS;
   prober.last = null;
-  await recordProbes(ctx, probes, { now, gap, windows: [] });
+  await recordProbes(ctx, probes, { now, gap, windows: await plannedWindows(ctx, { from: before, until: now }) });
   prober.last = probes;
   forgetSummary(ctx);
 }
