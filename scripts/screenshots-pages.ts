@@ -3,6 +3,7 @@ import type { Page } from "playwright-core";
 import { HELD_SHOTS } from "./screenshots-held.ts";
 import { MODERATION_SHOTS } from "./screenshots-moderation.ts";
 import type { Shot } from "./screenshots-shoot.ts";
+import { TEAM_SHOTS } from "./screenshots-team.ts";
 
 /** Of every seeded account. */
 export const PASSWORD = "correct-horse-41-battery";
@@ -129,7 +130,6 @@ export const SHOTS: Shot[] = [
   { name: "dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"] },
   { name: "dataset-remarks", path: `/datasets/${nth("ds_", 1)}`, seeds: ["full"] },
   { name: "dataset-talks", path: `/datasets/${nth("ds_", 2)}`, seeds: ["full"] },
-  { name: "dataset-personal-data", path: `/datasets/${nth("ds_", 2)}/personal-data`, seeds: ["full"] },
   { name: "dataset-pairs", path: `/datasets/${nth("ds_", 7)}`, seeds: ["full"] },
   { name: "dataset-marked", path: `/datasets/${nth("ds_", 8)}`, seeds: ["full"] },
   { name: "dataset-texts", path: `/datasets/${nth("ds_", 9)}`, seeds: ["full"] },
@@ -176,7 +176,6 @@ export const SHOTS: Shot[] = [
   { name: "hosts", path: "/hosts" },
   { name: "host", path: "/hosts/docker.atlas", seeds: ["full", "failing"] },
   { name: "hosts-add", path: "/hosts/add", seeds: ["full"] },
-  { name: "team", path: "/team", seeds: ["full"] },
   {
     name: "service-account",
     path: "/team",
@@ -276,7 +275,6 @@ export const SHOTS: Shot[] = [
     },
   },
   { name: "admin-forwarding", path: "/admin/audit/forwarding", seeds: ["empty", "full"] },
-  { name: "team-audit", path: "/team/audit", seeds: ["full"] },
   { name: "status", path: "/status", seeds: ["empty", "full"] },
   { name: "admin-incidents", path: "/admin/incidents", seeds: ["empty", "full"] },
   { name: "admin-terms", path: "/admin/terms", seeds: ["full"] },
@@ -291,6 +289,7 @@ export const SHOTS: Shot[] = [
   },
   { name: "admin-user", path: "/admin/users", seeds: ["full"], act: (page) => openFirst(page, "/admin/users/") },
   ...HELD_SHOTS,
+  ...TEAM_SHOTS,
   ...MODERATION_SHOTS,
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },
   { name: "admin-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },

@@ -7,6 +7,7 @@ import { startSuspensions } from "./accounts/suspension/service.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
 import { startArchives } from "./custody/archives/run.ts";
+import { startSubjects } from "./custody/subjects/run.ts";
 import { startDatasets } from "./data/datasets/sweep.ts";
 import { startImports } from "./data/imports/run.ts";
 import { startScans } from "./data/privacy/scan.ts";
@@ -61,6 +62,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startEvaluations(ctx, askModel(ctx)),
     startPushes(ctx),
     startArchives(ctx),
+    startSubjects(ctx),
     startSweeps(ctx),
     startWandb(ctx),
     startDeployments(ctx),

@@ -240,6 +240,8 @@ const ConfigSchema = v.strictObject({
    * rows are left out, masked, or accepted. A team can require it on its own.
    */
   pii_policy: v.optional(v.picklist(["report", "require_decision"]), "report"),
+  /** Days for which the report of a search for a person is kept: it is personal data itself. */
+  subject_request_days: v.optional(integer(1, 365), 30),
   /** A Python that has presidio-analyzer, which then looks for personal data too (names, places); none = not used. */
   presidio_python: v.optional(v.nullable(v.pipe(v.string(), v.startsWith("/", "must be an absolute path"))), null),
   /** Language of presidio's recognizers and of its spaCy model. */

@@ -47,6 +47,7 @@ import { statusPages } from "../views/pages/status/routes.tsx";
 import { sweepsPages } from "../views/pages/sweeps/routes.tsx";
 import { teamAuditPages } from "../views/pages/team/audit-routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
+import { subjectPages } from "../views/pages/team/subject-routes.tsx";
 import { termsPages } from "../views/pages/terms/routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { authApi } from "./api/account.ts";
@@ -91,6 +92,7 @@ import { responsesApi } from "./api/responses.ts";
 import { ssoApi } from "./api/sso.ts";
 import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
+import { subjectsApi } from "./api/subjects.ts";
 import { suspensionsApi } from "./api/suspensions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
 import { teamApi } from "./api/team.ts";
@@ -210,5 +212,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   statusPages,
   incidentPages,
   forwardingPages,
+  subjectsApi,
+  subjectPages,
   homePages,
 ];

@@ -11,6 +11,7 @@ type SealedKind =
   | "push"
   | "setting"
   | "sso"
+  | "subject"
   | "wandb"
   | "webhook_secret"
   | "webhook_url";
@@ -46,6 +47,7 @@ export const SEALED: readonly SealedColumn[] = [
   { kind: "setting", table: "secret_setting", column: "value", row: "name" },
   { kind: "push", table: "hub_push", column: "secret", row: "id" },
   { kind: "sso", table: "sso_provider", column: "secret", row: "id" },
+  { kind: "subject", table: "subject_request", column: "terms", row: "id" },
   { kind: "wandb", table: "wandb_server", column: "key", row: "org", earlier: "'wandb key of ' || org" },
   { ...endpoint, kind: "webhook_url", column: "url" },
   { ...endpoint, kind: "webhook_secret", column: "secret" },

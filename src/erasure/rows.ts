@@ -27,7 +27,7 @@ export async function countRows(ctx: Ctx, table: string, where: SQL): Promise<nu
 }
 
 /** Folders with something for each id; what has such a name, or begins with it and a point, is removed. */
-type Folder = "archives" | "artifacts" | "datasets" | "files" | "uploads";
+type Folder = "archives" | "artifacts" | "datasets" | "files" | "subjects" | "uploads";
 
 async function idsOf(ctx: Ctx, table: string, org: string): Promise<string[]> {
   const rows = await ctx.db.all<{ id: string }>(sql`select id from ${sql.identifier(table)} where org = ${org}`);
@@ -39,6 +39,7 @@ const FOLDERS: [Folder, string][] = [
   ["artifacts", "artifact"],
   ["datasets", "dataset_version"],
   ["files", "file"],
+  ["subjects", "subject_request"],
   ["uploads", "upload"],
 ];
 

@@ -28,6 +28,7 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   trial: (org) => sql`sweep_id in (select id from sweep where org = ${org})`,
   sweep: ofOrg,
   archive: ofOrg,
+  subject_request: ofOrg,
   attempt: ofOrg,
   job: ofOrg,
   pii_scan: ofOrg,

@@ -8,6 +8,7 @@ import { isPerson } from "../db/accounts.ts";
 import { storedAnswer } from "../db/schema/answers.ts";
 import { auditLog } from "../db/schema/audit.ts";
 import { member, user } from "../db/schema/auth.ts";
+import { piiScan } from "../db/schema/datasets.ts";
 import { hold } from "../db/schema/holds.ts";
 import { termsAcceptance } from "../db/schema/terms.ts";
 import { deleteRows, removeOwnArchives } from "./rows.ts";
@@ -70,6 +71,7 @@ export async function eraseUser(ctx: Ctx, id: string, except = ""): Promise<numb
   if (about) await eraseAudit(ctx, systemActor(), about);
   await ctx.write(async (tx) => {
     const nobody = { email: "", address: "", userAgent: "" };
+    await tx.update(piiScan).set({ decidedByName: "a deleted account" }).where(eq(piiScan.decidedBy, id));
     await tx.update(termsAcceptance).set(nobody).where(eq(termsAcceptance.userId, id));
     await tx
       .update(hold)

@@ -109,6 +109,8 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "POST /v1/organization",
     "* /v1/organization/limits",
     "POST /v1/organization/privacy",
+    "* /v1/subject_requests*",
+    "* /team/people*",
     "POST /team/privacy",
   ],
   "team.export": ["GET /team/data*", "POST /team/data*"],

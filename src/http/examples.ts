@@ -88,6 +88,8 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/organization/members": { email: "grace@example.com", role: "viewer" },
   "POST /v1/organization/members/{id}": { role: "admin" },
   "POST /v1/organization/privacy": { pii_policy: "require_decision" },
+  "POST /v1/subject_requests": { terms: ["Jane Doe", "jane.doe@example.com"], match: "any", reference: "DSR-117" },
+  "POST /v1/subject_requests/{id}/erase": { old_versions: true, stored: true },
   "POST /v1/organization/limits": { bytes: 50_000_000_000 },
   "POST /v1/admin/sso": {
     name: "Okta",
@@ -204,6 +206,7 @@ const METHODS: Record<string, string> = {
 };
 
 const IDS: [RegExp, string][] = [
+  [/\/subject_requests\//, "subj_abc"],
   [/\/(fine_tuning\/)?jobs\//, "ftjob-abc"],
   [/\/queue\//, "ftjob-abc"],
   [/\/files\//, "file-abc"],

@@ -71,7 +71,7 @@ function streamed(name: string, type: string, source: AsyncGenerator<Uint8Array>
   return new Response(body, { headers: download(name, type) });
 }
 
-const TYPES = { csv: "text/csv; charset=utf-8", jsonl: "application/x-ndjson" } as const;
+const TYPES = { csv: "text/csv; charset=utf-8", jsonl: "application/x-ndjson", json: "application/json" } as const;
 
 /**
  * A download named `NAME-DAY.FORMAT`.

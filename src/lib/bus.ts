@@ -64,6 +64,8 @@ export interface BusEvents {
   "push.changed": { org: string; modelId: string };
   /** An archive was started, progressed, ended or was deleted. */
   "archive.changed": { org: string; archiveId: string };
+  /** A search for a person, or an erasure after it, progressed or ended. */
+  "subject.changed": { org: string; requestId: string };
   "job.changed": { org: string; jobId: string; kind: string; state: string };
   "job.progress": { org: string; jobId: string };
   /** A committed batch of trainer events; `batchId` is the resume point of streams. */

@@ -53,6 +53,7 @@ const ID_PREFIX = {
   moderationCheck: "mcheck_",
   moderationCase: "mcase_",
   moderationEntry: "mentry_",
+  subjectRequest: "subj_",
   termsVersion: "terms_",
   termsAcceptance: "acc_",
   hold: "hold_",

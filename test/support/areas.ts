@@ -72,6 +72,6 @@ export const ROOMS: Record<string, string[]> = {
     "trainer-protocol",
   ],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],
-  custody: ["archives"],
+  custody: ["archives", "subjects"],
   insights: ["analytics", "home", "installation", "status"],
 };

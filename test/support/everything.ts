@@ -4,7 +4,7 @@ import { createInvitation } from "../../src/accounts/organizations/invitations.t
 import { createServiceAccount } from "../../src/accounts/service-accounts/service.ts";
 import type { JobSpec } from "../../src/contract/spec.ts";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
-import { archive } from "../../src/db/schema/archives.ts";
+import { archive, subjectRequest } from "../../src/db/schema/archives.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
@@ -14,7 +14,9 @@ import { job } from "../../src/db/schema/jobs.ts";
 import { moderationCase } from "../../src/db/schema/moderation.ts";
 import { hubPush } from "../../src/db/schema/pushes.ts";
 import { sweep } from "../../src/db/schema/sweeps.ts";
+import { sealedIn } from "../../src/db/sealed-columns.ts";
 import { newId } from "../../src/lib/ids.ts";
+import { seal } from "../../src/lib/sealed.ts";
 import { createEndpoint } from "../../src/notices/webhooks/service.ts";
 import { startedResponse } from "../../src/serving/responses/view.ts";
 import type { TestApp } from "./app.ts";
@@ -49,6 +51,7 @@ export interface Everything {
   webhook: string;
   archive: string;
   moderationCase: string;
+  subject: string;
 }
 
 /** Makes one of everything in organization A. */
@@ -67,6 +70,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     import: newId("datasetImport"),
     push: newId("push"),
     archive: newId("archive"),
+    subject: newId("subjectRequest"),
     dataset: newId("dataset"),
     version: newId("datasetVersion"),
     evaluation: newId("evaluation"),
@@ -105,6 +109,16 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     const pushed = { model: tuned.id, artifactId: checkpoint.artifactId, ownToken: false, status: "waiting" as const };
     await tx.insert(hubPush).values({ id: ids.push, org, ...hub, ...pushed, ...at });
     const whole = { scope: "organization" as const, checkpoints: true, status: "done" as const, bytes: 1 };
+    await tx.insert(subjectRequest).values({
+      id: ids.subject,
+      org,
+      status: "done",
+      terms: seal(ctx.secret, sealedIn("subject", ids.subject), '["Jane Doe"]'),
+      match: "any",
+      reference: "",
+      expiresAt: at.createdAt * 2,
+      ...at,
+    });
     await tx.insert(archive).values({ id: ids.archive, org, ...whole, expiresAt: at.createdAt * 2, ...at });
     await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
     await tx.insert(datasetVersion).values({

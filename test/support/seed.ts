@@ -32,6 +32,7 @@ import {
 } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
 import { addStatus } from "./seed-status.ts";
+import { addSubjects } from "./seed-subjects.ts";
 import { addSweeps } from "./seed-sweeps.ts";
 import { addRequests, addUsage } from "./seed-usage.ts";
 
@@ -148,6 +149,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addSweeps(ctx, actor);
   await addStatus(ctx, actor);
   await addModeration(ctx, actor);
+  await addSubjects(ctx, actor);
 }
 
 /** Everything that can go wrong at once: failed jobs and data, a deployment that keeps dying. */

@@ -106,6 +106,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   moderation_check: { user, organization: org },
   restriction: { user: null, organization: org },
   audit_log: { user: "actor = :id", organization: org },
+  subject_request: { user: null, organization: org, without: ["terms"] },
   archive: { user: "created_by = :id and scope = 'user'", organization: org },
 };
 
@@ -142,8 +143,9 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "allowed_addresses allowed_models answer architecture categories components counts data decisions detail erased error " +
-    "event_types files findings grader handle input mapping metadata metrics offer options orgs progress prompt reading " +
-    "report request result roles rungs scopes settings source spec stats summary tags transports values window"
+    "allowed_addresses allowed_models answer architecture categories components counts data decisions detail " +
+    "erased erasure error event_types files findings grader handle input mapping metadata metrics offer options " +
+    "orgs progress prompt reading report request result roles rungs scopes settings source spec stats summary tags " +
+    "transports values window"
   ).split(" "),
 );

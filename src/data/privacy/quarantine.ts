@@ -60,3 +60,12 @@ export async function* quarantined(dir: string, { how, kinds, style }: Quarantin
     await found.return(undefined);
   }
 }
+
+/** The rows of a version in their order, without those of these ids. */
+export async function* rowsWithout(dir: string, ids: ReadonlySet<number>): AsyncGenerator<Uint8Array> {
+  for await (const { id, line } of mergedRows(join(dir, "train.jsonl"), join(dir, "holdout.jsonl"))) {
+    if (ids.has(id)) continue;
+    yield withoutId(line);
+    yield LINE_BREAK;
+  }
+}

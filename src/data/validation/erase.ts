@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { and, eq, inArray, isNotNull, or, type SQL, sql } from "drizzle-orm";
 import { isFinal } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
+import { sqlJson } from "../../db/json.ts";
 import { dataset, datasetTokens, datasetVersion, piiScan } from "../../db/schema/datasets.ts";
 import { answer } from "../../db/schema/evaluations.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
@@ -65,6 +66,23 @@ async function eraseTokens(ctx: Ctx, versions: string[]): Promise<void> {
   for (const name of await readdir(folder).catch(() => []))
     if (!OF_VERSION.test(name) || versions.some((id) => name.startsWith(`${id}.`)))
       await rm(join(folder, name), { recursive: true, force: true });
+}
+
+/** Erases what is cached of versions, and what jobs that used them stored of their rows. */
+export async function eraseVersionTraces(ctx: Ctx, org: string, versions: string[]): Promise<void> {
+  await eraseTokens(ctx, versions);
+  const list = sql`(select value from json_each(${sqlJson(versions)}))`;
+  const used = or(
+    sql`json_extract(${job.spec}, '$.dataset.version_id') in ${list}`,
+    sql`json_extract(${job.spec}, '$.validation.version_id') in ${list}`,
+  );
+  const users = await ctx.db
+    .select({ id: job.id })
+    .from(job)
+    .where(and(eq(job.org, org), used));
+  for (const { id } of users) await eraseFromJob(ctx, id);
+  await ctx.write((tx) => tx.delete(datasetTokens).where(inArray(datasetTokens.versionId, versions)));
+  await ctx.emptyLog();
 }
 
 /** Erases the traces of a deleted dataset. May be interrupted, and run again. */

@@ -24,6 +24,8 @@ const FOLDERS = {
   run: "run",
   /** Third-party provider plugins. */
   plugins: "plugins",
+  /** Hits of searches for a person: `subjects/<request id>.jsonl`. */
+  subjects: "subjects",
   backups: "backups",
   /** Archives of users and organizations: `archives/<archive id>`. */
   archives: "archives",

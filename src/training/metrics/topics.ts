@@ -11,6 +11,7 @@ export const TOPICS = [
   "models",
   "pushes",
   "archives",
+  "subjects",
   "evaluations",
   "deployments",
   "sweeps",
@@ -53,6 +54,7 @@ export function listenTopics(
   pass("jobs", "job.changed", (event) => [event.jobId, event.state]);
   pass("progress", "job.progress", (event) => [event.jobId, null]);
   pass("checkpoints", "checkpoint.added", (event) => [event.jobId, null]);
+  pass("subjects", "subject.changed", (event) => [event.requestId, null]);
   pass("datasets", "dataset.changed", (event) => [event.datasetId, null]);
   pass("files", "file.changed", (event) => [event.fileId, null]);
   pass("models", "base_model.changed", (event) => [event.modelId, null]);

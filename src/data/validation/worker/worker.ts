@@ -1,7 +1,9 @@
 /**
  * The worker thread for one task: validate a file, count tokens, compare two splits, test chat templates, look for
- * personal data, or match the rules of moderation. It is a separate entry point of the binary, in addition to main.ts.
+ * personal data or a person, or match the rules of moderation. It is a separate entry point of the binary, in addition
+ * to main.ts.
  */
+import { findPerson, type PersonOutcome, type PersonTask } from "../../pii/find-person.ts";
 import { type PiiOutcome, type PiiTask, scanRows } from "../../pii/scan-rows.ts";
 import { type Matched, type MatchTask, matchRows } from "../pass/match-rows.ts";
 import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
@@ -19,7 +21,8 @@ export type WorkerTask =
   | ({ type: "overlap" } & OverlapTask)
   | ({ type: "match" } & MatchTask)
   | ({ type: "templates" } & TemplateTask)
-  | ({ type: "pii" } & PiiTask);
+  | ({ type: "pii" } & PiiTask)
+  | ({ type: "person" } & PersonTask);
 export type WorkerAnswer =
   /** Bytes read, rows counted or compared, or conversations rendered, depending on the task. */
   | { type: "progress"; done: number }
@@ -29,6 +32,7 @@ export type WorkerAnswer =
   | { type: "matched"; matched: Matched }
   | { type: "rendered"; problem: string | null }
   | { type: "scanned"; found: PiiOutcome }
+  | { type: "searched"; found: PersonOutcome }
   | { type: "failed"; code: string | null; message: string };
 
 const PROGRESS_MS = 250;
@@ -48,6 +52,7 @@ async function run(task: WorkerTask) {
     else if (task.type === "match") answer({ type: "matched", matched: matchRows(task, progress) });
     else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
     else if (task.type === "pii") answer({ type: "scanned", found: await scanRows(task, progress) });
+    else if (task.type === "person") answer({ type: "searched", found: await findPerson(task, progress) });
     else answer({ type: "counted", stats: countTokens(task, progress) });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : null;

@@ -1,0 +1,12 @@
+/** The pages of a team and of personal data that need nothing done first. */
+import type { Shot } from "./screenshots-shoot.ts";
+
+const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
+
+export const TEAM_SHOTS: Shot[] = [
+  { name: "team", path: "/team", seeds: ["full"] },
+  { name: "team-audit", path: "/team/audit", seeds: ["full"] },
+  { name: "people", path: "/team/people", seeds: ["full"] },
+  { name: "people-report", path: `/team/people/${nth("subj_", 0)}`, seeds: ["full"] },
+  { name: "dataset-personal-data", path: `/datasets/${nth("ds_", 2)}/personal-data`, seeds: ["full"] },
+];
