@@ -47,6 +47,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   organization_limit: { user: null, organization: org },
   team_limit: { user: null, organization: org },
   team_share: { user: null, organization: org },
+  beta_switch: { user: null, organization: org },
   member: { user, organization: "organization_id = :id" },
   invitation: { user: "inviter_id = :id", organization: "organization_id = :id", without: ["token_hash"] },
   api_key: { user, organization: org, without: ["hash", "previous_hash"] },
