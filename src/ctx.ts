@@ -66,7 +66,7 @@ export interface Source {
 
 /** Why an account, or its organization, may not work at present. */
 export interface Hold {
-  kind: "suspended" | "deletion";
+  kind: "suspended" | "deactivated" | "deletion";
   subject: "user" | "organization";
   /** For the people concerned; may be empty. */
   reason: string;

@@ -89,6 +89,7 @@ import { organizationsApi } from "./api/organizations.ts";
 import { pushesApi } from "./api/pushes.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
+import { scimApi } from "./api/scim.ts";
 import { ssoApi } from "./api/sso.ts";
 import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
@@ -115,6 +116,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   auditForwardingApi,
   authApi,
   twoFactorApi,
+  scimApi,
   ssoApi,
   usersApi,
   organizationsApi,

@@ -1,5 +1,7 @@
 /** /v1/admin/sso: the identity providers of single sign-on. */
 import { Elysia } from "elysia";
+import { createToken, getConnection, removeConnection } from "../accounts/scim/connection.ts";
+import { ConnectionView, connectionView, NewConnectionView } from "../accounts/scim/model.ts";
 import { ChangeProvider, CreateProvider, ProviderTest, ProviderView, providerView } from "../accounts/sso/model.ts";
 import {
   changeProvider,
@@ -10,6 +12,7 @@ import {
 } from "../accounts/sso/providers.ts";
 import { testProvider } from "../accounts/sso/sign-in.ts";
 import type { Actor, Ctx } from "../ctx.ts";
+import { notFound } from "../errors.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { listOf, pageOf } from "../lib/page.ts";
@@ -24,6 +27,22 @@ async function list(ctx: Ctx, actor: Actor) {
 async function remove(ctx: Ctx, actor: Actor, id: string) {
   await removeProvider(ctx, actor, id);
   return { object: "sso_provider" as const, id, deleted: true as const };
+}
+
+async function connection(ctx: Ctx, actor: Actor, id: string) {
+  const row = await getConnection(ctx, actor, id);
+  if (!row) throw notFound("scim_connection", id);
+  return connectionView(row);
+}
+
+async function newToken(ctx: Ctx, actor: Actor, id: string) {
+  const { token, row } = await createToken(ctx, actor, id);
+  return { ...connectionView(row), token };
+}
+
+async function endProvisioning(ctx: Ctx, actor: Actor, id: string) {
+  await removeConnection(ctx, actor, id);
+  return { object: "scim_connection" as const, id, deleted: true as const };
 }
 
 export const ssoApi = (ctx: Ctx) =>
@@ -56,6 +75,23 @@ export const ssoApi = (ctx: Ctx) =>
         tags,
         summary: "Remove an identity provider; its accounts stay",
         responses: answers(deletedOf("sso_provider")),
+      },
+    })
+    .get("/:id/scim", ({ actor, params }) => connection(ctx, actor, params.id), {
+      detail: { tags, summary: "Retrieve the provisioning of a provider (SCIM)", responses: answers(ConnectionView) },
+    })
+    .post("/:id/scim", ({ actor, params }) => newToken(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Create or replace the token with which a provider provisions users (SCIM); it is shown once",
+        responses: answers(NewConnectionView),
+      },
+    })
+    .delete("/:id/scim", ({ actor, params }) => endProvisioning(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "End provisioning: the token stops working, accounts stay",
+        responses: answers(deletedOf("scim_connection")),
       },
     })
     .post("/:id/test", async ({ actor, params }) => testProvider(ctx, await getProvider(ctx, actor, params.id)), {

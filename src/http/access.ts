@@ -5,10 +5,10 @@
 import { can, type Permission, type Powers } from "../roles.ts";
 
 /**
- * `public` needs nothing, `trainer` the token of an attempt, a permission a caller who has it. A route that is
- * `unlisted` needs an administrator of the installation.
+ * `public` needs nothing, `trainer` the token of an attempt, `scim` the token of an identity provider, a permission a
+ * caller who has it. A route that is `unlisted` needs an administrator of the installation.
  */
-export type Access = "public" | "trainer" | "unlisted" | Permission;
+export type Access = "public" | "trainer" | "scim" | "unlisted" | Permission;
 
 /** Routes by what they need: `METHOD path` as registered; `*` is any method, and a trailing `*` matches the rest. */
 const TABLE: Partial<Record<Access, string[]>> = {
@@ -42,6 +42,8 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /v1/status/incidents",
   ],
   trainer: ["* /trainer/v1/*"],
+  // Its routes ask for the token.
+  scim: ["* /scim/v2/*"],
   "account.read": [
     "GET /",
     "GET /accept-terms",
@@ -260,6 +262,6 @@ export function accessOf(given: string, route: string): Access {
 export function mayCall(actor: Powers, method: string, path: string): boolean {
   const access = accessOf(method, path);
   if (access === "public") return true;
-  if (access === "trainer") return false;
+  if (access === "trainer" || access === "scim") return false;
   return can(actor, access === "unlisted" ? "installation" : access);
 }

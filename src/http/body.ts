@@ -25,6 +25,8 @@ const FORM_TYPE = "application/x-www-form-urlencoded";
 const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets(\/[^/]+)?\/upload)\/?$/;
 const COMPLETIONS = /^\/v1\/((chat\/)?completions|embeddings)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
+const SCIM = /^\/scim\/v2\//;
+const SCIM_TYPE = "application/scim+json";
 /** Routes whose handlers read the body themselves (`parse: "none"`) and check the nesting of JSON. */
 export const readsItself = (path: string) => UPLOADS.test(path) || TRAINER.test(path) || COMPLETIONS.test(path);
 
@@ -34,6 +36,7 @@ const typeOf = (request: Request) =>
 /** True when `path` accepts a body of this type: JSON in the API, forms on pages, files in uploads. */
 function isAccepted(path: string, type: string): boolean {
   if (TRAINER.test(path)) return true;
+  if (SCIM.test(path)) return type === SCIM_TYPE || type === JSON_TYPE;
   const page = !path.startsWith("/v1/");
   // Upload handlers check the kind of file themselves.
   if (UPLOADS.test(path)) return type !== "" && !(page && (type === JSON_TYPE || type === FORM_TYPE));
@@ -42,11 +45,13 @@ function isAccepted(path: string, type: string): boolean {
 
 function wrongType(path: string, type: string): AppError {
   const page = !path.startsWith("/v1/");
-  const wanted = UPLOADS.test(path)
-    ? `multipart/form-data${page ? "" : ` or ${JSON_TYPE}`}`
-    : page
-      ? "a form"
-      : JSON_TYPE;
+  const wanted = SCIM.test(path)
+    ? SCIM_TYPE
+    : UPLOADS.test(path)
+      ? `multipart/form-data${page ? "" : ` or ${JSON_TYPE}`}`
+      : page
+        ? "a form"
+        : JSON_TYPE;
   return new AppError(
     "unsupported_media",
     "unsupported_content_type",
@@ -90,6 +95,6 @@ export async function readWhole(config: Config, request: Request, path: string):
   const type = typeOf(request);
   const limit = limitOf(config, path, type);
   const bytes = await readBytes(request, limit);
-  if (type !== JSON_TYPE) return readFields(new TextDecoder().decode(bytes));
+  if (type !== JSON_TYPE && type !== SCIM_TYPE) return readFields(new TextDecoder().decode(bytes));
   return bytes.byteLength === 0 ? null : parseJson(bytes);
 }

@@ -1,6 +1,6 @@
 /**
- * Elysia plugin that turns every error into a safe answer: OpenAI's envelope for the API, a page for browsers. Causes
- * are only logged.
+ * Elysia plugin that turns every error into a safe answer: OpenAI's envelope for the API, SCIM's for provisioning, a
+ * page for browsers. Causes are only logged.
  */
 import { Elysia, NotFoundError, ParseError, ValidationError } from "elysia";
 import type { Ctx } from "../ctx.ts";
@@ -11,6 +11,42 @@ import { pathOf } from "./address.ts";
 import { noteRefused } from "./refusals.ts";
 import { requestState } from "./request-state.ts";
 import { fromValidation } from "./validation.ts";
+
+const SCIM_TYPE = "application/scim+json; charset=utf-8";
+const SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error";
+
+/** Our codes that the standard names. */
+const SCIM_TYPES: Record<string, string> = {
+  uniqueness: "uniqueness",
+  email_taken: "uniqueness",
+  invalid_filter: "invalidFilter",
+  invalid_value: "invalidValue",
+  invalid_type: "invalidValue",
+  missing_required_parameter: "invalidValue",
+  no_target: "noTarget",
+  body_not_parsable: "invalidSyntax",
+};
+
+/** True for a path of the SCIM API. */
+const isScim = (path: string) => path.startsWith("/scim/");
+
+/** An answer of the SCIM API with a body. */
+export const scimAnswer = (body: unknown, status = 200, headers: Record<string, string> = {}) =>
+  new Response(JSON.stringify(body), { status, headers: { ...headers, "content-type": SCIM_TYPE } });
+
+/** An error as clients of SCIM 2.0 read it (RFC 7644). */
+function scimError(error: AppError, headers: Record<string, string>): Response {
+  const { status } = ERROR_TABLE[error.kind];
+  const scimType = SCIM_TYPES[error.code];
+  const body = {
+    schemas: [SCIM_ERROR],
+    status: String(status),
+    ...(scimType ? { scimType } : {}),
+    detail: error.message,
+  };
+  const challenge: Record<string, string> = status === 401 ? { "www-authenticate": "Bearer" } : {};
+  return scimAnswer(body, status, { ...headers, ...challenge });
+}
 
 /** The AppError for any thrown value; unknown values become `internal`. */
 export function toAppError(error: unknown): AppError {
@@ -44,7 +80,7 @@ export function toAppError(error: unknown): AppError {
 /** True when a browser asks for a page, rather than an API client. */
 function wantsPage(request: Request): boolean {
   return (
-    !/^\/(v1|trainer)(\/|$)/.test(pathOf(request.url)) &&
+    !/^\/(v1|trainer|scim)(\/|$)/.test(pathOf(request.url)) &&
     (request.headers.get("accept") ?? "").includes("text/html") &&
     // No page can be rendered for an invalid address.
     URL.canParse(request.url)
@@ -71,6 +107,7 @@ function errorResponse(ctx: Ctx, request: Request, error: AppError, requestId: s
   // Clients that retry every 409 must not retry a permanent conflict.
   if (error.kind === "conflict") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
+  if (isScim(pathOf(request.url))) return scimError(error, headers);
   const contact = status === 500 ? ctx.config.contact_address : null;
   const body = errorBody(error, contact ? ` Contact ${contact} with that id if it happens again.` : "");
   if (wantsPage(request)) return page(ctx, request, error, headers, body);

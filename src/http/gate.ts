@@ -58,7 +58,7 @@ export const gate = (ctx: Ctx) => {
         if (!isSafeMethod(method) && !withKey && !cross && !foreign && !isOwnOrigin(request.headers, host, ctx.config))
           throw foreignOrigin();
         // A cookie never counts on a page of another site.
-        if (!path.startsWith("/assets/") && !foreign && (withKey || !cross)) {
+        if (!path.startsWith("/assets/") && !foreign && access !== "scim" && (withKey || !cross)) {
           const actor = await resolveActor(ctx, request);
           state.actor = actor && { ...actor, source };
           if (actor?.limits) requireKeyAddress(actor, source.address);

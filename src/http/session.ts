@@ -37,7 +37,7 @@ const notSignedIn = () =>
  * @throws AppError `invalid_api_key` (401), `permission_denied`, `insufficient_scope`, `admin_only` (403)
  */
 export function checkAccess(access: Access, actor: Actor | null): void {
-  if (access === "public" || access === "trainer") return;
+  if (access === "public" || access === "trainer" || access === "scim") return;
   if (!actor) throw notSignedIn();
   // Before a route is found, an unlisted path may be an address where nothing is.
   if (access !== "unlisted") requirePermission(actor, access);

@@ -46,6 +46,7 @@ const ID_PREFIX = {
   delivery: "wh_",
   webhookEndpoint: "whe_",
   ssoProvider: "sso_",
+  scimGroup: "scimg_",
   announcement: "ann_",
   archive: "arc_",
   maintenance: "mnt_",

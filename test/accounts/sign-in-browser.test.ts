@@ -106,6 +106,19 @@ describe.skipIf(!hasBrowser)("in a browser", () => {
     await page.getByRole("button", { name: "Test" }).click();
     await page.getByText(`Its entity ID is ${saml.entityId}`).waitFor();
     await shoot("saml-provider");
+    await page.getByRole("button", { name: "Create a token" }).click();
+    await page.getByText("Copy it now.").waitFor();
+    const token = /scim-[0-9a-z]{32}/.exec((await page.locator("main").textContent()) ?? "")?.[0];
+    await shoot("scim");
+    const asked = await fetch(`${base}/scim/v2/Users`, { headers: { authorization: `Bearer ${token}` } });
+    expect([asked.status, await asked.json()]).toMatchObject([200, { totalResults: 0 }]);
+    await page.goto(page.url().replace(/\/scim$/, ""));
+    expect(await page.locator("main").textContent()).not.toContain(token ?? "-");
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shoot("scim-narrow");
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.emulateMedia({ colorScheme: "light" });
     saml.trust(await (await fetch(`${at}/metadata`)).text());
 
     saml.people.set("sami", { attributes: { mail: "sami@saml.test" } });

@@ -41,6 +41,7 @@ export const ROOMS: Record<string, string[]> = {
     "organizations",
     "service-accounts",
     "sso",
+    "scim",
   ],
   notices: [
     "events",

@@ -108,7 +108,7 @@ function pathOf(route: FuzzRoute, random: Random, skipped: Skipped, real: boolea
   return text ? `${path}?${text}` : path;
 }
 
-const isApi = ({ route }: FuzzRoute) => route.startsWith("/v1/") || route.startsWith("/trainer/");
+const isApi = ({ route }: FuzzRoute) => /^\/(v1|trainer|scim)\//.test(route);
 
 /** A value as JSON for the API, as a form for pages. */
 function encoded(route: FuzzRoute, value: unknown): { type: string; bytes: Buffer } {

@@ -28,6 +28,7 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/v1/admin/sso/": () => ({ id: "none" }),
   "/admin/sso/": () => ({ id: "none" }),
   "/sso/": () => ({ id: "none" }),
+  "/scim/v2/": () => ({ id: "none" }),
   "/v1/admin/orgs/": () => ({ id: "none" }),
   "/v1/admin/providers/": () => ({ id: "none" }),
   "/admin/providers/": () => ({ id: "none" }),

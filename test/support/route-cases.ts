@@ -19,7 +19,9 @@ export interface Case {
 export const ENDLESS = /\/stream$/;
 
 export const unsafe = (each: Case) => !["GET", "HEAD", "OPTIONS"].includes(each.method);
-export const needsCaller = ({ access }: Case) => access !== "public" && access !== "trainer";
+/** Access that users have: by the table of permissions, not by a token of another kind. */
+const OTHERS: readonly Access[] = ["public", "trainer", "scim"];
+export const needsCaller = ({ access }: Case) => !OTHERS.includes(access);
 
 /** The roles of a team, and that of a reviewer of the installation, who is an owner of a team here. */
 export const ROLES = [...TEAM_ROLES, "reviewer"] as const;
@@ -30,7 +32,7 @@ export const powers = (role: TeamRole | "reviewer"): Powers =>
 
 /** Whether the table of permissions lets somebody call a route. */
 export const allows = (who: Powers, { access }: Case) =>
-  access !== "public" && access !== "trainer" && access !== "unlisted" && can(who, access);
+  access !== "public" && access !== "trainer" && access !== "scim" && access !== "unlisted" && can(who, access);
 export const forMembers = (each: Case) => allows(powers("member"), each);
 
 /** Why the schema of a route refuses a value; null when it does not, or when there is no schema. */
@@ -67,7 +69,7 @@ export function routeCases(app: TestApp, made: Everything) {
     const key = `${method} ${path}`;
     const access = accessOf(method, path);
     const body = BODIES[key]?.(made) ?? null;
-    const checked = access !== "public" && access !== "trainer";
+    const checked = !OTHERS.includes(access);
     if (checked && refusal(hooks?.body, body ?? {}))
       complaints.push(
         `${key}: ${refusal(hooks?.body, body ?? {})}: fix its entry in BODIES of test/support/requests.ts`,

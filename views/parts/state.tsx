@@ -37,6 +37,7 @@ const STATES: Record<string, Look> = {
   active: ["Active", "ok", "ok"],
   suspended: ["Suspended", "warn", "pause"],
   erased: ["Erased", "idle", "ok"],
+  deactivated: ["Deactivated", "warn", "pause"],
   deletion_scheduled: ["Deletion scheduled", "warn", "clock"],
   expired: ["Expired", "warn", "clock"],
   // Checks of the installation, and backups

@@ -17,14 +17,14 @@ export type SuspendBody = v.InferOutput<typeof SuspendBody>;
 
 /** What the answers about users and organizations say of their holds. Times in seconds since 1970. */
 export const HoldFields = {
-  /** Null = not suspended. */
+  /** Also of a user whom the identity provider deactivated. Null = not suspended. */
   suspension: v.nullable(v.strictObject({ reason: v.string(), until: v.nullable(v.number()) })),
   /** When everything is erased; null = no deletion is scheduled. */
   deletion_at: v.nullable(v.number()),
 };
 
 export function holdFields(holds: readonly Hold[]) {
-  const suspended = holds.find(({ kind }) => kind === "suspended");
+  const suspended = holds.find(({ kind }) => kind === "suspended") ?? holds.find(({ kind }) => kind === "deactivated");
   const deletion = holds.find(({ kind }) => kind === "deletion");
   return {
     suspension: suspended ? { reason: suspended.reason, until: secondsOf(suspended.until) } : null,
@@ -33,7 +33,8 @@ export function holdFields(holds: readonly Hold[]) {
 }
 
 /** The word for a state badge of an account or organization. */
-export function stateOf(holds: readonly Hold[]): "active" | "suspended" | "deletion_scheduled" {
+export function stateOf(holds: readonly Hold[]): "active" | Exclude<Hold["kind"], "deletion"> | "deletion_scheduled" {
   if (holds.some(({ kind }) => kind === "suspended")) return "suspended";
+  if (holds.some(({ kind }) => kind === "deactivated")) return "deactivated";
   return holds.length > 0 ? "deletion_scheduled" : "active";
 }

@@ -13,8 +13,8 @@ import { formatDate } from "../../lib/text/format.ts";
 type HoldRow = typeof hold.$inferSelect;
 
 /** The hold that says most first: a suspension before a deletion, the account before the organization. */
-const rank = (one: Pick<Hold, "kind" | "subject">) =>
-  (one.kind === "suspended" ? 0 : 2) + (one.subject === "user" ? 0 : 1);
+const KINDS: Hold["kind"][] = ["suspended", "deactivated", "deletion"];
+const rank = (one: Pick<Hold, "kind" | "subject">) => KINDS.indexOf(one.kind) * 2 + (one.subject === "user" ? 0 : 1);
 
 const shown = ({ kind, subject, reason, until }: HoldRow): Hold => ({ kind, subject, reason, until });
 
@@ -64,9 +64,11 @@ export async function holdsOf(db: Db, subject: Hold["subject"], ids: string[]): 
   return found;
 }
 
-/** The refusal of a suspended user who proved to be the owner of the account. */
+/** The refusal of a suspended or deactivated user who proved to be the owner of the account. */
 export async function suspendedError(ctx: Ctx, userId: string): Promise<AppError> {
-  const row = await activeHold(ctx.db, "suspended", "user", userId);
+  const row =
+    (await activeHold(ctx.db, "suspended", "user", userId)) ??
+    (await activeHold(ctx.db, "deactivated", "user", userId));
   return heldError(ctx, row ? shown(row) : { kind: "suspended", subject: "user", reason: "", until: null });
 }
 
@@ -93,7 +95,8 @@ export function notHeld(columns: { createdBy: SQLiteColumn; org: SQLiteColumn })
 /** Why work waits or endpoints are stopped, as a sentence. */
 export function heldMessage({ kind, subject }: Pick<Hold, "kind" | "subject">): string {
   const who = subject === "user" ? "The account that created it" : "Its organization";
-  return kind === "suspended" ? `${who} is suspended` : `${who} is about to be deleted`;
+  if (kind === "deletion") return `${who} is about to be deleted`;
+  return `${who} is ${kind}`;
 }
 
 const sentence = (text: string) => (text === "" ? "" : ` Reason: ${text}${/[.!?]$/.test(text) ? "" : "."}`);
@@ -103,12 +106,12 @@ export function heldError(ctx: Ctx, { kind, subject, reason, until }: Hold): App
   const who = subject === "user" ? "This account" : "This organization";
   const contact = ctx.config.contact_address;
   const ask = contact ? ` Contact ${contact}.` : " Contact an administrator of this installation.";
-  if (kind === "suspended") {
+  if (kind !== "deletion") {
     const end = until === null ? "" : ` until ${formatDate(until)}`;
     return new AppError(
       "forbidden",
       "account_suspended",
-      `${who} is suspended${end}.${sentence(reason)} Nothing is deleted.${ask}`,
+      `${who} is ${kind}${end}.${sentence(reason)} Nothing is deleted.${ask}`,
     );
   }
   return new AppError(

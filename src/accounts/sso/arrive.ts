@@ -7,7 +7,7 @@ import { account, apiKey, member, user } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
 import { withoutHidden } from "../../lib/text/names.ts";
-import type { InstallationRole, TeamRole } from "../../roles.ts";
+import type { InstallationRole } from "../../roles.ts";
 import { noteRefusal } from "../audit/refusals.ts";
 import { audit } from "../audit/service.ts";
 import { deviceCookie, knownDevice } from "../auth/devices.ts";
@@ -21,9 +21,9 @@ import { dropAllFactors } from "../factors/factors.ts";
 import { beginSecondStep } from "../factors/second-step.ts";
 import { suspendedError } from "../holds/service.ts";
 import { forgetKeys } from "../keys/cache.ts";
-import { changeUser } from "../organizations/users.ts";
 import type { Identity } from "./identity.ts";
 import type { Provider } from "./model.ts";
+import { defaultPlace, mappedPlace, moveTo, type Place, provisionedGroups } from "./place.ts";
 import { accountKey } from "./providers.ts";
 
 /** An account with its place. */
@@ -36,14 +36,6 @@ interface Found {
   banned: boolean;
   emailVerified: boolean;
   twoFactorEnabled: boolean;
-}
-
-/** Where a user belongs. */
-interface Place {
-  org: string;
-  teamRole: TeamRole;
-  /** `admin` administers the installation, and is an owner of the team. */
-  role: "admin" | "member";
 }
 
 const columns = {
@@ -87,18 +79,6 @@ async function isLinked(ctx: Ctx, provider: Provider, userId: string): Promise<b
     .limit(1);
   return row !== undefined;
 }
-
-/** Organization and role by the first mapped group; null without one. */
-function mappedPlace(provider: Provider, groups: string[]): Place | null {
-  const mapped = provider.groups.find(({ group }) => groups.includes(group));
-  if (!mapped) return null;
-  const teamRole = mapped.role === "admin" ? "owner" : mapped.organization_role;
-  return { org: mapped.organization, teamRole, role: mapped.role };
-}
-
-/** The place of users without a mapped group; null = they are refused. */
-const defaultPlace = ({ defaultOrg }: Provider): Place | null =>
-  defaultOrg === null ? null : { org: defaultOrg, teamRole: "member", role: "member" };
 
 const refused = (code: string, message: string) => new AppError("forbidden", code, message);
 
@@ -175,22 +155,6 @@ async function create(ctx: Ctx, provider: Provider, identity: Identity, email: s
   };
 }
 
-/** Moves an account to where its groups belong. The last administrator, and the last owner of a team, stay. */
-async function move(ctx: Ctx, found: Found, place: Place): Promise<Found> {
-  const { org, teamRole } = place;
-  // Groups say who administers; who reviews is said here.
-  const role = place.role === "member" && found.role === "reviewer" ? found.role : place.role;
-  if (found.org === org && found.role === role && found.teamRole === teamRole) return found;
-  try {
-    await changeUser(ctx, systemActor(org), found.id, { role, teamRole, organization: org });
-    return { ...found, org, role, teamRole };
-  } catch (error) {
-    if (!(error instanceof AppError) || !/^last_(admin|owner)$/.test(error.code)) throw error;
-    ctx.log("warn", "an account keeps its role although no group says so", { user: found.id, reason: error.code });
-    return found;
-  }
-}
-
 /**
  * The account of a person, created or linked where that is allowed, in the organization that the groups say.
  * @throws AppError `sso_email_missing`, `sso_email_domain`, `sso_email_unverified`, `sso_address_taken`,
@@ -212,7 +176,8 @@ async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, clien
       "sso_address_taken",
       `The account of ${email} belongs to another person at ${provider.name}. Ask an administrator of this installation to change its address or to remove it.`,
     );
-  const mapped = mappedPlace(provider, identity.groups);
+  const pushed = found ? await provisionedGroups(ctx.db, provider.id, found.id) : [];
+  const mapped = mappedPlace(provider, [...identity.groups, ...pushed]);
   // Who was removed from the team gets in again by a group only.
   if (found && !found.org && !mapped)
     throw refused("sso_no_group", "Your account is in no team. Ask an administrator of this installation.");
@@ -225,7 +190,8 @@ async function accountOf(ctx: Ctx, provider: Provider, identity: Identity, clien
   if (!found) return create(ctx, provider, identity, email, place as Place);
   if (!linked) await link(ctx, provider, identity, found, client);
   const now = found.emailVerified || linked ? found : { ...found, emailVerified: true, twoFactorEnabled: false };
-  return place && provider.groups.length > 0 ? move(ctx, now, place) : now;
+  const moved = place !== null && provider.groups.length > 0 && (await moveTo(ctx, now, place));
+  return moved ? { ...now, ...place } : now;
 }
 
 async function recordRefusal(ctx: Ctx, provider: Provider, identity: Identity, client: Client, error: AppError) {

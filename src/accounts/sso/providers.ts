@@ -54,9 +54,15 @@ export async function signInProviders(ctx: Ctx): Promise<{ id: string; name: str
     .limit(MAX_PROVIDERS);
 }
 
+/** A provider, switched on or not; null without one. */
+export async function findProvider(ctx: Ctx, id: string): Promise<Provider | null> {
+  const [found] = await read(ctx.db, id);
+  return found ?? null;
+}
+
 /** A provider that is switched on, for signing in. @throws AppError `sso_provider_not_found` */
 export async function openProvider(ctx: Ctx, id: string): Promise<Provider> {
-  const [found] = await read(ctx.db, id);
+  const found = await findProvider(ctx, id);
   if (!found?.enabled) throw notFound("sso_provider", id);
   return found;
 }
@@ -73,7 +79,7 @@ export async function listProviders(ctx: Ctx, actor: Actor): Promise<Provider[]>
 /** @throws AppError `sso_provider_not_found` */
 export async function getProvider(ctx: Ctx, actor: Actor, id: string): Promise<Provider> {
   requireAdmin(actor);
-  const [found] = await read(ctx.db, id);
+  const found = await findProvider(ctx, id);
   if (!found) throw notFound("sso_provider", id);
   return found;
 }

@@ -142,17 +142,22 @@ export async function suspendUser(
   if (isNew) announceSecurity(ctx, { userId: id, org }, "account.suspended", actor.source, reason);
 }
 
-/** Lifts the suspension of a user; does nothing without one. Sessions do not come back, keys work again. */
+/**
+ * Lifts the suspension of a user, or else the deactivation by the identity provider; does nothing without one. Sessions
+ * do not come back, keys work again.
+ */
 export async function liftUser(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   requireAdmin(actor);
   const org = await ctx.write(async (tx) => {
     const before = await accountOf(tx, id);
-    const now = await activeHold(tx, "suspended", "user", id);
+    const deactivated = await activeHold(tx, "deactivated", "user", id);
+    const suspended = await activeHold(tx, "suspended", "user", id);
+    const now = suspended ?? deactivated;
     if (!now && !before.banned) return null;
     if (now) await tx.update(hold).set(ending(ctx, actor)).where(eq(hold.id, now.id));
     await tx
       .update(user)
-      .set({ banned: false, updatedAt: new Date(ctx.clock.now()) })
+      .set({ banned: suspended !== null && deactivated !== null, updatedAt: new Date(ctx.clock.now()) })
       .where(eq(user.id, id));
     await audit(tx, ctx, { ...actor, org: before.org }, "user.lift", id);
     return before.org;

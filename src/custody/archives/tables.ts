@@ -36,6 +36,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
   account: { ...personal, without: ["password", "access_token", "refresh_token", "id_token"] },
   two_factor: { ...personal, without: ["secret", "backup_codes"] },
   passkey: personal,
+  scim_user: personal,
+  scim_member: personal,
   hold: {
     user: "subject = 'user' and subject_id = :id",
     organization: "subject = 'organization' and subject_id = :id",
@@ -129,6 +131,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   sso_domain: "of the installation",
   terms_version: "of the installation",
   moderation_rule: "of the installation",
+  scim_connection: "of the installation",
+  scim_group: "of the installation",
   sso_used: "which answers of a provider were used",
   status_component: "of the installation",
   audit_forward: "of the installation",

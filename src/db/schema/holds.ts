@@ -8,7 +8,7 @@ export const hold = sqliteTable(
   "hold",
   {
     id: text("id").primaryKey(),
-    kind: text("kind", { enum: ["suspended", "deletion"] }).notNull(),
+    kind: text("kind", { enum: ["suspended", "deactivated", "deletion"] }).notNull(),
     subject: text("subject", { enum: ["user", "organization"] }).notNull(),
     /** Id of the user or organization. */
     subjectId: text("subject_id").notNull(),

@@ -1,6 +1,6 @@
-/** Single sign-on: identity providers, the domains that belong to them, and what their groups mean. */
-import { index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
-import { organization } from "./auth.ts";
+/** Single sign-on and provisioning (SCIM): identity providers, their domains and groups, and whom they manage. */
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { organization, user } from "./auth.ts";
 
 /** An identity provider that an administrator configured. */
 export const ssoProvider = sqliteTable("sso_provider", {
@@ -66,4 +66,73 @@ export const ssoUsed = sqliteTable(
     until: integer("until").notNull(),
   },
   (t) => [index("sso_used_until").on(t.until)],
+);
+
+const providerOf = () =>
+  text("provider")
+    .notNull()
+    .references(() => ssoProvider.id, { onDelete: "cascade" });
+
+/** A provider that may provision. */
+export const scimConnection = sqliteTable("scim_connection", {
+  provider: providerOf().primaryKey(),
+  /** SHA-256 of the token. */
+  tokenHash: text("token_hash").notNull().unique(),
+  /** Its last characters. */
+  tokenHint: text("token_hint").notNull(),
+  createdBy: text("created_by").notNull(),
+  createdAt: integer("created_at").notNull(),
+  lastUsedAt: integer("last_used_at"),
+});
+
+/** A user whom a provider manages, with what it calls them. */
+export const scimUser = sqliteTable(
+  "scim_user",
+  {
+    provider: providerOf(),
+    userId: text("user_id")
+      .notNull()
+      .references(() => user.id, { onDelete: "cascade" }),
+    userName: text("user_name").notNull(),
+    /** In lower case: providers compare without case. */
+    userNameKey: text("user_name_key").notNull(),
+    externalId: text("external_id"),
+    givenName: text("given_name"),
+    familyName: text("family_name"),
+    createdAt: integer("created_at").notNull(),
+    updatedAt: integer("updated_at").notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.provider, t.userId] }),
+    uniqueIndex("scim_user_name").on(t.provider, t.userNameKey),
+    index("scim_user_external").on(t.provider, t.externalId),
+    index("scim_user_user").on(t.userId),
+  ],
+);
+
+/** A group of a provider. */
+export const scimGroup = sqliteTable(
+  "scim_group",
+  {
+    id: text("id").primaryKey(),
+    provider: providerOf(),
+    displayName: text("display_name").notNull(),
+    externalId: text("external_id"),
+    createdAt: integer("created_at").notNull(),
+    updatedAt: integer("updated_at").notNull(),
+  },
+  (t) => [uniqueIndex("scim_group_name").on(t.provider, t.displayName)],
+);
+
+export const scimMember = sqliteTable(
+  "scim_member",
+  {
+    groupId: text("group_id")
+      .notNull()
+      .references(() => scimGroup.id, { onDelete: "cascade" }),
+    userId: text("user_id")
+      .notNull()
+      .references(() => user.id, { onDelete: "cascade" }),
+  },
+  (t) => [primaryKey({ columns: [t.groupId, t.userId] }), index("scim_member_user").on(t.userId)],
 );

@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { listOrganizations } from "../../../src/accounts/organizations/service.ts";
+import { createToken, getConnection, removeConnection } from "../../../src/accounts/scim/connection.ts";
 import { ChangeProvider, CreateProvider, type ProviderView, providerView } from "../../../src/accounts/sso/model.ts";
 import {
   changeProvider,
@@ -36,6 +37,7 @@ async function show(ctx: Ctx, { request, actor }: Visit, provider: ProviderView 
   const props: SsoProps = {
     provider,
     teams: await listOrganizations(ctx, actor, { limit: MAX_TEAMS }),
+    scim: provider && { connection: await getConnection(ctx, actor, provider.id) },
     base: (ctx.config.public_url ?? page.info.url.origin).replace(/\/$/, ""),
     ...more,
     form: withSpareRows(more.form ?? (provider ? formOf(provider) : emptyForm(type))),
@@ -87,6 +89,17 @@ async function test(ctx: Ctx, visit: OnOne) {
   return show(ctx, visit, providerView(provider), { tested: await testProvider(ctx, provider) });
 }
 
+async function newToken(ctx: Ctx, visit: OnOne) {
+  const provider = providerView(await getProvider(ctx, visit.actor, visit.params.id));
+  const { token, row } = await createToken(ctx, visit.actor, provider.id);
+  return show(ctx, visit, provider, { scim: { connection: row, token } });
+}
+
+async function endProvisioning(ctx: Ctx, { request, actor, params }: OnOne) {
+  await removeConnection(ctx, actor, params.id);
+  return redirect(request, `/admin/sso/${params.id}`, "Provisioning is ended.");
+}
+
 async function remove(ctx: Ctx, { request, actor, params }: OnOne) {
   await removeProvider(ctx, actor, params.id);
   return redirect(request, "/admin/sso", "The provider is removed.");
@@ -100,5 +113,7 @@ export const ssoAdminPages = (ctx: Ctx) =>
     .get("/new", (visit) => show(ctx, visit, null), { query: New })
     .get("/:id", (visit) => showOne(ctx, visit), { params: Id })
     .post("/:id", (visit) => change(ctx, visit, visit.body), { params: Id, body: Form })
+    .post("/:id/scim", (visit) => newToken(ctx, visit), { params: Id })
+    .post("/:id/scim/remove", (visit) => endProvisioning(ctx, visit), { params: Id })
     .post("/:id/test", (visit) => test(ctx, visit), { params: Id })
     .post("/:id/remove", (visit) => remove(ctx, visit), { params: Id });

@@ -11,6 +11,7 @@ import { CopyId, KeyValue } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
 import { Groups, OidcFields, SamlFields, Switches, Team } from "./sso-fields.tsx";
 import type { SsoForm } from "./sso-form.ts";
+import { ScimPanel, type ScimProps } from "./sso-scim.tsx";
 
 const PROTOCOLS = { oidc: "OpenID Connect", saml: "SAML 2.0" } as const;
 
@@ -21,6 +22,8 @@ export interface SsoProps {
   teams: OrganizationRow[];
   /** Address of this server as browsers use it. */
   base: string;
+  /** Null for a new provider. */
+  scim: ScimProps | null;
   tested?: ProviderTest;
   error?: string;
 }
@@ -119,7 +122,7 @@ function Addresses({ provider, base }: { provider: ProviderView; base: string })
 }
 
 export function SsoPage(props: SsoProps) {
-  const { provider, form, teams, base, tested, error } = props;
+  const { provider, form, teams, base, scim, tested, error } = props;
   const path = provider ? `/admin/sso/${provider.id}` : "/admin/sso";
   return (
     <AdminLayout
@@ -207,6 +210,7 @@ export function SsoPage(props: SsoProps) {
           </div>
         </PostForm>
       </section>
+      {provider && scim ? <ScimPanel {...scim} path={path} name={provider.name} base={base} /> : null}
     </AdminLayout>
   );
 }

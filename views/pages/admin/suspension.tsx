@@ -11,16 +11,24 @@ const EFFECTS = {
     "Its members are signed out, its API keys are refused, and all its jobs and endpoints stop: training saves a checkpoint first.",
 };
 
+const TITLES: Record<Hold["kind"], string> = {
+  suspended: "Suspended",
+  deactivated: "Deactivated by the identity provider",
+  deletion: "Scheduled for deletion",
+};
+
 /** Says above the page that somebody is suspended, why, and until when. */
 export function HoldNotice({ holds }: { holds: readonly Hold[] }) {
   return (
     <>
       {holds.map(({ kind, reason, until }) => (
-        <Notice kind="warn" title={kind === "suspended" ? "Suspended" : "Scheduled for deletion"}>
+        <Notice kind="warn" title={TITLES[kind]}>
           <p class="wrap-any">
             {until === null
-              ? "Until it is lifted."
-              : `${kind === "suspended" ? "Ends" : "Everything is erased"} on ${formatDate(until)}.`}
+              ? kind === "deactivated"
+                ? "Until it is activated there again, or lifted here."
+                : "Until it is lifted."
+              : `${kind === "deletion" ? "Everything is erased" : "Ends"} on ${formatDate(until)}.`}
             {reason ? ` Reason: ${reason}` : ""}
           </p>
         </Notice>
@@ -92,14 +100,14 @@ function DeletionPanel({ path, subject, name, holds }: HoldProps) {
 
 function SuspensionPanel(props: HoldProps) {
   const { path, subject, name, holds } = props;
-  const suspended = holds.some(({ kind }) => kind === "suspended");
+  const suspended = holds.some(({ kind }) => kind !== "deletion");
   return (
     <section class="panel">
       <header>
         <h2>Suspension</h2>
         {suspended ? (
           <ActionButton action={`${path}/lift`} class="small">
-            Lift the suspension
+            {holds.some(({ kind }) => kind === "suspended") ? "Lift the suspension" : "Lift the deactivation"}
           </ActionButton>
         ) : (
           <SheetForm
