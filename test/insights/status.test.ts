@@ -151,6 +151,8 @@ test("a restart in a planned maintenance counts only for the time outside of it"
     const canceled = { ...window, endsAt: clock.now() + 90 * MINUTE, canceledAt: clock.now() };
     await tx.insert(maintenanceWindow).values({ ...canceled, ...made, id: "canceled" });
   });
+  const times = { starts_at: window.startsAt / 1000, ends_at: window.endsAt / 1000 };
+  expect((await read(app)).maintenance).toEqual([{ id: "planned", reason: "Power", ...times }]);
   clock.advance(60 * MINUTE);
   const again = startStatus(app.ctx);
   await probed(app);

@@ -126,6 +126,10 @@ export const StatusView = v.strictObject({
   components: v.array(ComponentView),
   /** Open incidents, newest first. */
   incidents: v.array(IncidentView),
+  /** Planned maintenance, the next one first. Its time counts neither as up nor as down. */
+  maintenance: v.array(
+    v.strictObject({ id: v.string(), reason: v.string(), starts_at: v.number(), ends_at: v.number() }),
+  ),
 });
 export type StatusView = v.InferOutput<typeof StatusView>;
 

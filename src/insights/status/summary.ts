@@ -4,6 +4,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { statusDay } from "../../db/schema/status.ts";
 import { AppError } from "../../errors.ts";
 import { seconds } from "../../lib/request-fields.ts";
+import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { type Component, currentComponents } from "./components.ts";
 import { openIncidents } from "./incidents.ts";
 import { DAY_MS } from "./intervals.ts";
@@ -53,6 +54,12 @@ async function read(ctx: Ctx): Promise<StatusView> {
     target: ctx.config.status_target,
     components: views,
     incidents,
+    maintenance: (await plannedMaintenance(ctx)).map(({ id, reason, startsAt, endsAt }) => ({
+      id,
+      reason,
+      starts_at: seconds(startsAt),
+      ends_at: seconds(endsAt),
+    })),
   };
 }
 

@@ -9,6 +9,7 @@ import type {
 } from "../../../src/insights/status/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { formatDuration, formatExact } from "../../../src/lib/text/format.ts";
+import { spanText } from "../../../src/notices/maintenance/model.ts";
 import { usePage } from "../../context.ts";
 import { BareLayout, Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
@@ -191,6 +192,20 @@ export function StatusPage({ status, incidents }: StatusPageProps) {
           </span>
         )}
       </Notice>
+      {status.maintenance.length > 0 ? (
+        <section class="panel" aria-label="Planned maintenance">
+          <header>
+            <h2>Planned maintenance</h2>
+          </header>
+          <ul class="body">
+            {status.maintenance.map(({ reason, starts_at, ends_at }) => (
+              <li>
+                {reason}: {spanText(starts_at * 1000, ends_at * 1000)}
+              </li>
+            ))}
+          </ul>
+        </section>
+      ) : null}
       {status.incidents.length > 0 ? (
         <section class="panel" aria-label="Open incidents">
           <header>
