@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
+import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { until } from "../support/live.ts";
 import { contractMissing, contractProblems } from "../support/openai-contract.ts";
 import { createServed, type Served } from "../support/served.ts";
@@ -39,6 +40,11 @@ async function collect(stream: AsyncIterable<ResponseStreamEvent>, last = Number
   }
   return events;
 }
+/** Events for webhooks about a response. */
+const eventsOf = async (id: string) => {
+  const found = await served.app.ctx.db.select().from(noticeEvent).where(eq(noticeEvent.subject, id));
+  return found.map(({ type, userId }) => [type, userId]);
+};
 const refusal = async (work: Promise<unknown>) => {
   const error = await work.then(
     () => null,
@@ -57,6 +63,7 @@ test("a response in the background is queued at once and can be read when it has
   // It is stored, not only remembered.
   const [row] = await served.app.ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, first.id));
   expect(row?.answer).toMatchObject({ status: "completed" });
+  expect(await eventsOf(first.id)).toEqual([["response.completed", null]]);
   await responses().create({ model, input: "And?", previous_response_id: first.id });
   expect(served.sent().messages).toHaveLength(3);
 });
@@ -97,6 +104,7 @@ test("canceling stops the engine, and keeps the response as canceled", async () 
   expect(await retrieve(id)).toMatchObject({ status: "cancelled" });
   const kept = await served.app.ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, id));
   expect(kept[0]?.answer).toMatchObject({ status: "cancelled" });
+  expect(await eventsOf(id)).toEqual([["response.cancelled", null]]);
   // Its stream ends, too.
   expect((await collect(await responses().retrieve(id, { stream: true }))).at(-1)?.type).toStartWith("response.");
   await responses().delete(id);
@@ -109,6 +117,7 @@ test("what the engine refuses or breaks off has failed, with its reason", async 
     fits("Response", await retrieve(response.id));
     const [kept] = await served.app.ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, response.id));
     expect(kept?.answer).toMatchObject({ status: "failed" });
+    expect(await eventsOf(response.id)).toEqual([["response.failed", null]]);
     return [response.status, response.error?.message, response.output_text];
   };
   served.engine.fail = { after: 2, how: "close" };

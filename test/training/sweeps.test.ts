@@ -1,5 +1,8 @@
 /** Sweeps: the values of their trials, refusals, the best trial, early stopping with its reasons, and restarts. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { rankAtRung, rungCount, rungsOf } from "../../src/training/sweeps/halving.ts";
 import type { SweepPlan, SweepView } from "../../src/training/sweeps/model.ts";
 import { startSweeps } from "../../src/training/sweeps/run.ts";
@@ -93,6 +96,11 @@ describe("a sweep", () => {
       60_000,
       50,
     );
+  /** Events about a sweep, and whom they concern. */
+  const eventsOf = async (id: string) => {
+    const found = await lab.ctx.db.select().from(noticeEvent).where(eq(noticeEvent.subject, id));
+    return found.map(({ type, title, userId }) => [type, title, userId === null ? "nobody" : "its creator"]);
+  };
   const refusal = async (path: string, body: object) => {
     const answer = await lab.request("POST", path, { body });
     const { error } = (await answer.json()) as { error: { code: string; param: string; message: string } };
@@ -217,10 +225,12 @@ describe("a sweep", () => {
     expect(mixed.state).toBe("succeeded");
     expect(mixed.trials.map((one) => one.state)).toEqual(["succeeded", "failed"]);
     expect([mixed.best, typeof mixed.trials[1]?.reason]).toEqual([1, "string"]);
+    expect(await eventsOf(some.id)).toEqual([["sweep.succeeded", `Sweep ${mixed.name} finished`, "its creator"]]);
     const none = await create({ training: training({ suffix: "code.1", max_attempts: 1 }), space: { seed: [1, 2] } });
     const failed = await ended(none.id);
     expect([failed.state, failed.best]).toEqual(["failed", null]);
     expect(failed.error).toContain("No trial completed its training.");
+    expect(await eventsOf(none.id)).toEqual([["sweep.failed", `Sweep ${failed.name} failed`, "its creator"]]);
   }, 90_000);
 
   test("is created in the browser from a training, with errors beside their fields, and shows its trials", async () => {
@@ -264,6 +274,7 @@ describe("a sweep", () => {
     expect((await lab.json<SweepView>("POST", `/v1/sweeps/${made.id}/cancel`)).state).toBe("stopping");
     const done = await ended(made.id);
     expect(done.state).toBe("cancelled");
+    expect(await eventsOf(made.id)).toEqual([["sweep.cancelled", `Sweep ${done.name} was canceled`, "nobody"]]);
     expect(done.trials.map((one) => one.state)).toEqual(["cancelled", "cancelled", "cancelled"]);
     expect(done.trials.map((one) => one.job_id !== null)).toEqual([true, false, false]);
     const page = await lab.request("POST", `/sweeps/${made.id}/delete`, { form: {} });

@@ -1,8 +1,11 @@
 /** Responses in the background: generated without a waiting client, then read, followed as a stream, or canceled. */
 import { type Ctx, perContext } from "../../ctx.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { createFairQueue } from "../../lib/fair-queue.ts";
 import { lruOf } from "../../lib/lru.ts";
+import { recordEvent } from "../../notices/events/store.ts";
 import { replaceAnswer } from "../stored/store.ts";
 import type { Assembler, ResponseEvent } from "./assembler.ts";
 import { failedPiece, piecesOf } from "./stream.ts";
@@ -66,9 +69,15 @@ export function startRun(
     run.events.push(...more);
     for (const wake of [...run.waiting]) wake();
   };
-  const store = (response: ResponseView) => {
+  const store = async (response: ResponseView) => {
     const { metadata: _, ...answer } = response;
-    return replaceAnswer(ctx, response.id, answer);
+    const messages: BusMessage[] = [];
+    await replaceAnswer(ctx, response.id, answer, async (tx, before) => {
+      // The first end counts: one that is canceled while it is completed has one event.
+      if (isPending(response) || !isPending(before.answer)) return;
+      messages.push(await recordEnd(tx, ctx, org, response));
+    });
+    emitAll(ctx.bus, messages);
   };
   const generate = async () => {
     change(started, assembler.begin());
@@ -98,6 +107,19 @@ export function startRun(
     });
   running.set(started.id, run);
   return run.response;
+}
+
+/** Stores the event of a response that has ended, for webhooks. */
+function recordEnd(tx: Db, ctx: Ctx, org: string, { id, status, error }: ResponseView): Promise<BusMessage> {
+  return recordEvent(tx, ctx, {
+    org,
+    type: `response.${status as "completed" | "failed" | "incomplete" | "cancelled"}`,
+    subject: id,
+    userId: null,
+    title: `Response ${id}: ${status === "cancelled" ? "canceled" : status}`,
+    body: error?.message ?? "",
+    path: "/",
+  });
 }
 
 /** The engine's or gateway's refusal as an error for the response. */

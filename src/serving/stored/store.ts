@@ -4,6 +4,7 @@ import { requireRoom } from "../../accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { storedAnswer } from "../../db/schema/answers.ts";
+import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 
@@ -39,13 +40,22 @@ export async function saveAnswer(
   await ctx.write((tx) => tx.insert(storedAnswer).values(row));
 }
 
-/** Replaces a stored answer; one that was deleted meanwhile stays so. */
-export async function replaceAnswer(ctx: Ctx, id: string, answer: StoredAnswer["answer"]): Promise<void> {
+/**
+ * Replaces a stored answer; one that was deleted meanwhile stays so.
+ * @param inside called with the previous row, in the same transaction
+ */
+export async function replaceAnswer(
+  ctx: Ctx,
+  id: string,
+  answer: StoredAnswer["answer"],
+  inside: (tx: Db, before: StoredAnswer) => Promise<void>,
+): Promise<void> {
   await ctx.write(async (tx) => {
     const [row] = await tx.select().from(storedAnswer).where(eq(storedAnswer.id, id)).limit(1);
     if (!row) return;
     const bytes = Buffer.byteLength(sqlJson([row.input, answer, row.metadata]));
     await tx.update(storedAnswer).set({ answer, bytes }).where(eq(storedAnswer.id, id));
+    await inside(tx, row);
   });
 }
 

@@ -10,7 +10,9 @@ import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError } from "../../errors.ts";
+import { emitAll } from "../../lib/bus.ts";
 import { ordinal } from "../../lib/text/format.ts";
+import { recordEvent } from "../../notices/events/store.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { cancelJob } from "../jobs/service.ts";
 import { parseTrainRequest } from "../plan/request.ts";
@@ -22,6 +24,7 @@ import { trainingOf } from "./plan.ts";
 /** Metrics arrive often, so sweeps are advanced at most once in this many milliseconds. */
 const ADVANCE_MS = 500;
 const MAX_SWEEPS = 200;
+const ENDED = { succeeded: "finished", failed: "failed", cancelled: "was canceled" } as const;
 
 type Pair = { trial: TrialRow; run: JobRow | null };
 
@@ -131,16 +134,24 @@ async function finish(ctx: Ctx, row: SweepRow, all: Pair[]): Promise<void> {
   const failed = !states.includes("succeeded") && row.state === "running";
   const reason = all.find(({ trial: one }) => one.state === "failed")?.trial.reason;
   const state = row.state === "stopping" ? "cancelled" : failed ? "failed" : "succeeded";
-  await ctx.write((tx) =>
-    tx
-      .update(sweep)
-      .set({
-        state,
-        finishedAt: ctx.clock.now(),
-        error: failed ? `No trial completed its training.${reason ? ` The first failure: ${reason}` : ""}` : null,
-      })
-      .where(eq(sweep.id, row.id)),
-  );
+  const error = failed ? `No trial completed its training.${reason ? ` The first failure: ${reason}` : ""}` : null;
+  const message = await ctx.write(async (tx) => {
+    const open = and(eq(sweep.id, row.id), inArray(sweep.state, ["running", "stopping"]));
+    const ended = await tx.update(sweep).set({ state, error, finishedAt: ctx.clock.now() }).where(open).returning();
+    if (ended.length === 0) return null;
+    return recordEvent(tx, ctx, {
+      org: row.org,
+      type: `sweep.${state}`,
+      subject: row.id,
+      // Who canceled it knows.
+      userId: state === "cancelled" ? null : row.createdBy,
+      title: `Sweep ${row.name} ${ENDED[state]}`,
+      body: error ?? "",
+      path: `/sweeps/${row.id}`,
+    });
+  });
+  if (!message) return;
+  emitAll(ctx.bus, [message]);
   ctx.bus.emit("sweep.changed", { org: row.org, sweepId: row.id, state });
 }
 
