@@ -10,7 +10,9 @@ import { sql } from "drizzle-orm";
 import { listProviders, secretOf } from "../../src/accounts/sso/providers.ts";
 import { createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { systemActor } from "../../src/ctx.ts";
+import { termsOf } from "../../src/custody/subjects/run.ts";
 import { sourceOf } from "../../src/data/imports/run.ts";
+import { subjectRequest } from "../../src/db/schema/archives.ts";
 import { auditForward } from "../../src/db/schema/audit.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { noticeDelivery, webhookEndpoint } from "../../src/db/schema/notices.ts";
@@ -108,6 +110,8 @@ beforeAll(async () => {
   await lab.json("POST", `/v1/models/${model}/pushes`, { body: push });
   planted.setting = [WORD("setting")];
   await lab.json("POST", "/v1/admin/settings/secrets", { body: { name: "hub_token", value: planted.setting[0] } });
+  planted.subject = [WORD("person")];
+  await lab.json("POST", "/v1/subject_requests", { body: { terms: planted.subject } });
   planted.authenticator = [seed, fromBase32(seed).toString(), ...recovery];
 }, 60_000);
 afterAll(async () => {
@@ -151,6 +155,8 @@ async function everythingOpens(): Promise<void> {
   const [push] = await ctx.db.select().from(hubPush);
   expect(push && unseal(ctx.secret, sealedIn("push", push.id), push.secret ?? "")).toBe(planted.push?.[0] ?? "-");
   expect(ctx.config.hub_token).toBe(planted.setting?.[0] ?? "-");
+  const [person] = await ctx.db.select().from(subjectRequest);
+  expect(person && termsOf(ctx, person)).toEqual(planted.subject ?? []);
   const hooks = await ctx.db.select().from(webhookEndpoint);
   for (const hook of hooks) {
     const url = unseal(ctx.secret, sealedIn("webhook_url", hook.id), hook.url);
@@ -204,7 +210,11 @@ const NOT_SECRET: Record<string, string> = {
   "installation.key": "names of facts",
   "invitation.token_hash": "SHA-256 of 165 random bits",
   "job.lease_token": "names the lease of a process, and opens nothing",
+  "moderation_case.hash": "hash of rows or files",
   "passkey.credential_id": "names the key pair of an authenticator, and opens nothing",
+  "restriction.hash": "hash of rows or files",
+  "scim_connection.token_hash": "SHA-256 of random bits",
+  "scim_connection.token_hint": "the last characters, shown on the page",
   "secret_setting.name": "names of settings",
   "series.key": "names of metrics",
   "session.token": "no use without the signature with the secret, which is not in the database",

@@ -26,6 +26,7 @@ export const TEAM_ACTIONS = [
   "passkey",
   "service_account",
   "session",
+  "subject",
   "sweep",
   "team",
   "terms.accept",
