@@ -150,7 +150,7 @@ export function ForwardingPage(props: ForwardingProps) {
       ) : null}
       <p class="small muted">
         Every entry of every team and of the installation is sent in order, at least once. What cannot be sent waits,
-        and is not removed by `audit_retention_days` before.
+        and is not removed by <code>audit_retention_days</code> before.
       </p>
       <Panel
         kind="syslog"
