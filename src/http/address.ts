@@ -39,3 +39,19 @@ export function hostOf(request: Request): string {
     );
   return host;
 }
+
+/**
+ * Refuses a path whose percent signs cannot be decoded: the router would hand on null in place of an id.
+ * @throws AppError `invalid_path`
+ */
+export function requireDecodable(path: string): void {
+  try {
+    decodeURIComponent(path);
+  } catch {
+    throw new AppError(
+      "invalid",
+      "invalid_path",
+      "The path has a percent sign that does not begin a valid UTF-8 character. Encode ids with encodeURIComponent.",
+    );
+  }
+}

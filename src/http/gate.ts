@@ -9,7 +9,7 @@ import { requireKeyAddress } from "../accounts/keys/addresses.ts";
 import type { Ctx } from "../ctx.ts";
 import { newId } from "../lib/ids.ts";
 import { accessOf } from "./access.ts";
-import { hostOf, pathOf } from "./address.ts";
+import { hostOf, pathOf, requireDecodable } from "./address.ts";
 import { bannersFor, showsPage } from "./banners.ts";
 import { checkBody, readWhole } from "./body.ts";
 import { crossOrigin } from "./cors.ts";
@@ -45,6 +45,7 @@ export const gate = (ctx: Ctx) => {
       setRequestState(request, state);
       Object.assign(set.headers, headers);
       set.headers["x-request-id"] = state.id;
+      requireDecodable(path);
 
       const host = hostOf(request);
       // Trainers send their own token and no cookie, and over their Unix socket no host name.

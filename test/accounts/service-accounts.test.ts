@@ -180,6 +180,13 @@ describe("what it creates", () => {
     expect(new Set(audit.data.map((row) => row.actor_email))).toEqual(new Set(["Importer"]));
   });
 
+  test("a path whose id cannot be decoded names none of them", async () => {
+    const { id } = await make();
+    for (const method of ["GET", "DELETE"])
+      expect(await codeOf(await ask(manager.key, method, "/v1/service_accounts/%E0%A4%A"))).toBe("invalid_path");
+    expect(await answer<Account>(manager.key, "GET", `/v1/service_accounts/${id}`)).toMatchObject({ id });
+  });
+
   test("goes to whoever removes it, and its keys end at once", async () => {
     const account = await make();
     const [first, second] = [await makeKey(account.id), await makeKey(account.id)];

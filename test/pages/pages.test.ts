@@ -250,7 +250,7 @@ describe("the new-job form", () => {
   });
 
   test("target modules and own validation data become part of the request", async () => {
-    const validation = idOf("ds_", 1);
+    const validation = idOf("ds_", 4);
     const { status, location } = await post("/jobs", { name: "own", target_modules: "q_proj, v_proj", validation });
     expect(status).toBe(303);
     const { request } = await t.json<{ request: object }>("GET", `/v1${location}`);

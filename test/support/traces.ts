@@ -22,6 +22,16 @@ function formsOf(text: string): string[] {
   return [...new Set([text, escaped, encodeURIComponent(text), Buffer.from(text).toString("hex"), ...base64, ...url])];
 }
 
+/** What a file contains; nothing when it is gone by now, as the lock of work that has ended. */
+function contentOf(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return Buffer.alloc(0);
+    throw error;
+  }
+}
+
 /** `path: form` for each form of a text that a file below `dir` contains. */
 export function tracesIn(dir: string, text: string, skip: (path: string) => boolean = () => false): string[] {
   const forms = formsOf(text);
@@ -30,7 +40,7 @@ export function tracesIn(dir: string, text: string, skip: (path: string) => bool
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => !skip(path))
     .flatMap((path) => {
-      const content = readFileSync(path);
+      const content = contentOf(path);
       return forms.filter((form) => content.includes(form)).map((form) => `${path.slice(dir.length + 1)}: ${form}`);
     });
 }

@@ -48,7 +48,7 @@ async function read(
       and(
         isService,
         eq(member.organizationId, actor.org),
-        page.id ? eq(user.id, page.id) : undefined,
+        page.id === undefined ? undefined : eq(user.id, page.id),
         page.after ? gt(user.id, page.after) : undefined,
       ),
     )
