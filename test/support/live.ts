@@ -178,6 +178,12 @@ export function peakMemory(pid: number): number {
   return 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 }
 
+/** Begins a new measurement of the peak. @returns the memory of the process now, in bytes */
+export function startPeak(pid: number): number {
+  writeFileSync(`/proc/${pid}/clear_refs`, "5");
+  return peakMemory(pid);
+}
+
 /** Ids of processes whose environment or command line names the data directory: trainers the server left behind. */
 export function processesOf(dir: string): number[] {
   return readdirSync("/proc").flatMap((name) => {
