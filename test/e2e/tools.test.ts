@@ -71,8 +71,11 @@ describe.skipIf(skip !== null)(`function calling${skip ? ` (skipped: ${skip})` :
     const trained = await ended<{ state: string; error: unknown; model: string }>(`/v1/jobs/${job.id}`);
     expect(trained).toMatchObject({ state: "succeeded", error: null });
     model = trained.model;
-    const { data } = await live.call<{ data: { id: string }[] }>("GET", `/v1/evaluations?job=${job.id}`);
-    evaluationId = data[0]?.id ?? "";
+    // It is created by the server a moment after the training has ended.
+    evaluationId = await until("the evaluation to be created", async () => {
+      const { data } = await live.call<{ data: { id: string }[] }>("GET", `/v1/evaluations?job=${job.id}`);
+      return data[0]?.id;
+    });
     type Result = { status: string; error: unknown; result: Record<"base" | "tuned", { exact_match: object }> };
     const evaluation = await ended<Result>(`/v1/evaluations/${evaluationId}`);
     expect(evaluation.error).toBeNull();
