@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { eq } from "drizzle-orm";
+import { forgetRestrictions, lift, restrict, restrictionOf } from "../../src/accounts/restrictions/service.ts";
 import { auditLog } from "../../src/db/schema/audit.ts";
 import { moderationCase, moderationCheck, restriction } from "../../src/db/schema/moderation.ts";
 import type { TestApp } from "../support/app.ts";
@@ -33,6 +34,27 @@ test("switched off, as at first, nothing is stored and nothing runs", async () =
   expect(await app.ctx.db.select().from(restriction)).toEqual([]);
   expect(await app.ctx.db.select().from(moderationCase)).toEqual([]);
   expect((await train(version.file_id)).status).toBe(200);
+});
+
+test("a restriction of an open transaction is not lost when another one is lifted", async () => {
+  const [started, committing] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const held = { subject: "dsv_open", org: app.orgs.a, object: "dataset_version", name: "a", hash: null } as const;
+  const writing = app.ctx.write(async (tx) => {
+    await restrict(tx, app.ctx, { ...held, kind: "held", reason: "checks run.", caseId: null });
+    started.resolve();
+    await committing.promise;
+  });
+  await started.promise;
+  const read = forgetRestrictions(app.ctx);
+  // The other one has had all the time it needs to read.
+  await app.ctx.db.select().from(restriction);
+  await app.ctx.db.select().from(restriction);
+  committing.resolve();
+  await Promise.all([writing, read]);
+  expect(await restrictionOf(app.ctx, held.subject)).toMatchObject({ kind: "held" });
+  await app.ctx.write((tx) => lift(tx, held.subject));
+  await forgetRestrictions(app.ctx);
+  expect(await restrictionOf(app.ctx, held.subject)).toBeNull();
 });
 
 describe("switched on", () => {

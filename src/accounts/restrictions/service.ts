@@ -18,15 +18,15 @@ interface State {
 const stateOf = perContext((): State => ({ rows: null, reading: null }));
 const CHECKPOINT = /:ckpt-step-\d+$/;
 
-async function read(ctx: Ctx): Promise<Map<string, RestrictionRow>> {
-  const rows = await ctx.db.select().from(restriction);
+async function read(db: Db): Promise<Map<string, RestrictionRow>> {
+  const rows = await db.select().from(restriction);
   return new Map(rows.map((row) => [row.subject, row]));
 }
 
 async function all(ctx: Ctx): Promise<Map<string, RestrictionRow>> {
   const state = stateOf(ctx);
   if (state.rows) return state.rows;
-  state.reading ??= read(ctx).finally(() => {
+  state.reading ??= read(ctx.db).finally(() => {
     state.reading = null;
   });
   const rows = await state.reading;
@@ -59,11 +59,14 @@ export async function lift(tx: Db, subject: string): Promise<void> {
   await tx.delete(restriction).where(eq(restriction.subject, subject));
 }
 
-/** Reads the restrictions again: after one was lifted, or a transaction failed. */
+/**
+ * Reads the restrictions again: after one was lifted, or a transaction failed. It waits for its turn among the writes,
+ * so that no open transaction has a restriction that it would miss.
+ */
 export async function forgetRestrictions(ctx: Ctx): Promise<void> {
-  const state = stateOf(ctx);
-  const rows = await read(ctx);
-  state.rows = rows;
+  await ctx.write(async (tx) => {
+    stateOf(ctx).rows = await read(tx);
+  });
 }
 
 /** What was removed from an organization, newest first: the tombstones of its lists. */
