@@ -1,5 +1,8 @@
 /** A queue whose rows stay in the database: it runs a few at a time, and continues after a restart. */
 
+/** Delay before a row whose end could not be stored, for example with a full disk, is repeated. */
+const RETRY_MS = 5000;
+
 /** What a queue needs from the process it runs in. */
 interface Host {
   signal: AbortSignal;
@@ -16,8 +19,6 @@ interface Options<Row> {
   next(running: string[]): Promise<Row | null>;
   /** Carries out a row and stores its end. When `signal` aborts, the row stays unfinished and is continued later. */
   run(row: Row, signal: AbortSignal): Promise<void>;
-  /** Delay, in milliseconds, before a row whose end could not be stored is repeated. */
-  retryMs?: number;
 }
 
 interface WorkQueue {
@@ -48,7 +49,7 @@ export function workQueue<Row extends { id: string }>(host: Host, options: Optio
       .catch((cause) => {
         if (host.signal.aborted) return;
         host.log("error", `the end of a row could not be stored: ${options.what}`, { id: row.id, cause });
-        return options.retryMs ? host.clock.sleep(options.retryMs, host.signal) : undefined;
+        return host.clock.sleep(RETRY_MS, host.signal);
       })
       .finally(() => {
         running.delete(row.id);

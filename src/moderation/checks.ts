@@ -28,7 +28,7 @@ async function nextVersionCheck(ctx: Ctx, running: string[]): Promise<CheckRow |
       and(
         eq(moderationCheck.state, "waiting"),
         eq(moderationCheck.object, "dataset_version"),
-        running.length ? notInArray(moderationCheck.id, running) : undefined,
+        notInArray(moderationCheck.id, running),
       ),
     )
     .orderBy(asc(moderationCheck.createdAt))
@@ -43,7 +43,6 @@ const versionChecks = perContext((ctx) =>
     atOnce: 1,
     next: (running) => nextVersionCheck(ctx, running),
     run: (row, signal) => runVersion(ctx, row, signal),
-    retryMs: RETRY_MS,
   }),
 );
 
@@ -54,7 +53,6 @@ const modelChecks = perContext((ctx) =>
     atOnce: 2,
     next: (running) => nextModelCheck(ctx, running),
     run: (row, signal) => runModel(ctx, row, signal),
-    retryMs: RETRY_MS,
   }),
 );
 

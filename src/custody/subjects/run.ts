@@ -2,11 +2,12 @@
  * Carries out searches and erasures in the background, one at a time, and deletes reports in time. The table is the
  * queue: a search that a restart interrupted starts again, an erasure continues.
  */
-import { and, asc, eq, inArray, lte } from "drizzle-orm";
+import { and, asc, eq, inArray, lte, notInArray } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { subjectRequest } from "../../db/schema/archives.ts";
 import { sealedIn } from "../../db/sealed-columns.ts";
 import { unseal } from "../../lib/sealed.ts";
+import { workQueue } from "../../lib/work-queue.ts";
 import { erase } from "./erase.ts";
 import type { SubjectRow } from "./model.ts";
 import { removeHits, search, wantedOf } from "./search.ts";
@@ -14,44 +15,26 @@ import { removeHits, search, wantedOf } from "./search.ts";
 const PROGRESS_MS = 500;
 const EXPIRE_EVERY_MS = 600_000;
 
-interface Queue {
-  looking: boolean;
-  again: boolean;
-}
-const queueOf = perContext((): Queue => ({ looking: false, again: false }));
-
-/** Starts what waits. Can be called at any time, any number of times. */
-export function kickSubjects(ctx: Ctx): void {
-  const queue = queueOf(ctx);
-  if (queue.looking) {
-    queue.again = true;
-    return;
-  }
-  queue.looking = true;
-  void look(ctx)
-    .catch((cause) => {
-      if (!ctx.signal.aborted) ctx.log("error", "a search for a person could not be recorded", { cause });
-    })
-    .finally(() => {
-      queue.looking = false;
-      if (!queue.again || ctx.signal.aborted) return;
-      queue.again = false;
-      kickSubjects(ctx);
-    });
+async function nextRequest(ctx: Ctx, running: string[]): Promise<SubjectRow | null> {
+  const unfinished = inArray(subjectRequest.status, ["waiting", "running", "erasing"]);
+  const [row] = await ctx.db
+    .select()
+    .from(subjectRequest)
+    .where(and(unfinished, notInArray(subjectRequest.id, running)))
+    .orderBy(asc(subjectRequest.createdAt))
+    .limit(1);
+  return row ?? null;
 }
 
-async function look(ctx: Ctx): Promise<void> {
-  while (!ctx.signal.aborted) {
-    const [row] = await ctx.db
-      .select()
-      .from(subjectRequest)
-      .where(inArray(subjectRequest.status, ["waiting", "running", "erasing"]))
-      .orderBy(asc(subjectRequest.createdAt))
-      .limit(1);
-    if (!row) return;
-    await carryOut(ctx, row);
-  }
-}
+/** The searches and erasures that wait, and the one that runs. */
+export const subjectQueue = perContext((ctx) =>
+  workQueue<SubjectRow>(ctx, {
+    what: "searches for a person",
+    atOnce: 1,
+    next: (running) => nextRequest(ctx, running),
+    run: (row) => carryOut(ctx, row),
+  }),
+);
 
 /** The terms of a request as they were typed. */
 export const termsOf = (ctx: Ctx, { id, terms }: SubjectRow): string[] =>
@@ -103,7 +86,7 @@ export function startSubjects(ctx: Ctx): () => void {
     void expireSubjects(ctx).catch((cause) => {
       if (!ctx.signal.aborted) ctx.log("error", "reports about people were not deleted", { cause });
     });
-  kickSubjects(ctx);
+  subjectQueue(ctx).kick();
   expire();
   const timer = setInterval(expire, EXPIRE_EVERY_MS);
   return () => clearInterval(timer);

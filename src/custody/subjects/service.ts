@@ -16,7 +16,7 @@ import { csvField } from "../../lib/text/csv.ts";
 import { requirePermission } from "../../roles.ts";
 import type { CreateSubjectRequest, EraseSubject, SubjectRow, SubjectView } from "./model.ts";
 import { subjectView } from "./model.ts";
-import { kickSubjects, termsOf } from "./run.ts";
+import { subjectQueue, termsOf } from "./run.ts";
 import { hitsIndexPath, hitsPath, removeHits } from "./search.ts";
 
 const DAY_MS = 86_400_000;
@@ -60,7 +60,7 @@ export async function createSubject(ctx: Ctx, actor: Actor, given: CreateSubject
     return made;
   });
   if (!row) throw notFound("subject_request", id);
-  kickSubjects(ctx);
+  subjectQueue(ctx).kick();
   return viewOf(ctx, row);
 }
 
@@ -163,7 +163,7 @@ export async function eraseSubject(ctx: Ctx, actor: Actor, id: string, given: Er
       .where(and(eq(subjectRequest.id, id), eq(subjectRequest.status, "done")));
     await audit(tx, ctx, actor, "subject.erase", id, { old_versions, stored, hits: row.hits });
   });
-  kickSubjects(ctx);
+  subjectQueue(ctx).kick();
   return getSubject(ctx, actor, id);
 }
 

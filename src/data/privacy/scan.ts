@@ -5,10 +5,11 @@
 import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, notInArray, sql } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { dataset, piiScan } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
+import { workQueue } from "../../lib/work-queue.ts";
 import { versionOf } from "../datasets/versions.ts";
 import type { PiiOutcome } from "../pii/scan-rows.ts";
 import { FINDINGS_FILE } from "../pii/scan-rows.ts";
@@ -17,49 +18,39 @@ import type { ScanRow } from "./model.ts";
 
 const SILENCE_MS = 300_000;
 const PROGRESS_MS = 500;
-const RETRY_MS = 5000;
 
-interface Queue {
-  looking: boolean;
-  again: boolean;
-}
-const queueOf = perContext((): Queue => ({ looking: false, again: false }));
-
-/** Starts waiting scans. Can be called at any time, any number of times. */
-function kickScans(ctx: Ctx): void {
-  const queue = queueOf(ctx);
-  if (queue.looking) {
-    queue.again = true;
-    return;
-  }
-  queue.looking = true;
-  void look(ctx)
-    .catch((cause) => {
-      if (ctx.signal.aborted) return;
-      ctx.log("error", "a scan for personal data could not be recorded", { cause });
-      return ctx.clock.sleep(RETRY_MS, ctx.signal);
-    })
-    .finally(() => {
-      queue.looking = false;
-      if (!queue.again || ctx.signal.aborted) return;
-      queue.again = false;
-      kickScans(ctx);
-    });
+/** A scan by the id of its version. */
+interface Waiting {
+  id: string;
+  scan: ScanRow;
 }
 
-async function look(ctx: Ctx): Promise<void> {
-  while (!ctx.signal.aborted) {
-    const [row] = await ctx.db
-      .select({ scan: piiScan })
-      .from(piiScan)
-      .innerJoin(dataset, eq(dataset.id, piiScan.datasetId))
-      .where(and(inArray(piiScan.status, ["waiting", "running"]), isNull(dataset.deletedAt)))
-      .orderBy(desc(piiScan.createdAt))
-      .limit(1);
-    if (!row) return;
-    await scan(ctx, row.scan);
-  }
+async function nextScan(ctx: Ctx, running: string[]): Promise<Waiting | null> {
+  const [row] = await ctx.db
+    .select({ scan: piiScan })
+    .from(piiScan)
+    .innerJoin(dataset, eq(dataset.id, piiScan.datasetId))
+    .where(
+      and(
+        inArray(piiScan.status, ["waiting", "running"]),
+        isNull(dataset.deletedAt),
+        notInArray(piiScan.versionId, running),
+      ),
+    )
+    .orderBy(desc(piiScan.createdAt))
+    .limit(1);
+  return row ? { id: row.scan.versionId, scan: row.scan } : null;
 }
+
+/** The scans that wait and the one that runs. */
+const scanQueue = perContext((ctx) =>
+  workQueue<Waiting>(ctx, {
+    what: "versions to scan for personal data",
+    atOnce: 1,
+    next: (running) => nextScan(ctx, running),
+    run: (waiting, signal) => scan(ctx, waiting.scan, signal),
+  }),
+);
 
 const announce = (ctx: Ctx, { org, datasetId, versionId }: ScanRow) =>
   ctx.bus.emit("dataset.changed", { org, datasetId, versionId });
@@ -79,7 +70,7 @@ function failureOf(ctx: Ctx, row: ScanRow, cause: unknown): string {
   return "The scan failed because of a server error; the details are in the server log. Scan again.";
 }
 
-async function scan(ctx: Ctx, row: ScanRow): Promise<void> {
+async function scan(ctx: Ctx, row: ScanRow, signal: AbortSignal): Promise<void> {
   const { presidio_python: python, presidio_language: language } = ctx.config;
   const dir = ctx.files.path("datasets", row.versionId);
   await update(ctx, row, { status: "running", rowsDone: 0, engine: python ? "builtin+presidio" : "builtin" });
@@ -89,7 +80,7 @@ async function scan(ctx: Ctx, row: ScanRow): Promise<void> {
     const answer = await runInWorker(
       { type: "pii", dir, presidio: python ? { python, language } : null },
       {
-        signal: ctx.signal,
+        signal,
         silenceMs: SILENCE_MS,
         onMessage(message) {
           if (message.type !== "progress" || ctx.clock.monotonic() - savedAt < PROGRESS_MS) return;
@@ -102,7 +93,7 @@ async function scan(ctx: Ctx, row: ScanRow): Promise<void> {
     found = answer.found;
   } catch (cause) {
     // The server is stopping: the row stays as it is, and the next start scans the version again.
-    if (ctx.signal.aborted) return;
+    if (signal.aborted) return;
     const error = existsSync(join(dir, "train.jsonl"))
       ? failureOf(ctx, row, cause)
       : "The rows of this version are no longer on the server's disk.";
@@ -135,7 +126,7 @@ export async function scanAgain(ctx: Ctx, actor: Actor, datasetId: string, versi
       .values({ ...values, ...waiting })
       .onConflictDoUpdate({ target: piiScan.versionId, set: waiting });
   });
-  kickScans(ctx);
+  scanQueue(ctx).kick();
 }
 
 /** Queues every ready version that has no scan: those that an update found, and those of a time without scans. */
@@ -148,7 +139,7 @@ async function queueMissing(ctx: Ctx): Promise<void> {
       where v.status = 'ready' and d.deleted_at is null
         and not exists (select 1 from pii_scan s where s.version_id = v.id)`),
   );
-  kickScans(ctx);
+  scanQueue(ctx).kick();
 }
 
 /** Scans what waits, and every version that becomes ready. @returns a function that stops it */
@@ -158,6 +149,6 @@ export function startScans(ctx: Ctx): () => void {
     if (!ctx.signal.aborted) ctx.log("error", "scans for personal data could not be continued", { cause });
   });
   return ctx.bus.on("dataset.changed", ({ versionId }) => {
-    if (versionId) kickScans(ctx);
+    if (versionId) scanQueue(ctx).kick();
   });
 }

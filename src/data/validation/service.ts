@@ -25,8 +25,6 @@ import type { WorkerAnswer } from "./worker/worker.ts";
 const AT_ONCE = 2;
 const SILENCE_MS = 120_000;
 const PROGRESS_MS = 500;
-/** Delay before a validation whose result could not be stored (for example, with a full disk) is repeated. */
-const RETRY_MS = 5000;
 const PART = ".part";
 
 type Waiting = Awaited<ReturnType<typeof nextWaiting>>;
@@ -68,7 +66,6 @@ export const validationQueue = perContext((ctx) =>
     atOnce: AT_ONCE,
     next: (running) => nextWaiting(ctx, running),
     run: (version, signal) => validate(ctx, version, signal),
-    retryMs: RETRY_MS,
   }),
 );
 
