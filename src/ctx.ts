@@ -57,6 +57,35 @@ export function perContext<T>(create: (ctx: Ctx) => T): (ctx: Ctx) => T {
   };
 }
 
+/**
+ * What `read` returns, read at first use and kept until it is forgotten. A read that failed is not kept.
+ * @returns `get`; `last`, what `get` returned last, for callers that cannot wait; `set`; and `forget`
+ */
+export function keptRead<T>(read: (ctx: Ctx) => Promise<T>) {
+  const stateOf = perContext((): { value: Promise<T> | null; last: T | null } => ({ value: null, last: null }));
+  return {
+    async get(ctx: Ctx): Promise<T> {
+      const state = stateOf(ctx);
+      state.value ??= read(ctx);
+      const { value } = state;
+      try {
+        state.last = await value;
+        return state.last;
+      } catch (error) {
+        if (state.value === value) state.value = null;
+        throw error;
+      }
+    },
+    last: (ctx: Ctx): T | null => stateOf(ctx).last,
+    set(ctx: Ctx, value: T): void {
+      stateOf(ctx).value = Promise.resolve(value);
+    },
+    forget(ctx: Ctx): void {
+      stateOf(ctx).value = null;
+    },
+  };
+}
+
 /** Where a request came from. */
 export interface Source {
   /** Client address; `local` over a Unix socket and in process. */

@@ -1,7 +1,12 @@
 /** The settings and rules of moderation as administrators change them. */
 import { and, asc, eq, inArray, isNull } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";
-import { type ModerationSettings, moderationSettings, storeSettings } from "../accounts/restrictions/requests.ts";
+import {
+  forgetSettings,
+  type ModerationSettings,
+  moderationSettings,
+  storeSettings,
+} from "../accounts/restrictions/requests.ts";
 import { forgetRestrictions } from "../accounts/restrictions/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../ctx.ts";
 import { compilePattern } from "../data/matching/matcher.ts";
@@ -28,11 +33,12 @@ export async function changeSettings(
     enabled: change.enabled ?? before.enabled,
     second_reviewer: change.second_reviewer ?? before.second_reviewer,
   };
-  await ctx.write(async (tx) => {
+  const stored = ctx.write(async (tx) => {
     await storeSettings(tx, ctx, next);
     if (!next.enabled) await dropWaiting(tx);
     await audit(tx, ctx, actor, "moderation.settings", "moderation", { ...next });
   });
+  await stored.finally(() => forgetSettings(ctx));
   await forgetRestrictions(ctx);
   return next;
 }

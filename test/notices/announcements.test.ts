@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { announcement } from "../../src/db/schema/announcements.ts";
 import { auditLog } from "../../src/db/schema/audit.ts";
 import { noticeDelivery, noticeEvent } from "../../src/db/schema/notices.ts";
-import { forgetRead } from "../../src/notices/announcements/current.ts";
+import { notEnded } from "../../src/notices/announcements/current.ts";
 import type { AdminAnnouncementView, AnnouncementView } from "../../src/notices/announcements/model.ts";
 import { startNotices } from "../../src/notices/delivery/loop.ts";
 import { mailIn } from "../../src/notices/delivery/outbox.ts";
@@ -37,7 +37,7 @@ beforeEach(async () => {
   await app.ctx.write(async (tx) => {
     for (const table of [announcement, noticeDelivery, noticeEvent]) await tx.delete(table);
   });
-  forgetRead(app.ctx);
+  notEnded.forget(app.ctx);
 });
 
 const inHours = (hours: number) => Math.floor((clock.now() + hours * HOUR) / 1000);

@@ -1,6 +1,6 @@
 /** Beta features: whether one is on for an organization, the refusal when it is not, and switching it. */
 import { and, eq } from "drizzle-orm";
-import { type Actor, type Ctx, perContext, requireAdmin } from "../../ctx.ts";
+import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
 import { betaSwitch } from "../../db/schema/audit.ts";
 import { organization, user } from "../../db/schema/auth.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -13,21 +13,8 @@ type Row = typeof betaSwitch.$inferSelect;
 /** The organization of the switch of the installation. */
 const ALL = "";
 
-/** Null = not read yet, or changed since. */
-const readOf = perContext((): { rows: Promise<readonly Row[]> | null } => ({ rows: null }));
-
 /** All switches; read once and after each change. */
-async function switches(ctx: Ctx): Promise<readonly Row[]> {
-  const state = readOf(ctx);
-  state.rows ??= (async () => ctx.db.select().from(betaSwitch))();
-  const { rows } = state;
-  try {
-    return await rows;
-  } catch (error) {
-    if (state.rows === rows) state.rows = null;
-    throw error;
-  }
-}
+const switches = keptRead(async (ctx): Promise<readonly Row[]> => ctx.db.select().from(betaSwitch));
 
 const setFor = (rows: readonly Row[], name: BetaName, org: string) =>
   rows.find((row) => row.feature === name && row.org === org);
@@ -41,7 +28,7 @@ const BY_ROUTE = new Map<string, BetaName>(
 
 /** The refusal of a feature that is off for the actor's organization; null = it is on. */
 export async function betaRefusal(ctx: Ctx, actor: Actor, name: BetaName): Promise<AppError | null> {
-  if (isOn(await switches(ctx), name, actor.org)) return null;
+  if (isOn(await switches.get(ctx), name, actor.org)) return null;
   return new AppError(
     "forbidden",
     "beta_feature_off",
@@ -68,7 +55,7 @@ function shared(name: BetaName) {
 
 /** Every feature, with its state for the actor's organization. */
 export async function listBeta(ctx: Ctx, actor: Actor): Promise<BetaView[]> {
-  const rows = await switches(ctx);
+  const rows = await switches.get(ctx);
   return BETA_NAMES.map((name) => ({ ...shared(name), enabled: isOn(rows, name, actor.org) }));
 }
 
@@ -118,7 +105,7 @@ export async function switchBeta(ctx: Ctx, actor: Actor, id: string, given: Swit
         .values({ feature, org, enabled, changedBy: actor.userId, changedAt: ctx.clock.now() });
     await audit(tx, ctx, actor, "beta.switch", feature, { enabled, organization: named });
   });
-  readOf(ctx).rows = null;
+  switches.forget(ctx);
   const found = (await listSwitches(ctx, actor)).find((one) => one.id === feature);
   if (!found) throw notFound("beta_feature", id);
   return found;

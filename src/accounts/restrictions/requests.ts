@@ -3,7 +3,7 @@
  * transaction. The checks themselves are made by src/moderation. Switched off, nothing is stored.
  */
 import { and, eq } from "drizzle-orm";
-import { type Ctx, perContext } from "../../ctx.ts";
+import { type Ctx, keptRead } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { installation } from "../../db/schema/audit.ts";
 import { moderationCheck, moderationRule } from "../../db/schema/moderation.ts";
@@ -21,43 +21,29 @@ export interface ModerationSettings {
 }
 const OFF: ModerationSettings = { enabled: false, second_reviewer: false };
 
-interface State {
-  settings: Promise<ModerationSettings> | null;
-  /** The last ones read, for callers that cannot wait. */
-  last: ModerationSettings;
-}
-const stateOf = perContext((): State => ({ settings: null, last: OFF }));
-
-async function read(ctx: Ctx): Promise<ModerationSettings> {
+const settings = keptRead(async (ctx): Promise<ModerationSettings> => {
   const [row] = await ctx.db.select().from(installation).where(eq(installation.key, ROW)).limit(1);
   return row ? { ...OFF, ...(JSON.parse(row.value) as Partial<ModerationSettings>) } : OFF;
-}
+});
 
 /** The settings of moderation; read once and after each change. */
-export async function moderationSettings(ctx: Ctx): Promise<ModerationSettings> {
-  const state = stateOf(ctx);
-  state.settings ??= read(ctx);
-  try {
-    state.last = await state.settings;
-    return state.last;
-  } catch (error) {
-    state.settings = null;
-    throw error;
-  }
-}
+export const moderationSettings = (ctx: Ctx): Promise<ModerationSettings> => settings.get(ctx);
 
-/** Stores the settings in the caller's transaction; they apply from now on. */
-export async function storeSettings(tx: Db, ctx: Ctx, settings: ModerationSettings): Promise<void> {
-  const value = sqlJson(settings);
+/** Reads the settings again: after the transaction that stored them. */
+export const forgetSettings = (ctx: Ctx): void => settings.forget(ctx);
+
+/** Stores the settings in the caller's transaction; they apply from now on. Call `forgetSettings` when it has ended. */
+export async function storeSettings(tx: Db, ctx: Ctx, next: ModerationSettings): Promise<void> {
+  const value = sqlJson(next);
   await tx
     .insert(installation)
     .values({ key: ROW, value })
     .onConflictDoUpdate({ target: installation.key, set: { value } });
-  stateOf(ctx).settings = Promise.resolve(settings);
+  settings.set(ctx, next);
 }
 
 /** Whether moderation is on, as the last request read it. */
-export const knownEnabled = (ctx: Ctx): boolean => stateOf(ctx).last.enabled;
+export const knownEnabled = (ctx: Ctx): boolean => (settings.last(ctx) ?? OFF).enabled;
 
 interface Subject {
   org: string;

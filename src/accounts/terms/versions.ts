@@ -1,6 +1,6 @@
 /** Versions of the documents: which one is in force, which is scheduled, and publishing or withdrawing one. */
 import { and, desc, eq, isNull } from "drizzle-orm";
-import { type Actor, type Ctx, perContext, requireAdmin } from "../../ctx.ts";
+import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
 import { termsVersion } from "../../db/schema/terms.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -16,40 +16,20 @@ const SLACK_MS = 3_600_000;
 /** What every request looks at, without the text. */
 export type Published = Pick<VersionRow, "id" | "document" | "number" | "material" | "summary" | "effectiveAt">;
 
-interface VersionState {
-  /** Null = not read yet, or changed since. */
-  rows: Promise<readonly Published[]> | null;
-  /** The last ones read, for callers that cannot wait. */
-  last: readonly Published[];
-}
-const stateOf = perContext((): VersionState => ({ rows: null, last: [] }));
-
-async function read(ctx: Ctx): Promise<readonly Published[]> {
+/** All versions that were not withdrawn, oldest first; read once and after each change. */
+const published = keptRead(async (ctx): Promise<readonly Published[]> => {
   const { id, document, number, material, summary, effectiveAt } = termsVersion;
   return ctx.db
     .select({ id, document, number, material, summary, effectiveAt })
     .from(termsVersion)
     .where(isNull(termsVersion.withdrawnAt))
     .orderBy(termsVersion.document, termsVersion.number);
-}
-
-/** All versions that were not withdrawn, oldest first; read once and after each change. */
-export async function publishedVersions(ctx: Ctx): Promise<readonly Published[]> {
-  const state = stateOf(ctx);
-  state.rows ??= read(ctx);
-  const { rows } = state;
-  try {
-    state.last = await rows;
-    return state.last;
-  } catch (error) {
-    if (state.rows === rows) state.rows = null;
-    throw error;
-  }
-}
+});
+export const publishedVersions = (ctx: Ctx): Promise<readonly Published[]> => published.get(ctx);
 
 /** Documents with a version in force or scheduled, for links of pages; what the last request read. */
 export function publishedDocuments(ctx: Ctx): { label: string; href: string }[] {
-  const { last } = stateOf(ctx);
+  const last = published.last(ctx) ?? [];
   return DOCUMENTS.filter((name) => last.some((one) => one.document === name)).map((name) => ({
     label: TITLES[name],
     href: `/${name}`,
@@ -129,7 +109,7 @@ function checkDate(ctx: Ctx, at: number, material: boolean, before: VersionRow |
 
 /** Drops what was read, and lets later areas send the notices. */
 function changed(ctx: Ctx): void {
-  stateOf(ctx).rows = null;
+  published.forget(ctx);
   ctx.bus.emit("terms.changed", {});
 }
 

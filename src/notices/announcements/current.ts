@@ -1,38 +1,19 @@
 /** The announcements of one reader: those that are current, for its organization and role, and whether it hid them. */
 import { and, eq, gt, inArray, isNull, or } from "drizzle-orm";
-import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { type Actor, type Ctx, keptRead } from "../../ctx.ts";
 import { announcement, bannerDismissal } from "../../db/schema/announcements.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { type AnnouncementRow, isDismissible } from "./model.ts";
 
-/** Null = not read yet, or changed since. */
-const readOf = perContext((): { rows: Promise<readonly AnnouncementRow[]> | null } => ({ rows: null }));
-
-async function read(ctx: Ctx): Promise<readonly AnnouncementRow[]> {
-  return ctx.db
-    .select()
-    .from(announcement)
-    .where(or(isNull(announcement.endsAt), gt(announcement.endsAt, ctx.clock.now())))
-    .orderBy(announcement.startsAt, announcement.id);
-}
-
 /** Announcements that have not ended, the oldest first; read once and after each change. */
-async function notEnded(ctx: Ctx): Promise<readonly AnnouncementRow[]> {
-  const state = readOf(ctx);
-  state.rows ??= read(ctx);
-  const { rows } = state;
-  try {
-    return await rows;
-  } catch (error) {
-    if (state.rows === rows) state.rows = null;
-    throw error;
-  }
-}
-
-/** Drops what was read. */
-export function forgetRead(ctx: Ctx): void {
-  readOf(ctx).rows = null;
-}
+export const notEnded = keptRead(
+  async (ctx): Promise<readonly AnnouncementRow[]> =>
+    ctx.db
+      .select()
+      .from(announcement)
+      .where(or(isNull(announcement.endsAt), gt(announcement.endsAt, ctx.clock.now())))
+      .orderBy(announcement.startsAt, announcement.id),
+);
 
 function isFor(row: AnnouncementRow, actor: Actor): boolean {
   if (row.orgs.length > 0 && !row.orgs.includes(actor.org)) return false;
@@ -56,7 +37,7 @@ const URGENCY = { critical: 0, warning: 1, info: 2 } as const;
 /** Current announcements for a reader, the most severe first. */
 export async function currentFor(ctx: Ctx, actor: Actor): Promise<{ row: AnnouncementRow; dismissed: boolean }[]> {
   const now = ctx.clock.now();
-  const rows = (await notEnded(ctx))
+  const rows = (await notEnded.get(ctx))
     .filter((row) => row.startsAt <= now && (row.endsAt === null || row.endsAt > now) && isFor(row, actor))
     .sort((a, b) => URGENCY[a.severity] - URGENCY[b.severity]);
   const hidden = await dismissedOf(

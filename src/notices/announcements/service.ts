@@ -8,12 +8,12 @@ import { organization } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import { forgetRead } from "./current.ts";
+import { notEnded } from "./current.ts";
 import type { AnnouncementRow, ChangeAnnouncement, CreateAnnouncement } from "./model.ts";
 
 /** Drops what was read, and lets what is due be sent. */
 function changed(ctx: Ctx): void {
-  forgetRead(ctx);
+  notEnded.forget(ctx);
   ctx.bus.emit("announcement.changed", {});
 }
 

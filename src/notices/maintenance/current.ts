@@ -1,38 +1,24 @@
 /** The maintenance windows that run or are scheduled: for the scheduler, endpoints, pages and banners. */
 import { and, eq, gt, isNull } from "drizzle-orm";
-import { type Actor, type Ctx, perContext } from "../../ctx.ts";
+import { type Actor, type Ctx, keptRead } from "../../ctx.ts";
 import { bannerDismissal, maintenanceWindow } from "../../db/schema/announcements.ts";
 import { AppError, notFound } from "../../errors.ts";
 import type { MaintenanceRow } from "./model.ts";
 
-/** Null = not read yet, or changed since. */
-const readOf = perContext((): { rows: Promise<readonly MaintenanceRow[]> | null } => ({ rows: null }));
+/** Windows that had not ended when they were read; read once and after each change. */
+export const scheduled = keptRead(
+  async (ctx): Promise<readonly MaintenanceRow[]> =>
+    ctx.db
+      .select()
+      .from(maintenanceWindow)
+      .where(and(isNull(maintenanceWindow.canceledAt), gt(maintenanceWindow.endsAt, ctx.clock.now())))
+      .orderBy(maintenanceWindow.startsAt, maintenanceWindow.id),
+);
 
-async function read(ctx: Ctx): Promise<readonly MaintenanceRow[]> {
-  return ctx.db
-    .select()
-    .from(maintenanceWindow)
-    .where(and(isNull(maintenanceWindow.canceledAt), gt(maintenanceWindow.endsAt, ctx.clock.now())))
-    .orderBy(maintenanceWindow.startsAt, maintenanceWindow.id);
-}
-
-/** Windows that run or are scheduled, the next one first; read once and after each change. */
+/** Windows that run or are scheduled, the next one first. */
 export async function plannedMaintenance(ctx: Ctx): Promise<MaintenanceRow[]> {
-  const state = readOf(ctx);
-  state.rows ??= read(ctx);
-  const { rows } = state;
-  try {
-    const now = ctx.clock.now();
-    return (await rows).filter((row) => row.endsAt > now);
-  } catch (error) {
-    if (state.rows === rows) state.rows = null;
-    throw error;
-  }
-}
-
-/** Drops what was read. */
-export function forgetPlanned(ctx: Ctx): void {
-  readOf(ctx).rows = null;
+  const now = ctx.clock.now();
+  return (await scheduled.get(ctx)).filter((row) => row.endsAt > now);
 }
 
 /** The window that runs now and stops endpoints; null = none. */

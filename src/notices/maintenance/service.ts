@@ -7,12 +7,12 @@ import { maintenanceWindow } from "../../db/schema/announcements.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
-import { forgetPlanned } from "./current.ts";
+import { scheduled } from "./current.ts";
 import { type ChangeMaintenance, type MaintenanceRow, type ScheduleMaintenance, spanText, stateOf } from "./model.ts";
 
 /** Drops what was read, and lets the scheduler, endpoints and notices follow. */
 function changed(ctx: Ctx): void {
-  forgetPlanned(ctx);
+  scheduled.forget(ctx);
   ctx.bus.emit("maintenance.changed", {});
 }
 
