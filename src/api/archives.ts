@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
-import { ArchiveList, ArchiveView, archiveView, CreateArchive, SCOPES } from "../custody/archives/model.ts";
+import { ArchiveView, archiveView, CreateArchive, SCOPES } from "../custody/archives/model.ts";
 import {
   createArchive,
   deleteArchive,
@@ -13,6 +13,7 @@ import {
 import { answers, answersType, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { storedFile } from "../http/stored-file.ts";
+import { wholeList, wholeListOf } from "../lib/page.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const Query = v.strictObject({ scope: v.optional(v.picklist(SCOPES), "user") });
@@ -41,15 +42,10 @@ export const archivesApi = (ctx: Ctx) =>
         responses: answers(ArchiveView),
       },
     })
-    .get(
-      "",
-      async ({ actor, query }) => ({
-        object: "list" as const,
-        data: (await listArchives(ctx, actor, query.scope)).map(archiveView),
-        has_more: false as const,
-      }),
-      { query: Query, detail: { tags, summary: "List the newest archives", responses: answers(ArchiveList) } },
-    )
+    .get("", async ({ actor, query }) => wholeList((await listArchives(ctx, actor, query.scope)).map(archiveView)), {
+      query: Query,
+      detail: { tags, summary: "List the newest archives", responses: answers(wholeListOf(ArchiveView)) },
+    })
     .get("/:id", async ({ actor, params }: Call) => archiveView(await getArchive(ctx, actor, params.id)), {
       params: Id,
       detail: { tags, summary: "Retrieve an archive with its progress", responses: answers(ArchiveView) },

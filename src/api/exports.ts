@@ -4,15 +4,9 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { wholeList, wholeListOf } from "../lib/page.ts";
 import { cardOf } from "../training/exports/card.ts";
-import {
-  CreateExport,
-  DeletedExport,
-  ExportList,
-  ExportView,
-  PassportKey,
-  PassportView,
-} from "../training/exports/model.ts";
+import { CreateExport, DeletedExport, ExportView, PassportKey, PassportView } from "../training/exports/model.ts";
 import { passportKey, passportOf } from "../training/exports/passport.ts";
 import { createExport, deleteExport, getExport, listExports } from "../training/exports/service.ts";
 
@@ -28,11 +22,7 @@ function routes(ctx: Ctx) {
   return {
     create: ({ actor, params, body }: Request & { body: v.InferOutput<typeof CreateExport> }) =>
       createExport(ctx, actor, params.id, body.format),
-    list: async ({ actor, params }: Request) => ({
-      object: "list" as const,
-      data: await listExports(ctx, actor, params.id),
-      has_more: false as const,
-    }),
+    list: async ({ actor, params }: Request) => wholeList(await listExports(ctx, actor, params.id)),
     retrieve: ({ actor, params }: Request) => getExport(ctx, actor, params.id),
     remove: async ({ actor, params }: Request) => {
       await deleteExport(ctx, actor, params.id);
@@ -64,7 +54,7 @@ export const exportsApi = (ctx: Ctx) => {
     })
     .get("/models/:id/exports", list, {
       params: Id,
-      detail: { tags, summary: "List the exports of a fine-tuned model", responses: answers(ExportList) },
+      detail: { tags, summary: "List the exports of a fine-tuned model", responses: answers(wholeListOf(ExportView)) },
     })
     .get("/models/:id/passport", passport, {
       params: Id,

@@ -1,6 +1,7 @@
 /** The answers of OpenAI's fine-tuning API: jobs, checkpoints and events as its clients expect them. */
 import * as v from "valibot";
 import type { TrainSpec } from "../contract/spec.ts";
+import { seconds } from "../lib/request-fields.ts";
 import type { CheckpointRow } from "../models/tuned/model.ts";
 import type { JobRow } from "../training/jobs/model.ts";
 import { openaiStatus } from "../training/jobs/state.ts";
@@ -68,8 +69,6 @@ export const EventView = v.strictObject({
   type: v.picklist(["metrics", "message", "moderation_checks"]),
   data: v.optional(v.looseObject({})),
 });
-
-const seconds = (ms: number) => Math.floor(ms / 1000);
 
 /** Whether a run's settings are final; until then they are shown as requested. */
 const isResolved = (row: JobRow, spec: TrainSpec) => row.state !== "validating" && spec.dataset.train_rows > 0;

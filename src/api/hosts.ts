@@ -1,6 +1,6 @@
 /** /v1/hosts, /v1/gpus and /v1/providers: where jobs can run, the state of these machines, and their administration. */
 import { Elysia } from "elysia";
-import * as v from "valibot";
+import type * as v from "valibot";
 import {
   ChangeGpu,
   ChangeHost,
@@ -18,13 +18,9 @@ import { listProviders } from "../compute/providers/registry.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { wholeList, wholeListOf } from "../lib/page.ts";
 
 const tags = ["Hosts"];
-
-/** A list that is always complete. */
-const completeListOf = <T extends v.GenericSchema>(item: T) =>
-  v.strictObject({ object: v.literal("list"), data: v.array(item), has_more: v.literal(false) });
-const completeList = <T>(data: T[]) => ({ object: "list" as const, data, has_more: false as const });
 
 interface Call {
   actor: Actor;
@@ -32,7 +28,7 @@ interface Call {
 }
 
 const handlers = (ctx: Ctx) => ({
-  list: async ({ actor }: { actor: Actor }) => completeList(await listHosts(ctx, actor)),
+  list: async ({ actor }: { actor: Actor }) => wholeList(await listHosts(ctx, actor)),
   get: ({ actor, params }: Call) => getHost(ctx, actor, params.id),
   change: ({ actor, params, body }: Call & { body: v.InferOutput<typeof ChangeHost> }) =>
     changeHost(ctx, actor, params.id, body),
@@ -41,7 +37,7 @@ const handlers = (ctx: Ctx) => ({
     return { object: "host", id: params.id, deleted: true };
   },
   samples: async ({ actor, params, query }: Call & { query: v.InferOutput<typeof SamplesQuery> }) =>
-    completeList(await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours)),
+    wholeList(await readSamples(ctx, actor, params.id, query.gpu ?? null, query.hours)),
   async setShares(call: {
     actor: Actor;
     params: v.InferOutput<typeof GpuId>;
@@ -52,7 +48,7 @@ const handlers = (ctx: Ctx) => ({
     await setShares(ctx, call.actor, uuid, shares);
     return { object: "gpu", uuid, shares };
   },
-  providers: () => completeList(listProviders(ctx)),
+  providers: () => wholeList(listProviders(ctx)),
 });
 
 export const computeApi = (ctx: Ctx) => {
@@ -63,7 +59,7 @@ export const computeApi = (ctx: Ctx) => {
       detail: {
         tags,
         summary: "List hosts with their GPUs, load and free capacity",
-        responses: answers(completeListOf(HostView)),
+        responses: answers(wholeListOf(HostView)),
       },
     })
     .get("/hosts/:id", route.get, {
@@ -93,7 +89,7 @@ export const computeApi = (ctx: Ctx) => {
       detail: {
         tags,
         summary: "Utilization, memory, temperature and power over time",
-        responses: answers(completeListOf(SamplePoint)),
+        responses: answers(wholeListOf(SamplePoint)),
       },
     })
     .post("/gpus/:uuid", route.setShares, {
@@ -106,6 +102,6 @@ export const computeApi = (ctx: Ctx) => {
       },
     })
     .get("/providers", route.providers, {
-      detail: { tags, summary: "List providers", responses: answers(completeListOf(ProviderView)) },
+      detail: { tags, summary: "List providers", responses: answers(wholeListOf(ProviderView)) },
     });
 };

@@ -1,6 +1,6 @@
 /** JSON API of the installation, for administrators: providers with their settings, settings, backups. */
 import { Elysia } from "elysia";
-import * as v from "valibot";
+import type * as v from "valibot";
 import { describeProviders, testProvider } from "../compute/providers/administration.ts";
 import { ProviderDetail, ProviderTest } from "../compute/providers/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
@@ -16,16 +16,12 @@ import {
   saveSecretSetting,
 } from "../insights/installation/secret-settings.ts";
 import { readSettings } from "../insights/installation/settings.ts";
+import { wholeList, wholeListOf } from "../lib/page.ts";
 
 const tags = ["Administration"];
 
-/** A list that is always complete. */
-const completeListOf = <T extends v.GenericSchema>(item: T) =>
-  v.strictObject({ object: v.literal("list"), data: v.array(item), has_more: v.literal(false) });
-const completeList = <T>(data: T[]) => ({ object: "list" as const, data, has_more: false as const });
-
 const settings = (ctx: Ctx, actor: Actor) =>
-  completeList(readSettings(ctx, actor).map((row) => ({ object: "setting" as const, ...row })));
+  wholeList(readSettings(ctx, actor).map((row) => ({ object: "setting" as const, ...row })));
 
 async function start(ctx: Ctx, actor: Actor): Promise<v.InferOutput<typeof StartedBackup>> {
   const { name } = await startBackup(ctx, actor);
@@ -45,11 +41,11 @@ async function removeSecret(ctx: Ctx, actor: Actor, name: string) {
 export const installationApi = (ctx: Ctx) =>
   new Elysia({ name: "installation.api", prefix: "/v1/admin", seed: ctx.installation })
     .use(session(ctx))
-    .get("/providers", ({ actor }) => completeList(describeProviders(ctx, actor)), {
+    .get("/providers", ({ actor }) => wholeList(describeProviders(ctx, actor)), {
       detail: {
         tags,
         summary: "List the providers with their settings",
-        responses: answers(completeListOf(ProviderDetail)),
+        responses: answers(wholeListOf(ProviderDetail)),
       },
     })
     .post("/providers/:id/test", ({ actor, params }) => testProvider(ctx, actor, params.id), {
@@ -63,14 +59,14 @@ export const installationApi = (ctx: Ctx) =>
       detail: {
         tags,
         summary: "List the settings in effect, and where each value came from",
-        responses: answers(completeListOf(SettingView)),
+        responses: answers(wholeListOf(SettingView)),
       },
     })
-    .get("/settings/secrets", ({ actor }) => completeList(listSecretSettings(ctx, actor)), {
+    .get("/settings/secrets", ({ actor }) => wholeList(listSecretSettings(ctx, actor)), {
       detail: {
         tags,
         summary: "List the secret settings without their values",
-        responses: answers(completeListOf(SecretSettingView)),
+        responses: answers(wholeListOf(SecretSettingView)),
       },
     })
     .post("/settings/secrets", ({ actor, body }) => saveSecretSetting(ctx, actor, body), {
@@ -88,11 +84,11 @@ export const installationApi = (ctx: Ctx) =>
         responses: answers(deletedOf("secret_setting")),
       },
     })
-    .get("/backups", ({ actor }) => completeList(listBackups(ctx, actor).backups.map(backupView)), {
+    .get("/backups", ({ actor }) => wholeList(listBackups(ctx, actor).backups.map(backupView)), {
       detail: {
         tags,
         summary: "List the backups in the data directory",
-        responses: answers(completeListOf(BackupView)),
+        responses: answers(wholeListOf(BackupView)),
       },
     })
     .post("/backups", ({ actor }) => start(ctx, actor), {

@@ -7,6 +7,7 @@ import { notFound } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { storedArchive, storedFile } from "../http/stored-file.ts";
+import { wholeList } from "../lib/page.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
 import { BaseModelView, ImportRequest } from "../models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/service.ts";
@@ -44,11 +45,8 @@ function modelRoutes(ctx: Ctx) {
 
 function baseRoutes(ctx: Ctx) {
   return {
-    list: async ({ actor }: Pick<Request, "actor">) => ({
-      object: "list" as const,
-      data: (await listCatalogue(ctx, actor)).map(await fitter(ctx, actor)),
-      has_more: false as const,
-    }),
+    list: async ({ actor }: Pick<Request, "actor">) =>
+      wholeList((await listCatalogue(ctx, actor)).map(await fitter(ctx, actor))),
     retrieve: async ({ actor, params }: Request) => {
       const model = await describeBaseModel(ctx, actor, params.id);
       return (await fitter(ctx, actor))(model);

@@ -4,7 +4,8 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { CreatePush, PushList, PushView, pushView } from "../training/pushes/model.ts";
+import { wholeList, wholeListOf } from "../lib/page.ts";
+import { CreatePush, PushView, pushView } from "../training/pushes/model.ts";
 import { cancelPush, createPush, getPush, listPushes } from "../training/pushes/service.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(400)) });
@@ -36,14 +37,10 @@ export const pushesApi = (ctx: Ctx) =>
     )
     .get(
       "/models/:id/pushes",
-      async ({ actor, params }: Call) => ({
-        object: "list" as const,
-        data: (await listPushes(ctx, actor, params.id)).map(pushView),
-        has_more: false as const,
-      }),
+      async ({ actor, params }: Call) => wholeList((await listPushes(ctx, actor, params.id)).map(pushView)),
       {
         params: Id,
-        detail: { tags, summary: "List the pushes of a fine-tuned model", responses: answers(PushList) },
+        detail: { tags, summary: "List the pushes of a fine-tuned model", responses: answers(wholeListOf(PushView)) },
       },
     )
     .get("/pushes/:id", async ({ actor, params }: Call) => pushView(await getPush(ctx, actor, params.id)), {

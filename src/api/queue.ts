@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { seconds } from "../lib/request-fields.ts";
 import { maintenanceView } from "../notices/maintenance/model.ts";
 import { JobView, jobView } from "../training/jobs/model.ts";
 import { QueueChange } from "../training/jobs/placement-model.ts";
@@ -22,7 +23,6 @@ import { setShare, type TeamView } from "../training/queue/teams.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Queue"];
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 /** When a job should start, in seconds since 1970. */
 export const startView = ({ earliest, latest, why }: StartRange): PredictedStart => ({

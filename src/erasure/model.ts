@@ -1,10 +1,9 @@
 /** Scheduled deletions and their reports in requests and answers. */
 import * as v from "valibot";
 import type { hold } from "../db/schema/holds.ts";
+import { seconds } from "../lib/request-fields.ts";
 
 export type DeletionRow = typeof hold.$inferSelect;
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 /** The user's e-mail address, or the name of the organization, typed again. */
 export const ConfirmDeletion = v.strictObject({ confirm: v.pipe(v.string(), v.maxLength(400)) });
@@ -67,7 +66,7 @@ export function deletionRecord(row: DeletionRow, kept: readonly v.InferOutput<ty
     state: row.endedAt === null ? "scheduled" : row.endedBy === ERASER ? "erased" : "canceled",
     reason: row.reason,
     scheduled_by: row.createdBy,
-    scheduled_at: Math.floor(row.createdAt / 1000),
+    scheduled_at: seconds(row.createdAt),
     erase_at: seconds(row.until) ?? 0,
     ended_at: seconds(row.endedAt),
     erased: row.erased ?? {},

@@ -1,5 +1,5 @@
 /** Schedules the deletion of accounts and organizations, and cancels it during the grace period. */
-import { and, desc, eq, isNull, lt, lte, or } from "drizzle-orm";
+import { and, desc, eq, isNull, lte } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";
 import { announceSecurity } from "../accounts/auth/events.ts";
 import { endSessions } from "../accounts/auth/sessions.ts";
@@ -13,11 +13,13 @@ import {
   requireOtherAdmin,
 } from "../accounts/suspension/service.ts";
 import { type Actor, type Ctx, type Hold, requireAdmin } from "../ctx.ts";
+import { olderThan } from "../db/paging.ts";
 import { member, organization, user } from "../db/schema/auth.ts";
 import { hold } from "../db/schema/holds.ts";
 import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
+import { seconds } from "../lib/request-fields.ts";
 import { formatDate } from "../lib/text/format.ts";
 import { can, requirePermission } from "../roles.ts";
 import { ERASED, KEPT } from "./kept.ts";
@@ -203,12 +205,11 @@ export async function readDeletion(ctx: Ctx, actor: Actor, subject: Hold["subjec
     },
   );
   const deciders = subject === "user" ? [id] : await ownersOf(ctx.db, id);
-  const seconds = (ms: number | null | undefined) => (ms == null ? null : Math.floor(ms / 1000));
   return {
     object: "deletion",
     subject,
-    scheduled_at: seconds(row?.createdAt),
-    erase_at: seconds(row?.until),
+    scheduled_at: seconds(row?.createdAt ?? null),
+    erase_at: seconds(row?.until ?? null),
     reason: row?.reason ?? null,
     grace_days: ctx.config.deletion_grace_days,
     cancelable: row !== null && (deciders.includes(row.createdBy) || can(actor, "installation")),
@@ -227,13 +228,16 @@ export async function listDeletions(
   requireAdmin(actor);
   const [at] = page.after ? await ctx.db.select().from(hold).where(eq(hold.id, page.after)).limit(1) : [];
   if (page.after && !at) throw notFound("deletion", page.after);
-  const older = at
-    ? or(lt(hold.createdAt, at.createdAt), and(eq(hold.createdAt, at.createdAt), lt(hold.id, at.id)))
-    : undefined;
   return ctx.db
     .select()
     .from(hold)
-    .where(and(eq(hold.kind, "deletion"), older, page.subjectId ? eq(hold.subjectId, page.subjectId) : undefined))
+    .where(
+      and(
+        eq(hold.kind, "deletion"),
+        olderThan(hold, at),
+        page.subjectId ? eq(hold.subjectId, page.subjectId) : undefined,
+      ),
+    )
     .orderBy(desc(hold.createdAt), desc(hold.id))
     .limit(page.limit);
 }

@@ -7,7 +7,7 @@ import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
 import { PageQuery, pageLimit } from "../lib/page.ts";
-import { eitherOf } from "../lib/request-fields.ts";
+import { eitherOf, seconds } from "../lib/request-fields.ts";
 import { filledName } from "../lib/text/names.ts";
 import type { Comparison, Judged } from "./statistics.ts";
 
@@ -54,8 +54,6 @@ export const ListRows = v.strictObject({
   limit: pageLimit(),
   filter: v.optional(v.picklist(ROW_FILTERS), "all"),
 });
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 const Interval = v.strictObject({ mean: v.number(), low: v.number(), high: v.number() });
 
@@ -169,7 +167,7 @@ export function evaluationView(row: EvaluationRow, parts: EvaluationParts): Eval
     result: row.result,
     comparison,
     created_by: row.createdBy,
-    created_at: Math.floor(row.createdAt / 1000),
+    created_at: seconds(row.createdAt),
     finished_at: seconds(work?.finishedAt ?? null),
   };
 }

@@ -51,3 +51,10 @@ export const listOf = <T extends v.GenericSchema>(item: T) =>
     last_id: v.nullable(v.string()),
     has_more: v.boolean(),
   });
+
+/** The schema of a list that is never divided into pages. */
+export const wholeListOf = <T extends v.GenericSchema>(item: T) =>
+  v.strictObject({ object: v.literal("list"), data: v.array(item), has_more: v.literal(false) });
+
+/** A list that is never divided into pages. */
+export const wholeList = <T>(data: T[]) => ({ object: "list" as const, data, has_more: false as const });

@@ -2,8 +2,12 @@
 import * as v from "valibot";
 import { AppError } from "../errors.ts";
 
-/** Unix seconds. */
-export const seconds = (ms: number) => Math.floor(ms / 1000);
+/** Unix seconds of a time in milliseconds; null stays null. */
+export function seconds(ms: number): number;
+export function seconds(ms: number | null): number | null;
+export function seconds(ms: number | null): number | null {
+  return ms === null ? null : Math.floor(ms / 1000);
+}
 
 /** A whole number of a query or a form, where numbers are text. */
 export const whole = (min: number, max: number) =>

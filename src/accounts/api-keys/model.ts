@@ -1,11 +1,10 @@
 /** API keys as clients send and see them. */
 import * as v from "valibot";
+import { seconds } from "../../lib/request-fields.ts";
 import { SCOPES } from "../../roles.ts";
 import { Name } from "../auth/model.ts";
 import { RestrictionFields, restrictionsView } from "../keys/restrictions.ts";
 import type { KeyRow } from "./service.ts";
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 export const CreateKey = v.strictObject({
   name: Name,
@@ -84,14 +83,13 @@ export function keyView(row: KeyRow, now: number): KeyView {
       name: row.owner.kind === "service" ? row.owner.name : null,
       service_account: row.owner.kind === "service",
     },
-    created_at: Math.floor(row.createdAt / 1000),
+    created_at: seconds(row.createdAt),
     last_used_at: seconds(row.lastUsedAt),
     expires_at: seconds(row.expiresAt),
     created_by_key: row.parentId,
     scopes: [...(row.scopes ?? SCOPES)],
     ...restrictionsView(row),
     rotated_at: seconds(row.rotatedAt),
-    previous_secret:
-      prefix !== null && until !== null && until > now ? { prefix, expires_at: Math.floor(until / 1000) } : null,
+    previous_secret: prefix !== null && until !== null && until > now ? { prefix, expires_at: seconds(until) } : null,
   };
 }

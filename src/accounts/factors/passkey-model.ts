@@ -1,11 +1,10 @@
 /** Passkeys as clients and browsers send and see them. */
 import * as v from "valibot";
 import type { passkey } from "../../db/schema/auth.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { filledName } from "../../lib/text/names.ts";
 
 export type PasskeyRow = typeof passkey.$inferSelect;
-
-const seconds = (ms: number) => Math.floor(ms / 1000);
 
 const PasskeyName = filledName(100);
 export const RenamePasskey = v.strictObject({ name: PasskeyName });

@@ -1,8 +1,7 @@
 /** Suspensions and scheduled deletions in requests and answers. */
 import * as v from "valibot";
 import type { Hold } from "../../ctx.ts";
-
-const secondsOf = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
+import { seconds } from "../../lib/request-fields.ts";
 
 /** Written for the people concerned, on one or several lines. */
 const Reason = v.pipe(v.string(), v.trim(), v.minLength(1, "must not be empty"), v.maxLength(500));
@@ -27,8 +26,8 @@ export function holdFields(holds: readonly Hold[]) {
   const suspended = holds.find(({ kind }) => kind === "suspended") ?? holds.find(({ kind }) => kind === "deactivated");
   const deletion = holds.find(({ kind }) => kind === "deletion");
   return {
-    suspension: suspended ? { reason: suspended.reason, until: secondsOf(suspended.until) } : null,
-    deletion_at: secondsOf(deletion?.until ?? null),
+    suspension: suspended ? { reason: suspended.reason, until: seconds(suspended.until) } : null,
+    deletion_at: seconds(deletion?.until ?? null),
   };
 }
 

@@ -3,6 +3,7 @@
  * standard asks.
  */
 import * as v from "valibot";
+import { seconds } from "../../lib/request-fields.ts";
 import { withoutHidden } from "../../lib/text/names.ts";
 
 const URN = "urn:ietf:params:scim:";
@@ -70,8 +71,6 @@ export const ConnectionView = v.strictObject({
 });
 /** With the token, which is shown once. */
 export const NewConnectionView = v.strictObject({ ...ConnectionView.entries, token: v.string() });
-
-const seconds = (ms: number) => Math.floor(ms / 1000);
 
 export const connectionView = (row: {
   provider: string;

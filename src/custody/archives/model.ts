@@ -39,15 +39,6 @@ export const ArchiveView = v.strictObject({
 });
 export type ArchiveView = v.InferOutput<typeof ArchiveView>;
 
-/** The newest archives, without paging. */
-export const ArchiveList = v.strictObject({
-  object: v.literal("list"),
-  data: v.array(ArchiveView),
-  has_more: v.literal(false),
-});
-
-const orNull = (at: number | null) => (at === null ? null : seconds(at));
-
 export const archiveView = (row: ArchiveRow): ArchiveView => ({
   object: "archive",
   id: row.id,
@@ -61,6 +52,6 @@ export const archiveView = (row: ArchiveRow): ArchiveView => ({
   error: row.error,
   created_by: row.createdBy,
   created_at: seconds(row.createdAt),
-  finished_at: orNull(row.finishedAt),
-  expires_at: orNull(row.expiresAt),
+  finished_at: seconds(row.finishedAt),
+  expires_at: seconds(row.expiresAt),
 });

@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import type { Actor } from "../../ctx.ts";
 import type { baseModel, licenseAcceptance } from "../../db/schema/models.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { nameText, noHidden } from "../../lib/text/names.ts";
 import { type CatalogueEntry, DEFAULT_BASE_MODEL, findCatalogue } from "./catalogue.ts";
 import type { InstallProgress } from "./progress.ts";
@@ -96,8 +97,6 @@ export const BaseModelView = v.strictObject({
   created_at: v.nullable(v.number()),
 });
 export type BaseModelView = v.InferOutput<typeof BaseModelView>;
-
-export const seconds = (ms: number) => Math.floor(ms / 1000);
 
 export function parseProgress(text: string | null): InstallProgress | null {
   return text ? (JSON.parse(text) as InstallProgress) : null;

@@ -10,7 +10,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
-import { seconds } from "../base/model.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { ofDeletedModel } from "./lookup.ts";
 import { artifactView, type CheckpointRow, type LineageView } from "./model.ts";
 import { resolveModel } from "./service.ts";

@@ -2,7 +2,7 @@
 import * as v from "valibot";
 import { EvaluateResultSchema, FileEntrySchema } from "../../contract/results-schema.ts";
 import type { artifact, checkpoint, model } from "../../db/schema/models.ts";
-import { seconds } from "../base/model.ts";
+import { seconds } from "../../lib/request-fields.ts";
 
 export type CheckpointRow = typeof checkpoint.$inferSelect;
 

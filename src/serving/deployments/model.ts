@@ -1,6 +1,7 @@
 /** Requests and answers of deployments. */
 import * as v from "valibot";
 import type { deployment } from "../../db/schema/deployments.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { filledName } from "../../lib/text/names.ts";
 import { LogLines } from "../../training/metrics/model.ts";
 
@@ -16,8 +17,6 @@ export const CreateDeployment = v.strictObject({
   idle_after_s: v.optional(IdleAfter),
 });
 export const UpdateDeployment = v.strictObject({ name: v.optional(Name), idle_after_s: v.optional(IdleAfter) });
-
-const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
 
 /** A deployment as the API shows it. Times in seconds since 1970; the engine's address is not shown. */
 export const DeploymentView = v.strictObject({
@@ -67,7 +66,7 @@ export function deploymentView(row: DeploymentRow, active: number, usedAt: numbe
     last_request_at: seconds(Math.max(row.lastRequestAt ?? 0, usedAt ?? 0) || null),
     healthy_at: seconds(row.healthyAt),
     created_by: row.createdBy,
-    created_at: Math.floor(row.createdAt / 1000),
+    created_at: seconds(row.createdAt),
   };
 }
 

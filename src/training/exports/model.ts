@@ -56,13 +56,6 @@ export const ExportView = v.strictObject({
 });
 export type ExportView = v.InferOutput<typeof ExportView>;
 
-/** The exports of a model, without paging. */
-export const ExportList = v.strictObject({
-  object: v.literal("list"),
-  data: v.array(ExportView),
-  has_more: v.literal(false),
-});
-
 export const DeletedExport = v.strictObject({
   id: v.string(),
   object: v.literal("model.export"),

@@ -13,6 +13,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
 import { artifactDir, type ResolvedModel, resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
@@ -39,7 +40,6 @@ type ArtifactRow = typeof artifact.$inferSelect;
 
 function view(row: JobRow, files: ArtifactRow | null): ExportView {
   const spec = row.spec as ExportSpec;
-  const seconds = (ms: number | null) => (ms === null ? null : Math.floor(ms / 1000));
   return {
     object: "model.export",
     id: row.id,

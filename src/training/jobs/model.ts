@@ -4,6 +4,7 @@ import { JOB_STATES } from "../../contract/job.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import type { attempt, job } from "../../db/schema/jobs.ts";
 import { PageQuery } from "../../lib/page.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { filledName, linesText } from "../../lib/text/names.ts";
 
 export type JobRow = typeof job.$inferSelect;
@@ -138,9 +139,6 @@ export const JobView = v.strictObject({
 });
 export type JobView = v.InferOutput<typeof JobView>;
 
-const secondsOf = (ms: number) => Math.floor(ms / 1000);
-const seconds = (ms: number | null) => (ms === null ? null : secondsOf(ms));
-
 /** The view of a job in our own API. */
 export function jobView(row: JobRow): JobView {
   // Bookkeeping of the server, not progress.
@@ -168,7 +166,7 @@ export function jobView(row: JobRow): JobView {
     error: row.error,
     model: row.spec.kind === "train" && row.state === "succeeded" ? row.spec.output_model : null,
     created_by: row.createdBy,
-    created_at: secondsOf(row.createdAt),
+    created_at: seconds(row.createdAt),
     queued_at: seconds(row.queuedAt),
     started_at: seconds(row.startedAt),
     finished_at: seconds(row.finishedAt),
@@ -212,7 +210,7 @@ export function attemptView(row: AttemptRow): AttemptView {
     exit_code: row.exitCode,
     detail: row.detail,
     last_seq: row.lastSeq,
-    created_at: secondsOf(row.createdAt),
+    created_at: seconds(row.createdAt),
     started_at: seconds(row.startedAt),
     ended_at: seconds(row.endedAt),
     gone_at: seconds(row.goneAt),

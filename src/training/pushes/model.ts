@@ -55,13 +55,6 @@ export const PushView = v.strictObject({
 });
 export type PushView = v.InferOutput<typeof PushView>;
 
-/** The pushes of a model, without paging. */
-export const PushList = v.strictObject({
-  object: v.literal("list"),
-  data: v.array(PushView),
-  has_more: v.literal(false),
-});
-
 /** The address of a path of a hub, whose own address may have a path. */
 export const hubAddress = (hub: string, path: string) => new URL((hub.endsWith("/") ? hub.slice(0, -1) : hub) + path);
 

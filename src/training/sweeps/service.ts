@@ -9,6 +9,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { sweep, trial } from "../../db/schema/sweeps.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { seconds } from "../../lib/request-fields.ts";
 import { requireOwner } from "../../roles.ts";
 import { deleteJob } from "../jobs/edit.ts";
 import type { JobRow } from "../jobs/model.ts";
@@ -119,7 +120,6 @@ async function view(ctx: Ctx, actor: Actor, row: SweepRow): Promise<SweepView> {
     trialView(one, run, usages.get(run?.id ?? "") ?? null, scores.get(one.jobId ?? "") ?? null),
   );
   const completed = trials.filter((one) => one.state === "succeeded" && one.score !== null);
-  const seconds = (ms: number) => Math.floor(ms / 1000);
   return {
     object: "sweep",
     id: row.id,
