@@ -1,5 +1,6 @@
 /** Turns a failed validation into an error that names the field and never repeats what was sent. */
 import type { ValidationError } from "elysia";
+import * as v from "valibot";
 import { AppError } from "../errors.ts";
 import { unknownParameter } from "../lib/request-fields.ts";
 
@@ -51,4 +52,24 @@ export function fromValidation(error: ValidationError): AppError {
   if (unknown) return unknown;
   const { code, message } = describe(issue, param);
   return new AppError("invalid", code, message, { param });
+}
+
+/**
+ * The given values of a form as a schema has them. The error says in a sentence which field is wrong.
+ * @param words by field: what the sentence begins with ("The port"), or the whole sentence; default: the name
+ * @throws AppError `invalid_value` (422) with the field
+ */
+export function parseForm<S extends v.GenericSchema>(
+  schema: S,
+  given: unknown,
+  words: Record<string, string | { sentence: string }> = {},
+): v.InferOutput<S> {
+  const parsed = v.safeParse(schema, given);
+  if (parsed.success) return parsed.output;
+  const [issue] = parsed.issues;
+  const param = v.getDotPath(issue)?.split(".")[0] ?? "form";
+  const word = words[param] ?? `The ${param.replaceAll("_", " ")}`;
+  const problem = isOurs(issue) ? issue.message : "is not valid";
+  const message = typeof word === "string" ? `${word} ${problem}.` : word.sentence;
+  throw new AppError("unprocessable", "invalid_value", message, { param });
 }

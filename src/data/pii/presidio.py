@@ -9,7 +9,7 @@ from presidio_analyzer import AnalyzerEngine
 from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
 MIN_SCORE = 0.4
-"""Below it are patterns such as "nine digits", without a word that names them."""
+"""The lowest score that counts. A plain pattern, such as nine digits, scores less unless a word nearby names it."""
 
 # The list of public suffixes that is in the package: it would otherwise be fetched.
 tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { listed } from "../../../src/lib/page.ts";
 import {
   type AnnouncementRow,
@@ -94,18 +95,17 @@ export function momentOf(value: string, param: string): number | null {
   return Math.floor(at / 1000);
 }
 
+const WORDS = { starts_at: "The start", ends_at: "The end", orgs: "Each organization", roles: "Each role" };
+
 /** The request of a form. @throws AppError `invalid_value` */
 function requestOf(form: AnnouncementForm): CreateAnnouncement {
-  const parsed = v.safeParse(CreateAnnouncement, {
+  const given = {
     ...form,
     starts_at: momentOf(form.starts_at, "starts_at"),
     ends_at: momentOf(form.ends_at, "ends_at"),
     mail: form.mail === "yes",
-  });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const param = v.getDotPath(issue) ?? "title";
-  throw new AppError("unprocessable", "invalid_value", `${param}: ${issue.message}.`, { param });
+  };
+  return parseForm(CreateAnnouncement, given, WORDS);
 }
 
 async function list(ctx: Ctx, { request, actor }: Visit, after: string) {

@@ -14,6 +14,7 @@ import {
 import { AppError } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { DeletionsPage } from "./deletions.tsx";
 
@@ -48,11 +49,7 @@ async function change(request: Request, path: string, done: string, run: () => P
 }
 
 /** @throws AppError `invalid_value` */
-function reasonOf(form: v.InferOutput<typeof Form>): string {
-  const parsed = v.safeParse(Terminate, form);
-  if (parsed.success) return parsed.output.reason;
-  throw new AppError("unprocessable", "invalid_value", `The reason ${parsed.issues[0].message}.`, { param: "reason" });
-}
+const reasonOf = (form: v.InferOutput<typeof Form>): string => parseForm(Terminate, form).reason;
 
 const userPath = (id: string) => `/admin/users/${encodeURIComponent(id)}`;
 const teamPath = (id: string) => `/admin/teams/${encodeURIComponent(id)}`;

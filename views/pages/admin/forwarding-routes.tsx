@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { KINDS, type Kind, SetSyslog, SetWebhook } from "../../../src/notices/forwarding/model.ts";
 import {
   listForwarding,
@@ -30,9 +31,9 @@ const SyslogBody = v.object({
   from: text(20),
 });
 const WebhookBody = v.object({ url: text(3000), rotate_secret: text(5), from: text(20) });
-const LABELS: Record<string, string> = {
+const LABELS = {
   host: "The host",
-  port: "The port",
+  port: { sentence: "The port must be a number from 1 to 65535." },
   ca: "The certificate authority",
   enterprise_number: "The enterprise number",
   url: "The address",
@@ -41,15 +42,6 @@ const LABELS: Record<string, string> = {
 interface Visit {
   request: Request;
   actor: Actor;
-}
-
-/** @throws AppError `invalid_value` with a sentence about the field */
-function read<S extends v.GenericSchema>(schema: S, given: unknown): v.InferOutput<S> {
-  const parsed = v.safeParse(schema, given);
-  if (parsed.success) return parsed.output;
-  const name = v.getDotPath(parsed.issues[0]) ?? "";
-  const what = name === "port" ? "must be a number from 1 to 65535" : parsed.issues[0].message;
-  throw new AppError("unprocessable", "invalid_value", `${LABELS[name] ?? name} ${what}.`, { param: name });
 }
 
 async function show(ctx: Ctx, { request, actor }: Visit, more: Partial<ForwardingProps> = {}, status = 200) {
@@ -86,7 +78,7 @@ async function saveSyslog(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof Sys
       ca: form.ca.trim() ? form.ca.replaceAll("\r\n", "\n") : null,
       from: from || undefined,
     };
-    await setSyslog(ctx, visit.actor, read(SetSyslog, given));
+    await setSyslog(ctx, visit.actor, parseForm(SetSyslog, given, LABELS));
     return redirect(visit.request, PATH, "Saved. Send a test entry.");
   } catch (error) {
     return refused(ctx, visit, error, "syslog", { form });
@@ -96,7 +88,7 @@ async function saveSyslog(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof Sys
 async function saveWebhook(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof WebhookBody>) {
   try {
     const given = { url: body.url, rotate_secret: body.rotate_secret === "yes", from: body.from || undefined };
-    const { signing_secret } = await setForwardWebhook(ctx, visit.actor, read(SetWebhook, given));
+    const { signing_secret } = await setForwardWebhook(ctx, visit.actor, parseForm(SetWebhook, given, LABELS));
     if (signing_secret) return show(ctx, visit, { secret: signing_secret });
     return redirect(visit.request, PATH, "Saved. Send a test entry.");
   } catch (error) {

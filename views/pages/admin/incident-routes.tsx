@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { changeComponent, listComponents } from "../../../src/insights/status/components.ts";
 import { deleteIncident, listIncidents, openIncident, updateIncident } from "../../../src/insights/status/incidents.ts";
 import { ChangeComponent, OpenIncident, UpdateIncident } from "../../../src/insights/status/model.ts";
@@ -41,14 +42,6 @@ interface Visit {
   actor: Actor;
 }
 
-/** @throws AppError `invalid_value` with a sentence about the field */
-function read<S extends v.GenericSchema>(schema: S, given: unknown): v.InferOutput<S> {
-  const parsed = v.safeParse(schema, given);
-  if (parsed.success) return parsed.output;
-  const name = v.getDotPath(parsed.issues[0]) ?? "form";
-  throw new AppError("unprocessable", "invalid_value", `The ${name} ${parsed.issues[0].message}.`, { param: name });
-}
-
 async function show(
   ctx: Ctx,
   { request, actor }: Visit,
@@ -71,7 +64,7 @@ const lines = (typed: string) => typed.replaceAll("\r\n", "\n");
 async function open(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof OpenForm>) {
   const form = { ...body, text: lines(body.text), notify: body.notify === "yes" };
   try {
-    await openIncident(ctx, visit.actor, read(OpenIncident, form));
+    await openIncident(ctx, visit.actor, parseForm(OpenIncident, form));
     return redirect(visit.request, "/admin/incidents", "The incident is posted.");
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "internal") throw error;
@@ -81,7 +74,7 @@ async function open(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof OpenForm>
 
 async function update(ctx: Ctx, { request, actor }: Visit, id: string, body: v.InferOutput<typeof UpdateForm>) {
   const given = { ...body, text: lines(body.text), notify: body.notify === "yes" };
-  const { status } = await updateIncident(ctx, actor, id, read(UpdateIncident, given));
+  const { status } = await updateIncident(ctx, actor, id, parseForm(UpdateIncident, given));
   return redirect(request, "/admin/incidents", status === "resolved" ? "The incident is resolved." : "Posted.");
 }
 
@@ -91,7 +84,7 @@ async function remove(ctx: Ctx, { request, actor }: Visit, id: string) {
 }
 
 async function rename(ctx: Ctx, { request, actor }: Visit, id: string, body: v.InferOutput<typeof ComponentForm>) {
-  const given = read(ChangeComponent, { name: body.name.trim() || null, hidden: body.hidden === "yes" });
+  const given = parseForm(ChangeComponent, { name: body.name.trim() || null, hidden: body.hidden === "yes" });
   const { name } = await changeComponent(ctx, actor, id, given);
   return redirect(request, "/admin/incidents", `Saved: ${name}.`);
 }

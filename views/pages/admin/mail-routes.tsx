@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { getMail, MailGiven, removeMail, setMail } from "../../../src/notices/mail/settings.ts";
 import { TestMail, testMail } from "../../../src/notices/mail/test-mail.ts";
 import { type MailForm, MailPage, type MailProps } from "./mail.tsx";
@@ -19,9 +20,9 @@ const Form = v.object({
   from: text(400),
 });
 const TestForm = v.object({ to: text(300) });
-const LABELS: Record<string, string> = {
+const LABELS = {
   host: "The server",
-  port: "The port",
+  port: { sentence: "The port must be a number from 1 to 65535." },
   security: "The encryption",
   user: "The user",
   from: "The sender",
@@ -31,15 +32,6 @@ const LABELS: Record<string, string> = {
 interface Visit {
   request: Request;
   actor: Actor;
-}
-
-/** @throws AppError `invalid_value` with a sentence about the field */
-function read<S extends v.GenericSchema>(schema: S, given: unknown): v.InferOutput<S> {
-  const parsed = v.safeParse(schema, given);
-  if (parsed.success) return parsed.output;
-  const name = v.getDotPath(parsed.issues[0]) ?? "";
-  const what = name === "port" ? "must be a number from 1 to 65535" : parsed.issues[0].message;
-  throw new AppError("unprocessable", "invalid_value", `${LABELS[name] ?? name} ${what}.`, { param: name });
 }
 
 async function show(ctx: Ctx, { request, actor }: Visit, more: Partial<MailProps> = {}, status = 200) {
@@ -59,7 +51,7 @@ async function save(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof Form>) {
   try {
     const { port, user, password, ...rest } = body;
     const given = { ...rest, port: Number(port), user: user || null, password: password || null };
-    await setMail(ctx, visit.actor, read(MailGiven, given));
+    await setMail(ctx, visit.actor, parseForm(MailGiven, given, LABELS));
     return redirect(visit.request, "/admin/mail", "The mail server is saved. Send a test mail.");
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "internal") throw error;
@@ -68,7 +60,7 @@ async function save(ctx: Ctx, visit: Visit, body: v.InferOutput<typeof Form>) {
 }
 
 async function test(ctx: Ctx, visit: Visit, to: string) {
-  const given = read(TestMail, { to });
+  const given = parseForm(TestMail, { to }, LABELS);
   return show(ctx, visit, { tested: await testMail(ctx, visit.actor, given.to) });
 }
 

@@ -5,6 +5,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { mailServer } from "../../../src/notices/mail/settings.ts";
 import { type MaintenanceRow, maintenanceView, ScheduleMaintenance } from "../../../src/notices/maintenance/model.ts";
@@ -61,21 +62,23 @@ const formOf = (row: MaintenanceRow): MaintenanceForm => ({
   mail: row.mail ? "yes" : "",
 });
 
+const WORDS = {
+  starts_at: "The start",
+  ends_at: { sentence: "Give the end: jobs resume then." },
+  lead_seconds: "The lead time",
+};
+
 /** The request of a form. @throws AppError `invalid_value` */
 function requestOf({ lead_minutes, ...form }: MaintenanceForm): ScheduleMaintenance {
-  const parsed = v.safeParse(ScheduleMaintenance, {
+  const given = {
     ...form,
     message: form.message.replaceAll("\r\n", "\n"),
     starts_at: momentOf(form.starts_at, "starts_at"),
     ends_at: momentOf(form.ends_at, "ends_at"),
     lead_seconds: Number(lead_minutes) * 60,
     mail: form.mail === "yes",
-  });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const param = v.getDotPath(issue) ?? "reason";
-  const message = param === "ends_at" ? "Give the end: jobs resume then." : `${param}: ${issue.message}.`;
-  throw new AppError("unprocessable", "invalid_value", message, { param });
+  };
+  return parseForm(ScheduleMaintenance, given, WORDS);
 }
 
 async function list(ctx: Ctx, { request, actor }: Visit, after: string) {

@@ -6,6 +6,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { countWaiting } from "../../../src/moderation/cases.ts";
 import { CreateRule, type RuleView, ruleView } from "../../../src/moderation/model.ts";
 import {
@@ -103,22 +104,19 @@ const typed = (body: Form): RuleForm => ({
   enabled: body.enabled === "yes",
 });
 
-const refused = (field: string, message: string) =>
-  new AppError("unprocessable", "invalid_value", `${field} ${message}.`, { param: field });
-
 function graderOf(form: RuleForm): unknown {
   if (!form.grader.trim()) return undefined;
   try {
     return JSON.parse(form.grader);
   } catch {
-    throw refused("grader", "is not valid JSON");
+    throw new AppError("unprocessable", "invalid_value", "The grader is not valid JSON.", { param: "grader" });
   }
 }
 
 /** The request of a form. @throws AppError `invalid_value` */
 function requestOf(form: RuleForm): CreateRule {
   const words = form.keywords.split(/\r?\n/).filter((line) => line.trim());
-  const parsed = v.safeParse(CreateRule, {
+  return parseForm(CreateRule, {
     name: form.name,
     category: form.category,
     threshold: form.threshold.trim() ? Number(form.threshold) : 0.5,
@@ -132,9 +130,6 @@ function requestOf(form: RuleForm): CreateRule {
     ...(form.guard_model.trim() ? { guard_model: form.guard_model.trim() } : {}),
     ...(form.grader.trim() ? { grader: graderOf(form) } : {}),
   });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  throw refused(v.getDotPath(issue) ?? "The form", issue.message);
 }
 
 async function showRule(

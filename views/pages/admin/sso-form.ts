@@ -1,7 +1,7 @@
 /** The form of an identity provider: what was typed, read against the schema, and shown again. */
 import * as v from "valibot";
 import type { ProviderView } from "../../../src/accounts/sso/model.ts";
-import { AppError } from "../../../src/errors.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 
 /** A row of the table of groups, as typed. */
 interface GroupForm {
@@ -180,10 +180,6 @@ export function read<S extends v.GenericSchema>(schema: S, form: Form, named: bo
     domains: filled.domains.split(/[\s,]+/).filter(Boolean),
     default_organization: filled.default_organization || null,
   };
-  const parsed = v.safeParse(schema, given);
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  const param = (v.getDotPath(issue) ?? "").split(".")[0] ?? "";
-  const label = param === "domains" && given.domains.length > 0 ? "Each domain" : (LABELS[param] ?? param);
-  throw new AppError("unprocessable", "invalid_value", `${label} ${issue.message}.`, { param });
+  const words = given.domains.length > 0 ? { ...LABELS, domains: "Each domain" } : LABELS;
+  return parseForm(schema, given, words);
 }

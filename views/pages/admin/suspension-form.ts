@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { SuspendBody } from "../../../src/accounts/holds/model.ts";
 import { AppError } from "../../../src/errors.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 export const SuspendForm = v.strictObject({ reason: text(2000), until: text(40) });
@@ -14,8 +15,6 @@ export function suspensionOf(form: SuspendForm): { reason: string; until: number
     throw new AppError("unprocessable", "invalid_value", "The end must be a date such as 2026-11-30.", {
       param: "until",
     });
-  const parsed = v.safeParse(SuspendBody, { reason: form.reason, until: at === null ? null : at / 1000 });
-  if (parsed.success) return { reason: parsed.output.reason, until: at };
-  const [issue] = parsed.issues;
-  throw new AppError("unprocessable", "invalid_value", `The ${v.getDotPath(issue) ?? "form"} ${issue.message}.`);
+  const { reason } = parseForm(SuspendBody, { reason: form.reason, until: at === null ? null : at / 1000 });
+  return { reason, until: at };
 }

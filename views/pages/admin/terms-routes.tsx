@@ -14,6 +14,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE, notFound } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { lineDiff } from "../../../src/lib/text/line-diff.ts";
 import { TermsEditPage, type TermsForm, TermsPage } from "./terms.tsx";
 
@@ -75,16 +76,17 @@ function requestOf(document: DocumentName, form: TermsForm): v.InferOutput<typeo
   if (Number.isNaN(at))
     throw new AppError("unprocessable", "invalid_value", "The date must be one such as 2026-11-30.", { param: "date" });
   const { text, summary, material } = form;
-  const parsed = v.safeParse(PublishVersion, {
-    document,
-    text,
-    summary,
-    material,
-    effective_at: at === null ? null : at / 1000,
-  });
-  if (parsed.success) return parsed.output;
-  const [issue] = parsed.issues;
-  throw new AppError("unprocessable", "invalid_value", `${v.getDotPath(issue) ?? "The form"} ${issue.message}.`);
+  return parseForm(
+    PublishVersion,
+    {
+      document,
+      text,
+      summary,
+      material,
+      effective_at: at === null ? null : at / 1000,
+    },
+    { effective_at: "The date" },
+  );
 }
 
 async function publish(ctx: Ctx, visit: Visit, document: DocumentName, body: Form) {
