@@ -58,6 +58,11 @@ const ID_PREFIX = {
   termsVersion: "terms_",
   termsAcceptance: "acc_",
   hold: "hold_",
+  priceList: "prices_",
+  budget: "bud_",
+  statement: "stm_",
+  statementLine: "stml_",
+  credit: "crd_",
   incident: "inc_",
   incidentUpdate: "incup_",
 } as const;

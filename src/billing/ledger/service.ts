@@ -7,6 +7,7 @@ import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { newId } from "../../lib/ids.ts";
 import { can } from "../../roles.ts";
+import { monthAt, monthRange } from "../meters/months.ts";
 import type { UsageGroup, UsageSummary } from "./model.ts";
 
 const HOUR_MS = 3_600_000;
@@ -45,12 +46,6 @@ export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
       at: endedAt,
     })
     .onConflictDoNothing({ target: usageLine.attemptId });
-}
-
-/** First and last millisecond (exclusive) of a month written `2026-11`, in UTC. */
-function monthRange(month: string): { from: number; to: number } {
-  const [year = 1970, number = 1] = month.split("-").map(Number);
-  return { from: Date.UTC(year, number - 1, 1), to: Date.UTC(year, number, 1) };
 }
 
 const WORK_GROUPS: Record<UsageGroup, SQL> = {
@@ -138,7 +133,7 @@ export async function usageSummary(
   actor: Actor,
   query: { month?: string; groupBy: UsageGroup },
 ): Promise<UsageSummary> {
-  const month = query.month ?? new Date(ctx.clock.now()).toISOString().slice(0, 7);
+  const month = query.month ?? monthAt(ctx.clock.now());
   const userId = can(actor, "usage.team") ? null : actor.userId;
   const scope: Scope = { org: actor.org, userId, ...monthRange(month) };
   const work = await workOf(ctx, scope, query.groupBy);

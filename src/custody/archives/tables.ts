@@ -55,6 +55,17 @@ export const PARTS: Readonly<Record<string, Part>> = {
   api_key: { user, organization: org, without: ["hash", "previous_hash"] },
   sso_group: { user: null, organization: org },
   usage_line: { user, organization: org },
+  meter_interval: { user, organization: org },
+  ledger_entry: { user: null, organization: org },
+  price_list: { user: null, organization: "org = :id or org is null" },
+  job_price: { user: null, organization: org },
+  allowance_use: { user: null, organization: org },
+  budget: { user: null, organization: org },
+  budget_use: below("budget_id", "budget"),
+  statement: { user: null, organization: org },
+  statement_line: { user: null, organization: "statement_id in (select id from statement where org = :id)" },
+  credit: { user: null, organization: org },
+  billing_account: { user: null, organization: org },
   inference: { user, organization: org },
   file: created,
   upload: created,
@@ -116,6 +127,9 @@ export const PARTS: Readonly<Record<string, Part>> = {
 /** Tables without a part, and why. */
 export const LEFT_OUT: Readonly<Record<string, string>> = {
   verification: "one-time codes",
+  budget_hold: "what running work may still cost",
+  meter_cursor: "positions of the installation",
+  stripe_event: "what the payment provider reported about the installation",
   failed_attempt: "counters by hashed key",
   used_code: "one-time codes",
   upload_part: "pieces of unfinished uploads",
@@ -150,7 +164,7 @@ export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
     "allowed_addresses allowed_models answer architecture categories components counts data decisions detail " +
     "erased erasure error event_types files findings grader handle input mapping metadata metrics offer options " +
-    "orgs progress prompt reading report request result roles rungs scopes settings source spec stats summary tags " +
+    "orgs prices progress prompt reading report request result roles rungs scopes settings source spec stats summary tags " +
     "transports values window"
   ).split(" "),
 );

@@ -1,6 +1,12 @@
-/** The usage ledger: one line per attempt, written in the transaction that ends it. */
-import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+/**
+ * Metered use, prices, the ledger, budgets and statements. Money is in micro-dollars (USD × 1,000,000), quantities are
+ * whole units: both integers. Rows of `meter_interval` and `ledger_entry` are only ever added.
+ */
+import { sql } from "drizzle-orm";
+import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
+/** One line per attempt, written in the transaction that ends it. */
 export const usageLine = sqliteTable(
   "usage_line",
   {
@@ -20,4 +26,318 @@ export const usageLine = sqliteTable(
     at: integer("at").notNull(),
   },
   (t) => [index("usage_line_org").on(t.org, t.at), index("usage_line_job").on(t.jobId)],
+);
+
+/**
+ * What was used in one interval of time, and what it costs. Never changed: work that turns out to be lost is taken back
+ * by a second row with a negative quantity (`reverses`).
+ */
+export const meterInterval = sqliteTable(
+  "meter_interval",
+  {
+    /** Order in which rows were written. */
+    n: integer("n").primaryKey(),
+    /** What it measures and where it begins, such as `att_x gpu_seconds 1764500400000`; unique. */
+    source: text("source").notNull(),
+    org: text("org").notNull(),
+    /** Who started it, or who owns what is stored; null = nobody in particular. */
+    userId: text("user_id"),
+    keyId: text("key_id"),
+    /** `train`, `evaluate`, `serve`, `export`, `storage` or `inference`. */
+    kind: text("kind").notNull(),
+    /** See METERS in src/billing/meters/meters.ts. */
+    meter: text("meter").notNull(),
+    jobId: text("job_id"),
+    attemptId: text("attempt_id"),
+    deploymentId: text("deployment_id"),
+    /** The base model of a job, the model that answered, or what is stored (`datasets`, `models`, …). */
+    model: text("model"),
+    provider: text("provider"),
+    gpuModel: text("gpu_model"),
+    /** Milliseconds since 1970; `to` is exclusive. */
+    from: integer("from_ms").notNull(),
+    to: integer("to_ms").notNull(),
+    /** In the unit of the meter. Negative in a reversal. */
+    quantity: integer("quantity").notNull(),
+    /** The part of `quantity` that is not charged, and why: `loading`, `allowance`, `own_hosts`. */
+    free: integer("free").notNull().default(0),
+    freeReason: text("free_reason"),
+    /** The price that applied, for one priced unit (`GPU-hour`, …), and the list it comes from. */
+    priceListId: text("price_list_id"),
+    unitMicros: integer("unit_micros").notNull().default(0),
+    /** What is charged, in micro-dollars. Negative in a reversal. */
+    micros: integer("micros").notNull().default(0),
+    /** `source` of the row that this one takes back, in part or whole, and why (`lost`). */
+    reverses: text("reverses"),
+    reversedFor: text("reversed_for"),
+    at: integer("at").notNull(),
+    /** The statement that contains it; set once. */
+    statementId: text("statement_id"),
+  },
+  (t) => [
+    uniqueIndex("meter_interval_source").on(t.source),
+    index("meter_interval_org").on(t.org, t.from),
+    index("meter_interval_job").on(t.jobId, t.meter, t.from),
+    index("meter_interval_attempt").on(t.attemptId, t.meter, t.from),
+    index("meter_interval_unbilled").on(t.org, t.to).where(sql`statement_id is null`),
+  ],
+);
+
+/** How far a continuous measurement has come: storage by the hour, requests by their number. */
+export const meterCursor = sqliteTable("meter_cursor", {
+  name: text("name").primaryKey(),
+  position: integer("position").notNull(),
+});
+
+/** Double entry: the entries of one transaction add up to 0. */
+export const ledgerEntry = sqliteTable(
+  "ledger_entry",
+  {
+    n: integer("n").primaryKey(),
+    /** What it books, such as `use SOURCE`, `statement ID`, `payment ID`; each is booked once. */
+    transaction: text("txn").notNull(),
+    org: text("org").notNull(),
+    /** See ACCOUNTS in src/billing/ledger/accounts.ts. */
+    account: text("account").notNull(),
+    /** Debit positive, credit negative; micro-dollars. */
+    micros: integer("micros").notNull(),
+    at: integer("at").notNull(),
+  },
+  (t) => [
+    uniqueIndex("ledger_entry_txn").on(t.transaction, t.account),
+    index("ledger_entry_account").on(t.org, t.account),
+  ],
+);
+
+/** A version of the prices of the installation, or of what differs for one organization. Never changed. */
+export const priceList = sqliteTable(
+  "price_list",
+  {
+    id: text("id").primaryKey(),
+    /** Null = the prices of the installation. */
+    org: text("org"),
+    /** Prices and free allowances; shape in src/billing/prices/model.ts. */
+    prices: jsonText("prices").$type<unknown>().notNull(),
+    note: text("note").notNull().default(""),
+    effectiveAt: integer("effective_at").notNull(),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    /** When it was announced to users; a raise takes effect 30 days later at the earliest. */
+    announcedAt: integer("announced_at"),
+    /** When it was withdrawn, before it took effect. */
+    withdrawnAt: integer("withdrawn_at"),
+  },
+  (t) => [index("price_list_effective").on(t.org, t.effectiveAt)],
+);
+
+/** The prices that a job was started with. They hold for all of its attempts. */
+export const jobPrice = sqliteTable("job_price", {
+  jobId: text("job_id").primaryKey(),
+  org: text("org").notNull(),
+  /** The lists of the installation and of the organization; null = none was in force. */
+  priceListId: text("price_list_id"),
+  orgPriceListId: text("org_price_list_id"),
+  /** The largest cost that the request allows, in micro-dollars; null = no limit. */
+  maxMicros: integer("max_micros"),
+});
+
+/** How much of a free allowance an organization used in a month. */
+export const allowanceUse = sqliteTable(
+  "allowance_use",
+  {
+    org: text("org").notNull(),
+    /** `2026-11`, UTC. */
+    month: text("month").notNull(),
+    meter: text("meter").notNull(),
+    quantity: integer("quantity").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.org, t.month, t.meter] })],
+);
+
+export const budget = sqliteTable(
+  "budget",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    /** `team` is the whole organization. */
+    scope: text("scope", { enum: ["team", "user", "key", "job", "sweep"] }).notNull(),
+    /** Id of the organization, user, key, job or sweep. */
+    scopeId: text("scope_id").notNull(),
+    period: text("period", { enum: ["month", "total"] }).notNull(),
+    /** At least one of both is set. */
+    limitMicros: integer("limit_micros"),
+    limitGpuSeconds: integer("limit_gpu_seconds"),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+    updatedAt: integer("updated_at").notNull(),
+  },
+  (t) => [uniqueIndex("budget_scope").on(t.org, t.scope, t.scopeId, t.period)],
+);
+
+/** What counts against a budget in one period; raised in the transaction that writes the interval. */
+export const budgetUse = sqliteTable(
+  "budget_use",
+  {
+    budgetId: text("budget_id")
+      .notNull()
+      .references(() => budget.id, { onDelete: "cascade" }),
+    /** `2026-11`, or `total`. */
+    period: text("period").notNull(),
+    micros: integer("micros").notNull().default(0),
+    gpuSeconds: integer("gpu_seconds").notNull().default(0),
+    /** The highest threshold in percent that was announced. */
+    notified: integer("notified").notNull().default(0),
+  },
+  (t) => [primaryKey({ columns: [t.budgetId, t.period] })],
+);
+
+/** What running work may still cost: counted against all budgets that apply to it until it ends. */
+export const budgetHold = sqliteTable(
+  "budget_hold",
+  {
+    jobId: text("job_id").primaryKey(),
+    org: text("org").notNull(),
+    userId: text("user_id").notNull(),
+    keyId: text("key_id"),
+    sweepId: text("sweep_id"),
+    micros: integer("micros").notNull(),
+    gpuSeconds: integer("gpu_seconds").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [index("budget_hold_org").on(t.org)],
+);
+
+/** A closed month of one organization: an invoice with Stripe, a statement without. */
+export const statement = sqliteTable(
+  "statement",
+  {
+    id: text("id").primaryKey(),
+    /** `2026-000042`, without gaps. */
+    number: text("number").notNull(),
+    org: text("org").notNull(),
+    month: text("month").notNull(),
+    /** The mode in which it was closed. */
+    mode: text("mode", { enum: ["chargeback", "stripe"] }).notNull(),
+    state: text("state", {
+      enum: ["closing", "final", "open", "paid", "past_due", "void", "uncollectible", "failed"],
+    }).notNull(),
+    currency: text("currency").notNull().default("usd"),
+    /** Sum of the lines, and what is to be paid after credits, in cents. */
+    subtotalCents: integer("subtotal_cents").notNull(),
+    creditCents: integer("credit_cents").notNull().default(0),
+    taxCents: integer("tax_cents").notNull().default(0),
+    totalCents: integer("total_cents").notNull(),
+    paidCents: integer("paid_cents").notNull().default(0),
+    refundedCents: integer("refunded_cents").notNull().default(0),
+    closedAt: integer("closed_at").notNull(),
+    dueAt: integer("due_at"),
+    paidAt: integer("paid_at"),
+    stripeInvoiceId: text("stripe_invoice_id"),
+    stripeUrl: text("stripe_url"),
+    /** Why it could not be sent; it is tried again. */
+    error: text("error"),
+    tries: integer("tries").notNull().default(0),
+    notBefore: integer("not_before").notNull().default(0),
+  },
+  (t) => [
+    uniqueIndex("statement_number").on(t.number),
+    uniqueIndex("statement_month").on(t.org, t.month),
+    uniqueIndex("statement_stripe").on(t.stripeInvoiceId),
+    index("statement_state").on(t.state, t.notBefore),
+  ],
+);
+
+/** A line of a statement: one kind of use at one price. */
+export const statementLine = sqliteTable(
+  "statement_line",
+  {
+    id: text("id").primaryKey(),
+    statementId: text("statement_id")
+      .notNull()
+      .references(() => statement.id),
+    position: integer("position").notNull(),
+    kind: text("kind").notNull(),
+    meter: text("meter"),
+    description: text("description").notNull(),
+    quantity: integer("quantity").notNull(),
+    unitMicros: integer("unit_micros").notNull(),
+    /** Exact, and as charged. */
+    micros: integer("micros").notNull(),
+    cents: integer("cents").notNull(),
+  },
+  (t) => [uniqueIndex("statement_line_position").on(t.statementId, t.position)],
+);
+
+/** Money given to an organization (credit) or back for a statement (refund), each with its reason. */
+export const credit = sqliteTable(
+  "credit",
+  {
+    id: text("id").primaryKey(),
+    org: text("org").notNull(),
+    kind: text("kind", { enum: ["credit", "refund"] }).notNull(),
+    reason: text("reason", { enum: ["outage", "billing_error", "goodwill", "sign_up", "failed_work"] }).notNull(),
+    note: text("note").notNull().default(""),
+    micros: integer("micros").notNull(),
+    /** What statements have used of a credit. */
+    usedMicros: integer("used_micros").notNull().default(0),
+    /** The statement that a refund belongs to. */
+    statementId: text("statement_id"),
+    /** The work that a credit is for: a second one for it is refused. */
+    source: text("source"),
+    stripeRefundId: text("stripe_refund_id"),
+    stripeCreditNoteId: text("stripe_credit_note_id"),
+    state: text("state", { enum: ["pending", "done", "failed"] }).notNull(),
+    error: text("error"),
+    expiresAt: integer("expires_at"),
+    createdBy: text("created_by").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [uniqueIndex("credit_source").on(t.source), index("credit_org").on(t.org, t.kind)],
+);
+
+/** How an organization pays. Never card data: only what a person recognizes a card by. */
+export const billingAccount = sqliteTable(
+  "billing_account",
+  {
+    org: text("org").primaryKey(),
+    stripeCustomerId: text("stripe_customer_id"),
+    /** `visa`, `4242`, `2028-04`; null without a payment method. */
+    cardBrand: text("card_brand"),
+    cardLast4: text("card_last4"),
+    cardExpires: text("card_expires"),
+    /** Charged automatically, or sent an invoice with payment terms. */
+    collection: text("collection", { enum: ["charge", "send"] })
+      .notNull()
+      .default("charge"),
+    taxExempt: integer("tax_exempt", { mode: "boolean" }).notNull().default(false),
+    /** Where invoices go; null = the owners of the organization. */
+    email: text("email"),
+    /** Since when an invoice is unpaid after its due date, and the last step that followed; see src/billing/late. */
+    lateSince: integer("late_since"),
+    lateStep: text("late_step", { enum: ["notice", "no_new_work", "suspended"] }),
+    updatedAt: integer("updated_at").notNull(),
+  },
+  (t) => [uniqueIndex("billing_account_stripe").on(t.stripeCustomerId)],
+);
+
+/** Events that Stripe sent, once each; carried out in the background by reading the object again. */
+export const stripeEvent = sqliteTable(
+  "stripe_event",
+  {
+    id: text("id").primaryKey(),
+    type: text("type").notNull(),
+    /** Id of the object that it is about. */
+    objectId: text("object_id").notNull(),
+    state: text("state", { enum: ["waiting", "done", "ignored", "failed"] }).notNull(),
+    tries: integer("tries").notNull().default(0),
+    notBefore: integer("not_before").notNull().default(0),
+    error: text("error"),
+    createdAt: integer("created_at").notNull(),
+    receivedAt: integer("received_at").notNull(),
+    handledAt: integer("handled_at"),
+  },
+  (t) => [
+    index("stripe_event_waiting").on(t.notBefore).where(sql`state = 'waiting'`),
+    index("stripe_event_received").on(t.receivedAt),
+  ],
 );

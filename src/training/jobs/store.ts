@@ -2,6 +2,7 @@
 import { and, desc, eq, gt, isNull } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
+import { freezePrices } from "../../billing/prices/lists.ts";
 import type { JobKind, JobSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -109,6 +110,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
       })
       .returning();
     if (!made) throw new Error("job not stored");
+    await freezePrices(tx, { id: made.id, org: made.org, maxMicros: null }, now);
     await audit(tx, ctx, actor, "job.create", made.id, { kind: given.kind, name: given.name });
     await note(tx, ctx, made, `Created job: ${made.id}`);
     if (given.validating) await note(tx, ctx, made, given.validating);

@@ -1,0 +1,81 @@
+/** Finds the price of a use: the most specific item of the organization's list, otherwise of the installation's. */
+import type { MeterName } from "../meters/meters.ts";
+
+/** A price for what matches all of its fields that are not null. */
+interface PriceItem {
+  meter: MeterName;
+  gpu_model: string | null;
+  provider: string | null;
+  model: string | null;
+  /** Micro-dollars for one priced unit of the meter; null when it follows the provider's price. */
+  unit_micros: number | null;
+  /** For `gpu_seconds`: what the provider charges, and this percentage on top. */
+  cost_plus_percent: number | null;
+}
+
+/** Units of a meter that an organization uses for free in every month. */
+interface Allowance {
+  meter: MeterName;
+  quantity: number;
+}
+
+export interface Prices {
+  items: readonly PriceItem[];
+  free: readonly Allowance[];
+}
+
+/** A list with its id; null = none is in force. */
+export type Listed = { id: string; prices: Prices } | null;
+
+/** What a price depends on. */
+interface Priced {
+  meter: MeterName;
+  gpuModel: string | null;
+  provider: string | null;
+  model: string | null;
+  /** What the provider charges for one GPU-hour, in micro-dollars; null = not known, or own machines. */
+  costMicros: number | null;
+}
+
+interface Rate {
+  priceListId: string;
+  unitMicros: number;
+}
+
+const FIELDS = [
+  ["gpu_model", "gpuModel"],
+  ["provider", "provider"],
+  ["model", "model"],
+] as const;
+
+/** How specific an item is for a use; -1 when it does not match. */
+function matched(item: PriceItem, use: Priced): number {
+  if (item.meter !== use.meter) return -1;
+  if (FIELDS.some(([field, of]) => item[field] !== null && item[field] !== use[of])) return -1;
+  return FIELDS.filter(([field]) => item[field] !== null).length;
+}
+
+/** The price that applies; null when no list has one. The first of equally specific items wins. */
+export function rateOf(lists: { org: Listed; base: Listed }, use: Priced): Rate | null {
+  for (const list of [lists.org, lists.base]) {
+    const ranked = (list?.prices.items ?? [])
+      .map((item) => ({ item, rank: matched(item, use) }))
+      .filter(({ rank }) => rank >= 0)
+      .sort((a, b) => b.rank - a.rank);
+    const item = ranked[0]?.item;
+    if (!list || !item) continue;
+    const unitMicros =
+      item.unit_micros ?? Math.round(((use.costMicros ?? 0) * (100 + (item.cost_plus_percent ?? 0))) / 100);
+    return { priceListId: list.id, unitMicros };
+  }
+  return null;
+}
+
+/** Free units of a meter in a month: the organization's own, otherwise those of the installation. */
+export function allowanceOf(lists: { org: Listed; base: Listed }, meter: MeterName): number {
+  for (const list of [lists.org, lists.base]) {
+    const found = list?.prices.free.find((one) => one.meter === meter);
+    if (found) return found.quantity;
+  }
+  return 0;
+}
