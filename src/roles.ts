@@ -24,6 +24,7 @@ export const PERMISSIONS = [
   "members.manage",
   "team.manage",
   "team.export",
+  "billing.manage",
   "keys.manage",
   "audit.read",
   "owners.manage",
@@ -63,6 +64,7 @@ const ALLOWS: Record<Permission, string> = {
   "members.manage": "manage the members of the team",
   "team.manage": "change the settings and limits of the team",
   "team.export": "export everything of the team",
+  "billing.manage": "manage how the team pays",
   "keys.manage": "see and revoke all API keys of the team",
   "audit.read": "read the audit log of the team",
   "owners.manage": "change who owns the team",
@@ -86,6 +88,7 @@ const MANAGE: Permission[] = [
   "members.manage",
   "team.manage",
   "team.export",
+  "billing.manage",
   "keys.manage",
   "audit.read",
 ];
@@ -98,7 +101,7 @@ const ROLE_PERMISSIONS: Record<TeamRole, ReadonlySet<Permission>> = {
   admin: new Set([...EVERYBODY, "usage.team", ...READ, ...WRITE, ...MANAGE]),
   member: new Set([...EVERYBODY, ...READ, ...WRITE]),
   viewer: new Set([...EVERYBODY, "usage.team", ...READ]),
-  billing: new Set([...EVERYBODY, "usage.team"]),
+  billing: new Set([...EVERYBODY, "usage.team", "billing.manage"]),
 };
 
 const SCOPE_READ: Permission[] = ["account.read", "team.read", "usage.read", "usage.team", ...READ];
@@ -137,7 +140,7 @@ export const ROLE_HINTS: Record<TeamRole, string> = {
   admin: "members, keys, limits and everything in the team",
   member: "data, jobs, models, deployments and inference",
   viewer: "sees everything, changes nothing",
-  billing: "sees usage and members only",
+  billing: "sees usage, statements and members, and manages how the team pays",
 };
 
 /** What a key with a scope may do, as the form of a key says it. */

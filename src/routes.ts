@@ -57,6 +57,7 @@ import { archivesApi } from "./api/archives.ts";
 import { auditApi, teamAuditApi } from "./api/audit.ts";
 import { auditForwardingApi } from "./api/audit-forwarding.ts";
 import { betaApi } from "./api/beta.ts";
+import { billingSettingsApi } from "./api/billing-settings.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
@@ -169,6 +170,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mappingPages,
   billingPages,
   billingApi,
+  billingSettingsApi,
   (ctx) => gradersApi(ctx, askModel(ctx)),
   metricsApi,
   fineTuningApi,

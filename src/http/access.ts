@@ -210,6 +210,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "webhooks.write": ["POST /settings/webhooks*", "POST /v1/webhook_endpoints*", "DELETE /v1/webhook_endpoints/*"],
   review: ["GET /review*", "POST /review/*", "GET /v1/moderation/cases*", "POST /v1/moderation/cases/*"],
   installation: [
+    "* /v1/billing/settings",
     "* /v1/moderation/settings",
     "* /v1/moderation/rules*",
     "* /admin",

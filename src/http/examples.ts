@@ -165,6 +165,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/responses": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/input_tokens": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/compact": { model: MODEL, previous_response_id: "resp_abc" },
+  "PATCH /v1/billing/settings": { mode: "chargeback", grace_hours: 72 },
   "POST /v1/moderation/settings": { enabled: true },
   "POST /v1/moderation/rules": {
     name: "Code names",

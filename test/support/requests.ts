@@ -140,6 +140,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /admin/incidents/:id/updates": () => ({ status: "resolved", text: "Nothing." }),
   "POST /admin/incidents/components/:id": () => ({ name: "matrix" }),
   "POST /v1/moderation/settings": () => ({ second_reviewer: false }),
+  "PATCH /v1/billing/settings": () => ({ grace_hours: 48 }),
   "POST /v1/moderation/rules": () => ({ name: "matrix", category: "other", keywords: ["matrix"], enabled: false }),
   "POST /v1/moderation/rules/:id": () => ({ enabled: false }),
   "POST /v1/moderation/cases/:id/decide": () => ({ decision: "approve", reason: "matrix" }),

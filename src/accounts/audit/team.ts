@@ -42,6 +42,7 @@ export const INSTALLATION_ACTIONS = [
   "audit",
   "backup",
   "beta",
+  "billing_settings",
   "disk",
   "gpu",
   "host",

@@ -1,0 +1,58 @@
+/** How the installation bills: read once and kept until an administrator changes it. */
+import { eq } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
+import { installation } from "../../db/schema/audit.ts";
+import type { Db } from "../../db/types.ts";
+import { AppError } from "../../errors.ts";
+import { type BillingSettings, type ChangeBillingSettings, DEFAULT_SETTINGS } from "./model.ts";
+
+const KEY = "billing";
+
+async function stored(db: Db): Promise<BillingSettings> {
+  const [row] = await db.select().from(installation).where(eq(installation.key, KEY)).limit(1);
+  const { late, ...rest } = (row ? JSON.parse(row.value) : {}) as Partial<BillingSettings>;
+  return { ...DEFAULT_SETTINGS, ...rest, late: { ...DEFAULT_SETTINGS.late, ...late } };
+}
+
+const kept = keptRead((ctx) => stored(ctx.db));
+
+/** The settings in force. */
+export const billingSettings = (ctx: Ctx): Promise<BillingSettings> => kept.get(ctx);
+
+/** @throws AppError `invalid_value` unless each step of late payment follows the one before it */
+function requireOrder({ late }: BillingSettings): void {
+  if (late.notice_days <= late.no_new_work_days && late.no_new_work_days <= late.suspend_days) return;
+  throw new AppError(
+    "invalid",
+    "invalid_value",
+    "The notice comes first, then no new paid work, then the suspension: the days must not decrease.",
+    { param: "late" },
+  );
+}
+
+/**
+ * Changes the settings that are given. What is closed already stays as it is. Administrators only.
+ * @throws AppError `invalid_value`
+ */
+export async function changeBillingSettings(
+  ctx: Ctx,
+  actor: Actor,
+  { late, ...given }: ChangeBillingSettings,
+): Promise<BillingSettings> {
+  requireAdmin(actor);
+  const after = await ctx.write(async (tx) => {
+    const before = await stored(tx);
+    const after: BillingSettings = { ...before, ...given, late: { ...before.late, ...late } };
+    requireOrder(after);
+    const value = JSON.stringify(after);
+    await tx
+      .insert(installation)
+      .values({ key: KEY, value })
+      .onConflictDoUpdate({ target: installation.key, set: { value } });
+    await audit(tx, ctx, actor, "billing_settings.change", KEY, { ...given, ...(late ? { late } : {}) });
+    return after;
+  });
+  kept.set(ctx, after);
+  return after;
+}
