@@ -18,6 +18,7 @@ import { plainSecrets } from "./insights/installation/plain-secrets.ts";
 import { startStatus } from "./insights/status/probe.ts";
 import { recoverInstalls } from "./models/base/install.ts";
 import { startModeration } from "./moderation/checks.ts";
+import { startReviewNotices } from "./moderation/review-notices.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
 import { startForwarding } from "./notices/forwarding/loop.ts";
 import { startSecurityNotices } from "./notices/security/listen.ts";
@@ -68,6 +69,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startDeployments(ctx),
     startAnswerExpiry(ctx),
     startModeration(ctx),
+    startReviewNotices(ctx),
     startStatus(ctx),
     startErasure(ctx),
   ];

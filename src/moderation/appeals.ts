@@ -7,6 +7,7 @@ import { AppError } from "../errors.ts";
 import { requireOwner } from "../roles.ts";
 import { addEntry, findCase, ownCase } from "./cases.ts";
 import type { AppealCase, CaseRow } from "./model.ts";
+import { entersQueue } from "./review-notices.ts";
 
 /** Appeals about one case: further ones only repeat what was read. */
 const MAX_APPEALS = 3;
@@ -28,6 +29,7 @@ export async function appeal(ctx: Ctx, actor: Actor, id: string, { text }: Appea
       throw new AppError("conflict", "too_many_appeals", `A decision can be appealed ${MAX_APPEALS} times.`);
     await addEntry(tx, ctx, actor, { caseId: id, kind: "appeal", value: null, text });
     await tx.update(moderationCase).set({ state: "appealed" }).where(eq(moderationCase.id, id));
+    await entersQueue(tx);
     await audit(tx, ctx, actor, "moderation_case.appeal", id, { subject: row.subject });
   });
   ctx.bus.emit("moderation.changed", { org: actor.org });

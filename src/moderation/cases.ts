@@ -8,10 +8,9 @@ import type { Db } from "../db/types.ts";
 import { notFound } from "../errors.ts";
 import { newId } from "../lib/ids.ts";
 import { requirePermission } from "../roles.ts";
-import type { CaseQuery, CaseRow, EntryRow, Finding, FullCase } from "./model.ts";
+import { type CaseQuery, type CaseRow, type EntryRow, type Finding, type FullCase, WAITING } from "./model.ts";
+import { entersQueue } from "./review-notices.ts";
 
-/** What still waits for a reviewer. */
-const WAITING = ["open", "second_review", "appealed"] as const;
 const MAX_ENTRIES = 500;
 
 /** Stores a case in the caller's transaction. */
@@ -38,6 +37,7 @@ export async function insertCase(
     createdAt: ctx.clock.now(),
   };
   await tx.insert(moderationCase).values(row);
+  await entersQueue(tx);
   return row;
 }
 

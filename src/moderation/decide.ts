@@ -14,6 +14,7 @@ import { stopDeploymentsOf } from "../serving/deployments/service.ts";
 import { addEntry, findCase } from "./cases.ts";
 import type { CaseRow, DecideCase, Decision } from "./model.ts";
 import { erase } from "./removal.ts";
+import { entersQueue } from "./review-notices.ts";
 import { carryOutSuspension, endSuspension } from "./suspension.ts";
 
 /** What a notice says was decided. */
@@ -91,6 +92,7 @@ function notice(tx: Db, ctx: Ctx, row: CaseRow, decision: Decision, reason: stri
 async function propose(tx: Db, ctx: Ctx, actor: Actor, row: CaseRow, given: DecideCase): Promise<void> {
   await addEntry(tx, ctx, actor, { caseId: row.id, kind: "proposal", value: given.decision, text: given.reason });
   await tx.update(moderationCase).set({ state: "second_review" }).where(eq(moderationCase.id, row.id));
+  await entersQueue(tx);
   await audit(tx, ctx, { ...actor, org: row.org }, "moderation_case.propose", row.id, { ...given });
 }
 

@@ -17,6 +17,8 @@ export type EntryRow = typeof moderationEntry.$inferSelect;
 export const CATEGORIES = [...MODERATION_CATEGORIES, "personal-data", "other"] as const;
 const RULE_KINDS = ["keywords", "pattern", "pii", "guard", "grader"] as const;
 const CASE_STATES = ["open", "second_review", "decided", "appealed"] as const;
+/** The states in which a case waits for a reviewer. */
+export const WAITING = ["open", "appealed", "second_review"] as const;
 const OBJECTS = ["dataset_version", "model", "deployment"] as const;
 export const DECISIONS = ["approve", "restrict", "remove", "warn", "suspend_user", "suspend_organization"] as const;
 export type Decision = (typeof DECISIONS)[number];

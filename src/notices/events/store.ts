@@ -66,6 +66,8 @@ export async function recordEvent(tx: Db, ctx: Ctx, event: NewEvent): Promise<Bu
 type Audience =
   | { kind: "everyone" }
   | { kind: "administrators" }
+  /** Who may decide cases of moderation. */
+  | { kind: "reviewers" }
   | { kind: "organization"; org: string }
   /** Organizations by id and roles (`installation` = administrators of it); an empty list = all. */
   | { kind: "some"; orgs: string[]; roles: string[] };
@@ -77,6 +79,7 @@ const oneOf = (column: SQL | AnyColumn, values: string[]) =>
 function whoOf(audience: Audience): SQL {
   if (audience.kind === "everyone") return sql`1`;
   if (audience.kind === "administrators") return sql`${user.role} = 'admin'`;
+  if (audience.kind === "reviewers") return sql`${user.role} in ('admin', 'reviewer')`;
   if (audience.kind === "organization") return sql`${member.organizationId} = ${audience.org}`;
   const { orgs, roles } = audience;
   const inOrgs = orgs.length > 0 ? oneOf(member.organizationId, orgs) : sql`1`;

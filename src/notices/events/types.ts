@@ -39,6 +39,7 @@ const INSTALLATION_TYPES = [
   "terms.withdrawn",
   "moderation.held",
   "moderation.decided",
+  "review.waiting",
   "announcement.published",
   "announcement.critical",
   "incident.opened",
@@ -57,7 +58,7 @@ export const reachesAll = (type: string) =>
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");
 
-export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "incidents", "security"] as const;
+export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "incidents", "reviews", "security"] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** What a user chooses for an event. */
@@ -66,5 +67,6 @@ export function topicOf(type: string): Topic {
   if (/^(announcement|maintenance)\./.test(type)) return "announcements";
   if (type.startsWith("deployment.")) return "deployments";
   if (type.startsWith("incident.")) return "incidents";
+  if (type.startsWith("review.")) return "reviews";
   return type.startsWith("dataset.") ? "datasets" : "jobs";
 }

@@ -14,6 +14,7 @@ const ACTIONS = {
   datasets: "Open the dataset",
   announcements: "Read it",
   incidents: "Open the status page",
+  reviews: "Open the queue",
 } as const;
 
 /** Label of the button, and why the reader gets the mail. */

@@ -18,6 +18,8 @@ export const Preferences = v.strictObject({
   datasets: Choice,
   announcements: Choice,
   incidents: Choice,
+  /** Cases that wait in the moderation queue; only reviewers and administrators of the installation get them. */
+  reviews: Choice,
   security: Choice,
 });
 export type Preferences = v.InferOutput<typeof Preferences>;
@@ -29,6 +31,7 @@ export const ChangePreferences = v.strictObject({
   datasets: v.optional(Change),
   announcements: v.optional(Change),
   incidents: v.optional(Change),
+  reviews: v.optional(Change),
   security: v.optional(Change),
 });
 export type ChangePreferences = v.InferOutput<typeof ChangePreferences>;
@@ -39,6 +42,7 @@ const DEFAULTS: Preferences = {
   datasets: { page: true, mail: false },
   announcements: { page: true, mail: true },
   incidents: { page: true, mail: false },
+  reviews: { page: true, mail: true },
   security: { page: true, mail: true },
 };
 

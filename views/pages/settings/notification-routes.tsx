@@ -4,23 +4,18 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { TOPICS, type Topic } from "../../../src/notices/events/types.ts";
 import { mailServer } from "../../../src/notices/mail/settings.ts";
-import { changePreferences, getPreferences } from "../../../src/notices/preferences/service.ts";
+import { type ChangePreferences, changePreferences, getPreferences } from "../../../src/notices/preferences/service.ts";
+import { can } from "../../../src/roles.ts";
 import { NotificationsPage } from "./notifications.tsx";
 
-/** A checked box; an empty one is not sent. */
-const box = v.optional(v.pipe(v.string(), v.maxLength(10)), "");
-const Form = v.object({
-  jobs_page: box,
-  jobs_mail: box,
-  deployments_page: box,
-  deployments_mail: box,
-  datasets_page: box,
-  datasets_mail: box,
-  announcements_page: box,
-  announcements_mail: box,
-});
+/** `TOPIC_CHANNEL` for each checked box; an empty one is not sent. */
+const Form = v.record(v.pipe(v.string(), v.maxLength(50)), v.pipe(v.string(), v.maxLength(10)));
 type Form = v.InferOutput<typeof Form>;
+
+/** The topics that concern the viewer. */
+const topicsOf = (actor: Actor) => TOPICS.filter((topic) => topic !== "reviews" || can(actor, "review"));
 
 interface Visit {
   request: Request;
@@ -30,18 +25,17 @@ interface Visit {
 async function show(ctx: Ctx, { request, actor }: Visit) {
   const preferences = await getPreferences(ctx, actor);
   const canMail = (await mailServer(ctx)) !== null;
-  const page = <NotificationsPage preferences={preferences} email={actor.email ?? actor.userId} canMail={canMail} />;
+  const email = actor.email ?? actor.userId;
+  const page = <NotificationsPage preferences={preferences} email={email} canMail={canMail} topics={topicsOf(actor)} />;
   return html(pageOf(ctx, request, actor), page);
 }
 
 async function save(ctx: Ctx, { request, actor }: Visit, body: Form) {
-  const on = (name: keyof Form) => body[name] !== "";
-  await changePreferences(ctx, actor, {
-    jobs: { page: on("jobs_page"), mail: on("jobs_mail") },
-    deployments: { page: on("deployments_page"), mail: on("deployments_mail") },
-    datasets: { page: on("datasets_page"), mail: on("datasets_mail") },
-    announcements: { page: on("announcements_page"), mail: on("announcements_mail") },
-  });
+  const on = (topic: Topic, channel: string) => Boolean(body[`${topic}_${channel}`]);
+  const change: ChangePreferences = {};
+  for (const topic of topicsOf(actor))
+    if (topic !== "security") change[topic] = { page: on(topic, "page"), mail: on(topic, "mail") };
+  await changePreferences(ctx, actor, change);
   return redirect(request, "/settings/notifications", "Saved.");
 }
 

@@ -1,4 +1,5 @@
 /** `/settings/notifications`: what reaches the viewer where. */
+import type { Topic } from "../../../src/notices/events/types.ts";
 import type { Preferences } from "../../../src/notices/preferences/service.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { Notice } from "../../parts/notice.tsx";
@@ -9,9 +10,11 @@ interface NotificationsProps {
   email: string;
   /** There is a mail server. */
   canMail: boolean;
+  /** The topics that concern the viewer. */
+  topics: readonly Topic[];
 }
 
-const ROWS: { topic: keyof Preferences; title: string; about: string }[] = [
+const ROWS: { topic: Topic; title: string; about: string }[] = [
   {
     topic: "jobs",
     title: "My jobs",
@@ -28,6 +31,11 @@ const ROWS: { topic: keyof Preferences; title: string; about: string }[] = [
     topic: "incidents",
     title: "Incidents",
     about: "An administrator posts that something here does not work, or works again.",
+  },
+  {
+    topic: "reviews",
+    title: "Cases to review",
+    about: "Cases wait in the moderation queue. At most one notice an hour, with their number.",
   },
   {
     topic: "security",
@@ -69,7 +77,7 @@ function BrowserNotifications() {
   );
 }
 
-export function NotificationsPage({ preferences, email, canMail }: NotificationsProps) {
+export function NotificationsPage({ preferences, email, canMail, topics }: NotificationsProps) {
   return (
     <SettingsLayout title="Notifications">
       {canMail ? null : (
@@ -97,7 +105,7 @@ export function NotificationsPage({ preferences, email, canMail }: Notifications
                 </tr>
               </thead>
               <tbody>
-                {ROWS.map(({ topic, title, about }) => (
+                {ROWS.filter(({ topic }) => topics.includes(topic)).map(({ topic, title, about }) => (
                   <tr>
                     <td class="name">
                       <strong>{title}</strong>
