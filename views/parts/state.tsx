@@ -52,6 +52,7 @@ const STATES: Record<string, Look> = {
   delivery_dead: ["Given up", "bad", "failed"],
   // Components of the status page, and incidents
   operational: ["Operational", "ok", "ok"],
+  maintenance: ["Maintenance", "idle", "clock"],
   degraded: ["Degraded", "warn", "warn"],
   down: ["Down", "bad", "failed"],
   unused: ["Not in use", "idle", "info"],

@@ -74,8 +74,8 @@ export const IncidentView = v.strictObject({
 });
 export type IncidentView = v.InferOutput<typeof IncidentView>;
 
-const ComponentState = v.picklist(["operational", "degraded", "down", "unused"]);
-/** `unused`: nothing is deployed. */
+const ComponentState = v.picklist(["operational", "maintenance", "degraded", "down", "unused"]);
+/** `unused`: nothing is deployed. `maintenance`: a planned maintenance runs, whatever the probes find. */
 export type ComponentState = v.InferOutput<typeof ComponentState>;
 
 /** One day (UTC). Time in no state was not observed. */

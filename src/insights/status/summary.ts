@@ -14,17 +14,24 @@ import { keptSummary } from "./summary-cache.ts";
 import { type DayTimes, dayViews, monthViews, uptimeOf } from "./uptime.ts";
 
 /** From best to worst. */
-const ORDER: ComponentState[] = ["unused", "operational", "degraded", "down"];
+const ORDER: ComponentState[] = ["unused", "operational", "maintenance", "degraded", "down"];
 
 const worst = (states: ComponentState[]): ComponentState =>
   states.reduce((most, state) => (ORDER.indexOf(state) > ORDER.indexOf(most) ? state : most), "unused");
 
-/** What visitors see: the state of the probe, or what an open incident says of it. */
-function stateOf({ id, row }: Component, incidents: IncidentView[]): ComponentState {
+/**
+ * What visitors see: the state of the probe, or that a planned maintenance runs. What an open incident says of the
+ * component counts either way, because an administrator posted it.
+ * @param running when the maintenance that runs began, in milliseconds since 1970; null = none runs
+ */
+function shownOf({ id, row }: Component, incidents: IncidentView[], running: number | null) {
+  const planned = running !== null && row.state !== "unused";
+  const found: ComponentState = planned ? "maintenance" : row.state;
   const said = incidents
     .filter((one) => one.components.some((component) => component.id === id))
     .map(({ impact }): ComponentState => (impact === "major" ? "down" : impact === "minor" ? "degraded" : "unused"));
-  return worst([row.state, ...said]);
+  const state = worst([found, ...said]);
+  return { state, since: seconds(state === "maintenance" && running !== null ? running : row.since) };
 }
 
 async function read(ctx: Ctx): Promise<StatusView> {
@@ -34,13 +41,14 @@ async function read(ctx: Ctx): Promise<StatusView> {
   const components = (await currentComponents(ctx)).filter(({ row }) => !row.hidden);
   const times = await ctx.db.select().from(statusDay).where(gte(statusDay.day, first)).orderBy(statusDay.day);
   const incidents = await openIncidents(ctx);
+  const maintenance = await plannedMaintenance(ctx);
+  const running = maintenance.find(({ startsAt }) => startsAt <= now)?.startsAt ?? null;
   const views = components.map((one): ComponentView => {
     const days: DayTimes[] = times.filter(({ component }) => component === one.row.id);
     return {
       id: one.id,
       name: one.name,
-      state: stateOf(one, incidents),
-      since: seconds(one.row.since),
+      ...shownOf(one, incidents, running),
       uptime: uptimeOf(days),
       months: monthViews(days, first, last, ctx.config.status_target),
       days: dayViews(days, first, last),
@@ -54,7 +62,7 @@ async function read(ctx: Ctx): Promise<StatusView> {
     target: ctx.config.status_target,
     components: views,
     incidents,
-    maintenance: (await plannedMaintenance(ctx)).map(({ id, reason, startsAt, endsAt }) => ({
+    maintenance: maintenance.map(({ id, reason, startsAt, endsAt }) => ({
       id,
       reason,
       starts_at: seconds(startsAt),

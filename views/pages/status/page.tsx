@@ -27,6 +27,7 @@ interface StatusPageProps {
 
 const HEADLINES: Record<ComponentState, { kind: "ok" | "warn" | "bad" | "info"; title: string }> = {
   operational: { kind: "ok", title: "Everything works" },
+  maintenance: { kind: "info", title: "Planned maintenance is in progress" },
   degraded: { kind: "warn", title: "Something is degraded" },
   down: { kind: "bad", title: "Something is down" },
   unused: { kind: "info", title: "Nothing was checked yet" },
