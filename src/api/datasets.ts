@@ -38,7 +38,7 @@ import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { backupsSince } from "../insights/installation/backups.ts";
 import { bodyTooLarge, readBytes } from "../lib/body.ts";
-import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { CreatedPageQuery, listOf, pageOf } from "../lib/page.ts";
 import { writeExact } from "../lib/text/exact-json.ts";
 import { parseJson } from "../lib/text/json.ts";
 
@@ -116,8 +116,9 @@ const datasetHandlers = (ctx: Ctx) => ({
     server?.timeout(request, 0);
     return view(ctx, actor, await createFrom(ctx, actor, request));
   },
-  async list({ actor, query }: { actor: Actor; query: v.InferOutput<typeof PageQuery> }) {
-    const rows = await listDatasets(ctx, actor, query);
+  async list({ actor, query }: { actor: Actor; query: CreatedPageQuery }) {
+    const { created_by: createdBy, ...page } = query;
+    const rows = await listDatasets(ctx, actor, { ...page, createdBy });
     const views = rows.map((row) => datasetView(row.dataset, row.version));
     return pageOf(views, query.limit);
   },
@@ -184,7 +185,7 @@ export const datasetsApi = (ctx: Ctx) => {
       detail: { tags, summary: "Create a dataset", description: CREATE_HELP, responses: answers(DatasetView) },
     })
     .get("", datasets.list, {
-      query: PageQuery,
+      query: CreatedPageQuery,
       detail: { tags, summary: "List datasets, newest first", responses: answers(listOf(DatasetView)) },
     })
     .get("/:id", datasets.get, {

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { listOf, PageQuery, pageOf } from "../lib/page.ts";
+import { CreatedPageQuery, listOf, pageOf } from "../lib/page.ts";
 import { readEngineLog } from "../serving/deployments/engine-log.ts";
 import { CreateDeployment, DeploymentLogs, DeploymentView, UpdateDeployment } from "../serving/deployments/model.ts";
 import {
@@ -47,8 +47,10 @@ async function engineLog(
 const handlers = (ctx: Ctx) => ({
   create: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof CreateDeployment> }) =>
     createDeployment(ctx, actor, { model: body.model, name: body.name, idleAfterS: body.idle_after_s }),
-  list: async ({ actor, query }: { actor: Actor; query: v.InferOutput<typeof PageQuery> }) =>
-    pageOf(await listDeployments(ctx, actor, query), query.limit),
+  async list({ actor, query }: { actor: Actor; query: CreatedPageQuery }) {
+    const { created_by: createdBy, ...page } = query;
+    return pageOf(await listDeployments(ctx, actor, { ...page, createdBy }), query.limit);
+  },
   get: ({ actor, params }: Call) => getDeployment(ctx, actor, params.id),
   update: ({ actor, params, body }: Call & { body: v.InferOutput<typeof UpdateDeployment> }) =>
     updateDeployment(ctx, actor, params.id, { name: body.name, idleAfterS: body.idle_after_s }),
@@ -67,7 +69,7 @@ export const deploymentsApi = (ctx: Ctx) => {
     .use(session(ctx))
     .post("", route.create, { body: CreateDeployment, detail: { tags, summary: "Deploy a model", responses } })
     .get("", route.list, {
-      query: PageQuery,
+      query: CreatedPageQuery,
       detail: { tags, summary: "List deployments, newest first", responses: answers(listOf(DeploymentView)) },
     })
     .get("/:id", route.get, { params: Id, detail: { tags, summary: "Retrieve a deployment", responses } })

@@ -42,8 +42,8 @@ function routes(ctx: Ctx) {
           : { model: body.model, versionId: body.dataset, rows: body.split, against: body.against }),
       }),
     list: async ({ actor, query }: { actor: Actor; query: v.InferOutput<typeof ListEvaluations> }) => {
-      const { after, limit, job } = query;
-      return pageOf(await listEvaluations(ctx, actor, { after, limit, trainJobId: job }), limit);
+      const { after, limit, job: trainJobId, created_by: createdBy } = query;
+      return pageOf(await listEvaluations(ctx, actor, { after, limit, trainJobId, createdBy }), limit);
     },
     remove: async ({ actor, params }: Request): Promise<v.InferOutput<typeof DeletedEvaluation>> => {
       await deleteEvaluation(ctx, actor, params.id);

@@ -6,7 +6,7 @@ import { Overlap } from "../data/validation/rows/report.ts";
 import type { evaluation } from "../db/schema/evaluations.ts";
 import type { job } from "../db/schema/jobs.ts";
 import { Grader } from "../graders/model.ts";
-import { PageQuery, pageLimit } from "../lib/page.ts";
+import { CreatedPageQuery, pageLimit } from "../lib/page.ts";
 import { eitherOf, seconds } from "../lib/request-fields.ts";
 import { filledName } from "../lib/text/names.ts";
 import type { Comparison, Judged } from "./statistics.ts";
@@ -42,7 +42,7 @@ export const CreateEvaluation = eitherOf(
 );
 
 export const ListEvaluations = v.strictObject({
-  ...PageQuery.entries,
+  ...CreatedPageQuery.entries,
   /** Only those of one training job. */
   job: v.optional(v.pipe(v.string(), v.maxLength(100))),
 });

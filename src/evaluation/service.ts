@@ -4,6 +4,7 @@
  */
 import { and, desc, eq, or, sql } from "drizzle-orm";
 import { audit } from "../accounts/audit/service.ts";
+import { creatorId } from "../accounts/organizations/creators.ts";
 import { trainerIdentity } from "../compute/providers/registry.ts";
 import type { EvaluateSpec, RowType } from "../contract/spec.ts";
 import { type Actor, type Ctx, perContext } from "../ctx.ts";
@@ -221,7 +222,7 @@ export async function getEvaluation(ctx: Ctx, actor: Actor, id: string): Promise
 
 /**
  * Evaluations, newest first; one more than `limit`, which shows whether there is another page.
- * @param page `search` is a part of the name or of the model
+ * @param page `search` is a part of the name or of the model, `createdBy` an id or `me`
  */
 export async function listEvaluations(
   ctx: Ctx,
@@ -231,6 +232,7 @@ export async function listEvaluations(
     limit: number;
     trainJobId?: string | null;
     search?: string;
+    createdBy?: string;
   },
 ): Promise<EvaluationView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
@@ -244,6 +246,7 @@ export async function listEvaluations(
         page.search
           ? sql`instr(lower(${evaluation.name} || ' ' || coalesce(${evaluation.tunedModel}, '')), ${page.search.toLowerCase()}) > 0`
           : undefined,
+        page.createdBy ? eq(evaluation.createdBy, creatorId(actor, page.createdBy)) : undefined,
         olderThan(evaluation, from),
       ),
     )

@@ -9,6 +9,14 @@ export const pageLimit = (fallback = 20) => v.optional(whole(1, 100), fallback);
 export const PageQuery = v.strictObject({ limit: pageLimit(), after: v.optional(id) });
 export type PageQuery = v.InferOutput<typeof PageQuery>;
 
+/** Query of a list of objects that somebody created. */
+export const CreatedPageQuery = v.strictObject({
+  ...PageQuery.entries,
+  /** Id of the account that created them; `me` for the caller. */
+  created_by: v.optional(id),
+});
+export type CreatedPageQuery = v.InferOutput<typeof CreatedPageQuery>;
+
 interface Page<T> {
   object: "list";
   data: T[];

@@ -1,6 +1,8 @@
 /** Members delete and stop what they created; what others created needs an owner or administrator of the team. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { withCreators } from "../../src/accounts/organizations/creators.ts";
 import { job } from "../../src/db/schema/jobs.ts";
+import { model } from "../../src/db/schema/models.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { settled } from "../support/datasets.ts";
 import { type Everything, makeEverything } from "../support/everything.ts";
@@ -66,6 +68,51 @@ test("the page of each object says who created it: a person, a service account, 
   await set("system");
   expect(await creatorOf(model)).toBe("the server");
   await set(t.users.admin);
+});
+
+test("each list says who created its objects, and filters by the creator", async () => {
+  await t.ctx.write((tx) => tx.update(model).set({ createdBy: t.users.admin }));
+  for (const [page, api, id] of [
+    ["/datasets", "/v1/datasets", made.dataset],
+    ["/jobs", "/v1/jobs", waiting],
+    ["/evaluations", "/v1/evaluations", made.evaluation],
+    ["/deployments", "/v1/deployments", made.deployment],
+    ["/models", null, made.model],
+  ] as const) {
+    const shown = async (as: "admin" | "member", createdBy: string) => {
+      const filter = page === "/jobs" ? "user" : "created_by";
+      const path = `${page}?${filter}=${createdBy}`;
+      const text = await (await t.request("GET", path, { as, headers: { accept: "text/html" } })).text();
+      const creators = [...text.matchAll(/<span class="muted clip words" title="([^"]*)" dir="auto">\1<\/span>/g)];
+      return [text.includes(encodeURIComponent(id)), creators.map(([, name]) => name).includes("admin")];
+    };
+    expect([page, await shown("admin", "me")]).toEqual([page, [true, true]]);
+    expect([page, await shown("member", t.users.admin)]).toEqual([page, [true, true]]);
+    expect([page, await shown("member", "me")]).toEqual([page, [false, false]]);
+    if (!api) continue;
+    const ids = async (as: "admin" | "member", createdBy: string) => {
+      const { data } = await t.json<{ data: { id: string }[] }>("GET", `${api}?created_by=${createdBy}&limit=100`, {
+        as,
+      });
+      return data.map((one) => one.id);
+    };
+    expect([api, (await ids("admin", "me")).includes(id)]).toEqual([api, true]);
+    expect([api, (await ids("member", t.users.admin)).includes(id)]).toEqual([api, true]);
+    expect([api, await ids("member", "me")]).toEqual([api, []]);
+  }
+});
+
+test("the names of a page's creators take one query; an erased account has none", async () => {
+  let queries = 0;
+  const counting = (...given: Parameters<typeof t.ctx.db.select>) => {
+    queries += 1;
+    return t.ctx.db.select(...given);
+  };
+  const db = new Proxy(t.ctx.db, { get: (of, name) => (name === "select" ? counting : Reflect.get(of, name)) });
+  const by = [t.users.admin, "system", made.service, "user-erased", t.users.admin].map((createdBy) => ({ createdBy }));
+  const rows = await withCreators({ ...t.ctx, db }, by, ({ createdBy }) => createdBy);
+  expect(rows.map(({ creator }) => creator)).toEqual(["admin", "the server", "Nightly", null, "admin"]);
+  expect(queries).toBe(1);
 });
 
 test("pages show a member no button that ends what somebody else created", async () => {

@@ -137,6 +137,18 @@ export function FilterSelect(props: { name: string; label: string; options: [str
   );
 }
 
+/** The filter of a list by who created its objects. */
+export const CreatorFilter = () => (
+  <FilterSelect
+    name="created_by"
+    label="Created by"
+    options={[
+      ["", "By anybody"],
+      ["me", "By me"],
+    ]}
+  />
+);
+
 /** Tabs as links: `?tab=`. The first is the default. */
 export function Tabs(props: {
   label: string;

@@ -13,6 +13,8 @@ export interface Column<T> {
   hideLabel?: boolean;
   /** Hidden on narrow screens. */
   wide?: boolean;
+  /** Shown where there is room for everything: hidden beside the menu on medium screens too. */
+  roomy?: boolean;
   /** Takes the remaining width and truncates long text; exactly one column has it. */
   name?: boolean;
   /** As narrow as its content. */
@@ -22,7 +24,7 @@ export interface Column<T> {
 }
 
 const classesOf = <T,>(column: Column<T>) =>
-  (["end", "wide", "name", "tight"] as const).filter((name) => column[name]).join(" ") || undefined;
+  (["end", "wide", "roomy", "name", "tight"] as const).filter((name) => column[name]).join(" ") || undefined;
 
 function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string }) {
   const { url } = usePage();
@@ -99,6 +101,18 @@ export function RowName({ href, name, sub }: { href: string; name: string; sub?:
     </>
   );
 }
+
+/** Who created the object of a row. */
+export const CREATED_BY = {
+  key: "creator",
+  label: "Created by",
+  roomy: true,
+  render: ({ creator }: { creator: string | null }) => (
+    <span class="muted clip words" title={creator ?? undefined} dir="auto">
+      {creator ?? "–"}
+    </span>
+  ),
+};
 
 const WORDS = {
   time: ["Newest", "Newest first", "Older"],

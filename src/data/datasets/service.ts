@@ -1,6 +1,7 @@
 /** Datasets: create, list, change and delete them. */
 import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { creatorId } from "../../accounts/organizations/creators.ts";
 import { refuseRemoved } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
@@ -43,11 +44,14 @@ export async function getDataset(ctx: Ctx, actor: Actor, id: string): Promise<Da
   throw notFound("dataset", id);
 }
 
-/** Datasets, newest first, each with its newest version; at most `limit + 1`. `search` matches a part of the name. */
+/**
+ * Datasets, newest first, each with its newest version; at most `limit + 1`.
+ * @param page `search` is a part of the name, `createdBy` an id or `me`
+ */
 export async function listDatasets(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string; limit: number; search?: string },
+  page: { after?: string; limit: number; search?: string; createdBy?: string },
 ): Promise<{ dataset: DatasetRow; version: VersionRow | null }[]> {
   const from = page.after ? await getDataset(ctx, actor, page.after) : undefined;
   const rows = await ctx.db
@@ -58,6 +62,7 @@ export async function listDatasets(
         eq(dataset.org, actor.org),
         isNull(dataset.deletedAt),
         page.search ? sql`instr(lower(${dataset.name}), ${page.search.toLowerCase()}) > 0` : undefined,
+        page.createdBy ? eq(dataset.createdBy, creatorId(actor, page.createdBy)) : undefined,
         from && olderThan(dataset, from),
       ),
     )

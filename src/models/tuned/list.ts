@@ -1,5 +1,6 @@
 /** The list of fine-tuned models on the models page, searched and paged on the server. */
 import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
+import { creatorId } from "../../accounts/organizations/creators.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -15,18 +16,19 @@ export interface TunedModelItem {
   /** Validation loss of the model's checkpoint; null when it was not measured. */
   evalLoss: number | null;
   createdAt: number;
+  createdBy: string;
   /** State of the newest endpoint. */
   deployment: string | null;
 }
 
 /**
  * One page of the organization's fine-tuned models, newest first.
- * @param query `after` is the last id of the previous page, `search` a part of the id
+ * @param query `after` is the last id of the previous page, `search` a part of the id, `createdBy` an id or `me`
  */
 export async function listTuned(
   ctx: Ctx,
   actor: Actor,
-  query: { search?: string; after?: string; limit: number },
+  query: { search?: string; after?: string; limit: number; createdBy?: string },
 ): Promise<Listed<TunedModelItem>> {
   const [cursor] = query.after
     ? await ctx.db
@@ -44,6 +46,7 @@ export async function listTuned(
       step: checkpoint.step,
       metrics: checkpoint.metrics,
       createdAt: model.createdAt,
+      createdBy: model.createdBy,
     })
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
@@ -52,6 +55,7 @@ export async function listTuned(
         eq(model.org, actor.org),
         isNull(model.deletedAt),
         query.search ? sql`instr(lower(${model.id}), ${query.search.toLowerCase()}) > 0` : undefined,
+        query.createdBy ? eq(model.createdBy, creatorId(actor, query.createdBy)) : undefined,
         olderThan(model, cursor),
       ),
     )

@@ -2,6 +2,7 @@
  * Deployments: create, start, stop and delete them, and find the engine that serves a model.
  */
 import { and, desc, eq, inArray, isNull, or, type SQL, sql } from "drizzle-orm";
+import { creatorId } from "../../accounts/organizations/creators.ts";
 import { knownOfModel, requireUsableModel } from "../../accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
@@ -23,13 +24,13 @@ export async function getDeployment(ctx: Ctx, actor: Actor, id: string): Promise
 }
 
 /**
- * Deployments, newest first; one more than `limit`, which shows whether there is another page. `search` is a part of
- * the name or of the model.
+ * Deployments, newest first; one more than `limit`, which shows whether there is another page.
+ * @param page `search` is a part of the name or of the model, `createdBy` an id or `me`
  */
 export async function listDeployments(
   ctx: Ctx,
   actor: Actor,
-  page: { after?: string | null; limit: number; search?: string },
+  page: { after?: string | null; limit: number; search?: string; createdBy?: string },
 ): Promise<DeploymentView[]> {
   const from = page.after ? await findRow(ctx, actor, page.after) : null;
   const rows = await ctx.db
@@ -40,6 +41,7 @@ export async function listDeployments(
         eq(deployment.org, actor.org),
         isNull(deployment.deletedAt),
         olderThan(deployment, from),
+        page.createdBy ? eq(deployment.createdBy, creatorId(actor, page.createdBy)) : undefined,
         page.search
           ? sql`instr(lower(${deployment.name} || ' ' || ${deployment.model}), ${page.search.toLowerCase()}) > 0`
           : undefined,

@@ -16,7 +16,8 @@ export const runFacts = {
     where e.train_job_id = ${job.id} and e.result is not null order by e.created_at desc limit 1))`,
   cost: sql`(select sum(u.cost_usd) from ${usageLine} u where u.job_id = ${job.id})`,
   dataset: sql`(select d.name from ${dataset} d where d.id = json_extract(${job.spec}, '$.dataset.dataset_id'))`,
-  user: sql`(select w.email from ${user} w where w.id = ${job.createdBy})`,
+  user: sql`iif(${job.createdBy} = 'system', 'the server',
+    (select coalesce(nullif(w.name, ''), w.email) from ${user} w where w.id = ${job.createdBy}))`,
 } satisfies Record<string, SQL>;
 
 export interface RunFacts {
@@ -25,7 +26,7 @@ export interface RunFacts {
   exactMatch: number | null;
   cost: number | null;
   dataset: string | null;
-  /** E-mail address of who created it; null for the system. */
+  /** Name of who created it, else the e-mail address; null for an account that was erased. */
   user: string | null;
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { and, asc, desc, eq, isNull, type SQL, sql } from "drizzle-orm";
+import { creatorId } from "../../accounts/organizations/creators.ts";
 import type { JobState } from "../../contract/job.ts";
 import type { JobKind } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
@@ -25,6 +26,7 @@ export interface JobQuery {
   /** Key-value pairs a job must have; null = jobs without metadata. */
   metadata?: Record<string, string> | null;
   parentId?: string;
+  /** An id, or `me`. */
   createdBy?: string;
   datasetId?: string;
   /** Id of the base model. */
@@ -96,7 +98,8 @@ function valuesOf(actor: Actor, query: JobQuery): Record<string, string | number
   const values: Record<string, string | number> = { org: actor.org, limit: query.limit + 1 };
   if (query.kind) values.kind = query.kind;
   if (query.state) values.states = sqlJson([query.state].flat());
-  for (const name of ["parentId", "createdBy", "datasetId", "base", "tag"] as const) {
+  if (query.createdBy) values.createdBy = creatorId(actor, query.createdBy);
+  for (const name of ["parentId", "datasetId", "base", "tag"] as const) {
     const value = query[name];
     if (value) values[name] = value;
   }

@@ -23,7 +23,7 @@ export const ListJobs = v.strictObject({
     ),
   ),
   search: v.optional(v.pipe(v.string(), v.maxLength(100))),
-  /** Id of who created it, of its dataset, of its base model; a tag. */
+  /** Id of who created it (`me` for the caller), of its dataset, of its base model; a tag. */
   created_by: v.optional(v.pipe(v.string(), v.maxLength(100))),
   dataset: v.optional(v.pipe(v.string(), v.maxLength(100))),
   base_model: v.optional(v.pipe(v.string(), v.maxLength(200))),

@@ -7,18 +7,21 @@ import type { Listed } from "../../../src/lib/page.ts";
 import { formatCount, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { Removed } from "../../parts/barred.tsx";
-import { ActionButton } from "../../parts/form.tsx";
+import { ActionButton, CreatorFilter } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, RowName } from "../../parts/table.tsx";
+import { type Column, CREATED_BY, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
 import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
-/** A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it. */
-type ListedDataset = DatasetView & { tokens: number | null; jobs: number };
+/**
+ * A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it. `creator`:
+ * null for an account that was erased.
+ */
+type ListedDataset = DatasetView & { tokens: number | null; jobs: number; creator: string | null };
 
 const COLUMNS: Column<ListedDataset>[] = [
   {
@@ -82,8 +85,10 @@ const COLUMNS: Column<ListedDataset>[] = [
     key: "used",
     label: "Used by",
     wide: true,
+    tight: true,
     render: (row) => (row.jobs ? <a href={`/jobs?kind=train&dataset=${row.id}`}>{plural(row.jobs, "job")}</a> : "–"),
   },
+  CREATED_BY,
   { key: "at", label: "Added", wide: true, render: (row) => <Time at={row.created_at * 1000} /> },
 ];
 
@@ -199,6 +204,7 @@ export function DatasetsPage({
       title="Datasets"
       of={LIST}
       {...rows}
+      filters={<CreatorFilter />}
       below={<Removed rows={removed} />}
       actions={
         <div class="row">

@@ -3,7 +3,7 @@
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { creatorName } from "../../../src/accounts/organizations/creators.ts";
+import { creatorName, withCreators } from "../../../src/accounts/organizations/creators.ts";
 import { listRemoved, restrictionOf } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { CreateVersion, datasetView, ROW_ROLES, readingGiven, versionView } from "../../../src/data/datasets/model.ts";
@@ -162,7 +162,7 @@ function versionSettings(body: Record<string, unknown>) {
   );
 }
 
-const ListQuery = v.object({ after: text(100), q: text(100) });
+const ListQuery = v.object({ after: text(100), q: text(100), created_by: text(100) });
 const VersionForm = v.record(v.string(), v.pipe(v.string(), v.maxLength(500)));
 const DeleteForm = v.object({ confirm: text(300) });
 
@@ -179,7 +179,7 @@ interface OnDataset extends Call {
 
 const handlers = (ctx: Ctx) => ({
   async list({ request, actor, query }: Call & { query: v.InferOutput<typeof ListQuery> }) {
-    const page = { after: query.after || undefined, search: query.q, limit: PAGE };
+    const page = { after: query.after || undefined, search: query.q, createdBy: query.created_by, limit: PAGE };
     const rows = await listDatasets(ctx, actor, page);
     const tokens = await tokensOf(
       ctx,
@@ -195,7 +195,7 @@ const handlers = (ctx: Ctx) => ({
       tokens: tokens.get(row.version?.id ?? "") ?? null,
       jobs: uses.get(row.dataset.id) ?? 0,
     }));
-    const of = listed(views, PAGE);
+    const of = listed(await withCreators(ctx, views, (row) => row.created_by), PAGE);
     const imports = await importsShown(ctx, actor);
     const removed = await listRemoved(ctx, actor.org, "dataset");
     const all = { ...of, imports, removed, formats: FORMATS };

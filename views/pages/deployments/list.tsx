@@ -3,21 +3,24 @@ import type { Listed } from "../../../src/lib/page.ts";
 import { formatDuration } from "../../../src/lib/text/format.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
 import { PostForm } from "../../parts/allowed.tsx";
-import { Field } from "../../parts/form.tsx";
+import { CreatorFilter, Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind, ListPage } from "../../parts/list.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, RowName } from "../../parts/table.tsx";
+import { type Column, CREATED_BY, RowName } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 
-interface DeploymentsProps extends Listed<DeploymentView> {
+/** `creator`: null for an account that was erased. */
+type ListedDeployment = DeploymentView & { creator: string | null };
+
+interface DeploymentsProps extends Listed<ListedDeployment> {
   /** Models that can be deployed. */
   models: string[];
   error?: string | null;
 }
 
-const COLUMNS: Column<DeploymentView>[] = [
+const COLUMNS: Column<ListedDeployment>[] = [
   {
     key: "name",
     label: "Deployment",
@@ -38,10 +41,11 @@ const COLUMNS: Column<DeploymentView>[] = [
     wide: true,
     render: (row) => (row.idle_after_s ? formatDuration(row.idle_after_s) : "never"),
   },
+  CREATED_BY,
   { key: "active", label: "Active", end: true, render: (row) => row.active_requests },
 ];
 
-const LIST: ListKind<DeploymentView> = {
+const LIST: ListKind<ListedDeployment> = {
   id: "deployments",
   label: "Deployments",
   columns: COLUMNS,
@@ -64,13 +68,13 @@ const LIST: ListKind<DeploymentView> = {
   ),
 };
 
-export const DeploymentList = ({ items, hasMore, last }: Listed<DeploymentView>) => (
+export const DeploymentList = ({ items, hasMore, last }: Listed<ListedDeployment>) => (
   <List of={LIST} items={items} hasMore={hasMore} last={last} />
 );
 
 export function DeploymentsPage({ models, error, ...rows }: DeploymentsProps) {
   return (
-    <ListPage title="Deployments" of={LIST} {...rows}>
+    <ListPage title="Deployments" of={LIST} {...rows} filters={<CreatorFilter />}>
       {error ? (
         <Notice kind="bad" alert>
           {error}

@@ -3,7 +3,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { listKeys } from "../../../src/accounts/api-keys/service.ts";
-import { creatorName } from "../../../src/accounts/organizations/creators.ts";
+import { creatorName, withCreators } from "../../../src/accounts/organizations/creators.ts";
 import { knownOfModel } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -37,7 +37,7 @@ const LOG_LINES = 100;
 const MAX_KEYS = 100;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const text = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
-const ListQuery = v.object({ after: text, q: text });
+const ListQuery = v.object({ after: text, q: text, created_by: text });
 const ShowQuery = v.object({ after: text, status: text, key: text });
 const DeployForm = v.object({ model: v.pipe(v.string(), v.maxLength(400)) });
 const SleepForm = v.object({
@@ -51,8 +51,10 @@ interface Visit {
 }
 type VisitOf = Visit & { params: v.InferOutput<typeof Id> };
 
-async function listProps(ctx: Ctx, actor: Actor, { after, q }: v.InferOutput<typeof ListQuery>) {
-  const page = listed(await listDeployments(ctx, actor, { after, search: q, limit: PAGE }), PAGE);
+async function listProps(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof ListQuery>) {
+  const { after, q: search, created_by: createdBy } = query;
+  const found = await listDeployments(ctx, actor, { after, search, createdBy, limit: PAGE });
+  const page = listed(await withCreators(ctx, found, (row) => row.created_by), PAGE);
   return { ...page, models: (await listModels(ctx, actor)).map((row) => row.id) };
 }
 
@@ -87,7 +89,7 @@ const handlers = (ctx: Ctx) => ({
       return redirect(request, `/deployments/${created.id}`, "Deployment created. The engine is starting.");
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === "internal") throw error;
-      const props = await listProps(ctx, actor, { after: "", q: "" });
+      const props = await listProps(ctx, actor, { after: "", q: "", created_by: "" });
       return html(pageOf(ctx, request, actor), <DeploymentsPage {...props} error={error.message} />, {
         status: ERROR_TABLE[error.kind].status,
       });

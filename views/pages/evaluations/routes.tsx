@@ -2,7 +2,7 @@
 
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { creatorName } from "../../../src/accounts/organizations/creators.ts";
+import { creatorName, withCreators } from "../../../src/accounts/organizations/creators.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError } from "../../../src/errors.ts";
 import { readAnswers } from "../../../src/evaluation/answers.ts";
@@ -21,7 +21,7 @@ const PAGE = 25;
 const ROWS = 20;
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const text = v.optional(v.pipe(v.string(), v.maxLength(100)), "");
-const ListQuery = v.object({ after: text, q: text });
+const ListQuery = v.object({ after: text, q: text, created_by: text });
 const RowsQuery = v.object({
   filter: v.optional(v.picklist(ROW_FILTERS), "all"),
   after: v.optional(v.pipe(v.string(), v.regex(/^\d{1,15}$/), v.transform(Number))),
@@ -37,8 +37,9 @@ interface Visit {
 
 function handlers(ctx: Ctx) {
   const list = async ({ request, actor, query }: Visit & { query: v.InferOutput<typeof ListQuery> }) => {
-    const { after, q: search } = query;
-    const rows = listed(await listEvaluations(ctx, actor, { after, search, limit: PAGE }), PAGE);
+    const { after, q: search, created_by: createdBy } = query;
+    const found = await listEvaluations(ctx, actor, { after, search, createdBy, limit: PAGE });
+    const rows = listed(await withCreators(ctx, found, (row) => row.created_by), PAGE);
     return html(pageOf(ctx, request, actor), <EvaluationsPage {...rows} />, {
       fragments: { evaluations: () => <EvaluationList {...rows} /> },
     });

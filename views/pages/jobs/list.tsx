@@ -258,7 +258,11 @@ export function JobListPage(props: JobListProps) {
           <Filters fragment="job-list" search={{ placeholder: "Search by name, model or ID" }}>
             <FilterSelect name="state" label="State" options={STATES} />
             <FilterSelect name="kind" label="Kind" options={some("Any kind", Object.entries(KIND_WORDS).slice(0, 3))} />
-            <FilterSelect name="user" label="Created by" options={some("Anybody", options.users)} />
+            <FilterSelect
+              name="user"
+              label="Created by"
+              options={some("By anybody", [["me", "By me"], ...options.users])}
+            />
             <FilterSelect name="dataset" label="Dataset" options={some("Any dataset", options.datasets)} />
             <FilterSelect name="base" label="Base model" options={some("Any base model", options.bases)} />
             {options.tags.length ? (

@@ -8,18 +8,21 @@ import type { FittedModel } from "../../../src/training/plan/fits.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { Removed } from "../../parts/barred.tsx";
-import { Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
+import { CreatorFilter, Field, Filters, Tabs, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { List, type ListKind } from "../../parts/list.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
-import { type Column, RowName } from "../../parts/table.tsx";
+import { type Column, CREATED_BY, RowName } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { BaseFilters, BaseList, type BaseShow } from "./base-list.tsx";
 
+/** `creator`: null for an account that was erased. */
+type ListedModel = TunedModelItem & { creator: string | null };
+
 export interface ModelsProps {
   tab: "tuned" | "base";
-  tuned: Listed<TunedModelItem>;
+  tuned: Listed<ListedModel>;
   removed: RestrictionRow[];
   bases: FittedModel[];
   /** Which of the base models are listed. */
@@ -31,7 +34,7 @@ export interface ModelsProps {
 
 const modelHref = (id: string) => `/models/${encodeURIComponent(id)}`;
 
-const TUNED_COLUMNS: Column<TunedModelItem>[] = [
+const TUNED_COLUMNS: Column<ListedModel>[] = [
   {
     key: "name",
     label: "Model",
@@ -45,10 +48,11 @@ const TUNED_COLUMNS: Column<TunedModelItem>[] = [
     label: "Endpoint",
     render: (row) => (row.deployment ? <StateBadge state={row.deployment} /> : <span class="muted">None</span>),
   },
+  CREATED_BY,
   { key: "created", label: "Created", wide: true, render: (row) => <Time at={row.createdAt} /> },
 ];
 
-const TUNED: ListKind<TunedModelItem> = {
+const TUNED: ListKind<ListedModel> = {
   id: "tuned",
   label: "Fine-tuned models",
   columns: TUNED_COLUMNS,
@@ -159,7 +163,9 @@ export function ModelsPage(props: ModelsProps) {
         />
         {props.tab === "tuned" ? (
           <>
-            <Filters fragment={TUNED.id} search={{ placeholder: TUNED.search ?? "" }} />
+            <Filters fragment={TUNED.id} search={{ placeholder: TUNED.search ?? "" }}>
+              <CreatorFilter />
+            </Filters>
             <TunedList tuned={props.tuned} />
             <Removed rows={props.removed} />
           </>

@@ -1,6 +1,7 @@
 /** Pages of models: the list, a base model, and a fine-tuned model. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { withCreators } from "../../../src/accounts/organizations/creators.ts";
 import { listRemoved } from "../../../src/accounts/restrictions/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -20,7 +21,7 @@ import { showTuned } from "./tuned-routes.tsx";
 
 const PAGE = 25;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const ListQuery = v.object({ tab: text(20), q: text(200), after: text(300), show: text(20) });
+const ListQuery = v.object({ tab: text(20), q: text(200), after: text(300), show: text(20), created_by: text(100) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(400)) });
 const ImportForm = v.object({ source: text(20), value: text(4200), id: text(100) });
 
@@ -52,9 +53,11 @@ function importRequest(form: Import) {
 }
 
 async function listProps(ctx: Ctx, actor: Actor, query: ListQuery): Promise<ModelsProps> {
+  const { q: search, after, created_by: createdBy } = query;
+  const tuned = await listTuned(ctx, actor, { search, after, createdBy, limit: PAGE });
   return {
     tab: query.tab === "base" ? "base" : "tuned",
-    tuned: await listTuned(ctx, actor, { search: query.q, after: query.after, limit: PAGE }),
+    tuned: { ...tuned, items: await withCreators(ctx, tuned.items, (row) => row.createdBy) },
     removed: await listRemoved(ctx, actor.org, "model"),
     bases: (await listCatalogue(ctx, actor)).map(await fitter(ctx, actor)),
     show: { q: query.q, which: query.show },
@@ -88,7 +91,7 @@ function listHandlers(ctx: Ctx) {
       return redirect(request, pathOf(id), "The import has started.");
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === "internal") throw error;
-      const props = await listProps(ctx, actor, { tab: "base", q: "", after: "", show: "" });
+      const props = await listProps(ctx, actor, { tab: "base", q: "", after: "", show: "", created_by: "" });
       const importForm = { ...body, error: error.message, field: error.param ?? "" };
       return html(pageOf(ctx, request, actor), <ModelsPage {...props} importForm={importForm} />, {
         status: ERROR_TABLE[error.kind].status,
