@@ -6,69 +6,19 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
-import { MODERATION_CATEGORIES } from "./lib/moderation.ts";
+import { readSecretFile } from "./lib/disk/secret-file.ts";
+import {
+  absolutePath,
+  flag,
+  hosts,
+  integer,
+  listOf,
+  moderationRules,
+  percent,
+  providerSettings,
+} from "./lib/setting-fields.ts";
 import { ContactAddress } from "./lib/text/contact.ts";
 import { addressIn } from "./lib/text/mail-address.ts";
-
-const integer = (min: number, max: number) =>
-  v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.regex(/^-?\d+$/, "must be a whole number"), v.transform(Number))]),
-    v.integer(),
-    v.minValue(min),
-    v.maxValue(max),
-  );
-const percent = v.pipe(
-  v.union([v.number(), v.pipe(v.string(), v.regex(/^\d{1,3}(\.\d{1,4})?$/, "must be a number"), v.transform(Number))]),
-  v.minValue(0),
-  v.maxValue(100),
-);
-const flag = v.union([
-  v.boolean(),
-  v.pipe(
-    v.picklist(["true", "false", "1", "0"]),
-    v.transform((text) => text === "true" || text === "1"),
-  ),
-]);
-
-const listOf = (pattern: RegExp, message: string) =>
-  v.pipe(
-    v.union([
-      v.array(v.string()),
-      v.pipe(
-        v.string(),
-        v.transform((text) => text.split(/[\s,]+/).filter(Boolean)),
-      ),
-    ]),
-    v.array(v.pipe(v.string(), v.regex(pattern, message))),
-  );
-const hosts = listOf(/^[a-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-f:]+\](:\d{1,5})?$/, "must be hosts in lower case");
-const value = v.union([v.string(), v.number(), v.boolean()]);
-const jsonOf = <T extends v.GenericSchema>(schema: T) =>
-  v.pipe(
-    v.union([
-      v.record(v.string(), v.unknown()),
-      v.pipe(
-        v.string(),
-        v.rawTransform(({ dataset, addIssue, NEVER }) => {
-          try {
-            return JSON.parse(dataset.value) as unknown;
-          } catch {
-            addIssue({ message: "must be JSON" });
-            return NEVER;
-          }
-        }),
-      ),
-    ]),
-    schema,
-  );
-const json = jsonOf(v.record(v.string(), v.record(v.string(), value)));
-/** Words and phrases by category; each has a letter or digit, without which nothing is ever found. */
-const moderationRules = jsonOf(
-  v.record(
-    v.picklist(MODERATION_CATEGORIES, `must name categories of ${MODERATION_CATEGORIES.join(", ")}`),
-    v.array(v.pipe(v.string(), v.maxLength(200), v.regex(/[\p{L}\p{N}]/u, "must be words"))),
-  ),
-);
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
 const ConfigSchema = v.strictObject({
@@ -100,6 +50,8 @@ const ConfigSchema = v.strictObject({
   /** Remote libSQL server instead of the file in the data directory. */
   database_url: v.optional(v.nullable(v.string()), null),
   database_token: v.optional(v.nullable(v.string()), null),
+  /** File with the database_token, such as a credential of systemd or a secret of Docker; read at the start. */
+  database_token_file: v.optional(v.nullable(absolutePath), null),
   /** Python 3.10+ used to create the trainer environment; searched on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
   /**
@@ -121,7 +73,7 @@ const ConfigSchema = v.strictObject({
    * Settings of bundled providers by provider and field, as JSON: `{"docker": {"hosts":
    * "unix:///var/run/docker.sock"}}`.
    */
-  provider_settings: v.optional(json, {}),
+  provider_settings: v.optional(providerSettings, {}),
   /** Concurrent training and evaluation jobs on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
   /** Concurrent endpoints on this machine. */
@@ -166,6 +118,8 @@ const ConfigSchema = v.strictObject({
   ),
   /** Access token for gated models of the hub; sent only to hub_url. */
   hub_token: v.optional(v.nullable(v.string()), null),
+  /** File with the hub_token. */
+  hub_token_file: v.optional(v.nullable(absolutePath), null),
   /**
    * A directory of prepared model directories, named by model id: installs copy from it before they download
    * (air-gapped sites).
@@ -213,6 +167,10 @@ const ConfigSchema = v.strictObject({
     v.nullable(v.pipe(v.string(), v.regex(/^smtps?:\/\//, "must begin with smtp:// or smtps://"), v.url())),
     null,
   ),
+  /** Password of the user in mail_url, where the address has none. */
+  mail_password: v.optional(v.nullable(v.string()), null),
+  /** File with the mail_password. */
+  mail_password_file: v.optional(v.nullable(absolutePath), null),
   /** Sender of mails of mail_url: an address, or `Name <address>`. */
   mail_from: v.optional(
     v.nullable(
@@ -259,6 +217,8 @@ const ConfigSchema = v.strictObject({
     ),
     null,
   ),
+  /** File with the metrics_token. */
+  metrics_token_file: v.optional(v.nullable(absolutePath), null),
   /** Fewest characters of a new password. OWASP ASVS asks for 8 and advises 15. */
   password_min_length: v.optional(integer(8, 64), 15),
   /** Longest life of an API key in days; keys without an expiry are then refused. 0 = no limit. */
@@ -292,8 +252,11 @@ const ConfigSchema = v.strictObject({
   fail_points: v.optional(v.nullable(v.string()), null),
 });
 
-/** Where the value of a setting came from. `page`: a secret that is stored encrypted; see src/db/secret-settings.ts. */
-export type ConfigSource = "default" | "file" | "environment" | "flag" | "page";
+/**
+ * Where the value of a setting came from. `secret_file`: the file that `NAME_file` names. `page`: a secret that is stored
+ * encrypted; see src/db/secret-settings.ts.
+ */
+export type ConfigSource = "default" | "file" | "environment" | "flag" | "secret_file" | "page";
 type Settings = v.InferOutput<typeof ConfigSchema>;
 
 export type Config = Readonly<Settings> & {
@@ -310,6 +273,34 @@ function fromEnvironment(env: Record<string, string | undefined>): Record<string
     if (value !== undefined && value !== "") found[name] = value;
   }
   return found;
+}
+
+/** Secrets that may be in a file of their own. */
+const SECRET_FILES = ["database_token", "hub_token", "mail_password", "metrics_token"] as const;
+
+const invalid = (name: string, why: string) =>
+  new AppError("invalid", "config_invalid", `Setting "${name}": ${why}`, { param: name });
+
+/** The secrets that files have. @throws AppError `config_invalid` */
+function fromSecretFiles(given: Record<string, unknown>): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of SECRET_FILES) {
+    const path = given[`${name}_file`];
+    // What is not a path is refused with the other settings.
+    if (typeof path !== "string" || !path.startsWith("/")) continue;
+    if (given[name] != null) throw invalid(`${name}_file`, `${name} is set too. Set one of them.`);
+    found[name] = readSecretFile(path, (why) => invalid(`${name}_file`, why));
+  }
+  return found;
+}
+
+/** @throws AppError `config_invalid` when the password of the mail server is given twice, or for nobody */
+function checkMail({ mail_url: address, mail_password: password }: Settings): void {
+  if (password === null) return;
+  const url = URL.parse(address ?? "");
+  if (url?.password) throw invalid("mail_password", "mail_url has a password too. Take it out of the address.");
+  if (!url?.username)
+    throw invalid("mail_password", "needs mail_url with a user, such as smtp://user@mail.example.com.");
 }
 
 function fromFile(path: string): Record<string, unknown> {
@@ -363,29 +354,28 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
   const given = { ...environment, ...flags };
   const dataDir = resolve(given.data_dir ?? join(homedir(), ".finetune-lab"));
   const file = fromFile(join(dataDir, "config.json"));
-  const parsed = v.safeParse(ConfigSchema, { ...file, ...given, data_dir: dataDir });
+  const asked = { ...file, ...given };
+  const secrets = fromSecretFiles(asked);
+  const parsed = v.safeParse(ConfigSchema, { ...asked, ...secrets, data_dir: dataDir });
   if (!parsed.success) {
     const issue = parsed.issues[0];
-    const name = v.getDotPath(issue) ?? "configuration";
-    throw new AppError("invalid", "config_invalid", `Setting "${name}": ${issue.message}`, { param: name });
+    throw invalid(v.getDotPath(issue) ?? "configuration", issue.message);
   }
+  checkMail(parsed.output);
   const { fail_points: failPoints, listen } = parsed.output;
   if (failPoints && !listen.startsWith("127.0.0.1:"))
-    throw new AppError(
-      "invalid",
-      "config_invalid",
-      `Setting "fail_points" makes the server kill itself, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
-      { param: "fail_points" },
+    throw invalid(
+      "fail_points",
+      `the server kills itself there, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
     );
   if (parsed.output.pii_policy === "require_decision" && parsed.output.pii_scan === "off")
-    throw new AppError(
-      "invalid",
-      "config_invalid",
-      'Setting "pii_policy": require_decision needs pii_scan, which is off: no job could ever start. Turn pii_scan on.',
-      { param: "pii_policy" },
+    throw invalid(
+      "pii_policy",
+      "require_decision needs pii_scan, which is off: no job could ever start. Turn pii_scan on.",
     );
   const sources: Config["sources"] = Object.fromEntries(
     CONFIG_NAMES.flatMap((name): [string, ConfigSource][] => {
+      if (secrets[name] !== undefined) return [[name, "secret_file"]];
       if (flags[name] !== undefined) return [[name, "flag"]];
       if (environment[name] !== undefined) return [[name, "environment"]];
       return file[name] === undefined ? [] : [[name, "file"]];

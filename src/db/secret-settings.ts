@@ -6,7 +6,7 @@ import { secretSetting } from "./schema/audit.ts";
 import { sealedIn } from "./sealed-columns.ts";
 
 /** Settings whose value may be stored encrypted; secrets of providers are named by {@link providerSecret}. */
-export const SECRET_SETTINGS = ["hub_token", "metrics_token"] as const;
+export const SECRET_SETTINGS = ["hub_token", "mail_password", "metrics_token"] as const;
 type Name = (typeof SECRET_SETTINGS)[number];
 
 /** The name of a secret field of a provider. */
@@ -37,11 +37,14 @@ export function withSecretSettings(config: Config, stored: ReadonlyMap<string, s
     get hub_token() {
       return inUse("hub_token");
     },
+    get mail_password() {
+      return inUse("mail_password");
+    },
     get metrics_token() {
       return inUse("metrics_token");
     },
     get sources() {
-      const { hub_token: _hub, metrics_token: _metrics, ...others } = config.sources;
+      const { hub_token: _hub, mail_password: _mail, metrics_token: _metrics, ...others } = config.sources;
       const own = SECRET_SETTINGS.flatMap((name) => {
         const source = isGiven(name) ? config.sources[name] : stored.has(name) ? "page" : undefined;
         return source ? [[name, source] as const] : [];

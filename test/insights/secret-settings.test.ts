@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { createApp, createCtx, type OpenCtx } from "../../src/app.ts";
 import { startBackground } from "../../src/background.ts";
 import { plainText } from "../../src/cli/doctor/site.ts";
-import { loadConfig } from "../../src/config.ts";
+import { type ConfigInput, loadConfig } from "../../src/config.ts";
 import { secretSetting } from "../../src/db/schema/audit.ts";
 import { plainSecrets } from "../../src/insights/installation/plain-secrets.ts";
+import { mailServer } from "../../src/notices/mail/settings.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 
 const TOKEN = "hf_written-by-hand-4711";
@@ -158,4 +159,71 @@ test("the page sets, shows and removes a value, and never has it", async () => {
   expect(await ctx.db.select({ name: secretSetting.name }).from(secretSetting)).toEqual([
     { name: "provider.rented.api_key" },
   ]);
+});
+
+test("the password in mail_url is encrypted too, and the address stays in the file", async () => {
+  const address = "smtp://lab:mail%2Dpass%2D0815@mail.example:2525";
+  write("config.json", { mail_url: address, train_slots: 3 });
+  await start();
+  expect(await mailServer(ctx)).toMatchObject({ host: "mail.example", user: "lab", password: "mail-pass-0815" });
+  expect(await one("mail_password")).toMatchObject({ source: "file", path: file("config.json") });
+  expect(await save("mail_password")).toMatchObject({ status: 200, body: { source: "page", path: null } });
+  expect(JSON.parse(readFileSync(file("config.json"), "utf8"))).toEqual({
+    mail_url: "smtp://lab@mail.example:2525",
+    train_slots: 3,
+  });
+  await start();
+  expect(await mailServer(ctx)).toMatchObject({
+    host: "mail.example",
+    port: 2525,
+    user: "lab",
+    password: "mail-pass-0815",
+    source: "configuration",
+  });
+  expect(plainSecrets(lab.dir)).toEqual([]);
+  expect(stored()).not.toContain("mail-pass");
+  // An address of the environment with a password has precedence, and is not changed here.
+  await start({ FTL_MAIL_URL: "smtp://other:of-the-environment@mail.example" });
+  expect((await mailServer(ctx))?.password).toBe("of-the-environment");
+  expect(await save("mail_password", "x")).toMatchObject({ status: 409, body: { error: { code: "setting_fixed" } } });
+});
+
+test("a secret may be in a file of its own, which is named and never shown", async () => {
+  const secrets = { hub_token: "hf_of-a-credential", metrics_token: "m".repeat(20), mail_password: "p of a file" };
+  const env: Record<string, string> = { FTL_MAIL_URL: "smtp://lab@mail.example" };
+  for (const [name, value] of Object.entries(secrets)) {
+    writeFileSync(file(name), `${value}\n`, { mode: 0o600 });
+    env[`FTL_${name.toUpperCase()}_FILE`] = file(name);
+  }
+  await start(env);
+  const { hub_token, metrics_token, mail_password, sources } = ctx.config;
+  expect({ hub_token, metrics_token, mail_password }).toEqual(secrets);
+  expect([sources.hub_token, sources.hub_token_file]).toEqual(["secret_file", "environment"]);
+  expect((await mailServer(ctx))?.password).toBe("p of a file");
+  expect(plainText(ctx.config)[0]?.found).toBe("no setting has a secret in plain text");
+  expect(await one("hub_token")).toMatchObject({ source: "secret_file", path: null });
+  expect(await save("hub_token", "hf_x")).toMatchObject({ status: 409, body: { error: { code: "setting_fixed" } } });
+  const settings = await (await send("GET", "/v1/admin/settings")).text();
+  const page = await (await send("GET", "/admin/settings")).text();
+  for (const value of Object.values(secrets)) expect([settings, page].join().includes(value)).toBe(false);
+  expect(settings).toContain(file("hub_token"));
+  // The token of a database is needed before the database is open.
+  writeFileSync(file("database_token"), "eyJ-of-a-file\r\n");
+  const config = loadConfig({ data_dir: lab.dir, database_token_file: file("database_token") }, {});
+  expect(config.database_token).toBe("eyJ-of-a-file");
+});
+
+const REFUSED: [what: string, given: ConfigInput, setting: string, words: string][] = [
+  ["both at once", { hub_token: "hf_1", hub_token_file: "/x" }, "hub_token_file", "Set one of them"],
+  ["a file that is not there", { hub_token_file: "/nowhere/token" }, "hub_token_file", "ENOENT"],
+  ["a directory", { hub_token_file: "/tmp" }, "hub_token_file", "EISDIR"],
+  ["a relative path", { hub_token_file: "token" }, "hub_token_file", "absolute path"],
+  ["an empty file", { metrics_token_file: "/dev/null" }, "metrics_token_file", "is empty"],
+  ["the password twice", { mail_url: "smtp://a:b@c", mail_password: "d" }, "mail_password", "Take it out"],
+  ["a password without a user", { mail_url: "smtp://c", mail_password: "d" }, "mail_password", "with a user"],
+];
+test.each(REFUSED)("%s is refused by name", (_, given, setting, words) => {
+  const load = () => loadConfig({ data_dir: join(lab.dir, "nothing"), ...given }, {});
+  expect(load).toThrow(expect.objectContaining({ code: "config_invalid", param: setting }));
+  expect(load).toThrow(words);
 });

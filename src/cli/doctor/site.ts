@@ -45,7 +45,7 @@ export function plainText(config: Config): Check[] {
       "Secrets",
       "info",
       `in plain text: ${found.join(", ")}`,
-      "Administration, Settings stores tokens of the hub, of /metrics and of providers encrypted, and takes them out of the file.",
+      "Administration, Settings stores tokens of the hub, of /metrics and of providers and the password of the mail server encrypted, and takes them out of the file. Or name a file: FTL_HUB_TOKEN_FILE.",
     ),
   ];
 }

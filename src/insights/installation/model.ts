@@ -8,7 +8,7 @@ export const SettingView = v.strictObject({
   name: v.string(),
   /** As text; null = not set. Secrets are masked. */
   value: v.nullable(v.string()),
-  source: v.picklist(["default", "file", "environment", "flag", "page"]),
+  source: v.picklist(["default", "file", "environment", "flag", "secret_file", "page"]),
   /** The environment variable that sets it. */
   variable: v.string(),
 });

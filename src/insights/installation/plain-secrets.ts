@@ -2,8 +2,8 @@
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** A field that is named like a secret is one. */
-export const namesSecret = (field: string) => /token|secret|password|key$/i.test(field);
+/** A field that is named like a secret is one; one that names the file of a secret is not. */
+export const namesSecret = (field: string) => /token|secret|password|key$/i.test(field) && !/_file$/i.test(field);
 
 /** A secret in a file: its place in the JSON, and the file. */
 export interface PlainSecret {
@@ -12,7 +12,10 @@ export interface PlainSecret {
   path: string;
   /** Steps from the top of the file. */
   at: string[];
+  /** The secret: of an address, its password. */
   value: string;
+  /** What stays in the file: the address without its password. */
+  rest?: string;
 }
 
 function read(path: string): Record<string, unknown> {
@@ -28,18 +31,30 @@ function read(path: string): Record<string, unknown> {
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
-/** An address with a password in it, such as `smtp://user:password@host`. */
-const hasPassword = (value: string) => Boolean(URL.parse(value)?.password);
+/** The password of an address such as `smtp://user:password@host`, and the address without it; null when it has none. */
+function passwordIn(value: string): { value: string; rest: string } | null {
+  const url = URL.parse(value);
+  if (!url?.password) return null;
+  const { password } = url;
+  url.password = "";
+  try {
+    return { value: decodeURIComponent(password), rest: url.href };
+  } catch {
+    // A percent sign that encodes nothing.
+    return { value: password, rest: url.href };
+  }
+}
 
 /** Whether the value of a setting is a secret, or an address with a password. */
 export const holdsSecret = (name: string, value: unknown): boolean =>
-  isText(value) && (namesSecret(name) || hasPassword(value));
+  isText(value) && (namesSecret(name) || passwordIn(value) !== null);
 
 function inConfig(path: string): PlainSecret[] {
   const found: PlainSecret[] = [];
   const file = read(path);
   for (const [name, value] of Object.entries(file))
-    if (isText(value) && holdsSecret(name, value)) found.push({ name, path, at: [name], value });
+    if (isText(value) && holdsSecret(name, value))
+      found.push({ name, path, at: [name], value, ...(namesSecret(name) ? {} : passwordIn(value)) });
   const providers = file.provider_settings;
   if (typeof providers !== "object" || providers === null) return found;
   for (const [id, fields] of Object.entries(providers))
@@ -65,12 +80,14 @@ export function plainSecrets(dataDir: string): PlainSecret[] {
   ];
 }
 
-/** Takes a value out of a JSON file, and keeps the rest and the permissions. A crash leaves the file as it was. */
-export function removeFromFile({ path, at }: Pick<PlainSecret, "path" | "at">): void {
+/** Takes a secret out of a JSON file, and keeps the rest and the permissions. A crash leaves the file as it was. */
+export function removeFromFile({ path, at, rest }: Pick<PlainSecret, "path" | "at" | "rest">): void {
   const whole = read(path);
   let inner: Record<string, unknown> = whole;
   for (const step of at.slice(0, -1)) inner = inner[step] as Record<string, unknown>;
-  delete inner[at.at(-1) ?? ""];
+  const last = at.at(-1) ?? "";
+  if (rest === undefined) delete inner[last];
+  else inner[last] = rest;
   const next = `${path}.tmp`;
   writeFileSync(next, `${JSON.stringify(whole, null, 2)}\n`, { mode: statSync(path).mode & 0o777 });
   renameSync(next, path);

@@ -19,8 +19,11 @@ export const SecretSettingView = v.strictObject({
   name: v.string(),
   label: v.string(),
   help: v.string(),
-  /** Where its value comes from: `page` is encrypted, `file` in plain text; null when it is not set. */
-  source: v.nullable(v.picklist(["page", "file", "environment", "flag"])),
+  /**
+   * Where its value comes from: `page` is encrypted, `file` in plain text, `secret_file` in the file that another setting
+   * names; null when it is not set.
+   */
+  source: v.nullable(v.picklist(["page", "file", "environment", "flag", "secret_file"])),
   /** The file in which it is in plain text. */
   path: v.nullable(v.string()),
   /** A new value is used after the next start. */
@@ -45,6 +48,10 @@ interface Known {
 
 const HELP: Record<(typeof SECRET_SETTINGS)[number], [string, string]> = {
   hub_token: ["Token of the hub", "For gated models, and for pushes of administrators. Sent only to hub_url."],
+  mail_password: [
+    "Password of the mail server",
+    "Of the user in mail_url. Not needed for a mail server that was entered on the page Mail.",
+  ],
   metrics_token: ["Token of /metrics", "Opens /metrics to other machines. At least 16 characters."],
 };
 
@@ -63,7 +70,7 @@ function known(ctx: Ctx): Known[] {
       label: HELP[name][0],
       help: HELP[name][1],
       needsRestart: false,
-      isAt: (plain: PlainSecret) => plain.name === name,
+      isAt: (plain: PlainSecret) => plain.name === (name === "mail_password" && plain.rest ? "mail_url" : name),
     })),
     ...[...loaded, ...failed].flatMap(({ id, fields, folder }) =>
       fields
@@ -80,11 +87,12 @@ function known(ctx: Ctx): Known[] {
   ];
 }
 
-/** A value of the environment or the command line, which the page cannot change. */
-function fixedBy(ctx: Ctx, name: string): "environment" | "flag" | null {
+/** A value of the environment, the command line or a file of its own, which the page cannot change. */
+function fixedBy(ctx: Ctx, name: string): "environment" | "flag" | "secret_file" | null {
   const own = SECRET_SETTINGS.find((each) => each === name);
-  const source = ctx.config.sources[own ?? "provider_settings"];
-  if (source !== "environment" && source !== "flag") return null;
+  const inAddress = name === "mail_password" && URL.parse(ctx.config.mail_url ?? "")?.password;
+  const source = ctx.config.sources[inAddress ? "mail_url" : (own ?? "provider_settings")];
+  if (source !== "environment" && source !== "flag" && source !== "secret_file") return null;
   if (own) return source;
   const [, id = "", field = ""] = name.split(".");
   return ctx.config.provider_settings[id]?.[field] === undefined ? null : source;
@@ -117,12 +125,21 @@ function find(ctx: Ctx, name: string): Known {
   return found;
 }
 
-/** @throws AppError `setting_fixed` for a value of the environment or the command line */
+const FIXED = {
+  environment: "an environment variable",
+  flag: "the command line",
+  secret_file: "a file of its own",
+} as const;
+
+/** @throws AppError `setting_fixed` for a value of the environment, the command line or a file of its own */
 function requireChangeable(ctx: Ctx, name: string): void {
   const source = fixedBy(ctx, name);
   if (!source) return;
-  const where = source === "flag" ? "the command line" : "an environment variable";
-  throw new AppError("conflict", "setting_fixed", `${name} is set by ${where}. Remove it there to set it here.`);
+  throw new AppError(
+    "conflict",
+    "setting_fixed",
+    `${name} is set by ${FIXED[source]}. Remove it there to set it here.`,
+  );
 }
 
 /** Takes a value out of its file. @throws AppError `file_not_changed` */

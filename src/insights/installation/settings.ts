@@ -3,8 +3,8 @@ import type { Config, ConfigSource } from "../../config.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { namesSecret } from "./plain-secrets.ts";
 
-/** Values that must not be shown: tokens, and addresses that may contain one. */
-const SECRET = /token|secret|password|database_url|mail_url/;
+/** Addresses that may contain a secret. */
+const ADDRESSES = ["database_url", "mail_url"];
 const MASK = "••••••••";
 
 export interface SettingRow {
@@ -21,7 +21,7 @@ function shown(name: string, value: unknown): string | null {
   if (value === null || value === undefined || value === "") return null;
   // A number is no secret, whatever its name says: `password_min_length`.
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  if (SECRET.test(name)) return MASK;
+  if (namesSecret(name) || ADDRESSES.includes(name)) return MASK;
   if (Array.isArray(value)) return value.length > 0 ? value.join(", ") : null;
   if (typeof value !== "object") return String(value);
   if (Object.keys(value).length === 0) return null;

@@ -65,9 +65,9 @@ export const MailView = v.strictObject({
 });
 export type MailView = v.InferOutput<typeof MailView>;
 
-/** `smtp://user:password@host:587` or `smtps://…`; `?tls=none` switches encryption off. */
+/** `smtp://user@host:587` with the password in `mail_password` or after the user, or `smtps://…`; `?tls=none` switches encryption off. */
 function ofConfiguration(ctx: Ctx): MailServer | null {
-  const { mail_url: text, mail_from: from } = ctx.config;
+  const { mail_url: text, mail_from: from, mail_password: password } = ctx.config;
   const url = text ? URL.parse(text) : null;
   if (!url) return null;
   const tls = url.protocol === "smtps:";
@@ -76,7 +76,7 @@ function ofConfiguration(ctx: Ctx): MailServer | null {
     port: Number(url.port) || (tls ? 465 : 587),
     security: tls ? "tls" : url.searchParams.get("tls") === "none" ? "none" : "starttls",
     user: url.username ? decodeURIComponent(url.username) : null,
-    password: url.password ? decodeURIComponent(url.password) : null,
+    password: url.password ? decodeURIComponent(url.password) : url.username ? password : null,
     from: from ?? `Fine-Tune Lab <finetune-lab@${url.hostname}>`,
     source: "configuration",
   };

@@ -25,6 +25,7 @@ const SOURCES = {
   file: "config.json",
   environment: "Environment",
   flag: "Command line",
+  secret_file: "File of its own",
   page: "This page, encrypted",
 } as const;
 
@@ -50,12 +51,13 @@ function SecretState({ of }: { of: SecretSettingView }) {
         In plain text in <code class="wrap-any">{of.path}</code>
       </span>
     );
+  if (of.source === "secret_file") return <span>Set by a file of its own</span>;
   return of.source === null ? <span class="muted">not set</span> : <span>{SOURCES[of.source]}, in plain text</span>;
 }
 
 function SecretActions({ of }: { of: SecretSettingView }) {
   const fields = { name: of.name };
-  if (of.source === "environment" || of.source === "flag") return null;
+  if (of.source === "environment" || of.source === "flag" || of.source === "secret_file") return null;
   return (
     <div class="row end">
       {of.source === "file" ? (
