@@ -7,6 +7,8 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
 import { readSecretFile } from "./lib/disk/secret-file.ts";
+import { ContactAddress } from "./lib/text/contact.ts";
+import { addressIn } from "./lib/text/mail-address.ts";
 import {
   absolutePath,
   flag,
@@ -16,9 +18,7 @@ import {
   moderationRules,
   percent,
   providerSettings,
-} from "./lib/setting-fields.ts";
-import { ContactAddress } from "./lib/text/contact.ts";
-import { addressIn } from "./lib/text/mail-address.ts";
+} from "./lib/text/setting-fields.ts";
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
 const ConfigSchema = v.strictObject({
@@ -253,8 +253,8 @@ const ConfigSchema = v.strictObject({
 });
 
 /**
- * Where the value of a setting came from. `secret_file`: the file that `NAME_file` names. `page`: a secret that is stored
- * encrypted; see src/db/secret-settings.ts.
+ * Where the value of a setting came from. `secret_file`: the file that `NAME_file` names. `page`: a secret that is
+ * stored encrypted; see src/db/secret-settings.ts.
  */
 export type ConfigSource = "default" | "file" | "environment" | "flag" | "secret_file" | "page";
 type Settings = v.InferOutput<typeof ConfigSchema>;

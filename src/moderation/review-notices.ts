@@ -1,4 +1,4 @@
-/** The notice to reviewers that cases wait for them: the first one at once, further ones together, at most every hour. */
+/** The notice to reviewers that cases wait: the first one at once, further ones together, at most one an hour. */
 import { count, eq, inArray } from "drizzle-orm";
 import { type Ctx, perContext } from "../ctx.ts";
 import { sqlJson } from "../db/json.ts";
@@ -33,7 +33,7 @@ async function store(tx: Db, state: State): Promise<void> {
     .onConflictDoUpdate({ target: installation.key, set: { value } });
 }
 
-/** Notes in the caller's transaction that a case entered the queue; the message `moderation.changed` sends the notice. */
+/** Notes in the caller's transaction that a case entered the queue; `moderation.changed` sends the notice. */
 export async function entersQueue(tx: Db): Promise<void> {
   const state = await read(tx);
   if (!state.due) await store(tx, { ...state, due: true });

@@ -31,7 +31,7 @@ function read(path: string): Record<string, unknown> {
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
 
-/** The password of an address such as `smtp://user:password@host`, and the address without it; null when it has none. */
+/** The password of an address such as `smtp://user:password@host`, and the address without it; null without one. */
 function passwordIn(value: string): { value: string; rest: string } | null {
   const url = URL.parse(value);
   if (!url?.password) return null;

@@ -20,7 +20,7 @@ export const SecretSettingView = v.strictObject({
   label: v.string(),
   help: v.string(),
   /**
-   * Where its value comes from: `page` is encrypted, `file` in plain text, `secret_file` in the file that another setting
+   * Where its value comes from: `page` is encrypted, `file` in plain text, `secret_file` in the file that `NAME_file`
    * names; null when it is not set.
    */
   source: v.nullable(v.picklist(["page", "file", "environment", "flag", "secret_file"])),

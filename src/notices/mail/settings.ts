@@ -65,7 +65,10 @@ export const MailView = v.strictObject({
 });
 export type MailView = v.InferOutput<typeof MailView>;
 
-/** `smtp://user@host:587` with the password in `mail_password` or after the user, or `smtps://…`; `?tls=none` switches encryption off. */
+/**
+ * `smtp://user:password@host:587` or `smtps://…`, also without the password, which is then in `mail_password`;
+ * `?tls=none` switches encryption off.
+ */
 function ofConfiguration(ctx: Ctx): MailServer | null {
   const { mail_url: text, mail_from: from, mail_password: password } = ctx.config;
   const url = text ? URL.parse(text) : null;

@@ -18,8 +18,8 @@ import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
 
 /**
- * A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it. `creator`:
- * null for an account that was erased.
+ * A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it.
+ * `creator`: null for an account that was erased.
  */
 type ListedDataset = DatasetView & { tokens: number | null; jobs: number; creator: string | null };
 

@@ -1,6 +1,6 @@
 /** Kinds of settings: each takes a value of `config.json`, and the same as text of the environment. */
 import * as v from "valibot";
-import { MODERATION_CATEGORIES } from "./moderation.ts";
+import { MODERATION_CATEGORIES } from "../moderation.ts";
 
 /** A whole number from `min` to `max`. */
 export const integer = (min: number, max: number) =>
