@@ -36,6 +36,7 @@ import { modelsPages } from "../views/pages/models/routes.tsx";
 import { moderationPages } from "../views/pages/moderation/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
+import { pricingPages } from "../views/pages/pricing/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
 import { deletionPages } from "../views/pages/settings/deletion-routes.tsx";
 import { emailPages } from "../views/pages/settings/email-routes.tsx";
@@ -87,6 +88,7 @@ import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
 import { noticesApi } from "./api/notices.ts";
 import { organizationsApi } from "./api/organizations.ts";
+import { pricesApi } from "./api/prices.ts";
 import { pushesApi } from "./api/pushes.ts";
 import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
@@ -171,6 +173,8 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   billingPages,
   billingApi,
   billingSettingsApi,
+  pricesApi,
+  pricingPages,
   (ctx) => gradersApi(ctx, askModel(ctx)),
   metricsApi,
   fineTuningApi,

@@ -5,6 +5,8 @@ import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
 import { publishedVersions } from "../accounts/terms/versions.ts";
+import type { PriceListRow } from "../billing/prices/model.ts";
+import { announcedFor } from "../billing/prices/upcoming.ts";
 import type { Actor, Ctx, Hold } from "../ctx.ts";
 import { openIncidents } from "../insights/status/incidents.ts";
 import type { IncidentView } from "../insights/status/model.ts";
@@ -84,6 +86,15 @@ function maintenanceBanner(row: MaintenanceRow, now: number): Banner {
   };
 }
 
+const pricesBanner = ({ id, effectiveAt, note }: PriceListRow): Banner => ({
+  kind: "info",
+  title: `New prices take effect on ${dateOf(effectiveAt)}.`,
+  text: note,
+  markdown: null,
+  link: { label: "See the new prices", href: "/pricing" },
+  dismiss: `/pricing/${id}/hide`,
+});
+
 /**
  * What a page shows to a viewer. The documents, and whether moderation is on, are read for visitors too: pages link to
  * them.
@@ -103,5 +114,6 @@ export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[
     ...(await openIncidents(ctx)).map((one) => incidentBanner(ctx, one)),
     ...announced.map(({ row }) => announcementBanner(row)),
     ...upcoming.map((one) => termsBanner(ctx, one)),
+    ...(await announcedFor(ctx, actor)).map(pricesBanner),
   ];
 }

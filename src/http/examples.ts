@@ -47,6 +47,18 @@ export const BODIES: Record<string, unknown> = {
     endpoints: "stay",
   },
   "POST /v1/admin/maintenance/{id}": { ends_at: 1_798_758_000 },
+  "POST /v1/admin/price_lists": {
+    items: [
+      { meter: "gpu_seconds", price_usd: 1.2 },
+      { meter: "gpu_seconds", gpu_model: "NVIDIA H100 80GB HBM3", price_usd: 2.5 },
+      { meter: "gpu_seconds", provider: "runpod", cost_plus_percent: 15 },
+      { meter: "byte_hours", price_usd: 0.05 },
+    ],
+    free: [{ meter: "byte_hours", amount: 100 }],
+    note: "Storage has a price.",
+    effective_date: "2027-03-01",
+  },
+  "POST /v1/admin/price_lists/changes": { items: [{ meter: "cpu_seconds", price_usd: 0.04 }] },
   "POST /v1/admin/terms": {
     document: "terms",
     text: "# Terms of service\n\nYou may use this installation for …",

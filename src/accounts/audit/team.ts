@@ -54,6 +54,7 @@ export const INSTALLATION_ACTIONS = [
   "moderation_rule",
   "notice",
   "organization.create",
+  "price_list",
   "scim",
   "secret",
   "setting",

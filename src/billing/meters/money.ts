@@ -32,5 +32,9 @@ function safe(value: bigint): number {
 /** A decimal number of dollars as micro-dollars; null unless it is finite and has at most six decimals. */
 export function microsFrom(usd: number): number | null {
   const micros = Math.round(usd * MICROS);
-  return Number.isSafeInteger(micros) && Math.abs(micros / MICROS - usd) <= Math.abs(usd) * 1e-12 ? micros : null;
+  // Division rounds correctly: a decimal number with at most six decimals comes back as it was.
+  return Number.isSafeInteger(micros) && micros / MICROS === usd ? micros : null;
 }
+
+/** Micro-dollars as a number of dollars. */
+export const usdOf = (micros: number): number => micros / MICROS;

@@ -2,7 +2,7 @@
 import type { MeterName } from "../meters/meters.ts";
 
 /** A price for what matches all of its fields that are not null. */
-interface PriceItem {
+export interface PriceItem {
   meter: MeterName;
   gpu_model: string | null;
   provider: string | null;
@@ -49,26 +49,35 @@ const FIELDS = [
 ] as const;
 
 /** How specific an item is for a use; -1 when it does not match. */
-function matched(item: PriceItem, use: Priced): number {
+function matched(item: PriceItem, use: Omit<Priced, "costMicros">): number {
   if (item.meter !== use.meter) return -1;
   if (FIELDS.some(([field, of]) => item[field] !== null && item[field] !== use[of])) return -1;
   return FIELDS.filter(([field]) => item[field] !== null).length;
 }
 
-/** The price that applies; null when no list has one. The first of equally specific items wins. */
-export function rateOf(lists: { org: Listed; base: Listed }, use: Priced): Rate | null {
+/** The item that applies to a use, and its list; null when none does. The first of equally specific items wins. */
+export function itemOf(
+  lists: { org: Listed; base: Listed },
+  use: Omit<Priced, "costMicros">,
+): { priceListId: string; item: PriceItem } | null {
   for (const list of [lists.org, lists.base]) {
-    const ranked = (list?.prices.items ?? [])
-      .map((item) => ({ item, rank: matched(item, use) }))
-      .filter(({ rank }) => rank >= 0)
-      .sort((a, b) => b.rank - a.rank);
-    const item = ranked[0]?.item;
-    if (!list || !item) continue;
-    const unitMicros =
-      item.unit_micros ?? Math.round(((use.costMicros ?? 0) * (100 + (item.cost_plus_percent ?? 0))) / 100);
-    return { priceListId: list.id, unitMicros };
+    let [best, rank]: [PriceItem | null, number] = [null, -1];
+    for (const item of list?.prices.items ?? []) {
+      const found = matched(item, use);
+      if (found > rank) [best, rank] = [item, found];
+    }
+    if (list && best) return { priceListId: list.id, item: best };
   }
   return null;
+}
+
+/** The price that applies; null when no list has one. */
+export function rateOf(lists: { org: Listed; base: Listed }, use: Priced): Rate | null {
+  const found = itemOf(lists, use);
+  if (!found) return null;
+  const { unit_micros: fixed, cost_plus_percent: percent } = found.item;
+  const unitMicros = fixed ?? Math.round(((use.costMicros ?? 0) * (100 + (percent ?? 0))) / 100);
+  return { priceListId: found.priceListId, unitMicros };
 }
 
 /** Free units of a meter in a month: the organization's own, otherwise those of the installation. */

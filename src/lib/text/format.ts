@@ -82,6 +82,10 @@ export function formatMoney(usd: number | null | undefined): string {
   return size >= 1000 ? `${sign}$${group.format(Math.round(size))}` : `${sign}$${size.toFixed(2)}`;
 }
 
+/** A price in US dollars with all of its decimals, at least two: `$2.50`, `$0.0375`. */
+export const formatPrice = (usd: number): string =>
+  `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 6 })}`;
+
 /** Bytes in powers of 1024: `812 B`, `98 MB`, `1.6 GB`. */
 export function formatBytes(bytes: number | null | undefined): string {
   if (!finite(bytes)) return NONE;

@@ -48,17 +48,28 @@ const INSTALLATION_TYPES = [
   "maintenance.scheduled",
   "maintenance.changed",
   "maintenance.canceled",
+  "billing.prices_announced",
+  "billing.prices_withdrawn",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
 /** True for events that reach everybody, whatever they chose. */
 export const reachesAll = (type: string) =>
-  isSecurity(type) || /^(terms|moderation)\./.test(type) || type === "announcement.critical";
+  isSecurity(type) || /^(terms|moderation)\.|^billing\.prices_/.test(type) || type === "announcement.critical";
 
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");
 
-export const TOPICS = ["jobs", "deployments", "datasets", "announcements", "incidents", "reviews", "security"] as const;
+export const TOPICS = [
+  "jobs",
+  "deployments",
+  "datasets",
+  "announcements",
+  "incidents",
+  "reviews",
+  "billing",
+  "security",
+] as const;
 export type Topic = (typeof TOPICS)[number];
 
 /** What a user chooses for an event. */
@@ -68,5 +79,6 @@ export function topicOf(type: string): Topic {
   if (type.startsWith("deployment.")) return "deployments";
   if (type.startsWith("incident.")) return "incidents";
   if (type.startsWith("review.")) return "reviews";
+  if (type.startsWith("billing.")) return "billing";
   return type.startsWith("dataset.") ? "datasets" : "jobs";
 }

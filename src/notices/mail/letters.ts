@@ -15,13 +15,14 @@ const ACTIONS = {
   announcements: "Read it",
   incidents: "Open the status page",
   reviews: "Open the queue",
+  billing: "Read it",
 } as const;
 
 /** Label of the button, and why the reader gets the mail. */
 function wordsFor(type: string): { action: string; reason: string } {
   if (isSecurity(type))
     return { action: "Review your account", reason: "You get this because it concerns the security of your account." };
-  if (type.startsWith("terms.") || type === "announcement.critical")
+  if (type.startsWith("terms.") || type.startsWith("billing.prices_") || type === "announcement.critical")
     return { action: "Read it", reason: "You get this because you have an account on this installation." };
   if (type.startsWith("moderation."))
     return { action: "Read the decision", reason: "You get this because it concerns something that you created." };

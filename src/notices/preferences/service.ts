@@ -20,6 +20,7 @@ export const Preferences = v.strictObject({
   incidents: Choice,
   /** Cases that wait in the moderation queue; only reviewers and administrators of the installation get them. */
   reviews: Choice,
+  billing: Choice,
   security: Choice,
 });
 export type Preferences = v.InferOutput<typeof Preferences>;
@@ -32,6 +33,7 @@ export const ChangePreferences = v.strictObject({
   announcements: v.optional(Change),
   incidents: v.optional(Change),
   reviews: v.optional(Change),
+  billing: v.optional(Change),
   security: v.optional(Change),
 });
 export type ChangePreferences = v.InferOutput<typeof ChangePreferences>;
@@ -43,6 +45,7 @@ const DEFAULTS: Preferences = {
   announcements: { page: true, mail: true },
   incidents: { page: true, mail: false },
   reviews: { page: true, mail: true },
+  billing: { page: true, mail: true },
   security: { page: true, mail: true },
 };
 

@@ -38,6 +38,11 @@ const ROWS: { topic: Topic; title: string; about: string }[] = [
     about: "Cases wait in the moderation queue. At most one notice an hour, with their number.",
   },
   {
+    topic: "billing",
+    title: "Costs",
+    about: "Budgets, statements and invoices. New prices reach you always.",
+  },
+  {
     topic: "security",
     title: "Security of my account",
     about: "Sign-ins from new devices, changed passwords, new keys. These cannot be switched off.",
