@@ -59,6 +59,7 @@ import { auditApi, teamAuditApi } from "./api/audit.ts";
 import { auditForwardingApi } from "./api/audit-forwarding.ts";
 import { betaApi } from "./api/beta.ts";
 import { billingSettingsApi } from "./api/billing-settings.ts";
+import { budgetsApi } from "./api/budgets.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
 import { datasetMappingApi } from "./api/dataset-mapping.ts";
@@ -135,6 +136,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   mailApi,
   noticesApi,
   announcementsApi,
+  budgetsApi,
   maintenanceApi,
   betaApi,
   authPages,

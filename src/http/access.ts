@@ -98,7 +98,15 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "POST /team/leave",
     "DELETE /v1/organization/members/*",
   ],
-  "keys.write": ["POST /settings/keys*", "POST /v1/keys*", "DELETE /v1/keys/*"],
+  "keys.write": [
+    "POST /settings/keys*",
+    "POST /v1/keys*",
+    "DELETE /v1/keys/*",
+    // For one's own keys, jobs and sweeps; for anything else the service asks for more.
+    "POST /v1/budgets",
+    "PATCH /v1/budgets/*",
+    "DELETE /v1/budgets/*",
+  ],
   "team.read": ["GET /team", "GET /v1/organization", "GET /v1/organization/members*", "GET /v1/organization/privacy"],
   "members.manage": [
     "GET /team/service-accounts/*",
@@ -121,7 +129,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "team.export": ["GET /team/data*", "POST /team/data*"],
   "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],
   "owners.manage": ["* /team/delete", "POST /team/delete/*", "* /v1/organization/deletion"],
-  "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits"],
+  "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits", "GET /v1/budgets*"],
   "models.list": ["GET /v1/models", "GET /v1/models/*"],
   "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],
   "objects.read": [

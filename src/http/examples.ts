@@ -102,6 +102,8 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/organization/privacy": { pii_policy: "require_decision" },
   "POST /v1/subject_requests": { terms: ["Jane Doe", "jane.doe@example.com"], match: "any", reference: "DSR-117" },
   "POST /v1/subject_requests/{id}/erase": { old_versions: true, stored: true },
+  "POST /v1/budgets": { scope: "team", period: "month", limit_usd: 500 },
+  "PATCH /v1/budgets/{id}": { limit_usd: 800 },
   "POST /v1/organization/limits": { bytes: 50_000_000_000 },
   "POST /v1/admin/sso": {
     name: "Okta",

@@ -87,6 +87,8 @@ export interface BusEvents {
   "terms.changed": Record<string, never>;
   /** A maintenance window was scheduled, changed, canceled or ended. */
   "maintenance.changed": Record<string, never>;
+  /** A budget was set, changed or deleted, or its limit was reached or is no longer. */
+  "budget.changed": { org: string };
   /** An announcement was written, changed, ended or deleted. */
   "announcement.changed": Record<string, never>;
   /** A check was stored that has to be made. */

@@ -5,6 +5,7 @@ import { createServiceAccount } from "../../src/accounts/service-accounts/servic
 import type { JobSpec } from "../../src/contract/spec.ts";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
 import { archive, subjectRequest } from "../../src/db/schema/archives.ts";
+import { budget } from "../../src/db/schema/billing.ts";
 import { dataset, datasetVersion, file, upload } from "../../src/db/schema/datasets.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { evaluation } from "../../src/db/schema/evaluations.ts";
@@ -52,6 +53,7 @@ export interface Everything {
   archive: string;
   moderationCase: string;
   subject: string;
+  budget: string;
 }
 
 /** Makes one of everything in organization A. */
@@ -78,6 +80,7 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
     response: newId("response"),
     completion: newId("chat"),
     sweep: newId("sweep"),
+    budget: newId("budget"),
     export: newId("job"),
     moderationCase: newId("moderationCase"),
   };
@@ -120,6 +123,16 @@ export async function makeEverything(app: TestApp): Promise<Everything> {
       ...at,
     });
     await tx.insert(archive).values({ id: ids.archive, org, ...whole, expiresAt: at.createdAt * 2, ...at });
+    await tx.insert(budget).values({
+      id: ids.budget,
+      org,
+      scope: "team",
+      scopeId: org,
+      period: "total",
+      limitMicros: 1_000_000_000,
+      updatedAt: at.createdAt,
+      ...at,
+    });
     await tx.insert(dataset).values({ id: ids.dataset, org, name: "a", ...at });
     await tx.insert(datasetVersion).values({
       id: ids.version,

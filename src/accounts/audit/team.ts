@@ -11,6 +11,7 @@ export const TEAM_ACTIONS = [
   "access",
   "archive",
   "base_model",
+  "budget",
   "checkpoint",
   "dataset",
   "deployment",

@@ -1,38 +1,9 @@
-/** Counts what was used against the budgets that apply to it. */
-import { and, eq, or, sql } from "drizzle-orm";
-import { budget, budgetUse } from "../../db/schema/billing.ts";
+/** Counts what was used against the budgets that apply to it, and takes it out of what was reserved for it. */
+import { eq, sql } from "drizzle-orm";
+import { budget, budgetHold, budgetUse } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { monthAt } from "../meters/months.ts";
-
-/** Whom a use belongs to: what budgets can be for. */
-interface BudgetScopes {
-  org: string;
-  userId: string | null;
-  keyId: string | null;
-  jobId: string | null;
-  sweepId: string | null;
-}
-
-/** The budgets that apply to work of these scopes. */
-async function budgetsOf(db: Db, of: BudgetScopes): Promise<(typeof budget.$inferSelect)[]> {
-  const is = (scope: "team" | "user" | "key" | "job" | "sweep", id: string | null) =>
-    id === null ? undefined : and(eq(budget.scope, scope), eq(budget.scopeId, id));
-  return db
-    .select()
-    .from(budget)
-    .where(
-      and(
-        eq(budget.org, of.org),
-        or(
-          is("team", of.org),
-          is("user", of.userId),
-          is("key", of.keyId),
-          is("job", of.jobId),
-          is("sweep", of.sweepId),
-        ),
-      ),
-    );
-}
+import { type BudgetScopes, whereApplies } from "./scopes.ts";
 
 /** Adds micro-dollars and GPU-seconds (negative to take them back) to the budgets of a use, in its transaction. */
 export async function countUse(
@@ -41,7 +12,8 @@ export async function countUse(
   { at, micros, gpuSeconds }: { at: number; micros: number; gpuSeconds: number },
 ): Promise<void> {
   if (micros === 0 && gpuSeconds === 0) return;
-  for (const { id, period } of await budgetsOf(tx, of))
+  const rows = await tx.select({ id: budget.id, period: budget.period }).from(budget).where(whereApplies(of));
+  for (const { id, period } of rows)
     await tx
       .insert(budgetUse)
       .values({ budgetId: id, period: period === "total" ? "total" : monthAt(at), micros, gpuSeconds })
@@ -52,4 +24,12 @@ export async function countUse(
           gpuSeconds: sql`${budgetUse.gpuSeconds} + ${gpuSeconds}`,
         },
       });
+  if (of.jobId === null || micros < 0 || gpuSeconds < 0) return;
+  await tx
+    .update(budgetHold)
+    .set({
+      micros: sql`max(0, ${budgetHold.micros} - ${micros})`,
+      gpuSeconds: sql`max(0, ${budgetHold.gpuSeconds} - ${gpuSeconds})`,
+    })
+    .where(eq(budgetHold.jobId, of.jobId));
 }

@@ -159,8 +159,8 @@ export const budget = sqliteTable(
   {
     id: text("id").primaryKey(),
     org: text("org").notNull(),
-    /** `team` is the whole organization. */
-    scope: text("scope", { enum: ["team", "user", "key", "job", "sweep"] }).notNull(),
+    /** `team` is the whole organization; `installation` too, set by administrators of the installation. */
+    scope: text("scope", { enum: ["team", "installation", "user", "key", "job", "sweep"] }).notNull(),
     /** Id of the organization, user, key, job or sweep. */
     scopeId: text("scope_id").notNull(),
     period: text("period", { enum: ["month", "total"] }).notNull(),
@@ -202,6 +202,11 @@ export const budgetHold = sqliteTable(
     sweepId: text("sweep_id"),
     micros: integer("micros").notNull(),
     gpuSeconds: integer("gpu_seconds").notNull(),
+    /** What an hour of it costs, and its GPUs: use that no interval has recorded yet is computed from both. */
+    microsPerHour: integer("micros_per_hour").notNull().default(0),
+    gpus: integer("gpus").notNull().default(0),
+    /** Since when it is charged, in milliseconds since 1970; null = it is still starting. */
+    chargedFrom: integer("charged_from"),
     createdAt: integer("created_at").notNull(),
   },
   (t) => [index("budget_hold_org").on(t.org)],

@@ -1,0 +1,50 @@
+/** Prices and recorded use for tests of billing. */
+import { recordUse, type Use } from "../../src/billing/ledger/record.ts";
+import type { Prices } from "../../src/billing/prices/rate.ts";
+import { priceList } from "../../src/db/schema/billing.ts";
+import type { TestApp } from "./app.ts";
+
+const HOUR = 3_600_000;
+
+/** An item that matches everything, without a price. */
+export const item = { gpu_model: null, provider: null, model: null, unit_micros: null, cost_plus_percent: null };
+
+/** Stores a price list, in force from the beginning. */
+export async function setPrices(t: TestApp, items: Prices["items"], org: string | null = null): Promise<void> {
+  await t.ctx.write((tx) =>
+    tx.insert(priceList).values({
+      id: `prices_${crypto.randomUUID()}`,
+      org,
+      prices: { items, free: [] },
+      effectiveAt: 0,
+      createdBy: "system",
+      createdAt: 0,
+    }),
+  );
+}
+
+/** Records one hour on a GPU that ends now, with other fields as given. */
+export function recordHour(t: TestApp, more: Partial<Use> & Pick<Use, "source">): Promise<boolean> {
+  const now = t.ctx.clock.now();
+  const use: Use = {
+    org: t.orgs.a,
+    userId: t.users.member,
+    keyId: null,
+    kind: "train",
+    meter: "gpu_seconds",
+    jobId: null,
+    attemptId: null,
+    deploymentId: null,
+    sweepId: null,
+    model: null,
+    provider: "process",
+    gpuModel: "H100",
+    from: now - HOUR,
+    to: now,
+    quantity: 3600,
+    free: null,
+    costMicros: null,
+    ...more,
+  };
+  return t.ctx.write((tx) => recordUse(tx, now, use));
+}
