@@ -302,6 +302,27 @@ describe("an erasure", () => {
     expect(stored.map((one) => one.id)).toEqual(["resp_other"]);
   });
 
+  test("that was interrupted continues with the version that it had created", async () => {
+    const lines = [asking("I am Erika Beispiel."), ...chatLines(4)];
+    const made = await validated(lab, `${lines.join("\n")}\n`, "erika.jsonl");
+    const { id } = await searched({ terms: ["Erika Beispiel"] });
+    await lab.json("POST", `/v1/subject_requests/${id}/erase`, { body: { old_versions: false } });
+    const [first] = (await ended(id)).erasure?.datasets ?? [];
+    expect(first).toMatchObject({ error: null });
+    // As a server leaves it that was killed after creating the version, before it stored that.
+    const where = eq(subjectRequest.id, id);
+    const [row] = await lab.ctx.db.select().from(subjectRequest).where(where);
+    if (!row?.erasure) throw new Error("no erasure");
+    const erasure = { ...row.erasure, old_versions: true, datasets: [] };
+    await lab.ctx.write((tx) => tx.update(subjectRequest).set({ status: "erasing", erasure }).where(where));
+    startSubjects(lab.ctx)();
+    const again = (await ended(id)).erasure;
+    expect(again?.datasets).toMatchObject([{ next_version_id: first?.next_version_id, rows: 1, error: null }]);
+    expect(again).toMatchObject({ deleted_versions: [made.version.id], kept_versions: [] });
+    const of = eq(datasetVersion.datasetId, made.dataset.id);
+    expect(await lab.ctx.db.select().from(datasetVersion).where(of)).toHaveLength(2);
+  });
+
   test("says what it cannot do: a dataset whose every row is about the person, a search that found nothing", async () => {
     const made = await validated(
       lab,

@@ -1,13 +1,16 @@
 /** Erases what a search found: the next version of each dataset without the rows, older versions, stored answers. */
-
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
-import { newVersionFrom } from "../../data/datasets/new-version.ts";
+import { newVersionOf } from "../../data/datasets/new-version.ts";
 import { getDataset } from "../../data/datasets/service.ts";
 import { refuseUnsettled, versionOf } from "../../data/datasets/versions.ts";
+import { getFile } from "../../data/files/service.ts";
 import type { Hit } from "../../data/pii/find-person.ts";
 import { linesOf } from "../../data/pii/lines.ts";
 import { eraseVersion } from "../../data/privacy/erase-version.ts";
 import { rowsWithout } from "../../data/privacy/quarantine.ts";
+import { receive } from "../../data/storage/receive.ts";
 import type { SubjectErasure, SubjectResult } from "../../db/schema/archives.ts";
 import { AppError } from "../../errors.ts";
 import type { SubjectRow } from "./model.ts";
@@ -35,6 +38,9 @@ function refusalOf(error: unknown): string {
   throw error;
 }
 
+const newer = { next_version_id: null, error: "A newer version was created after the search. Search again." };
+
+/** @returns the next version, or why there is none; the same one when an interrupted erasure already created it */
 async function nextVersion(
   ctx: Ctx,
   actor: Actor,
@@ -44,14 +50,21 @@ async function nextVersion(
   try {
     const of = await getDataset(ctx, actor, dataset_id);
     const newest = await versionOf(ctx, actor, dataset_id);
-    refuseUnsettled(newest);
-    if (newest.id !== id)
-      return { next_version_id: null, error: "A newer version was created after the search. Search again." };
-    if (rows >= newest.rows)
+    const isLast = newest.id === id;
+    if (isLast) refuseUnsettled(newest);
+    if (isLast && rows >= newest.rows)
       return { next_version_id: null, error: "Every row is about this person. Delete the dataset." };
-    const bytes = rowsWithout(ctx.files.path("datasets", id), await rowsOf(ctx, requestId, id));
+    const dir = ctx.files.path("datasets", id);
+    if (!existsSync(dir)) return newer;
+    const bytes = rowsWithout(dir, await rowsOf(ctx, requestId, id));
+    const received = await receive(ctx, bytes, ctx.config.max_upload_bytes);
+    if (!isLast) {
+      await rm(received.path, { force: true });
+      const source = newest.fileId === null ? null : await getFile(ctx, actor, newest.fileId);
+      return source?.sha256 === received.sha256 ? { next_version_id: newest.id, error: null } : newer;
+    }
     const filename = `${of.name.slice(0, 200)}.jsonl`;
-    const { id: nextId } = await newVersionFrom(ctx, actor, of, newest, { bytes, filename });
+    const { id: nextId } = await newVersionOf(ctx, actor, of, newest, { received, filename });
     return { next_version_id: nextId, error: null };
   } catch (error) {
     return { next_version_id: null, error: refusalOf(error) };
