@@ -81,7 +81,11 @@ export async function eraseUser(ctx: Ctx, id: string, except = ""): Promise<numb
   const ownArchives = OF_USER.archive?.({ id, email });
   if (ownArchives) await removeOwnArchives(ctx, ownArchives);
   // The address is needed until the end: the row of the user goes last.
-  if (found) for (const [table, where] of Object.entries(OF_USER)) await deleteRows(ctx, table, where({ id, email }));
+  if (found)
+    for (const [table, where] of Object.entries(OF_USER)) {
+      ctx.failPoint("erasure.account");
+      await deleteRows(ctx, table, where({ id, email }));
+    }
   await ctx.emptyLog();
   return handed;
 }

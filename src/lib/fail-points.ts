@@ -19,6 +19,7 @@ export const FAIL_POINTS = {
   "rotate.prepared": "the new secret is on disk, nothing is sealed with it",
   "rotate.stored": "everything is sealed with the new secret, whose file is not in place",
   "erasure.rows": "an organization's files are erased, and some of its rows",
+  "erasure.account": "what an account created is handed over, and some of its rows are erased",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;

@@ -4,10 +4,11 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { loadConfig } from "../../src/config.ts";
+import { scanRows } from "../../src/data/pii/scan-rows.ts";
 import { startScans } from "../../src/data/privacy/scan.ts";
 import { piiScan } from "../../src/db/schema/datasets.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
-import { canonicalRows, chatLines, settled, type VersionObject } from "../support/datasets.ts";
+import { canonicalRows, chatLines, settled, type VersionObject, validated } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
 import { asking, type PiiObject, scanned, scannedDataset } from "../support/personal-data.ts";
 import { TINY_MODEL } from "../support/tiny.ts";
@@ -83,6 +84,26 @@ describe("a scan", () => {
     await lab.ctx.write((tx) => tx.delete(piiScan).where(where));
     startScans(lab.ctx)();
     expect(await scanned(lab, id)).toMatchObject({ status: "done", rows_with_findings: 2 });
+  });
+
+  test("shows how far it is in the API and on the page, before it has ended", async () => {
+    // Nothing scans here: the row stays as a scan stores it on the way.
+    const still = await createTestApp();
+    const { dataset: of, version } = await validated(still, `${chatLines(100).join("\n")}\n`);
+    const passed: number[] = [];
+    const dir = still.ctx.files.path("datasets", version.id);
+    await scanRows({ dir, presidio: null }, (rows) => void passed.push(rows));
+    expect(passed).toEqual([64]);
+    const begun = { status: "running", rowsDone: 64 } as const;
+    await still.ctx.write((tx) => tx.update(piiScan).set(begun).where(eq(piiScan.versionId, version.id)));
+    const found = await still.json<PiiObject>("GET", `/v1/datasets/${of.id}/pii`);
+    expect(found).toMatchObject({ status: "running", rows: 100, rows_scanned: 64 });
+    const page = await (await still.request("GET", `/datasets/${of.id}`, { headers: { accept: "text/html" } })).text();
+    expect(page.match(/<progress[^>]*>|64 of 100 rows/g)).toEqual([
+      '<progress aria-label="Looking for personal data" max="1" value="0.64">',
+      "64 of 100 rows",
+    ]);
+    await still.close();
   });
 
   test("that failed says why, and can be repeated", async () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { createCtx } from "../../src/app.ts";
 import { loadConfig } from "../../src/config.ts";
-import { organization } from "../../src/db/schema/auth.ts";
+import { invitation, organization } from "../../src/db/schema/auth.ts";
 import { noticeDelivery } from "../../src/db/schema/notices.ts";
 import { startNotices } from "../../src/notices/delivery/loop.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -153,6 +153,32 @@ test("sending again makes a new link and a new week; three mails an hour go to o
   clock.advance(HOUR + 1);
   expect((await lab.request("POST", `/v1/organization/invitations/${made.id}/send`)).status).toBe(200);
 }, 60_000);
+
+test("a hundred invitations an hour are mailed into one team; a link to pass on still works", async () => {
+  const earlier = Array.from({ length: 99 }, (_, n) => ({
+    id: `inv_${n}`,
+    organizationId: lab.orgs.a,
+    email: `guest-${n}@example.test`,
+    role: "viewer",
+    status: "canceled",
+    expiresAt: new Date(clock.now()),
+    createdAt: new Date(clock.now()),
+    inviterId: lab.users.admin,
+  }));
+  await lab.ctx.write((tx) => tx.insert(invitation).values(earlier));
+  clock.advance(HOUR / 2);
+  expect(await invite("guest-99@example.test")).toMatchObject({ mail: "waiting" });
+  const body = { email: "guest-100@example.test" };
+  const refused = await lab.request("POST", "/v1/organization/members", { body: { ...body, send_mail: true } });
+  expect([refused.status, refused.headers.get("retry-after")]).toEqual([429, "1800"]);
+  expect(await refused.json()).toMatchObject({
+    error: { code: "too_many_invitation_mails", message: expect.stringContaining("100 invitations into this team") },
+  });
+  expect(await rowsTo(body.email)).toEqual([]);
+  expect((await lab.json<View>("POST", "/v1/organization/members", { body })).path).toStartWith("/invite?token=");
+  const elsewhere = { as: "otherAdmin" as const, body: { email: "guest-x@example.test", send_mail: true } };
+  expect((await lab.request("POST", "/v1/organization/members", elsewhere)).status).toBe(200);
+});
 
 test("revoking recalls a mail that waits; so does a new link", async () => {
   const made = await invite("rob@example.test");

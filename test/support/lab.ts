@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { BUNDLED } from "../../plugins/index.ts";
 import { createHost } from "../../src/compute/providers/host.ts";
+import type { ConfigInput } from "../../src/config.ts";
 import type { Provider } from "../../src/contract/provider.ts";
 import type { Limits } from "../../src/contract/spec.ts";
 import { job } from "../../src/db/schema/jobs.ts";
@@ -42,12 +43,14 @@ export interface Lab extends TestApp {
 }
 
 /** Everything is on; close it at the end. */
-export async function createLab(options: PipelineOptions & { trainSlots?: number; clock?: Clock } = {}): Promise<Lab> {
+export async function createLab(
+  options: PipelineOptions & { trainSlots?: number; clock?: Clock; config?: ConfigInput } = {},
+): Promise<Lab> {
   const python = Bun.which("python3");
   const plugin = await BUNDLED.process?.();
   if (!python || !plugin) throw new Error("python3 is needed");
   const app = await createTestApp({
-    config: { train_slots: options.trainSlots ?? 2 },
+    config: { train_slots: options.trainSlots ?? 2, ...options.config },
     ctx: options.clock ? { clock: options.clock } : {},
   });
   const { ctx } = app;

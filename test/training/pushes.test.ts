@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:tes
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
+import { liftOrganization, suspendOrganization } from "../../src/accounts/suspension/service.ts";
 import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { hubPush } from "../../src/db/schema/pushes.ts";
 import { sealedIn } from "../../src/db/sealed-columns.ts";
@@ -11,10 +12,11 @@ import { sha256Hex } from "../../src/lib/ids.ts";
 import { seal } from "../../src/lib/sealed.ts";
 import { signatureProblem } from "../../src/lib/signed-json.ts";
 import type { PushView } from "../../src/training/pushes/model.ts";
-import { pushQueue } from "../../src/training/pushes/run.ts";
+import { pushQueue, startPushes } from "../../src/training/pushes/run.ts";
 import { type Asker, createTestApp } from "../support/app.ts";
 import { hasBrowser, openBrowser } from "../support/browser.ts";
 import { READ_TOKEN, WRITE_TOKEN } from "../support/hub.ts";
+import { until } from "../support/live.ts";
 import { insertTuned, readyBase } from "../support/models.ts";
 import { CONTENT, type PushLab, startPushLab, WEIGHTS } from "../support/pushes.ts";
 
@@ -124,6 +126,33 @@ describe("a push", () => {
       409,
       "push_ended",
     ]);
+  });
+
+  test("of a suspended team stops, and continues when the suspension is lifted", async () => {
+    const { ctx } = place.lab;
+    const stop = startPushes(ctx);
+    const admin = place.lab.actor("otherAdmin");
+    place.hub.hold = new Promise(() => {});
+    const { id, repository } = await place.begun();
+    await place.uploading();
+    await suspendOrganization(ctx, admin, place.lab.orgs.a, { reason: "test" });
+    await until("the push to stop", async () => !pushQueue(ctx).running.has(id), 10_000, 5);
+    place.hub.hold = null;
+    const asked = place.hub.log.length;
+    // One of another team runs meanwhile, and this one is not taken.
+    const [row] = await ctx.db.select().from(hubPush).where(eq(hubPush.id, id));
+    if (!row) throw new Error("no push");
+    const other = { ...row, id: "push_other", org: place.lab.orgs.b, createdBy: place.lab.users.other, secret: null };
+    await ctx.write((tx) => tx.insert(hubPush).values({ ...other, createdAt: row.createdAt + 1 }));
+    pushQueue(ctx).kick();
+    const statusOf = async (one: string) =>
+      (await ctx.db.select().from(hubPush).where(eq(hubPush.id, one)))[0]?.status ?? "";
+    await until("the other push to end", async () => (await statusOf("push_other")) === "failed", 10_000, 5);
+    expect([await statusOf(id), place.hub.log.length - asked]).toEqual(["running", 0]);
+    await liftOrganization(ctx, admin, place.lab.orgs.a);
+    expect(await place.ended(id)).toMatchObject({ status: "done", error: null });
+    expect(place.hub.repos.get(repository)?.messages).toHaveLength(1);
+    stop();
   });
 
   test("continues after a restart, without the objects that had arrived", async () => {

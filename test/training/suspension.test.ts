@@ -13,12 +13,15 @@ import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
 import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
+import { type SamlIdentityProvider, startSamlProvider } from "../support/saml-provider.ts";
 
 let lab: Lab;
+let idp: SamlIdentityProvider;
 let engine: TestEngine;
 let stopDeployments: () => void;
 beforeAll(async () => {
-  lab = await createLab({ trainSlots: 2, sweepMs: 200 });
+  idp = await startSamlProvider(Date.now);
+  lab = await createLab({ trainSlots: 2, sweepMs: 200, config: { sso_hosts: [idp.host] } });
   engine = startEngine();
   stopDeployments = startDeployments(lab.ctx);
 });
@@ -26,6 +29,7 @@ afterAll(async () => {
   stopDeployments();
   await engine.stop();
   await lab.close();
+  await idp.close();
 });
 
 const by = (id: string, userId: string) =>
@@ -55,6 +59,35 @@ test("a user's jobs save a checkpoint and wait, also after a restart, and resume
   await lab.reached(mine, "succeeded");
   expect((await lab.job(theirs)).state).toBe("queued");
   await liftUser(lab.ctx, lab.actor("admin"), lab.users.member);
+  await lab.reached(theirs, "succeeded");
+  expect((await lab.attempts(theirs)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
+}, 90_000);
+
+test("a user's jobs wait while the identity provider has deactivated the account", async () => {
+  const domain = lab.emails.member.split("@")[1];
+  const provider = { type: "saml", name: "Provider", metadata_xml: idp.metadata(), domains: [domain] };
+  const made = await lab.json<{ id: string }>("POST", "/v1/admin/sso", {
+    body: { ...provider, default_organization: lab.orgs.a },
+  });
+  const { token } = await lab.json<{ token: string }>("POST", `/v1/admin/sso/${made.id}/scim`);
+  const scim = (method: string, path: string, body: unknown) =>
+    lab.json<{ id: string }>(method, `/scim/v2${path}`, {
+      as: "anonymous",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/scim+json" },
+      body,
+    });
+  const { id } = await scim("POST", "/Users", { userName: lab.emails.member, active: true });
+  expect(id).toBe(lab.users.member);
+  const setActive = (value: boolean) =>
+    scim("PATCH", `/Users/${id}`, { Operations: [{ op: "replace", path: "active", value }] });
+  const theirs = await lab.train("slow.40", { max_steps: 30, save_every: 100 });
+  await by(theirs, lab.users.member);
+  await until("some steps", async () => (await step(theirs)) >= 3, 45_000, 10);
+  await setActive(false);
+  await lab.reached(theirs, "queued");
+  await until("the reason", async () => (await waiting(theirs))?.code === "held", 45_000, 20);
+  expect((await waiting(theirs))?.message).toBe("Held: the account that created it is deactivated");
+  await setActive(true);
   await lab.reached(theirs, "succeeded");
   expect((await lab.attempts(theirs)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
 }, 90_000);
