@@ -5,17 +5,19 @@
 import { dirname } from "node:path";
 import type { ValidateTask } from "../pass/task.ts";
 import { unpack, unzip, zipContent } from "./archives.ts";
-import { arrowToJsonl } from "./arrow.ts";
 import { convertText, type Encoding } from "./charset.ts";
 import { countedFile } from "./input.ts";
 import { findRows } from "./json-rows.ts";
 import { type Kind, kindOf } from "./kinds.ts";
 import { headOf, MOST_NAMES, Opening } from "./opening.ts";
 import { createOutput } from "./output.ts";
-import { parquetToJsonl } from "./parquet.ts";
 import { plainSource, type Source } from "./source.ts";
 import { Unreadable } from "./unreadable.ts";
-import { sheetsOf, sheetToCsv } from "./xlsx.ts";
+
+/** Libraries for tables are loaded with the first table: most files are text, and the worker starts for each file. */
+const arrow = () => import("./arrow.ts");
+const parquet = () => import("./parquet.ts");
+const xlsx = () => import("./xlsx.ts");
 
 /** As `part`: all files of a ZIP archive. */
 const ALL_PARTS = "*";
@@ -41,8 +43,8 @@ async function readAllParts(opening: Opening, names: string[], size: number): Pr
         part.close();
       }
       const { is } = kindOf(headOf(aside), name);
-      if (is === "parquet") await parquetToJsonl(aside, part.bytes, into, onRead);
-      else if (is === "arrow_file" || is === "arrow_stream") await arrowToJsonl(aside, into, onRead);
+      if (is === "parquet") await (await parquet()).parquetToJsonl(aside, part.bytes, into, onRead);
+      else if (is === "arrow_file" || is === "arrow_stream") await (await arrow()).arrowToJsonl(aside, into, onRead);
       else if (is === "text" && !/\.(csv|tsv|json)$/i.test(name)) {
         for await (const chunk of countedFile(aside, onRead)) into.add(chunk);
         into.text("\n");
@@ -88,6 +90,7 @@ async function unpackLayer(opening: Opening, kind: "gzip" | "zstd" | "xz" | "zip
 
 async function readSheetOf(opening: Opening): Promise<void> {
   const { path, filename, about, reading } = opening;
+  const { sheetsOf, sheetToCsv } = await xlsx();
   const sheets = await sheetsOf(path);
   const first = sheets[0] ?? "";
   const sheet = reading.part === null ? first : opening.choose(sheets, "workbook");
@@ -105,8 +108,10 @@ async function readTable(opening: Opening, kind: "parquet" | "arrow_file" | "arr
   const filename = opening.filename.replace(/\.(parquet|pq|arrow|feather|ipc)$/i, ".jsonl");
   opening.container = kind === "parquet" ? "parquet" : "arrow";
   opening.note("table_read", kind === "parquet" ? "a Parquet file" : "an Arrow file");
-  await opening.step(filename, null, (into) =>
-    kind === "parquet" ? parquetToJsonl(path, size, into, onRead) : arrowToJsonl(path, into, onRead),
+  await opening.step(filename, null, async (into) =>
+    kind === "parquet"
+      ? (await parquet()).parquetToJsonl(path, size, into, onRead)
+      : (await arrow()).arrowToJsonl(path, into, onRead),
   );
 }
 

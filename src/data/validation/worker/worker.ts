@@ -3,15 +3,14 @@
  * personal data or a person, or match the rules of moderation. It is a separate entry point of the binary, in addition
  * to main.ts.
  */
-import { findPerson, type PersonOutcome, type PersonTask } from "../../pii/find-person.ts";
-import { type PiiOutcome, type PiiTask, scanRows } from "../../pii/scan-rows.ts";
-import { type Matched, type MatchTask, matchRows } from "../pass/match-rows.ts";
-import { countOverlap, type OverlapTask } from "../pass/overlap.ts";
+import type { PersonOutcome, PersonTask } from "../../pii/find-person.ts";
+import type { PiiOutcome, PiiTask } from "../../pii/scan-rows.ts";
+import type { Matched, MatchTask } from "../pass/match-rows.ts";
+import type { OverlapTask } from "../pass/overlap.ts";
 import type { ValidateOutcome, ValidateTask } from "../pass/task.ts";
-import { countTokens, type TokenTask } from "../pass/tokens.ts";
-import { validateAny } from "../pass/validate.ts";
+import type { TokenTask } from "../pass/tokens.ts";
 import type { Overlap, TokenStats } from "../rows/report.ts";
-import { checkTemplates, type TemplateTask } from "./template-check.ts";
+import type { TemplateTask } from "./template-check.ts";
 
 declare const self: Worker;
 
@@ -37,6 +36,26 @@ export type WorkerAnswer =
 
 const PROGRESS_MS = 250;
 
+/** Each task loads only what it needs: the process starts for one task. */
+async function done(task: WorkerTask, progress: (done: number) => void): Promise<WorkerAnswer> {
+  switch (task.type) {
+    case "validate":
+      return { type: "validated", outcome: await (await import("../pass/validate.ts")).validateAny(task, progress) };
+    case "tokens":
+      return { type: "counted", stats: (await import("../pass/tokens.ts")).countTokens(task, progress) };
+    case "overlap":
+      return { type: "compared", overlap: (await import("../pass/overlap.ts")).countOverlap(task, progress) };
+    case "match":
+      return { type: "matched", matched: (await import("../pass/match-rows.ts")).matchRows(task, progress) };
+    case "templates":
+      return { type: "rendered", problem: (await import("./template-check.ts")).checkTemplates(task, progress) };
+    case "pii":
+      return { type: "scanned", found: await (await import("../../pii/scan-rows.ts")).scanRows(task, progress) };
+    case "person":
+      return { type: "searched", found: await (await import("../../pii/find-person.ts")).findPerson(task, progress) };
+  }
+}
+
 async function run(task: WorkerTask) {
   const answer = (message: WorkerAnswer) => self.postMessage(message);
   try {
@@ -47,13 +66,7 @@ async function run(task: WorkerTask) {
       last = now;
       answer({ type: "progress", done });
     };
-    if (task.type === "validate") answer({ type: "validated", outcome: await validateAny(task, progress) });
-    else if (task.type === "templates") answer({ type: "rendered", problem: checkTemplates(task, progress) });
-    else if (task.type === "match") answer({ type: "matched", matched: matchRows(task, progress) });
-    else if (task.type === "overlap") answer({ type: "compared", overlap: countOverlap(task, progress) });
-    else if (task.type === "pii") answer({ type: "scanned", found: await scanRows(task, progress) });
-    else if (task.type === "person") answer({ type: "searched", found: await findPerson(task, progress) });
-    else answer({ type: "counted", stats: countTokens(task, progress) });
+    answer(await done(task, progress));
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : null;
     answer({ type: "failed", code, message: error instanceof Error ? error.message : String(error) });
