@@ -71,7 +71,7 @@ export async function checkProof(
   if (!proof)
     throw needed(
       isPage
-        ? "Prove again that it is you."
+        ? "Confirm that it is you before you continue."
         : "This needs a recent proof that it is you: send your password or a code to POST /v1/reauthenticate, then repeat the request.",
     );
   try {

@@ -24,7 +24,7 @@ const OUTCOMES: Record<Decision, string> = {
   remove: "is removed",
   warn: "stays, with a warning",
   suspend_user: "led to the suspension of your account",
-  suspend_organization: "led to the suspension of your organization",
+  suspend_organization: "led to the suspension of your team",
 };
 
 const FOLLOWS: Record<Decision, string> = {

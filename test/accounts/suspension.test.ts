@@ -111,7 +111,7 @@ describe("a suspended organization", () => {
       const answer = await get(path, signedIn);
       expect([path, answer.status]).toEqual([path, 403]);
       const page = await answer.text();
-      expect(page).toContain("Your organization is suspended");
+      expect(page).toContain("Your team is suspended");
       expect(page).toContain("Abuse report 12");
       expect(page).toContain("mailto:help@lab.test");
       expect(page).toContain('action="/logout"');

@@ -36,10 +36,7 @@ const NEXT: Record<string, { href: string; label: string }> = {
 function wordsFor({ status, sent }: ErrorProps, email: string | undefined): [string, ComponentChildren] {
   const kept = sent ? "Go back: what you typed is still in the form." : null;
   if (status === 404)
-    return [
-      "Not found",
-      "It may have been deleted, the link may be incomplete, or it belongs to another organization.",
-    ];
+    return ["Not found", "It may have been deleted, the link may be incomplete, or it belongs to another team."];
   if (status === 403)
     return [
       "Not allowed",

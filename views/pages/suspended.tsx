@@ -9,9 +9,9 @@ export function SuspendedPage(props: { reason: string; until: number | null }) {
   const { viewer, contact } = usePage();
   const { reason, until } = props;
   return (
-    <BareLayout title="Organization suspended">
+    <BareLayout title="Team suspended">
       <div class="stack">
-        <h1>Your organization is suspended</h1>
+        <h1>Your team is suspended</h1>
         {reason ? <p class="wrap-any">Reason: {reason}</p> : null}
         <p>
           Its jobs and endpoints are stopped and its API keys are refused. Nothing is deleted: jobs resume from their
@@ -32,7 +32,7 @@ export function SuspendedPage(props: { reason: string; until: number | null }) {
             Export your data
           </a>
           <RoleLink class="button" href="/team/data">
-            Export the data of the team
+            Export your team's data
           </RoleLink>
         </div>
         {viewer ? <p class="muted small">Signed in as {viewer.email}.</p> : null}

@@ -1,4 +1,6 @@
 /** What stands above the content of every page: announcements, new terms, and a second factor that is due. */
+
+import { formatDate } from "../../src/lib/text/format.ts";
 import type { PageInfo } from "../context.ts";
 import { ActionButton } from "./form.tsx";
 import { Markdown } from "./markdown.tsx";
@@ -10,10 +12,7 @@ export function TwoFactorDue({ page }: { page: PageInfo }) {
   if (by === null || page.url.pathname.startsWith("/settings/two-factor")) return null;
   return (
     <div class="due">
-      <Notice
-        kind="info"
-        title={`Two-factor authentication is required from ${new Date(by).toISOString().slice(0, 10)}`}
-      >
+      <Notice kind="info" title={`Two-factor authentication is required from ${formatDate(by)}`}>
         Without it you cannot use this site from then on. <a href="/settings/two-factor">Set it up now</a>
       </Notice>
     </div>

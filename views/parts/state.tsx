@@ -43,7 +43,7 @@ const STATES: Record<string, Look> = {
   // Checks of the installation, and backups
   check_ok: ["OK", "ok", "ok"],
   check_info: ["Note", "idle", "info"],
-  check_gap: ["Gap", "warn", "warn"],
+  check_gap: ["Warning", "warn", "warn"],
   check_missing: ["Missing", "bad", "failed"],
   verified: ["Verified", "ok", "ok"],
   // Webhooks and mails
@@ -69,7 +69,7 @@ const STATES: Record<string, Look> = {
   case_remove: ["Removed", "bad", "failed"],
   case_warn: ["Warned", "warn", "warn"],
   case_suspend_user: ["User suspended", "bad", "pause"],
-  case_suspend_organization: ["Organization suspended", "bad", "pause"],
+  case_suspend_organization: ["Team suspended", "bad", "pause"],
   // Hosts
   cordoned: ["Cordoned", "warn", "pause"],
   draining: ["Draining", "warn", "stop"],

@@ -11,20 +11,25 @@ export interface Column<T> {
   end?: boolean;
   /** The label is only for screen readers. */
   hideLabel?: boolean;
-  /** Hidden on narrow screens. */
+  /** Hidden where the table is as narrow as on a phone. */
   wide?: boolean;
+  /** Hidden earlier than `wide` columns, such as on a tablet. */
+  extra?: boolean;
   /** Shown where there is room for everything: hidden beside the menu on medium screens too. */
   roomy?: boolean;
   /** Takes the remaining width and truncates long text; exactly one column has it. */
   name?: boolean;
   /** As narrow as its content. */
   tight?: boolean;
+  /** Buttons of the row, at its end. */
+  act?: boolean;
   /** Value of `?sort=` that orders by this column. */
   sort?: string;
 }
 
 const classesOf = <T,>(column: Column<T>) =>
-  (["end", "wide", "roomy", "name", "tight"] as const).filter((name) => column[name]).join(" ") || undefined;
+  (["end", "wide", "extra", "roomy", "name", "tight", "act"] as const).filter((name) => column[name]).join(" ") ||
+  undefined;
 
 function Header<T>({ column, fragment }: { column: Column<T>; fragment?: string }) {
   const { url } = usePage();

@@ -63,7 +63,7 @@ export function MailState({ mail }: { mail: InvitationMail | undefined }) {
     );
   return (
     <span class="sub" title={mail.error ?? undefined}>
-      {mail.state === "waiting" ? "Mail is waiting to be sent" : "The mail server does not take the mail"}
+      {mail.state === "waiting" ? "Mail is waiting to be sent" : "The mail server refuses the mail"}
     </span>
   );
 }

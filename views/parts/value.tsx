@@ -2,6 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { formatBytes, formatDuration, formatExact, formatRelative, shortId } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
+import { withCode } from "./code-spans.tsx";
 import { Icon } from "./icons.tsx";
 
 /** A relative time with the exact one on hover; updated by app.js. `at` in milliseconds since 1970. */
@@ -80,7 +81,7 @@ export function KeyValue({ rows }: { rows: ([string, ComponentChildren, string?]
             <dt>{row[0]}</dt>
             <dd>
               {row[1]}
-              {row[2] ? <div class="why">{row[2]}</div> : null}
+              {row[2] ? <div class="why">{withCode(row[2])}</div> : null}
             </dd>
           </>
         ) : null,

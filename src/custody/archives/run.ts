@@ -58,7 +58,7 @@ async function update(ctx: Ctx, row: ArchiveRow, values: Partial<ArchiveRow>): P
 /** Ends an archive, and notifies who asked for it. */
 async function end(ctx: Ctx, row: ArchiveRow, values: Partial<ArchiveRow> & { status: "done" | "failed" }) {
   const done = values.status === "done";
-  const of = row.scope === "user" ? "your data" : "your organization";
+  const of = row.scope === "user" ? "your data" : "your team";
   const message = await ctx.write(async (tx) => {
     const now = ctx.clock.now();
     const expiresAt = done ? now + KEEP_DAYS * DAY : null;

@@ -124,8 +124,8 @@ export function formatExact(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }
 
-/** The day in UTC: `2026-03-04`. */
-export const formatDate = (at: number): string => new Date(at).toISOString().slice(0, 10);
+/** The day in UTC: `2026-03-04 UTC`. */
+export const formatDate = (at: number): string => `${new Date(at).toISOString().slice(0, 10)} UTC`;
 
 /** An id cut to its prefix and first characters: `ftjob-4f0k2a…`. */
 export function shortId(id: string): string {

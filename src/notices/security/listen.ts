@@ -27,10 +27,10 @@ const TITLES: Record<SecurityKind, (detail: string) => string> = {
   "account.restored": () => "The suspension of your account was lifted",
   "account.deletion_scheduled": (day) => `Your account will be deleted on ${day}`,
   "account.deletion_canceled": () => "The deletion of your account was canceled",
-  "organization.suspended": () => "Your organization was suspended",
-  "organization.restored": () => "The suspension of your organization was lifted",
-  "organization.deletion_scheduled": (day) => `Your organization will be deleted on ${day}`,
-  "organization.deletion_canceled": () => "The deletion of your organization was canceled",
+  "organization.suspended": () => "Your team was suspended",
+  "organization.restored": () => "The suspension of your team was lifted",
+  "organization.deletion_scheduled": (day) => `Your team will be deleted on ${day}`,
+  "organization.deletion_canceled": () => "The deletion of your team was canceled",
   "account.locked": () => "Too many failed attempts to sign in to your account",
 };
 

@@ -95,7 +95,7 @@ export function momentOf(value: string, param: string): number | null {
   return Math.floor(at / 1000);
 }
 
-const WORDS = { starts_at: "The start", ends_at: "The end", orgs: "Each organization", roles: "Each role" };
+const WORDS = { starts_at: "The start", ends_at: "The end", orgs: "Each team", roles: "Each role" };
 
 /** The request of a form. @throws AppError `invalid_value` */
 function requestOf(form: AnnouncementForm): CreateAnnouncement {

@@ -103,6 +103,7 @@ export function AnnouncementListPage({ announcements }: { announcements: Listed<
                 label: "Starts",
                 tight: true,
                 wide: true,
+                extra: true,
                 render: (row) => <Time at={row.starts_at * 1000} />,
               },
               {
@@ -118,13 +119,14 @@ export function AnnouncementListPage({ announcements }: { announcements: Listed<
                 end: true,
                 tight: true,
                 wide: true,
+                extra: true,
                 render: (row) => row.dismissals,
               },
               {
                 key: "act",
                 label: "Actions",
                 hideLabel: true,
-                tight: true,
+                act: true,
                 render: (row) => <Actions row={row} />,
               },
             ]}

@@ -3,7 +3,7 @@ import type { Named } from "../../../src/accounts/audit/names.ts";
 import type { AuditCheck, AuditRow } from "../../../src/accounts/audit/service.ts";
 import type { Listed } from "../../../src/lib/page.ts";
 import { deviceName } from "../../../src/lib/text/device.ts";
-import { formatInteger, shortId } from "../../../src/lib/text/format.ts";
+import { formatExact, formatInteger, shortId } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
 import { FilterSelect, Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
@@ -43,16 +43,22 @@ function Thing({ id, names }: { id: string; names: AuditProps["names"] }) {
 
 /** Facts of an entry as `name: value`, without the name of the target, which is above them. */
 function Detail({ row, names }: { row: AuditRow; names: AuditProps["names"] }) {
-  const text = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+  const text = (value: unknown): string =>
+    typeof value === "string" ? value : Array.isArray(value) ? value.map(text).join(", ") : JSON.stringify(value);
   const pairs = Object.entries(row.detail)
     .filter(([, value]) => value !== names.get(row.target)?.name)
     .map(([name, value]) => {
       const known = typeof value === "string" ? names.get(value)?.name : null;
-      const said = name === "user_agent" && typeof value === "string" ? deviceName(value) : (known ?? text(value));
+      const said =
+        name === "user_agent" && typeof value === "string"
+          ? deviceName(value)
+          : name === "until" && typeof value === "number"
+            ? formatExact(value)
+            : (known ?? text(value));
       return `${name.replaceAll("_", " ")}: ${said}`;
     });
   return pairs.length > 0 ? (
-    <span class="sub wrap-any" title={text(row.detail)}>
+    <span class="sub wrap-any" title={JSON.stringify(row.detail)}>
       {pairs.join(" · ")}
     </span>
   ) : null;
@@ -74,7 +80,13 @@ export function AuditList({ rows, names }: AuditProps) {
             rowId={(row) => row.id}
             columns={[
               { key: "at", label: "Time", tight: true, render: (row) => <Time at={row.at} /> },
-              { key: "actor", label: "Actor", wide: true, render: (row) => <Thing id={row.actor} names={names} /> },
+              {
+                key: "actor",
+                label: "Actor",
+                wide: true,
+                extra: true,
+                render: (row) => <Thing id={row.actor} names={names} />,
+              },
               { key: "action", label: "Action", tight: true, wide: true, render: (row) => <code>{row.action}</code> },
               {
                 key: "target",
@@ -86,7 +98,7 @@ export function AuditList({ rows, names }: AuditProps) {
                     </span>
                     <Thing id={row.target} names={names} />
                     <Detail row={row} names={names} />
-                    <span class="narrow">
+                    <span class="narrow extra">
                       <span class="sub">
                         by <Thing id={row.actor} names={names} />
                       </span>

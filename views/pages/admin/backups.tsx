@@ -75,7 +75,7 @@ export function BackupList({ backups, state }: BackupsProps) {
                 key: "act",
                 label: "Actions",
                 hideLabel: true,
-                end: true,
+                act: true,
                 render: (row) => (
                   <ConfirmForm
                     id={`backup-${row.name}`}

@@ -45,7 +45,7 @@ function Switches({ feature }: { feature: AdminBetaView }) {
           key: "remove",
           label: "Remove",
           hideLabel: true,
-          tight: true,
+          act: true,
           render: (row) => (
             <ActionButton
               action={pathOf(feature)}
@@ -79,10 +79,10 @@ function Feature(props: { feature: AdminBetaView; organizations: { id: string; n
         <div class="fields">
           <Field
             id={field}
-            label="Switch it for"
+            label="Switch it on or off for"
             render={(ids) => (
               <select name="organization" {...ids}>
-                <option value="">the installation</option>
+                <option value="">The whole installation</option>
                 {organizations.map(({ id, name }) => (
                   <option value={id}>{name}</option>
                 ))}
@@ -109,8 +109,8 @@ export function BetaPage(props: { features: AdminBetaView[]; organizations: { id
     <AdminLayout title="Beta features">
       <p class="small muted">
         Beta features work, but may still change. Pages label them; answers of the API name them in the header{" "}
-        <code>x-beta-feature</code>. The switch of an organization counts before that of the installation. Switching one
-        off refuses new use with 403; what exists stays readable.
+        <code>x-beta-feature</code>. A team's switch overrides that of the installation. Switching one off refuses new
+        use with 403; what exists stays readable.
       </p>
       {features.length === 0 ? (
         <div class="panel">

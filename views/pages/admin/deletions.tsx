@@ -27,8 +27,8 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
       <section class="panel" aria-label="Deletions">
         {records.items.length === 0 ? (
           <Empty icon="cancelled" title="No deletions">
-            A user deletes the own account in Settings, an owner the team on its page, and you any of them on the page
-            of the user or team. Each is listed here with the report of what was erased.
+            Users delete their account under Settings, and owners delete a team under Team. You can delete either on its
+            page here. Each deletion is listed with a report of what was erased.
           </Empty>
         ) : (
           <Table
@@ -50,13 +50,17 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
                       </a>
                     )}{" "}
                     <CopyId id={row.subject_id} />
+                    {row.reason ? (
+                      <span class="sub" title={row.reason}>
+                        {row.reason}
+                      </span>
+                    ) : null}
                   </>
                 ),
               },
               { key: "state", label: "State", render: (row) => <StateBadge state={STATES[row.state]} /> },
-              { key: "day", label: "Day", tight: true, render: (row) => formatDate(row.erase_at * 1000) },
-              { key: "counts", label: "Erased", wide: true, render: countsOf },
-              { key: "reason", label: "Reason", wide: true, render: (row) => row.reason || "–" },
+              { key: "day", label: "Erased on", tight: true, render: (row) => formatDate(row.erase_at * 1000) },
+              { key: "counts", label: "What was erased", wide: true, render: countsOf },
             ]}
           />
         )}

@@ -74,7 +74,7 @@ function State({ view }: { view: ForwardingView }) {
   return (
     <>
       {last_error ? (
-        <Notice kind="bad" title="The receiver does not take entries">
+        <Notice kind="bad" title="The receiver does not accept entries">
           {last_error} {attempts} {attempts === 1 ? "attempt" : "attempts"}, the last{" "}
           <Time at={(last_error_at ?? 0) * 1000} />. It is tried again; nothing is lost.
         </Notice>
@@ -149,8 +149,8 @@ export function ForwardingPage(props: ForwardingProps) {
         </OneTimeLink>
       ) : null}
       <p class="small muted">
-        Every entry of every team and of the installation is sent in order, at least once. What cannot be sent waits,
-        and is not removed by <code>audit_retention_days</code> before.
+        Every entry of every team and of the installation is sent in order, at least once. Entries that cannot be sent
+        wait, and <code>audit_retention_days</code> does not remove them before they are sent.
       </p>
       <Panel
         kind="syslog"
@@ -180,14 +180,14 @@ export function ForwardingPage(props: ForwardingProps) {
             label="Enterprise number"
             inputmode="numeric"
             value={form.enterprise_number}
-            hint="In the name of the structured data; 32473 is that of examples."
+            hint="Of your organization at IANA, in the name of the structured data. 32473 is reserved for examples."
           />
           <From view={props.syslog} />
         </div>
         <Field
           id="field-ca"
           label="Certificate authority"
-          hint="PEM, for TLS with a receiver whose authority is not a public one"
+          hint="PEM. Needed for TLS with a private certificate authority."
           render={(ids) => (
             <textarea name="ca" rows={3} maxlength={100_000} {...ids}>
               {form.ca}

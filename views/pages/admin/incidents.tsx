@@ -201,7 +201,7 @@ function Components({ components }: Pick<IncidentsProps, "components">) {
                     placeholder={row.name}
                     maxlength={80}
                   />
-                  <label class="choice">
+                  <label class="check">
                     <input type="checkbox" name="hidden" value="yes" checked={row.hidden} />
                     Hidden
                   </label>

@@ -57,8 +57,8 @@ export function MaintenanceListPage({ windows }: { windows: Listed<MaintenanceVi
       {items.length === 0 ? (
         <div class="panel">
           <Empty icon="clock" title="No maintenance" action={schedule}>
-            Before a maintenance no job starts that cannot end in time. At its start running trainings save a
-            checkpoint, and at its end everything resumes by itself. Everybody sees it in a banner and in the queue. To
+            Before maintenance, no job starts that cannot end in time. When it starts, training jobs save a checkpoint
+            and stop; when it ends, everything resumes by itself. Everybody sees it in a banner and in the queue. To
             take only one machine out of service, drain it under Hosts.
           </Empty>
         </div>
@@ -92,7 +92,7 @@ export function MaintenanceListPage({ windows }: { windows: Listed<MaintenanceVi
                 wide: true,
                 render: (row) => (row.endpoints === "stop" ? "stop" : "stay"),
               },
-              { key: "act", label: "Actions", hideLabel: true, tight: true, render: (row) => <Actions window={row} /> },
+              { key: "act", label: "Actions", hideLabel: true, act: true, render: (row) => <Actions window={row} /> },
             ]}
           />
           <Pager shown={items.length} hasMore={windows.hasMore} last={windows.last} fragment="maintenance" />
@@ -179,8 +179,9 @@ export function MaintenanceFormPage(props: {
       <section class="panel">
         <form class="body form" method="post" action={window ? pathOf(window) : "/admin/maintenance/new"}>
           <p class="small muted">
-            No job starts that cannot end before it by its estimate. At its start running trainings save a checkpoint
-            and wait in the queue; at its end they resume without losing a step. New jobs are still accepted.
+            No job starts whose estimate ends after the maintenance begins. When it begins, training jobs save a
+            checkpoint and wait in the queue; when it ends, they resume without losing a step. New jobs are still
+            accepted.
           </p>
           <Times form={form} running={running} />
           <TextField
@@ -207,16 +208,16 @@ export function MaintenanceFormPage(props: {
             value={form.endpoints}
             options={[
               ["stay", "keep running"],
-              ["stop", "stop at its start, and start again at its end"],
+              ["stop", "stop when it begins, and start again when it ends"],
             ]}
           />
           <Choice
             name="trainings"
-            label="Trainings that cannot end before it"
+            label="Training jobs that cannot end before it"
             value={form.trainings}
             options={[
               ["wait", "start after it"],
-              ["interrupt", "start now, save a checkpoint at its start and resume after it"],
+              ["interrupt", "start now, save a checkpoint when it begins, and resume after it"],
             ]}
           />
           <Field

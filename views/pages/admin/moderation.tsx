@@ -151,7 +151,7 @@ function What({ form }: { form: RuleForm }) {
       <Field
         id="field-keywords"
         label="Words and phrases"
-        hint="One a line, in any case and spacing"
+        hint="One per line. Case and spacing do not matter."
         render={(ids) => (
           <textarea name="keywords" rows={6} {...ids}>
             {form.keywords}
@@ -184,7 +184,7 @@ function What({ form }: { form: RuleForm }) {
         label="Guard model"
         maxlength={400}
         value={form.guard_model}
-        hint="A model served here that answers as Llama Guard does"
+        hint="A model served here that answers like Llama Guard"
       />
       <Field
         id="field-grader"
@@ -231,7 +231,7 @@ export function RulePage({ rule, form, error }: { rule: RuleView | null; form: R
               )}
             />
           </div>
-          <p class="small muted">Fill in one of these. A change makes the next version of the rule.</p>
+          <p class="small muted">Fill in one of these. Every change creates a new version of the rule.</p>
           <What form={form} />
           <TextField
             name="threshold"
@@ -255,7 +255,7 @@ export function RulePage({ rule, form, error }: { rule: RuleView | null; form: R
           </label>
           <label class="check">
             <input type="checkbox" name="enabled" value="yes" checked={form.enabled} />
-            <span>On</span>
+            <span>Enabled</span>
           </label>
           <div class="row">
             <button type="submit" class="button primary">

@@ -18,6 +18,11 @@ const GROUPS: [string, RegExp][] = [
   ["Hardware and trainer", /^(python|trainer_env|environments_dir|torch|providers|provider_settings|.*_slots)$/],
   ["Limits", /^(max_.*|quota_.*|disk_reserve_bytes|requests_per_minute)$/],
   ["Models and endpoints", /^(hub_.*|prepared_models|import_roots|idle_after_s|endpoint_queue|embedding_model)$/],
+  ["Mail and notices", /^(mail_.*|notice_.*|webhook_hosts|status_.*)$/],
+  [
+    "Data and privacy",
+    /^(pii_.*|presidio_.*|subject_.*|moderation_.*|answer_retention_days|audit_retention_days|deletion_.*|dataset_roots|import_hosts)$/,
+  ],
   ["Other", /./],
 ];
 const SOURCES = {
@@ -133,7 +138,7 @@ function Secrets({ secrets }: { secrets: SecretSettingView[] }) {
             ),
           },
           { key: "state", label: "Value", render: (row) => <SecretState of={row} /> },
-          { key: "act", label: "Actions", hideLabel: true, end: true, render: (row) => <SecretActions of={row} /> },
+          { key: "act", label: "Actions", hideLabel: true, act: true, render: (row) => <SecretActions of={row} /> },
         ]}
       />
     </section>

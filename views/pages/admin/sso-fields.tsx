@@ -31,11 +31,11 @@ export function Groups({ form, teams }: { form: SsoForm; teams: OrganizationRow[
     <fieldset class="stack tight">
       <legend>Groups</legend>
       <p class="small muted">
-        The first group in this list that a user has decides team and role, at every sign-in. Rows without a name are
-        left out.
+        At every sign-in the first group of this list that a user is in decides their team and role. Rows without a name
+        are ignored.
       </p>
       {form.groups.map((row, index) => (
-        <div class="fields few">
+        <div class="fields three">
           <input
             name={`group_${index}`}
             value={row.group}
@@ -64,20 +64,20 @@ export function Groups({ form, teams }: { form: SsoForm; teams: OrganizationRow[
 }
 
 const SWITCHES = [
-  ["enabled", "Switched on", "The sign-in page has a button for it."],
+  ["enabled", "Enabled", "The sign-in page has a button for it."],
   [
     "enforced",
-    "Refuse passwords for addresses of these domains",
-    "Switch it on after you have signed in with the provider once.",
+    "Require single sign-on for these domains",
+    "Passwords are refused for addresses of these domains. Sign in with the provider once before you require it.",
   ],
   [
     "second_factor",
-    "A sign-in there counts as a second factor",
-    "For providers that ask for one. Nobody is asked for a code here then.",
+    "Signing in with the provider counts as two-factor authentication",
+    "For providers that ask for a second factor. Users are then not asked for a code here.",
   ],
   [
     "trust_email",
-    "Addresses of these domains count as verified",
+    "Trust e-mail addresses of these domains",
     "Needed with Entra ID and with SAML, which do not say whether an address is verified.",
   ],
 ] as const;
@@ -111,8 +111,8 @@ export function Switches({ form }: { form: SsoForm }) {
       {form.type === "saml" ? (
         <Check
           name="idp_initiated"
-          label="People may begin at the provider"
-          hint="For the tile on its own page. An answer that nobody asked for here is accepted then, so a link can sign somebody in as another person. Leave it off if you can."
+          label="Allow sign-in that starts at the provider (IdP-initiated)"
+          hint="For the tile on the provider's own page. Responses that were not requested here are then accepted, so a link can sign somebody in as another person. Leave it off if you can."
           checked={form.idp_initiated}
         />
       ) : null}
@@ -130,7 +130,7 @@ export function OidcFields({ form, secretSet }: { form: SsoForm; secretSet: bool
         maxlength={200}
         value={form.name}
         placeholder="Okta"
-        hint="On the button of the sign-in page"
+        hint="Shown on the button of the sign-in page"
       />
       <TextField
         name="issuer"
@@ -140,7 +140,7 @@ export function OidcFields({ form, secretSet }: { form: SsoForm; secretSet: bool
         maxlength={2000}
         value={form.issuer}
         placeholder="https://login.example.com"
-        hint="/.well-known/openid-configuration is below it"
+        hint="The URL to which /.well-known/openid-configuration is added"
       />
       <TextField
         name="client_id"
@@ -148,7 +148,7 @@ export function OidcFields({ form, secretSet }: { form: SsoForm; secretSet: bool
         required
         maxlength={500}
         value={form.client_id}
-        hint="Of the application that you registered there"
+        hint="From the application that you registered at the provider"
       />
       <TextField
         name="client_secret"
@@ -158,21 +158,14 @@ export function OidcFields({ form, secretSet }: { form: SsoForm; secretSet: bool
         maxlength={2000}
         hint={secretSet ? "Empty: as it is. It is stored encrypted." : "It is stored encrypted."}
       />
-      <TextField
-        name="scopes"
-        label="Scopes"
-        required
-        maxlength={500}
-        value={form.scopes}
-        hint="What is asked for, separated by spaces"
-      />
+      <TextField name="scopes" label="Scopes" required maxlength={500} value={form.scopes} hint="Separated by spaces" />
       <TextField
         name="groups_claim"
-        label="Claim with the groups"
+        label="Groups claim"
         required
         maxlength={200}
         value={form.groups_claim}
-        hint="Dots lead into objects: realm_access.roles"
+        hint="Dots name a nested claim: realm_access.roles"
       />
     </div>
   );
@@ -189,27 +182,27 @@ export function SamlFields({ form }: { form: SsoForm }) {
           maxlength={200}
           value={form.name}
           placeholder="Okta"
-          hint="On the button of the sign-in page"
+          hint="Shown on the button of the sign-in page"
         />
         <TextField
           name="metadata_url"
-          label="Address of the metadata"
+          label="Metadata URL"
           type="url"
           maxlength={2000}
           value={form.metadata_url}
           placeholder="https://login.example.com/metadata"
-          hint="Read again every ten minutes, so that a new certificate counts by itself"
+          hint="Read every ten minutes, so that a new certificate is used automatically"
         />
         <TextField
           name="email_attribute"
-          label="Attribute with the e-mail address"
+          label="E-mail attribute"
           maxlength={300}
           value={form.email_attribute}
           hint="Empty: the usual names, such as email and mail, then the NameID"
         />
         <TextField
           name="groups_claim"
-          label="Attribute with the groups"
+          label="Groups attribute"
           required
           maxlength={200}
           value={form.groups_claim}
@@ -218,7 +211,7 @@ export function SamlFields({ form }: { form: SsoForm }) {
       </div>
       <Field
         id="field-metadata-xml"
-        label="Or the metadata itself"
+        label="Or metadata as XML"
         hint="The XML file of the provider, when this server cannot reach the address. Paste it again when the provider replaces its certificate."
         render={(ids) => (
           <textarea name="metadata_xml" rows={4} spellcheck={false} placeholder="<EntityDescriptor …>" {...ids}>

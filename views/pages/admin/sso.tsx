@@ -180,7 +180,7 @@ export function SsoPage(props: SsoProps) {
           <Field
             id="field-domains"
             label="Domains"
-            hint="One a line. Only addresses of these domains sign in here."
+            hint="One per line, such as example.com. Only addresses of these domains can sign in with this provider."
             render={(ids) => (
               <textarea name="domains" rows={3} required {...ids}>
                 {form.domains}
@@ -192,12 +192,12 @@ export function SsoPage(props: SsoProps) {
           <Field
             id="field-default"
             label="Users without such a group"
-            hint="Where new people go whom no group places"
+            hint="The team of new users who are in none of the groups above"
             render={() => (
               <Team
                 name="default_organization"
                 label="Users without such a group"
-                none="Refuse them"
+                none="Refuse sign-in"
                 value={form.default_organization}
                 teams={teams}
               />

@@ -40,7 +40,7 @@ export interface StatusProps {
 }
 
 const KINDS: Record<string, string> = {
-  train: "training",
+  train: "training job",
   evaluate: "evaluation",
   export: "export",
   serve: "endpoint",

@@ -85,7 +85,7 @@ function DeletionPanel({ path, subject, name, holds }: HoldProps) {
             <Field
               id="field-deletion-reason"
               label="Reason"
-              hint="The people concerned read it."
+              hint="The people it affects can read it."
               render={(ids) => <textarea name="reason" rows={3} maxLength={500} required {...ids} />}
             />
           </SheetForm>
@@ -122,10 +122,10 @@ function SuspensionPanel(props: HoldProps) {
             <Field
               id="field-reason"
               label="Reason"
-              hint="The people concerned read it."
+              hint="The people it affects can read it."
               render={(ids) => <textarea name="reason" rows={3} maxLength={500} required {...ids} />}
             />
-            <TextField name="until" label="Ends by itself on" type="date" hint="Empty: until somebody lifts it." />
+            <TextField name="until" label="Ends on (UTC)" type="date" hint="Empty: until somebody lifts it." />
           </SheetForm>
         )}
       </header>

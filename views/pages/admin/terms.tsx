@@ -74,7 +74,7 @@ function Versions({ name, versions }: { name: DocumentName; versions: VersionVie
               key: "act",
               label: "Actions",
               hideLabel: true,
-              tight: true,
+              act: true,
               render: (row) =>
                 stateOf(row, versions, now) === "Scheduled" ? (
                   <ConfirmForm

@@ -167,6 +167,7 @@ export function UserList({ users }: Pick<UsersProps, "users">) {
               key: "seen",
               label: "Last seen",
               wide: true,
+              extra: true,
               render: (row) => (row.lastSeenAt ? <Time at={row.lastSeenAt} /> : <span class="muted">Never</span>),
             },
             {
@@ -223,7 +224,7 @@ function Invitations(props: Pick<UsersProps, "invitations" | "teams" | "canMail"
               key: "act",
               label: "Actions",
               hideLabel: true,
-              end: true,
+              act: true,
               render: (row) => (
                 <InvitationActions
                   path="/admin/invitations"

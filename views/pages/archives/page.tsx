@@ -55,12 +55,14 @@ const columnsOf = (path: string): Column<ArchiveView>[] => [
   {
     key: "size",
     label: "Size",
+    end: true,
     render: (row) => (row.bytes === null ? <span class="muted">–</span> : formatBytes(row.bytes)),
   },
   {
     key: "sha256",
     label: "SHA-256",
     wide: true,
+    extra: true,
     render: (row) => (row.sha256 ? <CopyId id={row.sha256} /> : <span class="muted">–</span>),
   },
   {
@@ -73,6 +75,7 @@ const columnsOf = (path: string): Column<ArchiveView>[] => [
     key: "action",
     label: "Next step",
     hideLabel: true,
+    act: true,
     render: (row) => (
       <div class="row tight">
         {row.status === "done" ? (
@@ -90,7 +93,7 @@ const columnsOf = (path: string): Column<ArchiveView>[] => [
           lost={
             isOpen(row)
               ? "What has been written is deleted. Your data stays as it is."
-              : "The file is deleted from the server. Your data stays as it is, and you can make another archive."
+              : "The file is deleted from the server. Your data stays as it is, and you can create another archive."
           }
           verb={isOpen(row) ? "Cancel archive" : "Delete archive"}
         />
@@ -105,7 +108,9 @@ export function ArchiveList({ path, archives }: ArchivesProps) {
   return (
     <div id="archive-list" {...liveOn(new URL(path, url), "archives")}>
       {archives.length > 0 ? (
-        <Table label="Archives" columns={columnsOf(path)} rows={archives} rowId={(row) => row.id} />
+        <section class="panel" aria-label="Archives">
+          <Table label="Archives" columns={columnsOf(path)} rows={archives} rowId={(row) => row.id} />
+        </section>
       ) : (
         <Empty slim icon="file" title="No archive yet">
           An archive is one ZIP file that other programs can read: tables as JSON lines, models as safetensors, and a
@@ -138,8 +143,8 @@ function Content(props: ArchivesProps) {
           ) : null}
           <p>{PARTS[scope]}</p>
           <p class="small muted">
-            It is written in the background. You get a notice when it is ready, and can download it for {KEEP_DAYS}{" "}
-            days. Passwords, keys and other secrets are not part of it.
+            The archive is written in the background. You get a notice when it is ready, and can download it for{" "}
+            {KEEP_DAYS} days. Passwords, keys and other secrets are not part of it.
           </p>
           <label class="check">
             <input type="checkbox" name="checkpoints" value="on" checked />
@@ -148,7 +153,7 @@ function Content(props: ArchivesProps) {
           <p class="small muted">The final models are always included. Checkpoints can be many times larger.</p>
           <div class="row">
             <button type="submit" class="button primary">
-              Make an archive
+              Create archive
             </button>
           </div>
         </PostForm>

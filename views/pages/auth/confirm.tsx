@@ -22,7 +22,7 @@ export function ConfirmPage(props: {
     <BareLayout title="Confirm that it is you">
       <div class="stack loose">
         <h1>Confirm that it is you</h1>
-        <Notice kind="info">{props.message} The last time was more than 15 minutes ago.</Notice>
+        <Notice kind="info">{props.message} Your last confirmation was more than 15 minutes ago.</Notice>
         {props.withPasskey ? (
           <PasskeyForm
             purpose="prove"
@@ -44,7 +44,7 @@ export function ConfirmPage(props: {
             autofocus
             maxlength={256}
             autocomplete="current-password"
-            hint="Your password, or six digits of your authenticator app. What you sent is kept."
+            hint="Your password, or six digits of your authenticator app. The form that you sent is kept."
           />
           <button type="submit" class="button primary block">
             Continue

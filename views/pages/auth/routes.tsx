@@ -281,7 +281,7 @@ async function acceptInvite(ctx: Ctx, request: Request, body: AccountForm): Prom
     return await enter(ctx, request, email, body.password, "/");
   } catch (error) {
     const invited = body.token ? await findInvitation(ctx, body.token).catch(() => null) : null;
-    const organization = invited?.orgName ?? (body.token ? "your organization" : null);
+    const organization = invited?.orgName ?? (body.token ? "your team" : null);
     const documents = await documentsToAccept(ctx);
     return showAgain(ctx, request, error, (message) => (
       <InvitePage {...typed(ctx, body)} organization={organization} documents={documents} error={message} />

@@ -26,7 +26,7 @@ function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
         required
         maxlength={200}
         autocomplete="name"
-        autofocus
+        autofocus={!props.error}
         value={props.name ?? ""}
       />
       <TextField
@@ -44,6 +44,7 @@ function AccountFields(props: AccountProps & { emailFixed?: boolean }) {
         label="Password"
         type="password"
         required
+        autofocus={Boolean(props.error)}
         minlength={props.passwordMin}
         maxlength={256}
         autocomplete="new-password"

@@ -183,6 +183,7 @@ export function ImportList({ imports }: { imports: ImportView[] }) {
                 key: "action",
                 label: "Next step",
                 hideLabel: true,
+                act: true,
                 render: (row) =>
                   row.status === "failed" ? (
                     <Retry row={row} />

@@ -254,6 +254,7 @@ export function FoundRows({ pii, rows, newest }: Pick<PersonalDataProps, "pii" |
               key: "confidence",
               label: "Confidence",
               wide: true,
+              extra: true,
               end: true,
               tight: true,
               render: (one) => `${Math.round(one.confidence * 100)}%`,

@@ -120,11 +120,11 @@ function Maintenance({ host, error }: HostProps) {
         <PostForm action={`${action}/maintenance`} class="form">
           <div class="fields">
             <div class="field">
-              <label for="from">From</label>
+              <label for="from">From (UTC)</label>
               <input id="from" name="from" type="datetime-local" required />
             </div>
             <div class="field">
-              <label for="until">Until</label>
+              <label for="until">Until (UTC)</label>
               <input id="until" name="until" type="datetime-local" required />
             </div>
             <div class="field">
@@ -138,7 +138,6 @@ function Maintenance({ host, error }: HostProps) {
               <span>{error}</span>
             </div>
           ) : null}
-          <p class="xs muted">Times are in UTC.</p>
           <div class="row">
             <button type="submit" class="button">
               Schedule

@@ -92,6 +92,7 @@ const word = (key: string, label: string, text: (run: Run) => string | null | un
   key,
   label,
   wide: true,
+  extra: true,
   sort: key,
   render: (run) => (
     <span class="muted clip words" title={text(run) ?? undefined} dir="auto">

@@ -123,7 +123,7 @@ const COLUMNS: Column<FittedModel>[] = [
     render: (row) => (row.fit ? <FitBadge fit={row.fit} /> : <span class="muted">–</span>),
   },
   { key: "state", label: "State", wide: true, render: (row) => <BaseState row={row} /> },
-  { key: "action", label: "Next step", hideLabel: true, tight: true, render: (row) => <RowAction row={row} /> },
+  { key: "action", label: "Next step", hideLabel: true, act: true, render: (row) => <RowAction row={row} /> },
 ];
 
 const WHICH: [string, string][] = [

@@ -74,6 +74,7 @@ const columnsOf = ({ whole }: PushesProps, path: string): Column<PushView>[] => 
     key: "action",
     label: "Next step",
     hideLabel: true,
+    act: true,
     render: (row) =>
       isOpen(row) ? (
         <ConfirmForm

@@ -28,7 +28,7 @@ function Facts({ of }: Pick<CaseProps, "of">) {
           rows={[
             [OBJECT_WORDS[of.type], <span dir="auto">{of.name}</span>],
             ["ID", <CopyId id={of.subject} full />],
-            ["Organization", <span dir="auto">{of.organization_name}</span>],
+            ["Team", <span dir="auto">{of.organization_name}</span>],
             ["Owner", of.owner_email ?? of.owner],
             ["Categories", <Categories categories={of.categories} />],
             [
@@ -84,7 +84,7 @@ function DecisionForm({ of, second, form, error }: CaseProps) {
         <Field
           id="field-reason"
           label="Reason"
-          hint="The owner reads it"
+          hint="The owner can read it."
           render={(ids) => (
             <textarea name="reason" rows={4} required maxlength={1000} {...ids}>
               {form?.reason ?? proposal?.text ?? ""}

@@ -16,7 +16,7 @@ const MEANS: Record<NonNullable<DecisionView["decision"]>, string> = {
   remove: "Its content was erased. Only its name, its hash and this decision are kept.",
   warn: "It can be used. Repeated violations can lead to a suspension.",
   suspend_user: "The account of its owner is suspended, and it cannot be used.",
-  suspend_organization: "The organization is suspended, and it cannot be used.",
+  suspend_organization: "The team is suspended, and it cannot be used.",
 };
 
 interface Props {
@@ -160,7 +160,7 @@ export function ReportPage({ form, error }: { form: ReportForm; error?: string }
           <Field
             id="field-text"
             label="What did you see?"
-            hint="The request you sent and what was answered help most"
+            hint="Quote the request you sent and the answer."
             render={(ids) => (
               <textarea name="text" rows={6} required maxlength={2000} {...ids}>
                 {form.text}

@@ -41,7 +41,14 @@ const COLUMNS: Column<CaseView>[] = [
   { key: "categories", label: "Categories", wide: true, render: (row) => <Categories categories={row.categories} /> },
   { key: "owner", label: "Owner", wide: true, tight: true, render: (row) => row.owner_email ?? row.owner },
   { key: "state", label: "State", tight: true, render: (row) => <StateBadge state={stateOfCase(row)} /> },
-  { key: "at", label: "Since", wide: true, tight: true, render: (row) => <Time at={row.created_at * 1000} /> },
+  {
+    key: "at",
+    label: "Since",
+    wide: true,
+    extra: true,
+    tight: true,
+    render: (row) => <Time at={row.created_at * 1000} />,
+  },
 ];
 
 /** `/review` */
@@ -61,7 +68,7 @@ export function QueuePage(props: Listed<CaseView> & { enabled: boolean; state: s
           {items.length === 0 ? (
             <Empty icon="shield" title={waits ? "Nothing to review" : "No cases here"}>
               {waits
-                ? "Flagged datasets and models, reports and appeals of all organizations appear here."
+                ? "Flagged datasets and models, reports and appeals of all teams appear here."
                 : "Cases appear here once their owner appealed, or a reviewer decided."}
             </Empty>
           ) : (

@@ -10,16 +10,16 @@ export const DECISION_WORDS: Record<Decision, string> = {
   remove: "Remove",
   warn: "Warn",
   suspend_user: "Suspend the user",
-  suspend_organization: "Suspend the organization",
+  suspend_organization: "Suspend the team",
 };
 /** What a decision does, as the form of a case says it. */
 export const DECISION_HINTS: Record<Decision, string> = {
-  approve: "nothing is wrong, and it can be used",
-  restrict: "it stays, but nobody can train on it or deploy it",
-  remove: "its content is erased; name, hash and reason stay as a tombstone",
-  warn: "it can be used; the owner gets a warning",
-  suspend_user: "restricts it, and its owner can no longer sign in",
-  suspend_organization: "restricts it, and everything of the organization stops",
+  approve: "Nothing is wrong, and it can be used.",
+  restrict: "It stays, but nobody can train on it or deploy it.",
+  remove: "Its content is erased. The name, the hash and the reason are kept.",
+  warn: "It can be used. The owner gets a warning.",
+  suspend_user: "It is restricted, and its owner can no longer sign in.",
+  suspend_organization: "It is restricted, and all jobs and endpoints of the team stop.",
 };
 export const OBJECT_WORDS: Record<CaseView["type"], string> = {
   dataset_version: "Dataset",
@@ -43,10 +43,16 @@ export function Categories({ categories }: { categories: string[] }) {
   );
 }
 
+/** `messages.1` -> `message 2`; other fields by their names. */
+function partWord(part: string): string {
+  const [name = "", index] = part.split(".");
+  return index === undefined ? name : `${name.replace(/s$/, "")} ${formatInteger(Number(index) + 1)}`;
+}
+
 function placeOf({ split, row, part, prompt }: Finding): string {
   if (prompt !== null) return "Answer of the model";
   if (row === null) return part === "hash" ? "Hash of the content" : "Check";
-  return `${split === "holdout" ? "Validation row" : "Row"} ${formatInteger(row)}, ${part.replaceAll(".", " ")}`;
+  return `${split === "holdout" ? "Validation row" : "Row"} ${formatInteger(row)}, ${partWord(part)}`;
 }
 
 /** What matched, in its context. `rules`: shows which rule it was. */

@@ -140,7 +140,7 @@ function Waiting({ view, admin }: QueueProps) {
                 key: "change",
                 label: "Change",
                 hideLabel: true,
-                tight: true,
+                act: true,
                 wide: true,
                 render: (row) =>
                   row.id && (row.own || admin) ? (
@@ -260,7 +260,7 @@ function Teams({ teams, admin }: { teams: TeamView[]; admin: boolean }) {
                   key: "change",
                   label: "Change",
                   hideLabel: true,
-                  tight: true,
+                  act: true,
                   render: (row: TeamView) => (
                     <a class="button small" href={`/admin/teams/${row.id}`}>
                       Change<span class="visually-hidden"> the share and limits of {row.name}</span>
@@ -297,10 +297,10 @@ function Maintenance({ view }: { view: QueueView }) {
   return view.maintenance.map(({ startsAt, endsAt, reason, trainings }) => (
     <Notice kind="info" title={`Maintenance from ${spanText(startsAt, endsAt)}: ${reason}`}>
       {startsAt <= view.now
-        ? "No job starts. Everything resumes by itself at its end."
+        ? "No job starts. Everything resumes by itself when it ends."
         : trainings === "interrupt"
-          ? "Trainings save a checkpoint at its start and resume after it. Other jobs start only if they can end before it."
-          : "Jobs that cannot end before it start after it. Trainings that still run at its start save a checkpoint and resume after it."}
+          ? "Training jobs save a checkpoint when it begins and resume after it. Other jobs start only if they can end before it."
+          : "Jobs that cannot end before it start after it. Training jobs that still run when it begins save a checkpoint and resume after it."}
     </Notice>
   ));
 }

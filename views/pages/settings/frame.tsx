@@ -24,14 +24,19 @@ export function SettingsLayout(props: {
   const { pathname } = usePage().url;
   const isCurrent = (href: string) =>
     pathname === href ||
-    (href === "/settings" ? /^\/settings\/(email$|keys\/)/.test(pathname) : pathname.startsWith(`${href}/`))
+    (href === "/settings"
+      ? /^\/settings\/(delete|email|keys|password)/.test(pathname)
+      : pathname.startsWith(`${href}/`))
       ? "page"
       : undefined;
-  const first = pathname === "/settings";
   return (
     <Layout
       title={props.title}
-      crumbs={first ? [] : [{ label: "Settings", href: "/settings" }, ...(props.parent ? [props.parent] : [])]}
+      crumbs={
+        props.title === "Settings"
+          ? []
+          : [{ label: "Settings", href: "/settings" }, ...(props.parent ? [props.parent] : [])]
+      }
       actions={props.actions}
       live={props.live}
     >

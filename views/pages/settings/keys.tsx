@@ -62,7 +62,14 @@ export function KeyTable({ keys, owner, empty }: { keys: KeyView[]; owner: boole
     key: "user",
     label: "Owner",
     wide: true,
-    render: (row: KeyView) => <span class="wrap-any">{row.user.name ?? row.user.email}</span>,
+    render: (row: KeyView) => {
+      const owner = row.user.name ?? row.user.email ?? row.user.id;
+      return (
+        <span class="clip words" title={owner} dir="auto">
+          {owner}
+        </span>
+      );
+    },
   };
   return (
     <Table
@@ -107,7 +114,7 @@ export function KeyTable({ keys, owner, empty }: { keys: KeyView[]; owner: boole
           key: "revoke",
           label: "Actions",
           hideLabel: true,
-          end: true,
+          act: true,
           render: (row) => <RevokeKey id={row.id} name={row.name} />,
         },
       ]}

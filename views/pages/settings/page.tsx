@@ -68,7 +68,7 @@ function Sessions({ sessions }: Pick<SettingsProps, "sessions">) {
             key: "end",
             label: "Actions",
             hideLabel: true,
-            end: true,
+            act: true,
             render: (row) =>
               row.current ? (
                 <span class="muted sans">This browser</span>

@@ -58,7 +58,7 @@ function Passkeys({ passkeys }: Pick<PasskeysProps, "passkeys">) {
           key: "act",
           label: "Actions",
           hideLabel: true,
-          end: true,
+          act: true,
           render: (row) => (
             <span class="row end">
               <SheetForm

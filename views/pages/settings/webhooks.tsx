@@ -131,7 +131,7 @@ export function DeliveryTable(props: { rows: DeliveryView[]; action: (row: Deliv
           key: "again",
           label: "Actions",
           hideLabel: true,
-          end: true,
+          act: true,
           render: (row) =>
             row.status === "waiting" ? null : (
               <ActionButton action={props.action(row)} class="small">

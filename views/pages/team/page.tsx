@@ -1,5 +1,6 @@
 /** `/team`: the members of the viewer's own team; its owners and administrators manage it here. */
 
+import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/model.ts";
 import type { ServiceAccountRow } from "../../../src/accounts/service-accounts/model.ts";
@@ -93,7 +94,7 @@ export function MemberList({ members, self, manage }: TeamProps) {
           key: "act",
           label: "Actions",
           hideLabel: true,
-          end: true,
+          act: true,
           render: (row: UserRow) => <MemberActions row={row} self={self} manage={manage} />,
         },
       ]
@@ -127,19 +128,21 @@ export function MemberList({ members, self, manage }: TeamProps) {
               key: "seen",
               label: "Last seen",
               wide: true,
+              extra: true,
               render: (row) => (row.lastSeenAt ? <Time at={row.lastSeenAt} /> : <span class="muted">Never</span>),
             },
             {
               key: "factor",
               label: "Two-factor",
               wide: true,
+              extra: true,
               render: (row) => (row.twoFactor ? "On" : <span class="muted">Off</span>),
             },
             {
               key: "state",
               label: "State",
               wide: true,
-              render: (row) => <StateBadge state={row.disabled ? "disabled" : "active"} />,
+              render: (row) => <StateBadge state={stateOf(row.holds)} />,
             },
             ...actions,
           ]}
@@ -191,7 +194,7 @@ function Invitations({ invitations, canMail, mails }: Manage) {
             key: "act",
             label: "Actions",
             hideLabel: true,
-            end: true,
+            act: true,
             render: (row) => (
               <InvitationActions
                 path="/team/invitations"

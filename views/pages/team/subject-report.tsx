@@ -153,7 +153,7 @@ function Trained({ result }: { result: Result }) {
               key: "act",
               label: "Actions",
               hideLabel: true,
-              end: true,
+              act: true,
               render: (one) => (
                 <ConfirmForm
                   id={`model-${one.job_id}`}
