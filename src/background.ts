@@ -4,6 +4,7 @@ import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { startSuspensions } from "./accounts/suspension/service.ts";
+import { startClosing } from "./billing/statements/pass.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
 import { startArchives } from "./custody/archives/run.ts";
@@ -57,6 +58,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startScans(ctx),
     startImports(ctx),
     startCheckpointNotes(ctx),
+    startClosing(ctx),
     startInventory(ctx),
     startPipeline(ctx),
     startTrainers(ctx),

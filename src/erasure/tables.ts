@@ -123,6 +123,8 @@ export const STAYS: Record<string, string> = {
   statement: "invoices",
   statement_line: "invoices",
   credit: "invoices",
+  credit_use: "invoices",
+  late_charge: "invoices",
   stripe_event: "what the payment provider reported: ids",
   inference: "usage for invoices: ids and numbers; names of fine-tuned models are removed",
   audit_log: "hashes stay, what entries say is removed",

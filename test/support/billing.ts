@@ -4,7 +4,8 @@ import type { Prices } from "../../src/billing/prices/rate.ts";
 import { priceList } from "../../src/db/schema/billing.ts";
 import type { TestApp } from "./app.ts";
 
-const HOUR = 3_600_000;
+export const HOUR = 3_600_000;
+export const DAY = 24 * HOUR;
 
 /** An item that matches everything, without a price. */
 export const item = { gpu_model: null, provider: null, model: null, unit_micros: null, cost_plus_percent: null };
@@ -48,3 +49,14 @@ export function recordHour(t: TestApp, more: Partial<Use> & Pick<Use, "source">)
   };
   return t.ctx.write((tx) => recordUse(tx, now, use));
 }
+
+/** Records one hour on a GPU of an organization from a time on, with other fields as given. */
+export const useFrom = (t: TestApp, org: string, from: number, more: Partial<Use> = {}): Promise<boolean> =>
+  recordHour(t, {
+    source: `test ${org} ${more.meter ?? "gpu_seconds"} ${from}`,
+    org,
+    userId: null,
+    from,
+    to: from + HOUR,
+    ...more,
+  });

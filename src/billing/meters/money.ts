@@ -38,3 +38,7 @@ export function microsFrom(usd: number): number | null {
 
 /** Micro-dollars as a number of dollars. */
 export const usdOf = (micros: number): number => micros / MICROS;
+
+/** Cents as people read them: `$1,234.50`. */
+export const dollars = (cents: number): string =>
+  `${cents < 0 ? "-" : ""}$${(Math.abs(cents) / 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;

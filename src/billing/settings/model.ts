@@ -34,6 +34,11 @@ const LateSettings = v.strictObject({
 const FIELDS = {
   /** `off`: costs are shown and nobody is charged; `chargeback`: statements without payment; `stripe`. */
   mode: v.picklist(MODES, "must be off, chargeback or stripe"),
+  /**
+   * The first month that is closed, such as `2026-12`; null while the mode is off. Set when the mode is switched on: what
+   * was used in a month whose closing passed before is never charged.
+   */
+  first_month: v.nullable(v.pipe(v.string(), v.regex(/^\d{4}-(0[1-9]|1[0-2])$/, "must be a month such as 2026-12"))),
   /** Hours after the end of a month before it is closed, for uses that are recorded late. */
   grace_hours: count(720),
   /** Days from the closing of a month to the due date of its invoice. */
@@ -66,6 +71,7 @@ export type ChangeBillingSettings = v.InferOutput<typeof ChangeBillingSettings>;
 
 export const DEFAULT_SETTINGS: BillingSettings = {
   mode: "off",
+  first_month: null,
   grace_hours: 48,
   payment_terms_days: 14,
   collection: "charge",

@@ -5,9 +5,11 @@ import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
 import { installation } from "../../db/schema/audit.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { monthAt } from "../meters/months.ts";
 import { type BillingSettings, type ChangeBillingSettings, DEFAULT_SETTINGS } from "./model.ts";
 
 const KEY = "billing";
+const HOUR_MS = 3_600_000;
 
 async function stored(db: Db): Promise<BillingSettings> {
   const [row] = await db.select().from(installation).where(eq(installation.key, KEY)).limit(1);
@@ -31,6 +33,29 @@ function requireOrder({ late }: BillingSettings): void {
   );
 }
 
+/** The first month whose closing is still ahead. */
+function nextToClose(now: number, graceHours: number): string {
+  return monthAt(now - graceHours * HOUR_MS);
+}
+
+/**
+ * When the mode is switched on, the first month to close is the first one whose closing is still ahead, or a later one
+ * that is given.
+ * @throws AppError `invalid_value` for an earlier one: nobody is charged for what was used while nobody was charged
+ */
+function withFirstMonth(before: BillingSettings, after: BillingSettings, now: number): BillingSettings {
+  if (after.mode === "off") return { ...after, first_month: null };
+  const earliest = before.first_month ?? nextToClose(now, after.grace_hours);
+  const first = after.first_month ?? earliest;
+  if (first >= earliest) return { ...after, first_month: first };
+  throw new AppError(
+    "invalid",
+    "invalid_value",
+    `The first month to close must be ${earliest} or later: what was used before is not charged.`,
+    { param: "first_month" },
+  );
+}
+
 /**
  * Changes the settings that are given. What is closed already stays as it is. Administrators only.
  * @throws AppError `invalid_value`
@@ -43,8 +68,9 @@ export async function changeBillingSettings(
   requireAdmin(actor);
   const after = await ctx.write(async (tx) => {
     const before = await stored(tx);
-    const after: BillingSettings = { ...before, ...given, late: { ...before.late, ...late } };
-    requireOrder(after);
+    const merged: BillingSettings = { ...before, ...given, late: { ...before.late, ...late } };
+    requireOrder(merged);
+    const after = withFirstMonth(before, merged, ctx.clock.now());
     const value = JSON.stringify(after);
     await tx
       .insert(installation)

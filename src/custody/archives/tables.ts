@@ -65,6 +65,8 @@ export const PARTS: Readonly<Record<string, Part>> = {
   statement: { user: null, organization: org },
   statement_line: { user: null, organization: "statement_id in (select id from statement where org = :id)" },
   credit: { user: null, organization: org },
+  credit_use: { user: null, organization: org },
+  late_charge: { user: null, organization: org },
   billing_account: { user: null, organization: org },
   inference: { user, organization: org },
   file: created,

@@ -300,6 +300,36 @@ export const credit = sqliteTable(
   (t) => [uniqueIndex("credit_source").on(t.source), index("credit_org").on(t.org, t.kind)],
 );
 
+/** How much of a credit a statement used. */
+export const creditUse = sqliteTable(
+  "credit_use",
+  {
+    creditId: text("credit_id").notNull(),
+    statementId: text("statement_id").notNull(),
+    org: text("org").notNull(),
+    micros: integer("micros").notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.creditId, t.statementId] }), index("credit_use_statement").on(t.statementId)],
+);
+
+/** A fee or interest for a late invoice; a line of the next one. */
+export const lateCharge = sqliteTable(
+  "late_charge",
+  {
+    /** `late_fee STATEMENT`, or `interest STATEMENT DAY`: each is charged once. */
+    source: text("source").primaryKey(),
+    org: text("org").notNull(),
+    /** The invoice that is late. */
+    statementId: text("statement_id").notNull(),
+    kind: text("kind", { enum: ["late_fee", "interest"] }).notNull(),
+    micros: integer("micros").notNull(),
+    at: integer("at").notNull(),
+    /** The statement that contains it; set once. */
+    billedOn: text("billed_on"),
+  },
+  (t) => [index("late_charge_unbilled").on(t.org, t.at).where(sql`billed_on is null`)],
+);
+
 /** How an organization pays. Never card data: only what a person recognizes a card by. */
 export const billingAccount = sqliteTable(
   "billing_account",

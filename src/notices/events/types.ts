@@ -50,12 +50,22 @@ const INSTALLATION_TYPES = [
   "maintenance.canceled",
   "billing.prices_announced",
   "billing.prices_withdrawn",
+  "billing.statement",
+  "billing.close_failed",
+  "billing.payment_failed",
+  "billing.late",
+  "billing.suspended",
+  "billing.restored",
+  "billing.credit",
+  "billing.refund",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
+const ALWAYS =
+  /^(terms\..*|moderation\..*|announcement\.critical|billing\.prices_.*|billing\.(close_failed|payment_failed|late|suspended|restored))$/;
+
 /** True for events that reach everybody, whatever they chose. */
-export const reachesAll = (type: string) =>
-  isSecurity(type) || /^(terms|moderation)\.|^billing\.prices_/.test(type) || type === "announcement.critical";
+export const reachesAll = (type: string) => isSecurity(type) || ALWAYS.test(type);
 
 /** True for events about accounts, which only administrators send to webhooks. */
 export const isSecurity = (type: string) => type.startsWith("security.");

@@ -2,7 +2,7 @@
 import type { Ctx } from "../../ctx.ts";
 import type { noticeEvent } from "../../db/schema/notices.ts";
 import { alertToken } from "../events/alert.ts";
-import { isSecurity, topicOf } from "../events/types.ts";
+import { isSecurity, reachesAll, topicOf } from "../events/types.ts";
 import type { Letter } from "./template.ts";
 
 type EventRow = typeof noticeEvent.$inferSelect;
@@ -26,6 +26,8 @@ function wordsFor(type: string): { action: string; reason: string } {
     return { action: "Read it", reason: "You get this because you have an account on this installation." };
   if (type.startsWith("moderation."))
     return { action: "Read the decision", reason: "You get this because it concerns something that you created." };
+  if (reachesAll(type))
+    return { action: ACTIONS[topicOf(type)], reason: "You get this because you manage how your team pays." };
   return {
     action: ACTIONS[topicOf(type)],
     reason: "You get this because of your settings; change them under Settings, Notifications.",
