@@ -35,8 +35,8 @@ const FIELDS = {
   /** `off`: costs are shown and nobody is charged; `chargeback`: statements without payment; `stripe`. */
   mode: v.picklist(MODES, "must be off, chargeback or stripe"),
   /**
-   * The first month that is closed, such as `2026-12`; null while the mode is off. Set when the mode is switched on: what
-   * was used in a month whose closing passed before is never charged.
+   * The first month that is closed, such as `2026-12`; null while the mode is off. Set when the mode is switched on:
+   * what was used in a month whose closing passed before is never charged.
    */
   first_month: v.nullable(v.pipe(v.string(), v.regex(/^\d{4}-(0[1-9]|1[0-2])$/, "must be a month such as 2026-12"))),
   /** Hours after the end of a month before it is closed, for uses that are recorded late. */

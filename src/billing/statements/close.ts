@@ -1,6 +1,6 @@
 /**
- * Closes a month of one organization: everything that is not on a statement yet becomes lines, credits are used, and the
- * ledger is booked, in one transaction. A statement that does not equal the ledger is kept back with an alarm.
+ * Closes a month of one organization: everything that is not on a statement yet becomes lines, credits are used, and
+ * the ledger is booked, in one transaction. A statement that does not equal the ledger is kept back with an alarm.
  */
 import { and, desc, eq, like, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";

@@ -187,7 +187,7 @@ export async function recordRefund(tx: Db, ctx: Ctx, statementId: string, refund
   });
 }
 
-/** A refund failed at the provider, at once or later: it stays visible with the reason, and what was booked is reversed. */
+/** A refund failed at the provider, at once or later: it stays visible with the reason, and its booking is reversed. */
 export async function markRefundFailed(tx: Db, ctx: Ctx, creditId: string, error: string): Promise<void> {
   const [row] = await tx.select().from(credit).where(eq(credit.id, creditId)).limit(1);
   if (!row || row.state === "failed" || row.kind !== "refund" || !row.statementId) return;
