@@ -1,5 +1,6 @@
 /** The pages of the screenshots, with the state each needs: what to open, and what to do there first. */
 import type { Page } from "playwright-core";
+import { BILLING_SHOTS } from "./screenshots-billing.ts";
 import { HELD_SHOTS } from "./screenshots-held.ts";
 import { MODERATION_SHOTS } from "./screenshots-moderation.ts";
 import type { Shot } from "./screenshots-shoot.ts";
@@ -289,6 +290,7 @@ export const SHOTS: Shot[] = [
   },
   { name: "admin-user", path: "/admin/users", seeds: ["full"], act: (page) => openFirst(page, "/admin/users/") },
   ...HELD_SHOTS,
+  ...BILLING_SHOTS,
   ...TEAM_SHOTS,
   ...MODERATION_SHOTS,
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },

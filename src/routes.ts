@@ -9,6 +9,7 @@ import { incidentPages } from "../views/pages/admin/incident-routes.tsx";
 import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.tsx";
 import { adminModerationPages } from "../views/pages/admin/moderation-routes.tsx";
+import { priceAdminPages } from "../views/pages/admin/price-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
@@ -177,6 +178,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   billingSettingsApi,
   pricesApi,
   pricingPages,
+  priceAdminPages,
   (ctx) => gradersApi(ctx, askModel(ctx)),
   metricsApi,
   fineTuningApi,

@@ -29,11 +29,12 @@ async function listRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof Lis
 export const pricesApi = (ctx: Ctx) =>
   new Elysia({ name: "prices.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
-    .get("/prices", ({ actor }) => currentPrices(ctx, actor.org), {
+    .get("/prices", ({ actor }) => currentPrices(ctx, actor), {
       detail: {
         tags,
         summary: "Retrieve the prices that apply to you, and those that take effect later",
-        description: "Without a price list everything costs 0.",
+        description:
+          "Without a price list everything costs 0. No key is needed where the billing settings make prices public.",
         responses: answers(CurrentPrices),
       },
     })

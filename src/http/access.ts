@@ -36,6 +36,9 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /privacy",
     "GET /acceptable-use",
     "GET /v1/terms",
+    // Their routes ask the billing setting public_prices.
+    "GET /pricing",
+    "GET /v1/prices",
     // Its routes ask the setting status_page.
     "GET /status",
     "GET /v1/status",
@@ -50,8 +53,6 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /announcements",
     "GET /confirm",
     "GET /docs",
-    "GET /pricing",
-    "GET /v1/prices",
     "GET /settings",
     "GET /settings/delete",
     "GET /settings/email",

@@ -4,6 +4,7 @@ import { eq } from "drizzle-orm";
 import { changesOf } from "../../src/billing/prices/changes.ts";
 import type { PriceListView } from "../../src/billing/prices/model.ts";
 import type { Prices } from "../../src/billing/prices/rate.ts";
+import { changeBillingSettings } from "../../src/billing/settings/service.ts";
 import { user } from "../../src/db/schema/auth.ts";
 import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { type As, createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
@@ -239,6 +240,16 @@ describe("a price list", () => {
     const actions = entries.data.map(({ action }) => action).filter((action) => action.startsWith("price_list."));
     expect(actions.filter((action) => action === "price_list.withdraw")).toHaveLength(2);
     expect(actions.filter((action) => action === "price_list.create")).toHaveLength(6);
+  });
+
+  test("is shown without sign-in only where the billing settings say so", async () => {
+    const ask = (path: string) =>
+      app.request("GET", path, { as: "anonymous", headers: { accept: path === "/pricing" ? "text/html" : "*/*" } });
+    expect((await ask("/v1/prices")).status).toBe(401);
+    expect((await ask("/pricing")).headers.get("location")).toBe("/login?next=%2Fpricing");
+    await changeBillingSettings(app.ctx, app.actor("admin"), { public_prices: true });
+    expect(await (await ask("/v1/prices")).json()).toMatchObject({ list: { items: [{ price_usd: 0.5 }] }, own: null });
+    expect(await (await ask("/pricing")).text()).toContain("$0.50");
   });
 
   test("is the first one and needs no 30 days as long as only administrators have an account", async () => {

@@ -39,6 +39,8 @@ const PUBLIC = [
   "GET /sso/:id/start",
   "GET /terms",
   "GET /v1/terms",
+  "GET /pricing",
+  "GET /v1/prices",
   "GET /status",
   "GET /v1/status",
   "GET /v1/status/incidents",

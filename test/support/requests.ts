@@ -46,6 +46,7 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/admin/beta/": () => ({ id: "none" }),
   "/v1/admin/maintenance/": () => ({ id: "none" }),
   "/admin/maintenance/": () => ({ id: "none" }),
+  "/admin/prices/": () => ({ id: "none" }),
   "/v1/admin/price_lists/": () => ({ id: "none" }),
   "/pricing/": () => ({ id: "none" }),
   "/v1/admin/terms/": () => ({ id: "none" }),

@@ -13,6 +13,7 @@ import { addHosts } from "./seed-hosts.ts";
 import { addKeys } from "./seed-keys.ts";
 import { addModeration } from "./seed-moderation.ts";
 import { addNotices } from "./seed-notices.ts";
+import { addPrices } from "./seed-prices.ts";
 import { addPushes } from "./seed-pushes.ts";
 import { addQueue } from "./seed-queue.ts";
 import {
@@ -140,6 +141,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   });
   await addPushes(ctx, actor, seedSpec(1).output_model);
   await addNotices(ctx, actor);
+  await addPrices(ctx, actor);
   await addKeys(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);

@@ -1,5 +1,5 @@
 /** Price lists: which ones are in force, which are announced, and making or withdrawing one. */
-import { and, desc, eq, isNull, lte, ne, sql } from "drizzle-orm";
+import { and, desc, eq, isNotNull, isNull, lte, ne, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { isPerson } from "../../db/accounts.ts";
@@ -12,6 +12,7 @@ import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
 import { formatDate } from "../../lib/text/format.ts";
 import { recordForAll } from "../../notices/events/store.ts";
+import { billingSettings } from "../settings/service.ts";
 import { changesOf } from "./changes.ts";
 import { listsAt } from "./lists.ts";
 import {
@@ -247,14 +248,34 @@ export async function listPriceLists(
   return rows.map((row) => priceListView(row, current, ctx.clock.now()));
 }
 
+/** Ids of the organizations that have prices of their own. Administrators only. */
+export async function organizationsWithPrices(ctx: Ctx, actor: Actor): Promise<string[]> {
+  requireAdmin(actor);
+  const rows = await ctx.db
+    .selectDistinct({ org: priceList.org })
+    .from(priceList)
+    .where(and(valid, isNotNull(priceList.org)));
+  return rows.flatMap(({ org }) => org ?? []);
+}
+
 /** One list. Administrators only. @throws AppError `price_list_not_found` */
 export async function getPriceList(ctx: Ctx, actor: Actor, id: string): Promise<PriceListView> {
   requireAdmin(actor);
   return viewOf(ctx, await rowIn(ctx.db, id));
 }
 
-/** The prices of an organization now, and those that take effect later. @param org empty = nobody's */
-export async function currentPrices(ctx: Ctx, org: string): Promise<CurrentPrices> {
+/**
+ * The prices of the actor's organization now and those that take effect later; for a visitor those of the
+ * installation.
+ * @throws AppError `invalid_api_key` for a visitor where the settings do not show prices to everybody
+ */
+export async function currentPrices(ctx: Ctx, { userId, org }: Pick<Actor, "userId" | "org">): Promise<CurrentPrices> {
+  if (!userId && !(await billingSettings(ctx)).public_prices)
+    throw new AppError(
+      "unauthenticated",
+      "invalid_api_key",
+      "Prices are for users of this installation. Sign in, or send `Authorization: Bearer ftl-…`.",
+    );
   const now = ctx.clock.now();
   const { org: own, base } = await listsAt(ctx.db, org, now);
   const shown = async (list: { id: string } | null) =>

@@ -15,6 +15,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/announcements", label: "Announcements", icon: "bell" },
   { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
+  { href: "/admin/prices", label: "Prices", icon: "usage" },
   { href: "/admin/terms", label: "Terms", icon: "scale" },
   { href: "/admin/incidents", label: "Incidents", icon: "warn" },
   { href: "/admin/moderation", label: "Moderation", icon: "scale" },

@@ -1,6 +1,9 @@
 /** `/pricing`: the prices that apply to the viewer, and those that take effect later. */
+
+import type { ComponentChildren } from "preact";
 import type { CurrentPrices, PriceListView } from "../../../src/billing/prices/model.ts";
-import { Layout } from "../../layout.tsx";
+import { usePage } from "../../context.ts";
+import { BareLayout, Layout } from "../../layout.tsx";
 import { Empty } from "../../parts/notice.tsx";
 import { PriceTable } from "./tables.tsx";
 
@@ -23,11 +26,22 @@ function List({ list, title }: { list: PriceListView; title: string }) {
 const upcomingTitle = ({ organization, effective_date }: PriceListView) =>
   organization === null ? `New prices on ${effective_date}` : `New prices for your team on ${effective_date}`;
 
+/** With the menu, or bare for visitors. */
+function Frame({ children }: { children: ComponentChildren }) {
+  if (usePage().viewer) return <Layout title="Prices">{children}</Layout>;
+  return (
+    <BareLayout title="Prices" wide>
+      <h1>Prices</h1>
+      {children}
+    </BareLayout>
+  );
+}
+
 export function PricingPage({ prices }: { prices: CurrentPrices }) {
   const { list, own, upcoming } = prices;
   const some = list !== null || own !== null;
   return (
-    <Layout title="Prices">
+    <Frame>
       <div class="stack">
         {some || upcoming.length > 0 ? (
           <p class="small muted">
@@ -45,6 +59,6 @@ export function PricingPage({ prices }: { prices: CurrentPrices }) {
           <List list={one} title={upcomingTitle(one)} />
         ))}
       </div>
-    </Layout>
+    </Frame>
   );
 }

@@ -16,7 +16,7 @@ interface Visit {
 }
 
 async function show(ctx: Ctx, { request, actor }: Visit) {
-  return html(pageOf(ctx, request, actor), <PricingPage prices={await currentPrices(ctx, actor.org)} />);
+  return html(pageOf(ctx, request, actor), <PricingPage prices={await currentPrices(ctx, actor)} />);
 }
 
 async function hide(ctx: Ctx, { request, actor }: Visit, id: string) {

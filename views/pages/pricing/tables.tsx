@@ -3,12 +3,12 @@ import type { FreeView, ItemView, PriceListView } from "../../../src/billing/pri
 import { formatNumber, formatPrice } from "../../../src/lib/text/format.ts";
 import { Table } from "../../parts/table.tsx";
 
-/** `$2.50`, or `provider's price + 15%`. */
-const priceText = (usd: number | null, percent: number | null): string =>
-  percent === null ? formatPrice(usd ?? 0) : percent === 0 ? "provider's price" : `provider's price + ${percent}%`;
+/** `$2.50`, or `cost + 15%`: of what the provider charges. */
+export const priceText = (usd: number | null, percent: number | null): string =>
+  percent === null ? formatPrice(usd ?? 0) : percent === 0 ? "at cost" : `cost + ${percent}%`;
 
 /** What a price is for: `NVIDIA H100, docker`; `all` when it matches everything. */
-const matchText = ({ gpu_model, provider, model }: Pick<ItemView, "gpu_model" | "provider" | "model">): string =>
+export const matchText = ({ gpu_model, provider, model }: Pick<ItemView, "gpu_model" | "provider" | "model">): string =>
   [gpu_model, provider, model].filter((one) => one !== null).join(", ") || "all";
 
 /** `100 GPU-hours`; units such as `million input tokens` are plural already. */
@@ -27,8 +27,21 @@ export function PriceTable({ list }: { list: PriceListView }) {
           rows={list.items.map((item, n) => ({ ...item, n }))}
           rowId={(row) => `${list.id}-${row.n}`}
           columns={[
-            { key: "for", label: "For", name: true, render: (row) => <span dir="auto">{matchText(row)}</span> },
-            { key: "unit", label: "Unit", tight: true, render: (row) => row.unit },
+            {
+              key: "what",
+              label: "What",
+              name: true,
+              render: (row) => (
+                <>
+                  {row.unit}
+                  {matchText(row) === "all" ? null : (
+                    <span class="sub" dir="auto">
+                      {matchText(row)}
+                    </span>
+                  )}
+                </>
+              ),
+            },
             {
               key: "price",
               label: "Price",
@@ -39,6 +52,9 @@ export function PriceTable({ list }: { list: PriceListView }) {
           ]}
         />
       )}
+      {list.items.some((item) => item.cost_plus_percent !== null) ? (
+        <div class="body small muted">“cost” is what the provider of the machine charges.</div>
+      ) : null}
       {list.free.length > 0 ? (
         <div class="body small">Free in every month: {list.free.map(amountText).join(", ")}.</div>
       ) : null}
