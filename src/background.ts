@@ -4,6 +4,7 @@ import { flushRefusals } from "./accounts/audit/refusals.ts";
 import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { startSuspensions } from "./accounts/suspension/service.ts";
+import { startBudgets } from "./billing/budgets/watch.ts";
 import { startClosing } from "./billing/statements/pass.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
@@ -54,6 +55,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startSecurityNotices(ctx),
     startNotices(ctx),
     startForwarding(ctx),
+    startBudgets(ctx),
     startDatasets(ctx),
     startScans(ctx),
     startImports(ctx),

@@ -11,13 +11,14 @@ export type ErrorKind =
   | "unsupported_media"
   | "unprocessable"
   | "rate_limited"
+  | "over_quota"
   | "no_space"
   | "unavailable"
   | "internal";
 
 /**
- * HTTP status and the `type` field of OpenAI's error envelope, by kind. `conflict` is permanent here: it also sends
- * `x-should-retry: false`.
+ * HTTP status and the `type` field of OpenAI's error envelope, by kind. `conflict` and `over_quota` do not end by
+ * themselves: they also send `x-should-retry: false`.
  */
 export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = {
   invalid: { status: 400, type: "invalid_request_error" },
@@ -30,6 +31,7 @@ export const ERROR_TABLE: Record<ErrorKind, { status: number; type: string }> = 
   unsupported_media: { status: 415, type: "invalid_request_error" },
   unprocessable: { status: 422, type: "invalid_request_error" },
   rate_limited: { status: 429, type: "rate_limit_error" },
+  over_quota: { status: 429, type: "insufficient_quota" },
   no_space: { status: 507, type: "server_error" },
   unavailable: { status: 503, type: "server_error" },
   internal: { status: 500, type: "server_error" },

@@ -105,7 +105,7 @@ function errorResponse(ctx: Ctx, request: Request, error: AppError, requestId: s
     ctx.log("error", error.message, { request_id: requestId, code: error.code, cause: error.cause ?? error });
   const headers: Record<string, string> = { "x-request-id": requestId };
   // Clients that retry every 409 must not retry a permanent conflict.
-  if (error.kind === "conflict") headers["x-should-retry"] = "false";
+  if (error.kind === "conflict" || error.kind === "over_quota") headers["x-should-retry"] = "false";
   if (error.retryAfterS !== null) headers["retry-after"] = String(Math.ceil(error.retryAfterS));
   if (isScim(pathOf(request.url))) return scimError(error, headers);
   const contact = status === 500 ? ctx.config.contact_address : null;

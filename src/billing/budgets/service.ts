@@ -19,7 +19,7 @@ import { type BudgetState, percentUsed, readBudgets, readHolds } from "./state.t
 
 const HOUR_S = 3600;
 /** Thresholds in percent at which people are notified. */
-const THRESHOLDS = [50, 80, 100] as const;
+export const THRESHOLDS = [50, 80, 100] as const;
 
 /** Owner of a key, job or sweep, or the user themselves. @throws AppError `…_not_found`, as for unknown ids */
 async function ownerOf(db: Db, org: string, scope: Scope, id: string): Promise<string | null> {

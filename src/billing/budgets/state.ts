@@ -9,7 +9,7 @@ import { appliesTo, type BudgetRow } from "./scopes.ts";
 const SECONDS_PER_HOUR = 3600;
 
 /** Money and GPU time, both in whole units. */
-interface Amounts {
+export interface Amounts {
   micros: number;
   gpuSeconds: number;
 }
@@ -21,19 +21,19 @@ const plus = (a: Amounts, b: Amounts): Amounts => ({
 });
 
 /** What an hour of work costs, in micro-dollars, and its GPUs. */
-interface Pace {
+export interface Pace {
   microsPerHour: number;
   gpus: number;
 }
 
 /** What work of this pace uses in a number of seconds, rounded up. */
-function usedIn({ microsPerHour, gpus }: Pace, seconds: number): Amounts {
+export function usedIn({ microsPerHour, gpus }: Pace, seconds: number): Amounts {
   const whole = Math.ceil(seconds);
   return { micros: amountOf(whole, microsPerHour, SECONDS_PER_HOUR), gpuSeconds: whole * gpus };
 }
 
 /** The reservation of running work. */
-type Hold = typeof budgetHold.$inferSelect & {
+export type Hold = typeof budgetHold.$inferSelect & {
   /** Used since the last interval that was recorded. */
   pending: Amounts;
   /** What is reserved beyond that. */
@@ -54,7 +54,7 @@ export interface BudgetState {
 
 /** The holds of an organization, or of all of them, oldest first. */
 export async function readHolds(db: Db, now: number, org?: string): Promise<Hold[]> {
-  const recordedTo = sql<number | null>`(select m.to_ms from meter_interval m where m.job_id = ${budgetHold.jobId}
+  const recordedTo = sql<number | null>`(select m.to_ms from meter_interval m where m.job_id = budget_hold.job_id
     and m.meter in ('gpu_seconds', 'cpu_seconds') order by m.from_ms desc limit 1)`;
   const rows = await db
     .select({ hold: budgetHold, recordedTo })
@@ -79,7 +79,7 @@ export async function readHolds(db: Db, now: number, org?: string): Promise<Hold
 const scopesOf = ({ org, userId, keyId, jobId, sweepId }: Hold) => ({ org, userId, keyId, jobId, sweepId });
 
 /** The running work that a budget applies to, oldest first. */
-const holdsOf = (row: BudgetRow, holds: readonly Hold[]): Hold[] =>
+export const holdsOf = (row: BudgetRow, holds: readonly Hold[]): Hold[] =>
   holds.filter((hold) => appliesTo(row, scopesOf(hold)));
 
 /** Budgets with what counts against them now. @param org only of this organization */
@@ -94,7 +94,8 @@ export async function readBudgets(
     .select({ row: budget, period, use: budgetUse })
     .from(budget)
     .leftJoin(budgetUse, and(eq(budgetUse.budgetId, budget.id), eq(budgetUse.period, period)))
-    .where(which);
+    .where(which)
+    .orderBy(budget.createdAt, budget.id);
   return rows.map(({ row, period: current, use }) => {
     const running = holdsOf(row, holds);
     return {

@@ -51,7 +51,9 @@ export const job = sqliteTable(
     estimateLowS: integer("estimate_low_s"),
     estimateHighS: integer("estimate_high_s"),
     /** Why the scheduler asked it to save and release its GPUs; it is queued again afterwards. */
-    yieldFor: text("yield_for", { enum: ["priority", "window", "drain", "quota", "maintenance", "resume", "held"] }),
+    yieldFor: text("yield_for", {
+      enum: ["priority", "window", "drain", "quota", "maintenance", "resume", "held", "budget"],
+    }),
     attempts: integer("attempts").notNull().default(0),
     /** Earliest next attempt (back-off after a failed one). */
     notBefore: integer("not_before").notNull().default(0),

@@ -48,6 +48,8 @@ const INSTALLATION_TYPES = [
   "maintenance.scheduled",
   "maintenance.changed",
   "maintenance.canceled",
+  "billing.budget.threshold",
+  "billing.budget.exhausted",
   "billing.prices_announced",
   "billing.prices_withdrawn",
   "billing.statement",

@@ -3,6 +3,7 @@
  * usage.
  */
 import { accessEnded, watchAccess } from "../../accounts/auth/revocation.ts";
+import { requireBudget } from "../../billing/budgets/watch.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, ERROR_TABLE } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
@@ -36,6 +37,7 @@ export async function complete(
   id = newId("request"),
   tapOf: (request: CompletionRequest) => Promise<AnswerTap | null> = async () => null,
 ): Promise<Response> {
+  requireBudget(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
   const tap = request.body.store === true ? await tapOf(request) : null;
   const access = watchAccess(ctx, actor, incoming);

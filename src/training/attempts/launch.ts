@@ -19,6 +19,7 @@ import { artifactDir } from "../../models/tuned/service.ts";
 import { afterLaunchFailure, type EndReason, launchReason, REASONS } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
+import { reserveAttempt } from "./budget.ts";
 
 const LEASE_MS = 120_000;
 /** How long a job waits before providers are asked again, unless a provider names a delay. */
@@ -137,8 +138,8 @@ async function postpone(ctx: Ctx, row: JobRow, lease: string, waiting: string, m
 }
 
 /**
- * Stores the attempt that is about to be launched, with the GPUs it holds; null when the job is no longer leased or its
- * host no longer ready.
+ * Stores the attempt that is about to be launched, with the GPUs and the part of budgets it holds; null when the job is
+ * no longer leased or its host no longer ready, and the reason when it has to wait for a budget.
  */
 function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, target: Target, token: string) {
   const now = ctx.clock.now();
@@ -149,6 +150,8 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
       ? await tx.select({ state: host.state }).from(host).where(eq(host.id, target.hostId))
       : [];
     if (on && on.state !== "ready") return null;
+    const short = await reserveAttempt(tx, ctx, current, { provider: chosen.plugin.id, offer: chosen.offer });
+    if (short !== null) return short;
     const { waiting: _waiting, phase: _phase, address: _address, models: _models, ...progress } = current.progress;
     const message = await move(tx, current, "starting", {
       attempts: current.attempts + 1,
@@ -269,6 +272,10 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
   const token = newSecret("fta-");
   try {
     const opened = await openAttempt(ctx, leased, lease, best, target, token);
+    if (typeof opened === "string") {
+      await postpone(ctx, leased, lease, opened, 0);
+      return "waits";
+    }
     if (!opened) {
       await releaseLease(ctx, jobId, lease);
       return "lost";

@@ -3,6 +3,7 @@
  */
 
 import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import { chargeHold } from "../../billing/budgets/reserve.ts";
 import type { Progress } from "../../contract/job.ts";
 import type { Command, TrainerEvent } from "../../contract/trainer.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -181,6 +182,7 @@ async function markRunning(
       .set({ state: "running", startedAt: which.startedAt ?? now })
       .where(eq(attempt.id, which.id));
   if (row.state !== "starting") return { row, messages: [] };
+  await chargeHold(tx, row.id, now);
   const startedAt = row.startedAt ?? now;
   const message = await move(tx, row, "running", { startedAt });
   const again = `The job is running again (attempt ${which.number})`;

@@ -5,6 +5,7 @@
 
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { releaseHold } from "../../billing/budgets/reserve.ts";
 import { writeUsageLine } from "../../billing/ledger/service.ts";
 import { releaseGpus } from "../../compute/hosts/allocations.ts";
 import { isFinal, type JobState } from "../../contract/job.ts";
@@ -93,6 +94,7 @@ export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRo
     .where(and(eq(attempt.id, which.id), ne(attempt.state, "ended")))
     .returning({ id: attempt.id });
   if (done.length === 0) return false;
+  await releaseHold(tx, row.id);
   if (end.neverRan) {
     await releaseGpus(tx, which.id);
     return true;

@@ -25,6 +25,7 @@ const moment = v.nullable(v.number());
 
 const WAIT_CODES = [
   "held",
+  "budget",
   "ending",
   "retry",
   "not_before",

@@ -218,6 +218,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     ctx.bus.on("base_model.changed", hint),
     ctx.bus.on("hosts.changed", hint),
     ctx.bus.on("hold.changed", hint),
+    ctx.bus.on("budget.changed", hint),
     ctx.bus.on("maintenance.changed", hint),
     pipeline.queue.stop,
   ];

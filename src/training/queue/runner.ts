@@ -49,7 +49,7 @@ export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input
   return decided;
 }
 
-const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
+const PREEMPTION_NOTES: Record<Exclude<Preemption["cause"], "budget">, string> = {
   priority: "Preempted by a job of higher priority: it saves a checkpoint, then waits in the queue",
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
@@ -58,14 +58,20 @@ const PREEMPTION_NOTES: Record<Preemption["cause"], string> = {
   quota: "Its team has used up its GPU-hours of this month: it saves a checkpoint, then waits for the next month",
 };
 
+const noteOf = ({ cause, why }: Preemption): string =>
+  cause === "budget"
+    ? `It saves a checkpoint and waits in the queue: ${why ?? "a budget is used up"}`
+    : PREEMPTION_NOTES[cause];
+
 /** Asks running jobs to save a checkpoint and release their GPUs, with the next reply to their trainers. */
 async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<void> {
   if (preemptions.length === 0) return;
   const messages = await ctx.write(async (tx) => {
     const found: BusMessage[] = [];
-    for (const { jobId, cause } of preemptions) {
+    for (const preemption of preemptions) {
+      const { jobId, cause } = preemption;
       const row = await jobIn(tx, jobId);
-      const stops = cause === "held" || cause === "maintenance";
+      const stops = cause === "held" || cause === "budget" || cause === "maintenance";
       if (row?.state !== "running" && !(stops && row?.state === "starting")) continue;
       const message = await move(tx, row, "pausing", { yieldFor: cause });
       if (!message) continue;
@@ -80,7 +86,7 @@ async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<vo
         createdBy: "system",
         createdAt: ctx.clock.now(),
       });
-      await note(tx, ctx, row, PREEMPTION_NOTES[cause]);
+      await note(tx, ctx, row, noteOf(preemption));
       found.push(message);
     }
     return found;
@@ -165,6 +171,7 @@ export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
     }),
     ctx.bus.on("hosts.changed", () => invalidateRound(carry)),
     ctx.bus.on("hold.changed", () => invalidateRound(carry)),
+    ctx.bus.on("budget.changed", () => invalidateRound(carry)),
     ctx.bus.on("maintenance.changed", () => invalidateRound(carry)),
   ];
   return { carry, stop: () => stops.forEach((stop) => void stop()) };

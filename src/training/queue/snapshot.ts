@@ -5,6 +5,8 @@
 import { availableParallelism, totalmem } from "node:os";
 import { asc, isNull, sql } from "drizzle-orm";
 import { type Held, heldMessage, readHeld } from "../../accounts/holds/service.ts";
+import { budgetMarks, overLimit } from "../../billing/budgets/limits.ts";
+import { stillShort } from "../../billing/budgets/reserve.ts";
 import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -12,6 +14,7 @@ import { sqlJson } from "../../db/json.ts";
 import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
 import { attempt, job, teamShare } from "../../db/schema/jobs.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
+import { checkpointAheadS } from "../attempts/budget.ts";
 import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 import {
@@ -177,6 +180,7 @@ type RunningRow = Row & {
   step: number | null;
   totalSteps: number | null;
   progressAt: number | null;
+  saveEvery: number | null;
 };
 
 function leftOf(row: RunningRow, estimate: Span, now: number): Span {
@@ -189,6 +193,28 @@ function leftOf(row: RunningRow, estimate: Span, now: number): Span {
   return { low: Math.max(0, estimate.low - ran), high: Math.max(60_000, estimate.high - ran) };
 }
 
+/** Why budgets stop running work, by job. Work that is starting, or being stopped, is not stopped. */
+async function overBudget(ctx: Ctx, rows: readonly RunningRow[], now: number): Promise<ReadonlyMap<string, string>> {
+  const byJob = new Map(rows.filter((row) => row.endedAt === null).map((row) => [row.id, row]));
+  const over = await overLimit(ctx.db, now, (jobId) => {
+    const row = byJob.get(jobId);
+    if (row?.state !== "running") return 0;
+    const progress = { eta_s: row.etaS, step: row.step ?? undefined, total_steps: row.totalSteps ?? undefined };
+    return checkpointAheadS(progress, row.saveEvery);
+  });
+  budgetMarks(ctx).stopping = over;
+  return over;
+}
+
+/** Why queued jobs still wait for a budget, by job; one that fits now is tried again. */
+async function waitingForBudget(ctx: Ctx, carry: QueueCarry, now: number): Promise<ReadonlyMap<string, string>> {
+  const { waiting } = budgetMarks(ctx);
+  for (const id of waiting.keys()) if (!carry.queued.has(id)) waiting.delete(id);
+  const short = await stillShort(ctx.db, now, [...waiting.values()]);
+  for (const id of waiting.keys()) if (!short.has(id)) waiting.delete(id);
+  return short;
+}
+
 /** Work that holds capacity, whether its attempt still counts or not. */
 async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>, holds: Held) {
   const now = ctx.clock.now();
@@ -197,7 +223,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
     json_extract(${attempt.offer}, '$.id') as "offerId", coalesce(${attempt.startedAt}, ${attempt.createdAt}) as "startedAt",
     ${attempt.endedAt} as "endedAt", ${job.state} as "state", json_extract(${job.progress}, '$.eta_s') as "etaS",
     json_extract(${job.progress}, '$.step') as "step", json_extract(${job.progress}, '$.total_steps') as "totalSteps",
-    ${job.progressAt} as "progressAt"
+    ${job.progressAt} as "progressAt", json_extract(${job.spec}, '$.schedule.save_every') as "saveEvery"
     from ${attempt} join ${job} on ${job.id} = ${attempt.jobId} where ${attempt.goneAt} is null
     order by ${attempt.createdAt}, ${attempt.id} limit 10000`);
   const held = await ctx.db.select({ id: gpuAllocation.attemptId, uuid: gpuAllocation.gpuUuid }).from(gpuAllocation);
@@ -205,9 +231,10 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
   const ending = new Set(
     rows.filter((row) => row.endedAt !== null && row.endedAt > now - GONE_WAIT_MS).map((row) => row.id),
   );
+  const over = await overBudget(ctx, rows, now);
   const running = rows.map((row): Running => {
     const read = jobOf(row, carry);
-    const one = { ...read, held: heldBecause(holds, read) };
+    const one = { ...read, held: heldBecause(holds, read), overBudget: over.get(row.id) };
     // An attempt that is over can no longer be asked to save.
     const open = row.endedAt === null;
     const named = `${row.provider}.${row.offerId}`;
@@ -310,12 +337,14 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     holds,
   );
   await readUsage(ctx.db, carry.usage, now);
+  const short = await waitingForBudget(ctx, carry, now);
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
     const held = heldBecause(holds, one);
-    const same = one.ending === ending && one.noRent === noRent && one.held === held;
-    return same ? one : { ...one, ending, noRent, held };
+    const overBudget = short.get(one.id);
+    const same = one.ending === ending && one.noRent === noRent && one.held === held && one.overBudget === overBudget;
+    return same ? one : { ...one, ending, noRent, held, overBudget };
   });
   const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
   const orgs = new Set([...queued.map((one) => one.team), ...running.map((one) => one.job.team)]);

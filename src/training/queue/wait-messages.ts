@@ -20,6 +20,8 @@ export function waitMessage(
       return "Waiting for its last attempt to terminate";
     case "held":
       return `Held: ${job.held ?? ""}`;
+    case "budget":
+      return job.overBudget ?? "Waiting for a budget";
     case "retry":
       return retry ?? `Waiting${until} before the next try`;
     case "not_before":

@@ -77,6 +77,7 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
   if (job.held !== undefined) return wait("held");
   if (job.startAfter !== null && job.startAfter > now) return wait("not_before", { until: job.startAfter });
   if (job.retryAt > now) return wait("retry", { until: job.retryAt });
+  if (job.overBudget !== undefined) return wait("budget");
   const closed = maintenanceFor(job, input);
   if (closed) return wait("maintenance", { from: closed.from, until: closed.until });
   if (job.window) {
@@ -105,18 +106,18 @@ function gate(job: Job, account: Account, input: Input, windows: Map<string, num
 }
 
 /**
- * Running jobs that must stop: a maintenance runs, their account is suspended, their window closed, their host is
- * draining, or their team's
- * GPU-hours are used up.
+ * Running jobs that must stop: a maintenance runs, their account is suspended, a budget ends before their next
+ * checkpoint, their window closed, their host is draining, or their team's GPU-hours are used up.
  */
 function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>): Round["preemptions"] {
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
   const maintained = input.maintenance.some(({ from, until }) => from <= input.now && until > input.now);
   const preemptions: Round["preemptions"] = [];
   for (const { job, hostId, preemptible, stoppable, preempting } of input.running) {
-    const stops = job.held !== undefined ? "held" : maintained ? "maintenance" : null;
+    const { held, overBudget: why } = job;
+    const stops = held !== undefined ? "held" : why !== undefined ? "budget" : maintained ? "maintenance" : null;
     if (stops && stoppable && !preempting) {
-      preemptions.push({ jobId: job.id, cause: stops, forJob: null });
+      preemptions.push({ jobId: job.id, cause: stops, forJob: null, ...(stops === "budget" ? { why } : {}) });
       continue;
     }
     if (!preemptible || preempting) continue;

@@ -96,6 +96,8 @@ export interface Job {
   noRent: boolean;
   /** Why it may not run: its account or organization is suspended or about to be deleted; absent = it may. */
   held?: string;
+  /** Why a budget keeps it from running; absent = none does. */
+  overBudget?: string;
 }
 
 /** A job that uses capacity. */
@@ -173,13 +175,16 @@ interface Start {
 /** A job to preempt. `forJob` is set with cause `priority`. */
 export interface Preemption {
   jobId: string;
-  cause: "priority" | "window" | "drain" | "quota" | "held" | "maintenance";
+  cause: "priority" | "window" | "drain" | "quota" | "held" | "budget" | "maintenance";
   forJob: string | null;
+  /** The reason in words, with cause `budget`. */
+  why?: string;
 }
 
 export type WaitCode =
   | "ending"
   | "held"
+  | "budget"
   | "retry"
   | "not_before"
   | "window"

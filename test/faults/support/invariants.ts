@@ -187,6 +187,10 @@ async function orphans(watched: Watched, attempts: AttemptRow[]): Promise<string
     const [id = ""] = name.split("/");
     if (!kept.includes(id) || name.endsWith(".tmp")) wrong.push(`I8 left behind: artifacts/${name}`);
   }
+  const holds = await watched.rows<{ job_id: string }>("SELECT job_id FROM budget_hold ORDER BY 1");
+  const running = attempts.filter((one) => one.state !== "ended").map((one) => one.job_id);
+  if (String(holds.map((one) => one.job_id)) !== String(running))
+    wrong.push(`I8 budgets are held for ${holds.map((one) => one.job_id)}, attempts of ${running} are open`);
   const temporary = join(watched.dir, "tmp");
   for (const name of existsSync(temporary) ? readdirSync(temporary) : []) wrong.push(`I8 left behind: tmp/${name}`);
   return wrong;
