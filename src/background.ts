@@ -27,6 +27,7 @@ import { startSecurityNotices } from "./notices/security/listen.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
+import { endInterruptedResponses } from "./serving/responses/background.ts";
 import { startAnswerExpiry } from "./serving/stored/store.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
 import { startPushes } from "./training/pushes/run.ts";
@@ -77,6 +78,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startStatus(ctx),
     startErasure(ctx),
   ];
+  endInterruptedResponses(ctx);
   recoverInstalls(ctx).catch((cause) => ctx.log("error", "interrupted installs not marked", { cause }));
   return async () => {
     for (const stop of stops.reverse()) await stop();

@@ -4,6 +4,7 @@ import { eq } from "drizzle-orm";
 import type { ResponseStreamEvent } from "openai/resources/responses/responses";
 import { storedAnswer } from "../../src/db/schema/answers.ts";
 import { noticeEvent } from "../../src/db/schema/notices.ts";
+import { endInterruptedResponses } from "../../src/serving/responses/background.ts";
 import { until } from "../support/live.ts";
 import { contractMissing, contractProblems } from "../support/openai-contract.ts";
 import { createServed, type Served } from "../support/served.ts";
@@ -127,22 +128,33 @@ test("what the engine refuses or breaks off has failed, with its reason", async 
   expect(await run()).toEqual(["failed", "The queue is full.", ""]);
 });
 
-test("a response that was pending when the server stopped has failed, and its events are gone", async () => {
-  const { id } = await responses().create({ model, input: "Hi" });
-  const pending = { status: "in_progress", background: true };
-  const [row] = await served.app.ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, id));
-  await served.app.ctx.write((tx) =>
-    tx
-      .update(storedAnswer)
-      .set({ answer: { ...row?.answer, ...pending } })
-      .where(eq(storedAnswer.id, id)),
-  );
-  const response = await responses().retrieve(id);
-  expect([response.status, response.error?.message]).toEqual([
-    "failed",
-    "The server was restarted while it generated this response. Create it again.",
-  ]);
+test("a response that was pending when the server stopped has failed, with one event for webhooks", async () => {
+  const { ctx } = served.app;
+  const { id } = await responses().create({ model, input: "Hi", metadata: { a: "b" } });
+  const [row] = await ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, id));
+  // As a killed server leaves it.
+  const left = { answer: { ...row?.answer, status: "in_progress", background: true }, pending: true };
+  await ctx.write((tx) => tx.update(storedAnswer).set(left).where(eq(storedAnswer.id, id)));
+  const failed = ["failed", "The server was restarted while it generated this response. Create it again."];
+  const now = async () => {
+    const response = await responses().retrieve(id);
+    return [response.status, response.error?.message];
+  };
+  expect(await now()).toEqual(failed);
   expect(await refusal(responses().retrieve(id, { stream: true, starting_after: 3 }))).toEqual([400, "events_expired"]);
+  expect(await eventsOf(id)).toEqual([]);
+  // One that runs now continues.
+  Object.assign(served.engine, { pace: 30 });
+  const { id: other } = await responses().create({ model, input: "Hi", background: true });
+  for (let starts = 0; starts < 2; starts++) {
+    endInterruptedResponses({ ...ctx, clock: { ...ctx.clock, now: () => (row?.createdAt ?? 0) + 1 } });
+    await until("the event", async () => (await eventsOf(id)).length > 0, 10_000, 5);
+  }
+  expect((await ended(other)).status).toBe("completed");
+  expect(await eventsOf(id)).toEqual([["response.failed", null]]);
+  expect(await now()).toEqual(failed);
+  const [stored] = await ctx.db.select().from(storedAnswer).where(eq(storedAnswer.id, id));
+  expect(stored).toMatchObject({ pending: false, metadata: { a: "b" }, answer: { status: "failed" } });
 });
 
 test("a stored response is streamed again, the same way every time", async () => {

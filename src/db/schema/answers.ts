@@ -1,4 +1,5 @@
 /** Stored answers: responses and chat completions that their request asked to keep, until they expire. */
+import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 import { organization } from "./auth.ts";
@@ -23,6 +24,8 @@ export const storedAnswer = sqliteTable(
     input: jsonText("input").$type<Json[]>().notNull(),
     /** The answer as the client got it, without metadata. */
     answer: jsonText("answer").$type<Json>().notNull(),
+    /** A response in the background that is not generated yet; one that is pending at a start was interrupted. */
+    pending: integer("pending", { mode: "boolean" }).notNull().default(false),
     bytes: integer("bytes").notNull(),
     createdAt: integer("created_at").notNull(),
     expiresAt: integer("expires_at").notNull(),
@@ -30,6 +33,7 @@ export const storedAnswer = sqliteTable(
   (t) => [
     index("stored_answer_list").on(t.org, t.kind, t.createdAt, t.id),
     index("stored_answer_expiry").on(t.expiresAt),
+    index("stored_answer_pending").on(t.createdAt).where(sql`pending = 1`),
     index("stored_answer_quota").on(t.org, t.bytes),
   ],
 );

@@ -6,7 +6,7 @@ import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { createFairQueue } from "../../lib/fair-queue.ts";
 import { lruOf } from "../../lib/lru.ts";
 import { recordEvent } from "../../notices/events/store.ts";
-import { replaceAnswer } from "../stored/store.ts";
+import { pendingAnswers, replaceAnswer } from "../stored/store.ts";
 import type { Assembler, ResponseEvent } from "./assembler.ts";
 import { failedPiece, piecesOf } from "./stream.ts";
 import { isPending, type ResponseView } from "./view.ts";
@@ -17,6 +17,8 @@ const MAX_WAITING = 2000;
 const MAX_WAITING_EACH = 500;
 /** Ended responses whose events are kept for clients that come back to the stream. */
 const MAX_ENDED = 100;
+/** Interrupted responses that are read at once. */
+const AT_ONCE = 100;
 
 interface Run {
   response: ResponseView;
@@ -69,16 +71,7 @@ export function startRun(
     run.events.push(...more);
     for (const wake of [...run.waiting]) wake();
   };
-  const store = async (response: ResponseView) => {
-    const { metadata: _, ...answer } = response;
-    const messages: BusMessage[] = [];
-    await replaceAnswer(ctx, response.id, answer, async (tx, before) => {
-      // The first end counts: one that is canceled while it is completed has one event.
-      if (isPending(response) || !isPending(before.answer)) return;
-      messages.push(await recordEnd(tx, ctx, org, response));
-    });
-    emitAll(ctx.bus, messages);
-  };
+  const store = (response: ResponseView) => storeRun(ctx, org, response);
   const generate = async () => {
     change(started, assembler.begin());
     const reply = await ask(stop.signal);
@@ -109,6 +102,18 @@ export function startRun(
   return run.response;
 }
 
+/** Replaces the stored response, with the event of its end. */
+async function storeRun(ctx: Ctx, org: string, response: ResponseView): Promise<void> {
+  const { metadata: _, ...answer } = response;
+  const messages: BusMessage[] = [];
+  await replaceAnswer(ctx, response.id, { answer, pending: isPending(response) }, async (tx, before) => {
+    // The first end counts: one that is canceled while it is completed has one event.
+    if (isPending(response) || !isPending(before.answer)) return;
+    messages.push(await recordEnd(tx, ctx, org, response));
+  });
+  emitAll(ctx.bus, messages);
+}
+
 /** Stores the event of a response that has ended, for webhooks. */
 function recordEnd(tx: Db, ctx: Ctx, org: string, { id, status, error }: ResponseView): Promise<BusMessage> {
   return recordEvent(tx, ctx, {
@@ -133,9 +138,30 @@ async function refusalOf(reply: Response): Promise<AppError> {
 export function currentResponse(ctx: Ctx, stored: ResponseView): ResponseView {
   const run = runOf(ctx, stored.id);
   if (run) return { ...run.response, metadata: stored.metadata };
-  if (!isPending(stored) || !stored.background) return stored;
+  return isPending(stored) && stored.background ? interrupted(stored) : stored;
+}
+
+/** A response that was pending when the server stopped. */
+function interrupted(stored: ResponseView): ResponseView {
   const message = "The server was restarted while it generated this response. Create it again.";
   return { ...stored, status: "failed", error: { code: "server_error", message } };
+}
+
+/** Stores that the responses which were pending at `before` have failed, with their events. */
+async function endInterrupted(ctx: Ctx, before: number): Promise<void> {
+  for (;;) {
+    const rows = await pendingAnswers(ctx, before, AT_ONCE);
+    for (const { org, answer, metadata } of rows)
+      await storeRun(ctx, org, interrupted({ ...(answer as unknown as ResponseView), metadata }));
+    if (rows.length < AT_ONCE) return;
+  }
+}
+
+/** Ends the responses that the last stop or crash of the server interrupted. Call it before requests are served. */
+export function endInterruptedResponses(ctx: Ctx): void {
+  endInterrupted(ctx, ctx.clock.now()).catch((cause) => {
+    if (!ctx.signal.aborted) ctx.log("error", "interrupted responses were not ended", { cause });
+  });
 }
 
 /** Cancels a response; one that has ended stays as it is. */

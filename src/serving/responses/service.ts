@@ -20,7 +20,7 @@ import type { Item } from "./items.ts";
 import { eventsOfEnded } from "./replay.ts";
 import type { CountTokens, CreateResponse } from "./request.ts";
 import { eventStream, piecesOf } from "./stream.ts";
-import { type ResponseView, startedResponse } from "./view.ts";
+import { isPending, type ResponseView, startedResponse } from "./view.ts";
 
 type Json = Record<string, unknown>;
 
@@ -82,7 +82,7 @@ export async function createResponse(
     const { metadata, ...answer } = response;
     const previousId = response.previous_response_id;
     const kept = { id, kind: "response" as const, model: request.model, previousId, metadata, input, answer };
-    await saveAnswer(ctx, actor, kept);
+    await saveAnswer(ctx, actor, kept, isPending(response));
   };
   if (request.background) {
     await resolveChatModel(ctx, actor, request.model);

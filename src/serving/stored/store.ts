@@ -1,5 +1,5 @@
 /** Stored answers in the database: kept per organization, within its quota, until they expire or are deleted. */
-import { and, asc, desc, eq, gt, lte, type SQL, sql } from "drizzle-orm";
+import { and, asc, desc, eq, gt, lt, lte, type SQL, sql } from "drizzle-orm";
 import { requireRoom } from "../../accounts/quotas/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -27,16 +27,20 @@ export async function requireStorage(ctx: Ctx, actor: Actor, bytes: number): Pro
   await requireRoom(ctx, actor.org, bytes);
 }
 
-/** Stores an answer. It can be read as soon as this returns. */
+/**
+ * Stores an answer. It can be read as soon as this returns.
+ * @param pending it is not generated yet
+ */
 export async function saveAnswer(
   ctx: Ctx,
   actor: Actor,
   given: Pick<StoredAnswer, "id" | "kind" | "model" | "previousId" | "metadata" | "input" | "answer">,
+  pending = false,
 ): Promise<void> {
   const now = ctx.clock.now();
   const bytes = Buffer.byteLength(sqlJson([given.input, given.answer, given.metadata]));
   const expiresAt = now + ctx.config.answer_retention_days * DAY_MS;
-  const row = { ...given, org: actor.org, userId: actor.userId, bytes, createdAt: now, expiresAt };
+  const row = { ...given, pending, org: actor.org, userId: actor.userId, bytes, createdAt: now, expiresAt };
   await ctx.write((tx) => tx.insert(storedAnswer).values(row));
 }
 
@@ -47,16 +51,26 @@ export async function saveAnswer(
 export async function replaceAnswer(
   ctx: Ctx,
   id: string,
-  answer: StoredAnswer["answer"],
+  { answer, pending }: Pick<StoredAnswer, "answer" | "pending">,
   inside: (tx: Db, before: StoredAnswer) => Promise<void>,
 ): Promise<void> {
   await ctx.write(async (tx) => {
     const [row] = await tx.select().from(storedAnswer).where(eq(storedAnswer.id, id)).limit(1);
     if (!row) return;
     const bytes = Buffer.byteLength(sqlJson([row.input, answer, row.metadata]));
-    await tx.update(storedAnswer).set({ answer, bytes }).where(eq(storedAnswer.id, id));
+    await tx.update(storedAnswer).set({ answer, pending, bytes }).where(eq(storedAnswer.id, id));
     await inside(tx, row);
   });
+}
+
+/** The responses that were pending before a moment, oldest first. */
+export function pendingAnswers(ctx: Ctx, before: number, limit: number): Promise<StoredAnswer[]> {
+  return ctx.db
+    .select()
+    .from(storedAnswer)
+    .where(and(sql`pending = 1`, lt(storedAnswer.createdAt, before)))
+    .orderBy(asc(storedAnswer.createdAt))
+    .limit(limit);
 }
 
 const visible = (ctx: Ctx, actor: Actor, kind: Kind) =>
