@@ -135,13 +135,40 @@ export async function maintainerTool(name: string): Promise<string> {
   return join(directory, "bin", name);
 }
 
-/** The source package of OpenAI's client on PyPI, which carries its tests: the same version as in the environment. */
-const OPENAI_SOURCE = "openai==3.54.0 --hash=sha256:2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd";
-
 /**
- * The environment of other people's test suites, linked as .cache/clients-env, and in it the tests of OpenAI's Python
- * client, which its wheel does not have.
+ * Source packages on PyPI that the environment of the client suites gets beside its wheels: the tests of OpenAI's client
+ * (the same version as in the environment), and localstripe, whose requirements are among those of the suites.
  */
+const SOURCES = [
+  ["openai", "openai==3.54.0 --hash=sha256:2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd"],
+  [
+    "localstripe",
+    "localstripe==1.15.10 --hash=sha256:e055538b786cee59f80c86d4ab7f7b31fb2cf32c3cbd28320cb463fc62dac220",
+  ],
+] as const;
+
+/** Downloads a source package and unpacks it to `<name>-source` of an environment, unless it is there. */
+async function unpackSource(directory: string, name: string, pinned: string): Promise<void> {
+  const source = join(directory, `${name}-source`);
+  if (existsSync(join(source, "PKG-INFO"))) return;
+  mkdirSync(source, { recursive: true });
+  const wanted = join(source, "requirements.txt");
+  writeFileSync(wanted, `${pinned}\n`);
+  const pip = [join(directory, "bin/python"), "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"];
+  await runStep(
+    [...pip, "--no-binary", name, "--require-hashes", "-r", wanted, "-d", source],
+    `Downloading the source of ${name}`,
+    "Check that pip reaches a package index.",
+  );
+  const [archive = ""] = [...new Bun.Glob("*.tar.gz").scanSync(source)];
+  await runStep(
+    ["tar", "-xzf", join(source, archive), "-C", source, "--strip-components=1"],
+    "Unpacking it",
+    "Delete the folder and run this again.",
+  );
+}
+
+/** The environment of other people's test suites and servers, linked as .cache/clients-env. */
 export async function clientSuites(): Promise<void> {
   const directory = await separateEnvironment(
     "clients",
@@ -149,25 +176,7 @@ export async function clientSuites(): Promise<void> {
     "the test suites of client libraries",
     "uv",
   );
-  const source = join(directory, "openai-source");
-  if (!existsSync(join(source, "tests"))) {
-    mkdirSync(source, { recursive: true });
-    const wanted = join(source, "requirements.txt");
-    writeFileSync(wanted, `${OPENAI_SOURCE}\n`);
-    const pip = [join(directory, "bin/python"), "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"];
-    const advice = "Check that pip reaches a package index.";
-    await runStep(
-      [...pip, "--no-binary", "openai", "--require-hashes", "-r", wanted, "-d", source],
-      "Downloading the tests of OpenAI's Python client",
-      advice,
-    );
-    const [archive = ""] = [...new Bun.Glob("*.tar.gz").scanSync(source)];
-    await runStep(
-      ["tar", "-xzf", join(source, archive), "-C", source, "--strip-components=1"],
-      "Unpacking them",
-      advice,
-    );
-  }
+  for (const [name, pinned] of SOURCES) await unpackSource(directory, name, pinned);
   linkInCache("clients-env", directory);
 }
 

@@ -27,6 +27,7 @@ function needOf(file: string): Need {
   const path = join(ROOT, file);
   const files = withImports(path);
   if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
+  if (files.has(join(ROOT, "test/support/localstripe.ts"))) return "clients";
   // Real models, and a test that is skipped without the trainer's environment.
   const real =
     files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");

@@ -15,9 +15,12 @@ import {
   hosts,
   integer,
   listOf,
+  loopbackUrl,
   moderationRules,
   percent,
   providerSettings,
+  stripeKey,
+  stripeSigningSecret,
 } from "./lib/text/setting-fields.ts";
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
@@ -219,6 +222,14 @@ const ConfigSchema = v.strictObject({
   ),
   /** File with the metrics_token. */
   metrics_token_file: v.optional(v.nullable(absolutePath), null),
+  /** Secret or restricted key of a Stripe account; none = no payments. */
+  stripe_secret_key: v.optional(v.nullable(stripeKey), null),
+  stripe_secret_key_file: v.optional(v.nullable(absolutePath), null),
+  /** Signing secret of the webhook endpoint at Stripe. */
+  stripe_webhook_secret: v.optional(v.nullable(stripeSigningSecret), null),
+  stripe_webhook_secret_file: v.optional(v.nullable(absolutePath), null),
+  /** For tests: a server on this machine that is asked instead of Stripe. It gets no live key. */
+  stripe_test_url: v.optional(v.nullable(loopbackUrl), null),
   /** Fewest characters of a new password. OWASP ASVS asks for 8 and advises 15. */
   password_min_length: v.optional(integer(8, 64), 15),
   /** Longest life of an API key in days; keys without an expiry are then refused. 0 = no limit. */
@@ -276,7 +287,14 @@ function fromEnvironment(env: Record<string, string | undefined>): Record<string
 }
 
 /** Secrets that may be in a file of their own. */
-const SECRET_FILES = ["database_token", "hub_token", "mail_password", "metrics_token"] as const;
+const SECRET_FILES = [
+  "database_token",
+  "hub_token",
+  "mail_password",
+  "metrics_token",
+  "stripe_secret_key",
+  "stripe_webhook_secret",
+] as const;
 
 const invalid = (name: string, why: string) =>
   new AppError("invalid", "config_invalid", `Setting "${name}": ${why}`, { param: name });
@@ -362,12 +380,10 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
     throw invalid(v.getDotPath(issue) ?? "configuration", issue.message);
   }
   checkMail(parsed.output);
-  const { fail_points: failPoints, listen } = parsed.output;
-  if (failPoints && !listen.startsWith("127.0.0.1:"))
-    throw invalid(
-      "fail_points",
-      `the server kills itself there, for tests; it is allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
-    );
+  const { listen } = parsed.output;
+  for (const name of ["fail_points", "stripe_test_url"] as const)
+    if (parsed.output[name] && !listen.startsWith("127.0.0.1:"))
+      throw invalid(name, `is for tests and allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`);
   if (parsed.output.pii_policy === "require_decision" && parsed.output.pii_scan === "off")
     throw invalid(
       "pii_policy",

@@ -6,7 +6,13 @@ import { secretSetting } from "./schema/audit.ts";
 import { sealedIn } from "./sealed-columns.ts";
 
 /** Settings whose value may be stored encrypted; secrets of providers are named by {@link providerSecret}. */
-export const SECRET_SETTINGS = ["hub_token", "mail_password", "metrics_token"] as const;
+export const SECRET_SETTINGS = [
+  "hub_token",
+  "mail_password",
+  "metrics_token",
+  "stripe_secret_key",
+  "stripe_webhook_secret",
+] as const;
 type Name = (typeof SECRET_SETTINGS)[number];
 
 /** The name of a secret field of a provider. */
@@ -43,8 +49,16 @@ export function withSecretSettings(config: Config, stored: ReadonlyMap<string, s
     get metrics_token() {
       return inUse("metrics_token");
     },
+    get stripe_secret_key() {
+      return inUse("stripe_secret_key");
+    },
+    get stripe_webhook_secret() {
+      return inUse("stripe_webhook_secret");
+    },
     get sources() {
-      const { hub_token: _hub, mail_password: _mail, metrics_token: _metrics, ...others } = config.sources;
+      const others = Object.fromEntries(
+        Object.entries(config.sources).filter(([name]) => !SECRET_SETTINGS.some((each) => each === name)),
+      );
       const own = SECRET_SETTINGS.flatMap((name) => {
         const source = isGiven(name) ? config.sources[name] : stored.has(name) ? "page" : undefined;
         return source ? [[name, source] as const] : [];

@@ -10,6 +10,7 @@ import { sealedIn } from "../../db/sealed-columns.ts";
 import { providerSecret, SECRET_SETTINGS, storedSecrets } from "../../db/secret-settings.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { seal } from "../../lib/sealed.ts";
+import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "../../lib/stripe-keys.ts";
 import { type PlainSecret, plainSecrets, removeFromFile } from "./plain-secrets.ts";
 
 /** A secret setting. */
@@ -53,6 +54,18 @@ const HELP: Record<(typeof SECRET_SETTINGS)[number], [string, string]> = {
     "Of the user in mail_url. Not needed for a mail server that was entered on the page Mail.",
   ],
   metrics_token: ["Token of /metrics", "Opens /metrics to other machines. At least 16 characters."],
+  stripe_secret_key: [
+    "Secret key of Stripe",
+    "sk_test_… or sk_live_…, from Developers, API keys. Sent only to Stripe.",
+  ],
+  stripe_webhook_secret: ["Signing secret of Stripe's webhook", "whsec_…, from the webhook endpoint at Stripe."],
+};
+
+/** What a value must look like, and what to say otherwise. */
+const SHAPES: Record<string, [RegExp, string]> = {
+  metrics_token: [/^\S{16,}$/, "The value needs 16 characters or more, without spaces."],
+  stripe_secret_key: [STRIPE_KEY, "Enter a secret or restricted key of Stripe: sk_test_…, sk_live_… or rk_…"],
+  stripe_webhook_secret: [STRIPE_SIGNING_SECRET, "Enter the signing secret of the webhook endpoint: whsec_…"],
 };
 
 /** Every secret setting of this installation: its own, and those of its providers. */
@@ -172,10 +185,8 @@ export async function saveSecretSetting(
   const plain = plainSecrets(ctx.files.root).find(one.isAt);
   const text = value ?? plain?.value;
   if (!text) throw new AppError("invalid", "missing_value", "Enter a value.", { param: "value" });
-  if (name === "metrics_token" && !/^\S{16,}$/.test(text))
-    throw new AppError("invalid", "invalid_value", "The value needs 16 characters or more, without spaces.", {
-      param: "value",
-    });
+  const shape = SHAPES[name];
+  if (shape && !shape[0].test(text)) throw new AppError("invalid", "invalid_value", shape[1], { param: "value" });
   const row = { value: seal(ctx.secret, sealedIn("setting", name), text), updatedAt: ctx.clock.now() };
   await ctx.write(async (tx) => {
     await tx

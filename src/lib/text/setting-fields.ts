@@ -1,6 +1,7 @@
 /** Kinds of settings: each takes a value of `config.json`, and the same as text of the environment. */
 import * as v from "valibot";
 import { MODERATION_CATEGORIES } from "../moderation.ts";
+import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "../stripe-keys.ts";
 
 /** A whole number from `min` to `max`. */
 export const integer = (min: number, max: number) =>
@@ -70,3 +71,19 @@ export const moderationRules = jsonOf(
 
 /** An absolute path of a file. */
 export const absolutePath = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"));
+
+/** A secret or restricted key of Stripe. */
+export const stripeKey = v.pipe(
+  v.string(),
+  v.regex(STRIPE_KEY, "must be a secret key such as sk_test_…, sk_live_… or rk_…"),
+);
+/** What a webhook endpoint of Stripe signs with. */
+export const stripeSigningSecret = v.pipe(
+  v.string(),
+  v.regex(STRIPE_SIGNING_SECRET, "must be a signing secret such as whsec_…"),
+);
+/** A server on this machine. */
+export const loopbackUrl = v.pipe(
+  v.string(),
+  v.regex(/^http:\/\/(127\.0\.0\.1|localhost|\[::1\]):\d{1,5}$/, "must be an address such as http://127.0.0.1:8420"),
+);
