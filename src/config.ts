@@ -9,6 +9,7 @@ import { AppError } from "./errors.ts";
 import { readSecretFile } from "./lib/disk/secret-file.ts";
 import { ContactAddress } from "./lib/text/contact.ts";
 import { addressIn } from "./lib/text/mail-address.ts";
+import { mlflowAuthorization } from "./lib/text/mlflow-authorization.ts";
 import {
   absolutePath,
   flag,
@@ -344,13 +345,6 @@ interface ClientEnvironment {
   mlflowAuthorization: string | null;
 }
 
-/** The header of a bearer token, or of a name and password. */
-function mlflowAuthorization(env: Record<string, string | undefined>): string | null {
-  const { MLFLOW_TRACKING_TOKEN: token, MLFLOW_TRACKING_USERNAME: name, MLFLOW_TRACKING_PASSWORD: password } = env;
-  if (token) return `Bearer ${token}`;
-  return name ? `Basic ${Buffer.from(`${name}:${password ?? ""}`).toString("base64")}` : null;
-}
-
 /** Settings of a client of a server: FTL_URL, FTL_API_KEY, XDG_CONFIG_HOME, NO_COLOR and MLflow's. */
 export function clientEnvironment(env: Record<string, string | undefined> = process.env): ClientEnvironment {
   return {
@@ -383,7 +377,10 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
   const { listen } = parsed.output;
   for (const name of ["fail_points", "stripe_test_url"] as const)
     if (parsed.output[name] && !listen.startsWith("127.0.0.1:"))
-      throw invalid(name, `is for tests and allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`);
+      throw invalid(
+        name,
+        `is for tests and allowed only when the server listens on 127.0.0.1 (now ${listen}). Unset it.`,
+      );
   if (parsed.output.pii_policy === "require_decision" && parsed.output.pii_scan === "off")
     throw invalid(
       "pii_policy",

@@ -10,6 +10,7 @@ import { mailPages } from "../views/pages/admin/mail-routes.tsx";
 import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.tsx";
 import { adminModerationPages } from "../views/pages/admin/moderation-routes.tsx";
 import { priceAdminPages } from "../views/pages/admin/price-routes.tsx";
+import { adminPaymentPages } from "../views/pages/admin/payment-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
@@ -98,6 +99,7 @@ import { scimApi } from "./api/scim.ts";
 import { ssoApi } from "./api/sso.ts";
 import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
+import { stripeApi } from "./api/stripe.ts";
 import { subjectsApi } from "./api/subjects.ts";
 import { suspensionsApi } from "./api/suspensions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
@@ -135,6 +137,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   webhooksApi,
   deliveriesApi,
   mailApi,
+  stripeApi,
   noticesApi,
   announcementsApi,
   budgetsApi,
@@ -216,6 +219,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   ssoAdminPages,
   deliveryPages,
   mailPages,
+  adminPaymentPages,
   adminTermsPages,
   adminModerationPages,
   announcementAdminPages,

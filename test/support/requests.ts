@@ -197,6 +197,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/webhook_endpoints": () => ({ name: "a", url: "https://hook.invalid/", event_types: ["dataset.ready"] }),
   "POST /v1/webhook_endpoints/:id": () => ({ name: "matrix" }),
   "POST /v1/webhook_endpoints/:id/test": () => ({ event_type: "dataset.ready" }),
+  "POST /admin/payments": () => ({ stripe_secret_key: "" }),
   "POST /admin/mail": () => ({ host: "mail.invalid", port: "25", security: "none", from: "a@example.test" }),
   "POST /admin/mail/test": () => ({ to: "a@example.test" }),
   "POST /settings/email": () => ({ email: "matrix@example.test", password: "matrix" }),

@@ -62,7 +62,7 @@ export function stripeClient(ctx: Ctx): Stripe {
 const withoutKeys = (text: string) => text.replace(/\b([rsp]k_(?:test|live)_|whsec_)[^\s,;]+/g, "$1…");
 
 /** What Stripe answered, as an error of ours; the code is Stripe's, such as `stripe_card_declined`. */
-export function stripeError(cause: unknown): AppError {
+function stripeError(cause: unknown): AppError {
   if (cause instanceof AppError) return cause;
   if (!(cause instanceof Stripe.errors.StripeError))
     return new AppError("unavailable", "stripe_unreachable", "Stripe could not be asked. It is tried again.", {
@@ -81,10 +81,6 @@ export function stripeError(cause: unknown): AppError {
   return new AppError("conflict", code, `Stripe refused: ${said}`);
 }
 
-/** Whether an object does not exist for this key: deleted, or of another account or mode. */
-export const isMissing = (cause: unknown): boolean =>
-  cause instanceof Stripe.errors.StripeError && (cause.statusCode === 404 || cause.code === "resource_missing");
-
 /**
  * Calls Stripe.
  * @throws AppError as `stripeClient` and `stripeError`
@@ -97,17 +93,3 @@ export async function askStripe<T>(ctx: Ctx, ask: (client: Stripe) => Promise<T>
     throw stripeError(cause);
   }
 }
-
-/** As `askStripe`; null for an object that does not exist for this key. */
-export function findAtStripe<T>(ctx: Ctx, ask: (client: Stripe) => Promise<T>): Promise<T | null> {
-  return askStripe(ctx, (client) =>
-    ask(client).catch((cause) => {
-      if (isMissing(cause)) return null;
-      throw cause;
-    }),
-  );
-}
-
-/** The id of a field that holds an id, or the object itself when it was expanded. */
-export const idOf = (given: string | { id: string } | null | undefined): string | null =>
-  typeof given === "string" ? given : (given?.id ?? null);

@@ -12,6 +12,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/settings", label: "Settings", icon: "settings" },
   { href: "/admin/beta", label: "Beta features", icon: "compare" },
   { href: "/admin/mail", label: "Mail", icon: "chat" },
+  { href: "/admin/payments", label: "Payments", icon: "key" },
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
   { href: "/admin/announcements", label: "Announcements", icon: "bell" },
   { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
