@@ -136,8 +136,8 @@ export async function maintainerTool(name: string): Promise<string> {
 }
 
 /**
- * Source packages on PyPI that the environment of the client suites gets beside its wheels: the tests of OpenAI's client
- * (the same version as in the environment), and localstripe, whose requirements are among those of the suites.
+ * Source packages on PyPI that the environment of the client suites gets beside its wheels: the tests of OpenAI's
+ * client (the same version as in the environment), and localstripe, whose requirements are among those of the suites.
  */
 const SOURCES = [
   ["openai", "openai==3.54.0 --hash=sha256:2e393e63f8a38be6452806f9ef0b6534fecd6d41ab3b2165180dfce3599249cd"],

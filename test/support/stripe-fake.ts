@@ -3,7 +3,7 @@
  * the portal, tax, credit notes, meters, disputes, events and idempotency keys are answered here, in the shape of
  * Stripe's own examples.
  */
-import Stripe from "stripe";
+import type Stripe from "stripe";
 import { startLocalstripe } from "./localstripe.ts";
 import {
   expands,
@@ -24,19 +24,11 @@ import { type Objects, objectOf, reshaped } from "./stripe-objects.ts";
 export const TEST_KEY = "sk_test_51TestOfFineTuneLab";
 export const SIGNING_SECRET = "whsec_testSigningSecretOfFineTuneLab";
 /** Card numbers that localstripe accepts, declines when charged, and wants confirmed by its owner. */
-export const CARDS = { good: "4242424242424242", declined: "4000000000000341", confirm: "4000002760003184" };
+const CARDS = { good: "4242424242424242", declined: "4000000000000341", confirm: "4000002760003184" };
 
 interface Options {
   /** Milliseconds since 1970. */
   now?: () => number;
-}
-
-/** A body as Stripe posts it, and its signature. */
-export async function signed(event: object | string, secret = SIGNING_SECRET, at = Date.now()) {
-  const payload = typeof event === "string" ? event : JSON.stringify(event, null, 2);
-  const timestamp = Math.floor(at / 1000);
-  const { webhooks } = new Stripe(TEST_KEY);
-  return { payload, signature: await webhooks.generateTestHeaderStringAsync({ payload, secret, timestamp }) };
 }
 
 export async function startStripe({ now = Date.now }: Options = {}) {

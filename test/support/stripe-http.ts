@@ -33,7 +33,7 @@ export const missing = (what: string, id: string) =>
   });
 
 /** `metadata[org]=a&expand[0]=b` as `{metadata: {org: "a"}, expand: {"0": "b"}}`. */
-export function formOf(text: string): Values {
+function formOf(text: string): Values {
   const out: Values = {};
   for (const [name, value] of new URLSearchParams(text)) {
     const steps = name.replaceAll("]", "").split("[");

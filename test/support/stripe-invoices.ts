@@ -1,10 +1,10 @@
-/** Invoices, their items and payments, and credit notes of the test account: what localstripe has no current form of. */
+/** Invoices, their items and payments, and credit notes of the test account: localstripe has no current form of them. */
 import type Stripe from "stripe";
 import { missing, Refused, type Values, word, wordsOf } from "./stripe-http.ts";
 import { objectOf } from "./stripe-objects.ts";
 
 /** What invoices need from the rest of the account. */
-export interface Account {
+interface Account {
   id(prefix: string): string;
   /** Seconds since 1970. */
   now(): number;

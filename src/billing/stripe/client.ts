@@ -2,7 +2,7 @@
 import Stripe from "stripe";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
-import { modeOfKey, type StripeMode } from "../../lib/stripe-keys.ts";
+import { modeOfKey, type StripeMode } from "../../lib/text/stripe-keys.ts";
 
 /** The version of Stripe's API that this program is written for; webhook endpoints must use it too. */
 export const STRIPE_API_VERSION = "2026-10-28.endive";

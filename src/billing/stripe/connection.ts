@@ -55,7 +55,7 @@ export const StripeTest = v.strictObject({
 });
 export type StripeTest = v.InferOutput<typeof StripeTest>;
 
-const webhookUrl = ({ config: { public_url: url } }: Ctx) => (url ? `${url.replace(/\/+$/, "")}${PATH}` : null);
+const webhookUrl = ({ config: { public_url: url } }: Ctx) => (url ? new URL(PATH, url).href : null);
 
 /** The keys as administrators see them. */
 export function getStripe(ctx: Ctx, actor: Actor): StripeConnection {

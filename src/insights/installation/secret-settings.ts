@@ -10,7 +10,7 @@ import { sealedIn } from "../../db/sealed-columns.ts";
 import { providerSecret, SECRET_SETTINGS, storedSecrets } from "../../db/secret-settings.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { seal } from "../../lib/sealed.ts";
-import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "../../lib/stripe-keys.ts";
+import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "../../lib/text/stripe-keys.ts";
 import { type PlainSecret, plainSecrets, removeFromFile } from "./plain-secrets.ts";
 
 /** A secret setting. */

@@ -1,7 +1,7 @@
 /** Kinds of settings: each takes a value of `config.json`, and the same as text of the environment. */
 import * as v from "valibot";
 import { MODERATION_CATEGORIES } from "../moderation.ts";
-import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "../stripe-keys.ts";
+import { STRIPE_KEY, STRIPE_SIGNING_SECRET } from "./stripe-keys.ts";
 
 /** A whole number from `min` to `max`. */
 export const integer = (min: number, max: number) =>

@@ -25,7 +25,7 @@ const WEBHOOK: Record<StripeTest["webhook"], string> = {
 };
 
 /** Says that no money moves, wherever amounts are shown. */
-export function TestMode({ mode }: { mode: "test" | "live" | null }) {
+function TestMode({ mode }: { mode: "test" | "live" | null }) {
   if (mode !== "test") return null;
   return (
     <Notice kind="warn" title="Test mode">
