@@ -1,4 +1,4 @@
-/** Invoices, their items and payments, and credit notes of the test account: localstripe has no current form of them. */
+/** Invoices, their items and payments, and credit notes of the test account. localstripe has old forms of them. */
 import type Stripe from "stripe";
 import { missing, Refused, type Values, word, wordsOf } from "./stripe-http.ts";
 import { objectOf } from "./stripe-objects.ts";
