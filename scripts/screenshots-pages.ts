@@ -3,6 +3,7 @@ import type { Page } from "playwright-core";
 import { BILLING_SHOTS } from "./screenshots-billing.ts";
 import { HELD_SHOTS } from "./screenshots-held.ts";
 import { MODERATION_SHOTS } from "./screenshots-moderation.ts";
+import { RARE_SHOTS } from "./screenshots-rare.ts";
 import type { Shot } from "./screenshots-shoot.ts";
 import { TEAM_SHOTS } from "./screenshots-team.ts";
 
@@ -294,6 +295,7 @@ export const SHOTS: Shot[] = [
   ...BILLING_SHOTS,
   ...TEAM_SHOTS,
   ...MODERATION_SHOTS,
+  ...RARE_SHOTS,
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },
   { name: "admin-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },
   { name: "admin-providers", path: "/admin/providers", seeds: ["full"] },

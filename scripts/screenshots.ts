@@ -17,6 +17,7 @@ import { host } from "../src/db/schema/hosts.ts";
 import { seed } from "../test/support/seed.ts";
 import { EMAIL, PASSWORD, SHOTS } from "./screenshots-pages.ts";
 import { addPeople } from "./screenshots-people.ts";
+import { addRare } from "./screenshots-rare.ts";
 import { startReal } from "./screenshots-real.ts";
 import { SEEDS, type SeedName, type Shot, SIZES, type Site, type SizeName, shoot } from "./screenshots-shoot.ts";
 import { findChromium, needs } from "./setup.ts";
@@ -31,7 +32,8 @@ async function fill(ctx: Ctx, name: Exclude<SeedName, "new">) {
   });
   const actor = { ...systemActor(user.org), userId: user.id };
   await seed(ctx, actor, name);
-  return name === "full" ? addPeople(ctx, actor, PASSWORD) : { links: {}, cookies: {} };
+  if (name === "full") return addPeople(ctx, actor, PASSWORD);
+  return { links: name === "failing" ? await addRare(ctx, actor) : {}, cookies: {} };
 }
 
 /** A server on a fresh seeded data directory. */

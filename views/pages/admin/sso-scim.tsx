@@ -58,7 +58,7 @@ export function ScimPanel(props: ScimProps & { path: string; name: string; base:
         {token ? <NewToken token={token} /> : null}
         <p class="muted small">
           {name} creates, changes and deactivates users by itself, and its groups decide team and role as in the list
-          above. Who is deactivated there loses every session and key here at once.
+          above. Users who are deactivated there lose every session and key here at once.
         </p>
         {connection ? (
           <KeyValue

@@ -32,8 +32,11 @@ function StateCell({ row }: { row: ArchiveView }) {
     <Progress
       label="Writing the archive"
       fraction={row.bytes_total ? row.bytes_done / row.bytes_total : null}
-      left="Writing"
-      right={row.bytes_total === null ? null : `${formatBytes(row.bytes_done)} of ${formatBytes(row.bytes_total)}`}
+      left={
+        row.bytes_total === null
+          ? "Writing"
+          : `${formatBytes(row.bytes_done)} of ${formatBytes(row.bytes_total)} written`
+      }
     />
   );
 }

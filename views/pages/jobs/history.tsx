@@ -30,6 +30,7 @@ export function JobHistory({ history }: JobHistoryProps): VNode {
       <header>
         <h2 id="history-title">History</h2>
       </header>
+      {history.length === 0 ? <p class="body small muted">Nothing has happened yet.</p> : null}
       <ul class="history">
         {history.slice(0, FIRST).map((line) => (
           <Line {...line} />

@@ -6,6 +6,7 @@
 import { formatDuration, plural } from "../../../src/lib/text/format.ts";
 import { spanText } from "../../../src/notices/maintenance/model.ts";
 import type { HostView, QueueView, RunningView, WaitingView, WorkView } from "../../../src/training/queue/service.ts";
+import { stateWord } from "../../parts/state.tsx";
 import { soon } from "./words.ts";
 
 const HOUR = 3_600_000;
@@ -232,7 +233,9 @@ function HostLanes({ host, lanes, scale }: Pick<Machine, "host" | "lanes"> & { s
     <>
       <div class="lane head">
         <strong class="clip">{host.name}</strong>
-        <span class="xs muted">{host.state === "ready" ? host.provider : `${host.provider}, ${host.state}`}</span>
+        <span class="xs muted">
+          {host.state === "ready" ? host.provider : `${host.provider}, ${stateWord(host.state).toLowerCase()}`}
+        </span>
       </div>
       {lanes.map((lane) => (
         <div class="lane">
