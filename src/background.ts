@@ -5,6 +5,7 @@ import { startAuditRetention } from "./accounts/audit/retention.ts";
 import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { startSuspensions } from "./accounts/suspension/service.ts";
 import { startBudgets } from "./billing/budgets/watch.ts";
+import { startCollecting } from "./billing/collect/run.ts";
 import { startClosing } from "./billing/statements/pass.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
@@ -55,6 +56,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     () => flushUsage(ctx),
     startSecurityNotices(ctx),
     startNotices(ctx),
+    startCollecting(ctx),
     startForwarding(ctx),
     startBudgets(ctx),
     startDatasets(ctx),
@@ -65,7 +67,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startInventory(ctx),
     startPipeline(ctx),
     startTrainers(ctx),
-    startEvaluations(ctx, askModel(ctx)),
+    startEvaluations(ctx, askModel(ctx, "evaluate")),
     startPushes(ctx),
     startArchives(ctx),
     startSubjects(ctx),

@@ -61,6 +61,7 @@ import { auditApi, teamAuditApi } from "./api/audit.ts";
 import { auditForwardingApi } from "./api/audit-forwarding.ts";
 import { betaApi } from "./api/beta.ts";
 import { billingSettingsApi } from "./api/billing-settings.ts";
+import { billingVerifyApi } from "./api/billing-verify.ts";
 import { budgetsApi } from "./api/budgets.ts";
 import { checkpointPermissionsApi } from "./api/checkpoint-permissions.ts";
 import { gatewayApi } from "./api/completions.ts";
@@ -179,6 +180,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   billingPages,
   billingApi,
   billingSettingsApi,
+  billingVerifyApi,
   pricesApi,
   pricingPages,
   priceAdminPages,

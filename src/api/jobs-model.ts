@@ -25,7 +25,16 @@ export const JobDetails = v.strictObject({
       differences: v.array(text),
     }),
   ),
-  usage: v.strictObject({ seconds: number, tokens: number, cost_usd: number }),
+  /** So far, also while it runs. Seconds of wall-clock time: `seconds` is the sum of the three below it. */
+  usage: v.strictObject({
+    seconds: number,
+    captured_seconds: v.pipe(number, v.description("Charged, at the prices in force.")),
+    free_seconds: v.pipe(number, v.description("Start-up, downloads and the memory test: never charged.")),
+    discarded_seconds: v.pipe(number, v.description("Work that was lost and is not charged.")),
+    tokens: number,
+    cost_usd: number,
+    discarded_usd: v.pipe(number, v.description("What the discarded time had cost before it was taken back.")),
+  }),
 });
 export type JobDetails = v.InferOutput<typeof JobDetails>;
 

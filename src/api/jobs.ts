@@ -60,7 +60,15 @@ async function retrieveJobRoute(ctx: Ctx, actor: Actor, id: string): Promise<Job
     predicted_start: queue && startView(queue.start),
     position: queue?.position ?? null,
     reproduction: await reproductionOf(ctx, actor, row),
-    usage: { seconds: usage.durationMs / 1000, tokens: usage.tokens, cost_usd: usage.costUsd },
+    usage: {
+      seconds: usage.durationMs / 1000,
+      captured_seconds: (usage.durationMs - usage.freeMs - usage.discardedMs) / 1000,
+      free_seconds: usage.freeMs / 1000,
+      discarded_seconds: usage.discardedMs / 1000,
+      tokens: usage.tokens,
+      cost_usd: usage.costUsd,
+      discarded_usd: usage.discardedUsd,
+    },
   };
 }
 

@@ -11,7 +11,11 @@ const DATA = { data: CONFIG_OPTIONS.data };
 const PASSWORD = { value: "FILE", help: "file with the password on its first line; - reads standard input" };
 
 /** Runs through the server when one uses the directory. Only errors are logged: standard output is for the answer. */
-async function command(args: Args, name: string, values: Record<string, unknown>): Promise<Record<string, unknown>> {
+export async function command(
+  args: Args,
+  name: string,
+  values: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
   const { adminCommand } = await import("../app.ts");
   return adminCommand(loadConfig({ log_level: "error", ...configFlags(args) }), name, values);
 }

@@ -2,6 +2,7 @@
 import { auditVerify, keyCreate, keyRotate, userCreate, userPassword, userResetTwoFactor } from "./accounts.ts";
 import { backup } from "./backup/backup.ts";
 import { restore } from "./backup/restore.ts";
+import { billingVerify } from "./billing.ts";
 import { chat } from "./client/chat.ts";
 import { completion } from "./client/completion.ts";
 import { DATASET_VERBS } from "./client/datasets.ts";
@@ -36,6 +37,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       keyCreate,
       keyRotate,
       auditVerify,
+      billingVerify,
       passportVerify,
       secretRotate,
       migrateVerb,

@@ -51,7 +51,7 @@ export interface Progress {
   eta_s?: number | null;
   phase?: string;
   tokens_seen?: number;
-  /** Tokens seen before the current attempt; its usage line has the rest. */
+  /** Tokens seen before the current attempt. */
   tokens_before?: number;
   tokens_per_second?: number;
   loss?: number;

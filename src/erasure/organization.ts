@@ -1,11 +1,12 @@
 /** Erases an organization: its work is ended, then its files, its rows and the accounts of members without another. */
-import { and, eq, isNull, ne, notInArray, sql } from "drizzle-orm";
+import { and, eq, isNull, like, ne, notInArray, sql } from "drizzle-orm";
 import { eraseAudit } from "../accounts/audit/erase.ts";
 import { FINAL_STATES } from "../contract/job.ts";
 import { type Ctx, systemActor } from "../ctx.ts";
 import { eraseTraces } from "../data/validation/erase.ts";
 import { auditLog } from "../db/schema/audit.ts";
 import { member } from "../db/schema/auth.ts";
+import { meterInterval } from "../db/schema/billing.ts";
 import { dataset } from "../db/schema/datasets.ts";
 import { deployment } from "../db/schema/deployments.ts";
 import { inference } from "../db/schema/gateway.ts";
@@ -128,6 +129,12 @@ export async function eraseOrganization(ctx: Ctx, org: string): Promise<boolean>
       .update(inference)
       .set({ model: "erased" })
       .where(and(eq(inference.org, org), sql`${inference.model} like 'ft:%'`, ne(inference.model, "erased"))),
+  );
+  await ctx.write((tx) =>
+    tx
+      .update(meterInterval)
+      .set({ model: "erased" })
+      .where(and(eq(meterInterval.org, org), like(meterInterval.model, "ft:%"))),
   );
   await eraseAudit(ctx, systemActor(), eq(auditLog.org, org));
   await ctx.emptyLog();

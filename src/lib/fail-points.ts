@@ -8,6 +8,10 @@ import { AppError } from "../errors.ts";
 export const FAIL_POINTS = {
   "launch.before": "the attempt is stored, its work is not started",
   "launch.started": "the work is started, its handle is not stored",
+  "meter.open": "an interval of an attempt is written, its transaction is not committed",
+  "meter.stored": "the intervals of an attempt are stored",
+  "meter.requests": "the tokens of requests are summed, their transaction is not committed",
+  "meter.storage": "what one team stores is metered, the hour is not finished",
   "exit.seen": "the work was seen to have ended, none of that is stored",
   "exit.stored": "the end of an attempt is stored, nobody was notified",
   "terminate.before": "an attempt is over, its work was not terminated yet",

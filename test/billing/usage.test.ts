@@ -1,7 +1,7 @@
 /** Monthly usage over HTTP and as CSV: administrators see everybody's, members see their own. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { UsageSummary } from "../../src/billing/ledger/model.ts";
-import { usageLine } from "../../src/db/schema/billing.ts";
+import { recordUse } from "../../src/billing/ledger/record.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { type As, createTestApp, type TestApp } from "../support/app.ts";
@@ -30,19 +30,26 @@ beforeAll(async () => {
         createdBy: userId,
         createdAt: at,
       });
-      await tx.insert(usageLine).values({
-        id: `use_${as}`,
+      const from = Math.floor(at / 3_600_000) * 3_600_000;
+      await recordUse(tx, at, {
+        source: `att_${as} gpu_seconds 0`,
         org,
+        userId,
+        keyId,
+        kind: "train",
+        meter: "gpu_seconds",
         jobId: id,
         attemptId: `att_${as}`,
-        userId,
-        kind: "train",
+        deploymentId: null,
+        sweepId: null,
+        model: "tiny",
         provider: "process",
-        gpus: 1,
-        durationMs: 3_600_000,
-        pricePerHour: n + 1,
-        costUsd: n + 1,
-        at,
+        gpuModel: null,
+        from,
+        to: from + 3_600_000,
+        quantity: 3600,
+        free: null,
+        costMicros: (n + 1) * 1_000_000,
       });
       await tx.insert(inference).values({
         id: `req_${as}`,

@@ -8,7 +8,7 @@ import { changeUser } from "../../src/accounts/organizations/users.ts";
 import { systemActor } from "../../src/ctx.ts";
 import { auditLog } from "../../src/db/schema/audit.ts";
 import { user } from "../../src/db/schema/auth.ts";
-import { usageLine } from "../../src/db/schema/billing.ts";
+import { meterInterval } from "../../src/db/schema/billing.ts";
 import { dataset } from "../../src/db/schema/datasets.ts";
 import { answer } from "../../src/db/schema/evaluations.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
@@ -166,8 +166,8 @@ describe("an organization", () => {
   let mine: string;
   let usage: unknown;
   const sums = () =>
-    t.ctx.db.all(sql`select org, sum(duration_ms) as ms, sum(cost_usd) as cost, sum(tokens) as tokens,
-      (select sum(prompt_tokens) from inference where inference.org = usage_line.org) as prompt from usage_line group by org`);
+    t.ctx.db.all(sql`select org, sum(to_ms - from_ms) as ms, sum(micros) as cost, sum(quantity) as quantity,
+      (select sum(prompt_tokens) from inference where inference.org = m.org) as prompt from meter_interval m group by org`);
   beforeAll(async () => {
     const all = await makeEverything(t);
     await upload("admin", PLANTED);
@@ -184,10 +184,17 @@ describe("an organization", () => {
       await tx
         .insert(logLine)
         .values({ jobId: all.job, attemptId: "att", batchId: 1, at: 1, level: "info", message: PLANTED });
-      const line = { jobId: all.job, userId: t.users.admin, kind: "train", provider: "process", gpus: 1, tokens: 9 };
-      const price = { durationMs: 1000, pricePerHour: 2, costUsd: 3, at: 5 };
+      const of = { jobId: all.job, userId: t.users.admin, kind: "serve", meter: "endpoint_seconds" };
+      const used = { from: 0, to: 1000, quantity: 1, micros: 3, at: 5, statementId: "stm_1" };
       for (const [n, org] of [t.orgs.a, t.orgs.b].entries())
-        await tx.insert(usageLine).values({ id: `use_${n}`, attemptId: `att_${n}`, org, ...line, ...price });
+        await tx.insert(meterInterval).values({
+          source: `use_${n}`,
+          attemptId: `att_${n}`,
+          org,
+          model: n === 0 ? `ft:tiny:${PLANTED}` : "ft:tiny:other",
+          ...of,
+          ...used,
+        });
       const request = { userId: t.users.admin, model: `ft:tiny:${PLANTED}`, at: 5, status: 200, streamed: false };
       const counts = { promptTokens: 7, completionTokens: 8, totalMs: 1 };
       await tx.insert(inference).values({ id: "chatcmpl-1", org: t.orgs.a, ...request, ...counts });

@@ -32,7 +32,10 @@ const step = async (id: string) => ((await lab.job(id)).progress as { step?: num
 const atStep = (id: string, n: number) => until(`step ${n}`, async () => (await step(id)) >= n, 30_000, 10);
 
 async function billed(id: string): Promise<number> {
-  const lines = await watched.rows<{ ms: number }>("SELECT sum(duration_ms) ms FROM usage_line WHERE job_id = ?", [id]);
+  const lines = await watched.rows<{ ms: number }>(
+    "SELECT sum(to_ms - from_ms) ms FROM meter_interval WHERE job_id = ? AND meter = 'cpu_seconds'",
+    [id],
+  );
   return Number(lines[0]?.ms);
 }
 

@@ -1,35 +1,41 @@
 /** Seeded use of an installation: the ledger of finished work, and a day of requests to an endpoint. */
+import { recordUse } from "../../src/billing/ledger/record.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
-import { usageLine } from "../../src/db/schema/billing.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { HOUR, idOf, type JobRow, MINUTE } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
 
-/** One line for each finished job, every third on a rented card. */
+/** The use of each finished job, every third on a rented card. */
 export async function addUsage(ctx: Ctx, actor: Actor, jobs: JobRow[]): Promise<void> {
-  await ctx.write((tx) =>
-    tx.insert(usageLine).values(
-      jobs.map((row, n) => {
-        const durationMs = (4 + (n % 9)) * MINUTE;
-        const pricePerHour = n % 3 ? 0 : 2.49;
-        return {
-          id: `use_seed${n}`,
-          org: actor.org,
-          jobId: row.id,
-          attemptId: `att_${row.id}1`,
-          userId: actor.userId,
-          kind: "train",
-          provider: pricePerHour ? "docker" : "process",
-          gpus: pricePerHour ? 1 : 0,
-          durationMs,
-          tokens: 61_240,
-          pricePerHour,
-          costUsd: (pricePerHour * durationMs) / HOUR,
-          at: row.createdAt,
-        };
-      }),
-    ),
-  );
+  await ctx.write(async (tx) => {
+    for (const [n, row] of jobs.entries()) {
+      const seconds = ((4 + (n % 9)) * MINUTE) / 1000;
+      const rented = n % 3 === 0;
+      const attemptId = `att_${row.id}1`;
+      const from = Math.floor(row.createdAt / HOUR) * HOUR;
+      const use = {
+        org: actor.org,
+        userId: actor.userId,
+        keyId: null,
+        kind: "train" as const,
+        jobId: row.id ?? null,
+        attemptId,
+        deploymentId: null,
+        sweepId: null,
+        model: row.spec.base_model.id,
+        provider: rented ? "docker" : "process",
+        gpuModel: rented ? "NVIDIA H100 80GB HBM3" : null,
+        from,
+        to: from + seconds * 1000,
+        free: null,
+      };
+      const meter = rented ? ("gpu_seconds" as const) : ("cpu_seconds" as const);
+      const costMicros = rented ? 2_490_000 : null;
+      await recordUse(tx, from, { ...use, source: `${attemptId} ${meter} 0`, meter, quantity: seconds, costMicros });
+      const tokens = { meter: "training_tokens" as const, quantity: 61_240, costMicros: null };
+      await recordUse(tx, from, { ...use, ...tokens, source: `${attemptId} training_tokens 0` });
+    }
+  });
 }
 
 /** Requests of the last hour and day to the first seeded deployment: mostly quick, some slow, a few refused. */

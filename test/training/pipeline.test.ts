@@ -34,7 +34,7 @@ const gone = (id: string) =>
   until("the work to be gone", async () => (await lab.attempts(id)).every((one) => one.goneAt !== null), 45_000, 20);
 
 describe("a training job", () => {
-  test("succeeds with model, checkpoints, usage line and result file, and leaves nothing running", async () => {
+  test("succeeds with model, checkpoints, metered use and result file, and leaves nothing running", async () => {
     const id = await lab.train("well");
     const done = await lab.reached(id, "succeeded");
     // A client that reads the end also reads the result file, because clients do not ask twice.

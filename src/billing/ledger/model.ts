@@ -35,3 +35,11 @@ export const UsageSummary = v.strictObject({
   total_cost_usd: v.number(),
 });
 export type UsageSummary = v.InferOutput<typeof UsageSummary>;
+
+/** What was compared, how many of it there were, and what is wrong; at most 100 violations of each check. */
+export const LedgerVerification = v.strictObject({
+  object: v.literal("ledger_verification"),
+  ok: v.boolean(),
+  checks: v.array(v.strictObject({ name: v.string(), checked: v.number(), violations: v.array(v.string()) })),
+});
+export type LedgerVerification = v.InferOutput<typeof LedgerVerification>;

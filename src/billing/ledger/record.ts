@@ -11,6 +11,12 @@ import { listsAt, listsOfJob } from "../prices/lists.ts";
 import { rateOf } from "../prices/rate.ts";
 import { book } from "./entries.ts";
 
+/** A price for one priced unit; without a list it is what the provider charges. */
+interface Rate {
+  priceListId: string | null;
+  unitMicros: number;
+}
+
 /** One use. Times in milliseconds since 1970, within one calendar month (UTC); `to` is exclusive. */
 export interface Use {
   /** Unique: what it measures and where it begins. */
@@ -18,7 +24,7 @@ export interface Use {
   org: string;
   userId: string | null;
   keyId: string | null;
-  kind: "train" | "evaluate" | "serve" | "export" | "storage" | "inference";
+  kind: "train" | "evaluate" | "serve" | "export" | "storage" | "inference" | "grade";
   meter: MeterName;
   jobId: string | null;
   attemptId: string | null;
@@ -33,12 +39,25 @@ export interface Use {
   quantity: number;
   /** Why all of it is free; null = charged, as far as no allowance covers it. */
   free: string | null;
-  /** What the provider charges for one GPU-hour, in micro-dollars; null = own machines. */
+  /**
+   * What the provider charges for one GPU-hour (core-hour without GPUs), in micro-dollars; null = own machines. Without
+   * a price list it is the price.
+   */
   costMicros: number | null;
 }
 
 const scopesOf = ({ org, userId, keyId, jobId, sweepId }: Use) => ({ org, userId, keyId, jobId, sweepId });
 const gpuSecondsOf = (meter: MeterName, quantity: number) => (meter === "gpu_seconds" ? quantity : 0);
+
+/** The price of a use, and the units of it that an allowance covers. Only work has a price without a list. */
+async function priceOf(tx: Db, use: Use): Promise<{ rate: Rate | null; allowed: number }> {
+  if (METERS[use.meter].priced === null) return { rate: null, allowed: 0 };
+  const lists = (use.jobId && (await listsOfJob(tx, use.jobId))) || (await listsAt(tx, use.org, use.from));
+  const listed = rateOf(lists, use);
+  const rate = listed ?? (use.costMicros === null ? null : { priceListId: null, unitMicros: use.costMicros });
+  if (listed === null || use.free !== null) return { rate, allowed: 0 };
+  return { rate, allowed: await takeAllowance(tx, lists, { ...use, month: monthAt(use.from) }) };
+}
 
 /**
  * Records a use at the prices that its job was started with, or those in force when it began. A second call for the
@@ -54,14 +73,10 @@ export async function recordUse(tx: Db, now: number, use: Use): Promise<boolean>
     .where(eq(meterInterval.source, use.source))
     .limit(1);
   if (known) return false;
-  const lists = (use.jobId && (await listsOfJob(tx, use.jobId))) || (await listsAt(tx, use.org, use.from));
-  const rate = rateOf(lists, use);
-  const month = monthAt(use.from);
-  const charged = rate !== null && use.free === null;
-  const allowed = charged ? await takeAllowance(tx, lists, { ...use, month }) : 0;
+  const { rate, allowed } = await priceOf(tx, use);
   const free = use.free === null ? allowed : use.quantity;
   const per = METERS[use.meter].priced?.per ?? 1;
-  const micros = charged ? amountOf(use.quantity - free, rate.unitMicros, per) : 0;
+  const micros = rate && use.free === null ? amountOf(use.quantity - free, rate.unitMicros, per) : 0;
   const { costMicros: _cost, sweepId: _sweep, free: why, ...row } = use;
   await tx.insert(meterInterval).values({
     ...row,

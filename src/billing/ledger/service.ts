@@ -1,11 +1,8 @@
-/** The usage ledger: one line per attempt, and monthly totals by user, model, key, kind or provider. */
-import { and, eq, gte, inArray, lt, type SQL, sql } from "drizzle-orm";
+/** Monthly usage by user, model, key, kind or provider, and the use of jobs: sums of intervals, running ones too. */
+import { and, eq, gte, inArray, isNotNull, lt, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
-import { usageLine } from "../../db/schema/billing.ts";
+import { meterInterval } from "../../db/schema/billing.ts";
 import { inference } from "../../db/schema/gateway.ts";
-import { job } from "../../db/schema/jobs.ts";
-import type { Db } from "../../db/types.ts";
-import { newId } from "../../lib/ids.ts";
 import { can } from "../../roles.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import type { UsageGroup, UsageSummary } from "./model.ts";
@@ -13,47 +10,22 @@ import type { UsageGroup, UsageSummary } from "./model.ts";
 const HOUR_MS = 3_600_000;
 const MAX_GROUPS = 500;
 
-/** What an attempt used. Times in milliseconds; the price in USD per hour is for the whole offer. */
-interface UsageInput {
-  org: string;
-  jobId: string;
-  attemptId: string;
-  userId: string;
-  kind: string;
-  provider: string;
-  gpus: number;
-  startedAt: number;
-  endedAt: number;
-  tokens: number;
-  pricePerHour: number;
-}
-
-/**
- * Writes the ledger line of an attempt in the transaction that ends it; a second call for the same attempt has no
- * effect.
- */
-export async function writeUsageLine(tx: Db, usage: UsageInput): Promise<void> {
-  const { startedAt, endedAt, ...rest } = usage;
-  const durationMs = Math.max(0, endedAt - startedAt);
-  await tx
-    .insert(usageLine)
-    .values({
-      id: newId("usage"),
-      ...rest,
-      tokens: Math.max(0, Math.round(usage.tokens)),
-      durationMs,
-      costUsd: (durationMs / HOUR_MS) * usage.pricePerHour,
-      at: endedAt,
-    })
-    .onConflictDoNothing({ target: usageLine.attemptId });
-}
+const row = meterInterval;
+/** Rows that say how long work ran: one for each piece of an attempt. */
+const isTime = sql`${row.meter} in ('gpu_seconds', 'cpu_seconds')`;
+/** Wall-clock milliseconds of rows that also meet a condition. */
+const timeOf = (which: SQL) => sql<number>`sum(iif(${isTime} and ${which}, ${row.to} - ${row.from}, 0))`;
+const original = sql`${row.reverses} is null`;
+const sumOf = (meter: string) => sql<number>`sum(iif(${row.meter} = ${meter}, ${row.quantity}, 0))`;
+const costUsd = sql<number>`sum(${row.micros}) / 1e6`;
 
 const WORK_GROUPS: Record<UsageGroup, SQL> = {
-  user: sql`${usageLine.userId}`,
-  model: sql`coalesce(json_extract(${job.spec}, '$.base_model.id'), 'erased')`,
-  key: sql`${job.keyId}`,
-  kind: sql`${usageLine.kind}`,
-  provider: sql`${usageLine.provider}`,
+  user: sql`${row.userId}`,
+  // Usage of earlier versions does not name the model of a job that was erased.
+  model: sql`coalesce(${row.model}, 'erased')`,
+  key: sql`${row.keyId}`,
+  kind: sql`${row.kind}`,
+  provider: sql`${row.provider}`,
 };
 const REQUEST_GROUPS: Record<UsageGroup, SQL> = {
   user: sql`${inference.userId}`,
@@ -74,31 +46,28 @@ interface Scope {
 }
 
 function workOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {
-  return (
-    ctx.db
-      .select({
-        key: WORK_GROUPS[groupBy].mapWith(String).as("grouped"),
-        attempts: sql<number>`count(*)`,
-        durationMs: sql<number>`sum(${usageLine.durationMs})`,
-        gpuMs: sql<number>`sum(${usageLine.durationMs} * ${usageLine.gpus})`,
-        tokens: sql<number>`sum(${usageLine.tokens})`,
-        costUsd: sql<number>`sum(${usageLine.costUsd})`,
-      })
-      .from(usageLine)
-      // A job is gone after its team was erased; its usage counts.
-      .leftJoin(job, eq(job.id, usageLine.jobId))
-      .where(
-        and(
-          eq(usageLine.org, org),
-          gte(usageLine.at, from),
-          lt(usageLine.at, to),
-          userId === null ? undefined : eq(usageLine.userId, userId),
-        ),
-      )
-      .groupBy(sql`grouped`)
-      .orderBy(sql`sum(${usageLine.costUsd}) desc, sum(${usageLine.durationMs}) desc`)
-      .limit(MAX_GROUPS)
-  );
+  return ctx.db
+    .select({
+      key: WORK_GROUPS[groupBy].mapWith(String).as("grouped"),
+      attempts: sql<number>`count(distinct ${row.attemptId})`,
+      durationMs: timeOf(original),
+      gpuSeconds: sumOf("gpu_seconds"),
+      tokens: sumOf("training_tokens"),
+      costUsd,
+    })
+    .from(row)
+    .where(
+      and(
+        eq(row.org, org),
+        gte(row.from, from),
+        lt(row.from, to),
+        isNotNull(row.attemptId),
+        userId === null ? undefined : eq(row.userId, userId),
+      ),
+    )
+    .groupBy(sql`grouped`)
+    .orderBy(sql`sum(${row.micros}) desc, ${timeOf(original)} desc`)
+    .limit(MAX_GROUPS);
 }
 
 function requestsOf(ctx: Ctx, { org, userId, from, to }: Scope, groupBy: UsageGroup) {
@@ -142,48 +111,74 @@ export async function usageSummary(
     object: "usage.summary",
     month,
     group_by: query.groupBy,
-    work: work.map((row) => ({
-      group: row.key,
-      attempts: row.attempts,
-      hours: row.durationMs / HOUR_MS,
-      gpu_hours: row.gpuMs / HOUR_MS,
-      tokens: row.tokens,
-      cost_usd: row.costUsd,
+    work: work.map((one) => ({
+      group: one.key,
+      attempts: one.attempts,
+      hours: one.durationMs / HOUR_MS,
+      gpu_hours: one.gpuSeconds / 3600,
+      tokens: one.tokens,
+      cost_usd: one.costUsd,
     })),
-    requests: requests.map((row) => ({
-      group: row.key,
-      requests: row.requests,
-      prompt_tokens: row.promptTokens,
-      completion_tokens: row.completionTokens,
+    requests: requests.map((one) => ({
+      group: one.key,
+      requests: one.requests,
+      prompt_tokens: one.promptTokens,
+      completion_tokens: one.completionTokens,
     })),
-    total_cost_usd: work.reduce((sum, row) => sum + row.costUsd, 0),
+    total_cost_usd: work.reduce((sum, one) => sum + one.costUsd, 0),
   };
 }
 
-interface JobUsage {
+/** What the attempts of a job used so far. Times are wall-clock time. */
+export interface JobUsage {
+  attempts: number;
   durationMs: number;
+  /** Not charged: start-up, downloads, the memory test. */
+  freeMs: number;
+  /** Taken back, because the work was lost. */
+  discardedMs: number;
+  /** Net of what was taken back. */
+  gpuSeconds: number;
   tokens: number;
   costUsd: number;
+  /** What the discarded time had cost. */
+  discardedUsd: number;
 }
 
-/** Usage of the ended attempts of jobs so far, by job; jobs without attempts are omitted. */
+const NOTHING: JobUsage = {
+  attempts: 0,
+  durationMs: 0,
+  freeMs: 0,
+  discardedMs: 0,
+  gpuSeconds: 0,
+  tokens: 0,
+  costUsd: 0,
+  discardedUsd: 0,
+};
+
+/** Usage of jobs so far, by job; jobs that never ran are omitted. */
 export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Promise<Map<string, JobUsage>> {
   if (jobIds.length === 0) return new Map();
   const rows = await ctx.db
     .select({
-      jobId: usageLine.jobId,
-      durationMs: sql<number>`sum(${usageLine.durationMs})`,
-      tokens: sql<number>`sum(${usageLine.tokens})`,
-      costUsd: sql<number>`sum(${usageLine.costUsd})`,
+      jobId: sql<string>`${row.jobId}`,
+      attempts: sql<number>`count(distinct ${row.attemptId})`,
+      durationMs: timeOf(original),
+      freeMs: timeOf(sql`${original} and ${row.free} > 0 and ${row.freeReason} <> 'allowance'`),
+      discardedMs: timeOf(sql`not (${original})`),
+      gpuSeconds: sumOf("gpu_seconds"),
+      tokens: sumOf("training_tokens"),
+      costUsd,
+      discardedUsd: sql<number>`-sum(iif(${original}, 0, ${row.micros})) / 1e6`,
     })
-    .from(usageLine)
-    .where(and(eq(usageLine.org, actor.org), inArray(usageLine.jobId, jobIds)))
-    .groupBy(usageLine.jobId);
+    .from(row)
+    .where(and(eq(row.org, actor.org), inArray(row.jobId, jobIds)))
+    .groupBy(row.jobId);
   return new Map(rows.map(({ jobId, ...usage }) => [jobId, usage]));
 }
 
 /** The same for one job. */
 export async function usageOfJob(ctx: Ctx, actor: Actor, jobId: string): Promise<JobUsage> {
   const found = await usageOfJobs(ctx, actor, [jobId]);
-  return found.get(jobId) ?? { durationMs: 0, tokens: 0, costUsd: 0 };
+  return found.get(jobId) ?? NOTHING;
 }

@@ -54,7 +54,6 @@ export const PARTS: Readonly<Record<string, Part>> = {
   invitation: { user: "inviter_id = :id", organization: "organization_id = :id", without: ["token_hash"] },
   api_key: { user, organization: org, without: ["hash", "previous_hash"] },
   sso_group: { user: null, organization: org },
-  usage_line: { user, organization: org },
   meter_interval: { user, organization: org },
   ledger_entry: { user: null, organization: org },
   price_list: { user: null, organization: "org = :id or org is null" },

@@ -3,30 +3,8 @@
  * whole units: both integers. Rows of `meter_interval` and `ledger_entry` are only ever added.
  */
 import { sql } from "drizzle-orm";
-import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
-
-/** One line per attempt, written in the transaction that ends it. */
-export const usageLine = sqliteTable(
-  "usage_line",
-  {
-    id: text("id").primaryKey(),
-    org: text("org").notNull(),
-    jobId: text("job_id").notNull(),
-    attemptId: text("attempt_id").notNull().unique(),
-    userId: text("user_id").notNull(),
-    kind: text("kind").notNull(),
-    provider: text("provider").notNull(),
-    gpus: integer("gpus").notNull(),
-    /** From launch to end, in milliseconds. */
-    durationMs: integer("duration_ms").notNull(),
-    tokens: integer("tokens").notNull().default(0),
-    pricePerHour: real("price_per_hour").notNull(),
-    costUsd: real("cost_usd").notNull(),
-    at: integer("at").notNull(),
-  },
-  (t) => [index("usage_line_org").on(t.org, t.at), index("usage_line_job").on(t.jobId)],
-);
 
 /**
  * What was used in one interval of time, and what it costs. Never changed: work that turns out to be lost is taken back
@@ -37,13 +15,13 @@ export const meterInterval = sqliteTable(
   {
     /** Order in which rows were written. */
     n: integer("n").primaryKey(),
-    /** What it measures and where it begins, such as `att_x gpu_seconds 1764500400000`; unique. */
+    /** What it measures and where it begins, in milliseconds since the start: `att_x gpu_seconds 60000`; unique. */
     source: text("source").notNull(),
     org: text("org").notNull(),
     /** Who started it, or who owns what is stored; null = nobody in particular. */
     userId: text("user_id"),
     keyId: text("key_id"),
-    /** `train`, `evaluate`, `serve`, `export`, `storage` or `inference`. */
+    /** `train`, `evaluate`, `serve`, `export`, `storage`, `inference`, or `grade` for requests of graders. */
     kind: text("kind").notNull(),
     /** See METERS in src/billing/meters/meters.ts. */
     meter: text("meter").notNull(),
@@ -59,7 +37,7 @@ export const meterInterval = sqliteTable(
     to: integer("to_ms").notNull(),
     /** In the unit of the meter. Negative in a reversal. */
     quantity: integer("quantity").notNull(),
-    /** The part of `quantity` that is not charged, and why: `loading`, `allowance`, `own_hosts`. */
+    /** The part of `quantity` that is not charged, and why: `start_up`, `download`, `memory_test`, `allowance`, … */
     free: integer("free").notNull().default(0),
     freeReason: text("free_reason"),
     /** The price that applied, for one priced unit (`GPU-hour`, …), and the list it comes from. */
@@ -71,7 +49,7 @@ export const meterInterval = sqliteTable(
     reverses: text("reverses"),
     reversedFor: text("reversed_for"),
     at: integer("at").notNull(),
-    /** The statement that contains it; set once. */
+    /** The statement that contains it; set once. `legacy` = from a version without statements: never on one. */
     statementId: text("statement_id"),
   },
   (t) => [

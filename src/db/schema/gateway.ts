@@ -26,6 +26,8 @@ export const inference = sqliteTable(
     /** Time spent in this server rather than in the engine. */
     overheadMs: real("overhead_ms"),
     finish: text("finish"),
+    /** What sent it when it was not a client: `grade` (a grader) or `evaluate` (an evaluation). */
+    purpose: text("purpose", { enum: ["grade", "evaluate"] }),
   },
   (t) => [
     index("inference_org").on(t.org, t.at),

@@ -120,6 +120,10 @@ export const attempt = sqliteTable(
     createdAt: integer("created_at").notNull(),
     startedAt: integer("started_at"),
     endedAt: integer("ended_at"),
+    /** How far its use is metered, in milliseconds since `startedAt`: the clock of the machine may be set. */
+    meteredMs: integer("metered_ms").notNull().default(0),
+    /** Its trainer has begun to work: what came before is not charged. */
+    worked: integer("worked", { mode: "boolean" }).notNull().default(false),
   },
   (t) => [uniqueIndex("attempt_number").on(t.jobId, t.number), index("attempt_live").on(t.goneAt, t.state)],
 );

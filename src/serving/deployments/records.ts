@@ -15,6 +15,7 @@ import { newId } from "../../lib/ids.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
 import type { ResolvedModel } from "../../models/tuned/service.ts";
 import { recordEvent } from "../../notices/events/store.ts";
+import { meterJob } from "../../training/attempts/meter.ts";
 import { type DeploymentRow, type DeploymentView, deploymentView } from "./model.ts";
 import { runtimeOf } from "./runtime.ts";
 import { canMove } from "./state.ts";
@@ -148,6 +149,17 @@ async function recordMove(tx: Db, ctx: Ctx, from: DeploymentRow, to: DeploymentR
   return [message];
 }
 
+/** Begins another interval of the engines that a deployment joins, leaves, or is ready on from now. */
+async function meterEngines(
+  tx: Db,
+  ctx: Ctx,
+  row: DeploymentRow,
+  { state, jobId }: Pick<Partial<DeploymentRow>, "state" | "jobId">,
+): Promise<void> {
+  if ((state ?? row.state) === row.state && (jobId === undefined || jobId === row.jobId)) return;
+  for (const id of new Set([row.jobId, jobId])) if (id) await meterJob(tx, ctx, id);
+}
+
 /** Changes a row unless it changed in the meantime, and publishes the change. */
 export async function move(
   ctx: Ctx,
@@ -157,6 +169,7 @@ export async function move(
   if (values.state && values.state !== row.state && !canMove(row.state, values.state))
     throw new Error(`illegal move of ${row.id}: ${row.state} -> ${values.state}`);
   const { updated, noticed } = await ctx.write(async (tx) => {
+    await meterEngines(tx, ctx, row, values);
     const [updated] = await tx
       .update(deployment)
       .set(values)

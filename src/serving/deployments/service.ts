@@ -10,6 +10,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
 import { requireOwner } from "../../roles.ts";
+import { meterJob } from "../../training/attempts/meter.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { findRow, insertDeployment, publishChange, requestModelCheck, setWanted, viewOf } from "./records.ts";
@@ -187,13 +188,12 @@ export function requestBegins(ctx: Ctx, deploymentId: string): () => void {
  */
 export async function reportUnreachable(ctx: Ctx, deploymentId: string, address: string): Promise<boolean> {
   if ((await probe(ctx, address)) !== "absent") return false;
-  const [row] = await ctx.write((tx) =>
-    tx
-      .update(deployment)
-      .set({ state: "starting", address: null })
-      .where(and(eq(deployment.id, deploymentId), eq(deployment.address, address), eq(deployment.state, "ready")))
-      .returning(),
-  );
+  const [row] = await ctx.write(async (tx) => {
+    const where = and(eq(deployment.id, deploymentId), eq(deployment.address, address), eq(deployment.state, "ready"));
+    const [found] = await tx.select({ jobId: deployment.jobId }).from(deployment).where(where);
+    if (found?.jobId) await meterJob(tx, ctx, found.jobId);
+    return tx.update(deployment).set({ state: "starting", address: null }).where(where).returning();
+  });
   if (row) publishChange(ctx, row);
   runtimeOf(ctx).hint();
   return true;

@@ -13,7 +13,7 @@ import { ensureServing, reportUnreachable, requestBegins } from "../deployments/
 import { answerFrom, type EngineCall } from "./answer.ts";
 import { type CompletionRequest, type Endpoint, engineBody, parseCompletion, readBody } from "./request.ts";
 import { reserveTokens } from "./reserve.ts";
-import { type AnswerTap, type RequestTrace, recordOutcome } from "./trace.ts";
+import { type AnswerTap, type Purpose, type RequestTrace, recordOutcome } from "./trace.ts";
 
 /** Timeout of an engine's answer. */
 const ENGINE_MS = 30 * 60_000;
@@ -36,6 +36,7 @@ export async function complete(
   startedAt: number,
   id = newId("request"),
   tapOf: (request: CompletionRequest) => Promise<AnswerTap | null> = async () => null,
+  purpose: Purpose | null = null,
 ): Promise<Response> {
   requireBudget(ctx, actor);
   const request = parseCompletion(endpoint, await readBody(incoming));
@@ -52,6 +53,7 @@ export async function complete(
     access,
     tap,
     model: "",
+    purpose,
     reserved,
   };
   try {

@@ -19,6 +19,9 @@ export interface AnswerTap {
   ended(): void;
 }
 
+/** What sent a request on behalf of a user: a grader, or the grader of an evaluation. */
+export type Purpose = "grade" | "evaluate";
+
 /** One request: who sent it, when it arrived, and what has happened to it so far. */
 export interface RequestTrace {
   actor: Actor;
@@ -35,6 +38,8 @@ export interface RequestTrace {
   tap: AnswerTap | null;
   /** Id of the resolved model; empty until it is resolved. */
   model: string;
+  /** Null for requests of clients. */
+  purpose: Purpose | null;
   /** Tokens that were counted for the key before the answer is known. */
   reserved: number;
 }
@@ -64,6 +69,7 @@ export function recordOutcome(ctx: Ctx, trace: RequestTrace, outcome: Outcome): 
     keyId: trace.actor.keyId,
     model: trace.model,
     deploymentId: trace.serving?.deploymentId ?? null,
+    purpose: trace.purpose,
     at: ctx.clock.now(),
     status: outcome.status,
     streamed: trace.request.stream,

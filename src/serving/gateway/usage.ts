@@ -77,14 +77,15 @@ async function writeRows(ctx: Ctx, rows: UsageRow[]): Promise<void> {
       row.totalMs,
       row.overheadMs ?? null,
       row.finish ?? null,
+      row.purpose ?? null,
     ]),
   );
   await ctx.write(
     (tx) =>
       tx.run(sql`insert into inference (id, org, user_id, key_id, model, deployment_id, at, status, streamed,
-        prompt_tokens, completion_tokens, first_token_ms, total_ms, overhead_ms, finish)
+        prompt_tokens, completion_tokens, first_token_ms, total_ms, overhead_ms, finish, purpose)
         select value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14
+        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15
         from json_each(${packed})`),
     { relaxed: true },
   );

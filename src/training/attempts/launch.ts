@@ -153,7 +153,7 @@ function openAttempt(ctx: Ctx, row: JobRow, lease: string, chosen: Candidate, ta
     const short = await reserveAttempt(tx, ctx, current, { provider: chosen.plugin.id, offer: chosen.offer });
     if (short !== null) return short;
     const { waiting: _waiting, phase: _phase, address: _address, models: _models, ...progress } = current.progress;
-    const message = await move(tx, current, "starting", {
+    const message = await move(tx, ctx, current, "starting", {
       attempts: current.attempts + 1,
       progressAt: now,
       progress: { ...progress, tokens_before: progress.tokens_seen ?? 0 },
@@ -228,7 +228,7 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       await endAttempt(tx, ctx, current, mine, { outcome: "launch_failed", detail: problem.message });
       const wait = problem.retryAfterMs ?? WAIT_MS;
       const progress = { ...current.progress, waiting: problem.message };
-      const message = await move(tx, current, "queued", { notBefore: ctx.clock.now() + wait, progress });
+      const message = await move(tx, ctx, current, "queued", { notBefore: ctx.clock.now() + wait, progress });
       return message ? [message] : [];
     }
     return attemptFailed(tx, ctx, current, mine, {

@@ -12,6 +12,7 @@ import { checkpoint } from "../../db/schema/models.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
 import { createModel } from "../../models/tuned/service.ts";
+import { freeReason, isWork, meterAttempt } from "../jobs/metering.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 
@@ -152,7 +153,7 @@ async function finished(
     await endAttempt(tx, ctx, row, which, { outcome: "paused" });
     // The job was preempted: it returns to the queue and resumes from its checkpoint.
     const again = row.yieldFor !== null;
-    const message = await move(tx, row, again ? "queued" : "paused", {
+    const message = await move(tx, ctx, row, again ? "queued" : "paused", {
       notBefore: 0,
       ...(again ? { queuedAt: ctx.clock.now() } : {}),
     });
@@ -184,10 +185,24 @@ async function markRunning(
   if (row.state !== "starting") return { row, messages: [] };
   await chargeHold(tx, row.id, now);
   const startedAt = row.startedAt ?? now;
-  const message = await move(tx, row, "running", { startedAt });
+  const message = await move(tx, ctx, row, "running", { startedAt });
   const again = `The job is running again (attempt ${which.number})`;
   await note(tx, ctx, row, row.startedAt === null ? "The job started" : again);
   return { row: { ...row, state: "running", startedAt }, messages: message ? [message] : [] };
+}
+
+/** Events of a trainer that works. */
+const WORK_EVENTS = new Set(["metrics", "progress", "sample", "answer", "result", "ready"]);
+const works = (event: TrainerEvent): boolean =>
+  event.type === "phase" ? isWork(event.phase) : WORK_EVENTS.has(event.type);
+
+/** Begins another interval when a batch changes whether time is charged: loading, the memory test, the work itself. */
+async function meterPhase(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow, events: TrainerEvent[]): Promise<void> {
+  const worked = which.worked || events.some(works);
+  const phase = events.findLast((event) => event.type === "phase")?.phase ?? row.progress.phase;
+  if (freeReason(row.progress.phase, which.worked) !== freeReason(phase, worked))
+    await meterAttempt(tx, ctx, row, which.id, { now: ctx.clock.now() });
+  if (worked !== which.worked) await tx.update(attempt).set({ worked }).where(eq(attempt.id, which.id));
 }
 
 /** Stores the progress and result of a batch. @returns the changed row, and the failure of an engine that moved */
@@ -235,6 +250,7 @@ export async function applyTrainerEvents(
   if (!stored || !which || which.state === "ended" || events.length === 0) return [];
   const messages: BusMessage[] = [{ name: "job.progress", event: { org: stored.org, jobId: stored.id } }];
   const running = await markRunning(tx, ctx, stored, which);
+  await meterPhase(tx, ctx, running.row, which, events);
   const { row, ready, moved } = await storeProgress(tx, ctx, running.row, events);
   messages.push(...running.messages, ...ready);
   if (moved) return [...messages, ...(await attemptFailed(tx, ctx, row, which, moved))];

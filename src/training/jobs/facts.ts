@@ -2,7 +2,7 @@
 import { and, eq, inArray, isNull, type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { user } from "../../db/schema/auth.ts";
-import { usageLine } from "../../db/schema/billing.ts";
+import { meterInterval } from "../../db/schema/billing.ts";
 import { dataset } from "../../db/schema/datasets.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
 import { job } from "../../db/schema/jobs.ts";
@@ -14,7 +14,7 @@ export const runFacts = {
   evalLoss: sql`coalesce(json_extract(${job.result}, '$.eval_loss'), json_extract(${job.progress}, '$.eval_loss'))`,
   exactMatch: sql`coalesce(${own}, (select json_extract(e.result, '$.tuned.exact_match.mean') from ${evaluation} e
     where e.train_job_id = ${job.id} and e.result is not null order by e.created_at desc limit 1))`,
-  cost: sql`(select sum(u.cost_usd) from ${usageLine} u where u.job_id = ${job.id})`,
+  cost: sql`(select sum(u.micros) / 1e6 from ${meterInterval} u where u.job_id = ${job.id})`,
   dataset: sql`(select d.name from ${dataset} d where d.id = json_extract(${job.spec}, '$.dataset.dataset_id'))`,
   user: sql`iif(${job.createdBy} = 'system', 'the server',
     (select coalesce(nullif(w.name, ''), w.email) from ${user} w where w.id = ${job.createdBy}))`,

@@ -27,17 +27,20 @@ export type EndReason =
 interface Rule {
   /** Another attempt may succeed. A trainer that reports `retry: false` overrides this. */
   retry: boolean;
+  /** The installation or its provider failed, not the user's data or settings: work that is lost is not charged. */
+  ours?: true;
   advice: string;
 }
 
 export const REASONS: Record<EndReason, Rule> = {
   bad_spec: {
     retry: false,
+    ours: true,
     advice:
       "The trainer cannot read this job's spec. Update the trainer to the version of this server, then run the job again.",
   },
   bad_data: { retry: false, advice: "Fix the dataset, then run the job again." },
-  model_load: { retry: false, advice: "Reinstall the base model, or choose another one." },
+  model_load: { retry: false, ours: true, advice: "Reinstall the base model, or choose another one." },
   out_of_memory: {
     retry: false,
     advice:
@@ -47,23 +50,38 @@ export const REASONS: Record<EndReason, Rule> = {
   diverged: { retry: false, advice: "Lower the learning rate to a third, or increase the warm-up ratio." },
   disk_full: {
     retry: false,
+    ours: true,
     advice: "Free disk space in the data directory or on the container engine's disk, then run the job again.",
   },
-  server_refused: { retry: false, advice: "Check the server's log for the reason, then run the job again." },
+  server_refused: {
+    retry: false,
+    ours: true,
+    advice: "Check the server's log for the reason, then run the job again.",
+  },
   grader_failed: {
     retry: false,
     advice: "Run the grader on a single row (see docs/graders.md), fix it, and run the job again.",
   },
-  not_faithful: { retry: false, advice: "Try another format. The comparison report is on the model's page." },
-  internal: { retry: true, advice: "Check the trainer's last lines in the job's log." },
+  not_faithful: {
+    retry: false,
+    ours: true,
+    advice: "Try another format. The comparison report is on the model's page.",
+  },
+  internal: { retry: true, ours: true, advice: "Check the trainer's last lines in the job's log." },
   killed: {
     retry: true,
+    ours: true,
     advice: "The operating system killed the process. Check whether the machine ran out of memory.",
   },
-  interrupted: { retry: true, advice: "The machine stopped the process. The job resumes from its last checkpoint." },
-  lost: { retry: true, advice: "The process disappeared. Check whether its machine restarted." },
+  interrupted: {
+    retry: true,
+    ours: true,
+    advice: "The machine stopped the process. The job resumes from its last checkpoint.",
+  },
+  lost: { retry: true, ours: true, advice: "The process disappeared. Check whether its machine restarted." },
   no_progress: {
     retry: true,
+    ours: true,
     advice: "The trainer reported no progress within the limit. Check its log and the load of the machine.",
   },
   total_timeout: { retry: false, advice: "Train fewer steps, or use a faster machine." },
@@ -71,18 +89,21 @@ export const REASONS: Record<EndReason, Rule> = {
     retry: false,
     advice: "All suitable machines were busy. Add a machine, or raise the number of training slots.",
   },
-  launch_failed: { retry: true, advice: "Check the provider's settings and the server's log." },
+  launch_failed: { retry: true, ours: true, advice: "Check the provider's settings and the server's log." },
   image_missing: {
     retry: false,
+    ours: true,
     advice:
       "Build the trainer image with `finetune-lab images build`, or load it with `finetune-lab images load`. Then run the job again.",
   },
   start_failed: {
     retry: false,
+    ours: true,
     advice: "The container could not start. Check the container engine's log, and see docs/docker.md.",
   },
   gpu_lost: {
     retry: true,
+    ours: true,
     advice:
       "The container lost its GPU, and the job is retried in a new container. If this happens again, check the GPU driver and see docs/docker.md.",
   },
@@ -92,16 +113,26 @@ export const REASONS: Record<EndReason, Rule> = {
   },
   engine_address: {
     retry: false,
+    ours: true,
     advice:
       "The server only connects to an engine at the address of its launch. Check that you trust the trainer or image. Provider plugins set the address (see docs/plugin-authors.md).",
   },
   first_batch_differs: {
     retry: false,
+    ours: true,
     advice:
       "The trainer and this server read the data or the tokenizer differently. Update both to the same version (for images, see docs/docker.md), and reinstall the base model if its files changed on the host.",
   },
-  bad_result: { retry: false, advice: "The trainer finished without a complete checkpoint. Check its log." },
+  bad_result: {
+    retry: false,
+    ours: true,
+    advice: "The trainer finished without a complete checkpoint. Check its log.",
+  },
 };
+
+/** Whether an attempt with this outcome failed through no fault of its user. */
+export const isOurs = (outcome: string): boolean =>
+  Object.hasOwn(REASONS, outcome) && REASONS[outcome as EndReason].ours === true;
 
 /** Texts in a provider's exit reason and the reason each stands for. The first match counts. */
 const EXIT_TEXTS: readonly (readonly [string, EndReason])[] = [

@@ -115,7 +115,7 @@ async function performAction(ctx: Ctx, actor: Actor, id: string, action: Action)
     );
     if (target === row.state) return [];
     const now = ctx.clock.now();
-    const message = await move(tx, row, target, action === "resume" ? { queuedAt: now, notBefore: 0 } : {});
+    const message = await move(tx, ctx, row, target, action === "resume" ? { queuedAt: now, notBefore: 0 } : {});
     if (!message) throw illegal(row, action);
     if (row.state === "queued" && target === "paused")
       await tx

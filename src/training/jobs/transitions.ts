@@ -6,7 +6,6 @@
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { releaseHold } from "../../billing/budgets/reserve.ts";
-import { writeUsageLine } from "../../billing/ledger/service.ts";
 import { releaseGpus } from "../../compute/hosts/allocations.ts";
 import { isFinal, type JobState } from "../../contract/job.ts";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
@@ -15,12 +14,17 @@ import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
 import { addEvent } from "../metrics/events.ts";
 import { backOffMs, type EndReason, REASONS, stateAfter } from "./failures.ts";
+import { takeBackLost } from "./lost-work.ts";
+import { meterAttempt, meterOpen } from "./metering.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
 import { recordJobEnd } from "./notices.ts";
 import { repeatedFailure } from "./repeated-failure.ts";
 import { canMove } from "./state.ts";
 
 type JobPatch = Partial<Omit<typeof job.$inferInsert, "id" | "state">>;
+
+/** States in which a job may have an open attempt. */
+const WITH_ATTEMPT: ReadonlySet<JobState> = new Set(["starting", "running", "pausing", "stopping"]);
 
 /** The row of a job inside a transaction. */
 export async function jobIn(tx: Db, id: string): Promise<JobRow | null> {
@@ -56,11 +60,19 @@ export function note(
 }
 
 /**
- * Changes the state when the table allows it and the row has not changed since the caller read it. Releases the lease.
+ * Changes the state when the table allows it and the row has not changed since the caller read it. Releases the lease,
+ * and begins another interval of the open attempt.
  * @returns the message to emit after the commit, or null when the transition is not possible
  */
-export async function move(tx: Db, row: JobRow, to: JobState, patch: JobPatch = {}): Promise<BusMessage | null> {
+export async function move(
+  tx: Db,
+  ctx: Ctx,
+  row: JobRow,
+  to: JobState,
+  patch: JobPatch = {},
+): Promise<BusMessage | null> {
   if (!canMove(row.state, to)) return null;
+  if (WITH_ATTEMPT.has(row.state)) await meterOpen(tx, ctx, row);
   const done = await tx
     .update(job)
     .set({ leaseToken: null, leaseUntil: 0, yieldFor: null, ...patch, state: to })
@@ -78,7 +90,10 @@ interface AttemptEnd {
   neverRan?: boolean;
 }
 
-/** Ends an attempt and writes its usage line; a second call changes nothing. Its token is refused from then on. */
+/**
+ * Ends an attempt and meters the rest of it; a second call changes nothing. Its token is refused from then on. Work
+ * that is lost through no fault of the user is taken back from the ledger.
+ */
 export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow, end: AttemptEnd): Promise<boolean> {
   const now = ctx.clock.now();
   const done = await tx
@@ -99,20 +114,8 @@ export async function endAttempt(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRo
     await releaseGpus(tx, which.id);
     return true;
   }
-  const progress = row.progress;
-  await writeUsageLine(tx, {
-    org: row.org,
-    jobId: row.id,
-    attemptId: which.id,
-    userId: row.createdBy,
-    kind: row.kind,
-    provider: which.provider,
-    gpus: which.offer.gpus,
-    startedAt: which.startedAt ?? which.createdAt,
-    endedAt: now,
-    tokens: (progress.tokens_seen ?? 0) - (progress.tokens_before ?? 0),
-    pricePerHour: which.offer.pricePerHour,
-  });
+  await meterAttempt(tx, ctx, row, which.id, { now, ends: true });
+  await takeBackLost(tx, now, row, { id: which.id, outcome: end.outcome });
   return true;
 }
 
@@ -127,12 +130,12 @@ interface JobEnd {
 const END_MESSAGES = { succeeded: "The job succeeded", failed: "The job failed", cancelled: "The job was canceled" };
 
 /**
- * Ends a job: state, open attempt with its usage line, waiting commands, audit row and event in one transaction.
+ * Ends a job: state, open attempt with its last interval, waiting commands, audit row and event in one transaction.
  * @returns the messages to emit after the commit; null when the job has already ended
  */
 export async function finishJob(tx: Db, ctx: Ctx, row: JobRow, end: JobEnd): Promise<BusMessage[] | null> {
   const now = ctx.clock.now();
-  const message = await move(tx, row, end.state, { error: end.error ?? null, finishedAt: now, notBefore: 0 });
+  const message = await move(tx, ctx, row, end.state, { error: end.error ?? null, finishedAt: now, notBefore: 0 });
   if (!message) return null;
   const open = await newestAttempt(tx, row.id);
   if (open && open.state !== "ended") await endAttempt(tx, ctx, row, open, end.attempt ?? { outcome: end.state });
@@ -227,7 +230,7 @@ export async function attemptFailed(
   // It died while it was being preempted: no user asked for a pause.
   const to = after === "paused" && row.yieldFor ? "queued" : after;
   const wait = to === "queued" ? backOffMs(failures) : 0;
-  const message = await move(tx, row, to, {
+  const message = await move(tx, ctx, row, to, {
     notBefore: ctx.clock.now() + wait,
     progressAt: ctx.clock.now(),
     ...(remember ? { progress: { ...row.progress, last_failure: remember } } : {}),

@@ -200,7 +200,7 @@ export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
       .update(job)
       .set({ spec, progress: {}, ...estimateOf(verdict) })
       .where(eq(job.id, row.id));
-    const message = await move(tx, now, "queued", { queuedAt: ctx.clock.now() });
+    const message = await move(tx, ctx, now, "queued", { queuedAt: ctx.clock.now() });
     if (installing) await note(tx, ctx, now, `Base model ${spec.base_model.id} installed`);
     await note(tx, ctx, now, `Data validated: ${spec.dataset.train_rows} training rows; the job is queued`);
     for (const warning of verdict.warnings) await note(tx, ctx, now, warning, "warn");

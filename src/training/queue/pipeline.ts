@@ -7,6 +7,7 @@ import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
+import { meterRunning } from "../attempts/meter.ts";
 import {
   expireQueued,
   liveAttempts,
@@ -21,6 +22,8 @@ import type { Round } from "../scheduler/types.ts";
 import { noteRound } from "./last-round.ts";
 import { openQueue, runQueue } from "./runner.ts";
 
+/** Between two looks at what running attempts used, in milliseconds. */
+const METER_MS = 10_000;
 /** Longest time between two rounds of the queue, in milliseconds. */
 const ROUND_MS = 2000;
 
@@ -81,6 +84,7 @@ interface Pipeline {
   /** Number of live attempts in the last pass. */
   lastLive: number;
   sweptAt: number;
+  meteredAt: number;
 }
 
 /** One round of the queue. Attempts it launches run beside the loop. */
@@ -131,6 +135,11 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
       pipeline.nextRound = Math.min(ctx.clock.now() + ROUND_MS, nextAt ?? Number.POSITIVE_INFINITY);
       noteRound(ctx);
     });
+  }
+  if (ctx.clock.monotonic() - pipeline.meteredAt > METER_MS) {
+    pipeline.meteredAt = ctx.clock.monotonic();
+    // Not beside the loop: the clock has just been checked.
+    await tasks.run("metering running jobs", () => meterRunning(ctx));
   }
   if (pipeline.resultsDue) {
     pipeline.resultsDue = false;
@@ -201,6 +210,7 @@ export function startPipeline(ctx: Ctx, options: PipelineOptions = {}): () => Pr
     nextRound: 0,
     lastLive: 0,
     sweptAt: Number.NEGATIVE_INFINITY,
+    meteredAt: Number.NEGATIVE_INFINITY,
   };
   const { tasks } = pipeline;
   const hint = () => {

@@ -73,7 +73,7 @@ async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<vo
       const row = await jobIn(tx, jobId);
       const stops = cause === "held" || cause === "budget" || cause === "maintenance";
       if (row?.state !== "running" && !(stops && row?.state === "starting")) continue;
-      const message = await move(tx, row, "pausing", { yieldFor: cause });
+      const message = await move(tx, ctx, row, "pausing", { yieldFor: cause });
       if (!message) continue;
       await tx
         .update(command)

@@ -174,6 +174,7 @@ type RunningRow = Row & {
   provider: string;
   offerId: string;
   startedAt: number;
+  meteredMs: number;
   endedAt: number | null;
   state: string;
   etaS: number | null;
@@ -221,6 +222,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
   const rows =
     await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
     json_extract(${attempt.offer}, '$.id') as "offerId", coalesce(${attempt.startedAt}, ${attempt.createdAt}) as "startedAt",
+    ${attempt.meteredMs} as "meteredMs",
     ${attempt.endedAt} as "endedAt", ${job.state} as "state", json_extract(${job.progress}, '$.eta_s') as "etaS",
     json_extract(${job.progress}, '$.step') as "step", json_extract(${job.progress}, '$.total_steps') as "totalSteps",
     ${job.progressAt} as "progressAt", json_extract(${job.spec}, '$.schedule.save_every') as "saveEvery"
@@ -232,7 +234,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
     rows.filter((row) => row.endedAt !== null && row.endedAt > now - GONE_WAIT_MS).map((row) => row.id),
   );
   const over = await overBudget(ctx, rows, now);
-  const running = rows.map((row): Running => {
+  const running = rows.map((row): Running & { meteredTo: number } => {
     const read = jobOf(row, carry);
     const one = { ...read, held: heldBecause(holds, read), overBudget: over.get(row.id) };
     // An attempt that is over can no longer be asked to save.
@@ -244,6 +246,7 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
       hostId,
       gpus: (byAttempt.get(row.attemptId) ?? []).map(({ uuid }) => uuid),
       startedAt: row.startedAt,
+      meteredTo: open ? row.startedAt + row.meteredMs : now,
       left: leftOf(row, one.estimate, now),
       preemptible: open && row.kind === "train" && row.state === "running",
       stoppable: open && row.kind !== "serve" && (row.state === "running" || row.state === "starting"),
@@ -351,20 +354,18 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const teams = [...orgs].sort().map((id) => {
     const row = shares.get(id);
     const mine = running.filter((one) => one.job.team === id);
-    const hours = (since: number) =>
-      mine.reduce(
-        (sum, one) => sum + (one.job.wants.gpus * Math.max(0, now - Math.max(one.startedAt, since))) / HOUR,
-        0,
-      );
+    // Intervals lag a little behind.
+    const unmetered = (one: (typeof mine)[number]) => Math.max(0, now - one.meteredTo) / HOUR;
+    const gpuHours = mine.reduce((sum, one) => sum + one.job.wants.gpus * unmetered(one), 0);
     const idle = mine.filter((one) => one.job.wants.gpus === 0);
-    const slots = idle.reduce((sum, one) => sum + (CPU_WEIGHT * (now - one.startedAt)) / HOUR, 0);
+    const slots = idle.reduce((sum, one) => sum + CPU_WEIGHT * unmetered(one), 0);
     return {
       id,
       weight: row?.weight ?? 1,
       maxGpus: row?.maxGpus ?? null,
       monthGpuHours: row?.monthGpuHours ?? null,
-      used: decayed(carry.usage, id, now) + hours(0) + slots,
-      usedThisMonth: (carry.usage.months.get(id) ?? 0) + hours(carry.usage.month),
+      used: decayed(carry.usage, id, now) + gpuHours + slots,
+      usedThisMonth: (carry.usage.months.get(id) ?? 0) + gpuHours,
     };
   });
   return {

@@ -1,9 +1,9 @@
 /**
- * Usage by team: the ledger is read once, and then only what was added. Fair share gives older usage less weight;
- * quotas count the calendar month.
+ * Usage by team: intervals are read once, and then only those that were added. Fair share gives older usage less
+ * weight; quotas count the calendar month.
  */
 import { sql } from "drizzle-orm";
-import { usageLine } from "../../db/schema/billing.ts";
+import { meterInterval } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 
@@ -22,7 +22,7 @@ export function monthOf(at: number, after = 0): number {
 
 /** GPU-hours by organization. Work without GPUs counts a little toward fair share and nothing toward quotas. */
 export interface UsageBook {
-  /** Last row of the ledger that was read. */
+  /** Last interval that was read. */
   row: number;
   month: number;
   days: Map<string, Map<number, number>>;
@@ -34,19 +34,24 @@ export const newUsageBook = (): UsageBook => ({ row: 0, month: 0, days: new Map(
 interface Line {
   row: number;
   org: string;
-  at: number;
-  gpus: number;
-  durationMs: number;
+  /** 1 for work with GPUs. */
+  gpu: 0 | 1;
+  from: number;
+  to: number;
+  /** GPU-seconds, or core-seconds; negative when lost work is taken back. */
+  quantity: number;
 }
 
-function add(book: UsageBook, { org, at, gpus, durationMs }: Line): void {
+function add(book: UsageBook, { org, gpu, from, to, quantity }: Line): void {
   const days = book.days.get(org) ?? new Map<number, number>();
   book.days.set(org, days);
-  const day = Math.floor(at / DAY);
-  days.set(day, (days.get(day) ?? 0) + ((gpus || CPU_WEIGHT) * durationMs) / HOUR);
-  // Of a run that began last month, only the part in this month counts.
-  const inMonth = Math.max(0, at - Math.max(book.month, at - durationMs));
-  book.months.set(org, (book.months.get(org) ?? 0) + (gpus * inMonth) / HOUR);
+  const day = Math.floor(to / DAY);
+  const hours = gpu ? (quantity * 1000) / HOUR : (Math.sign(quantity) * CPU_WEIGHT * (to - from)) / HOUR;
+  days.set(day, (days.get(day) ?? 0) + hours);
+  if (!gpu) return;
+  // Rows of earlier versions may begin in an earlier month: only the part in this month counts.
+  const share = to > from ? Math.max(0, to - Math.max(book.month, from)) / (to - from) : 0;
+  book.months.set(org, (book.months.get(org) ?? 0) + hours * share);
 }
 
 /** Reads what was added to the ledger since the last call, or everything when a new month began. */
@@ -55,10 +60,12 @@ export async function readUsage(db: Db, book: UsageBook, now: number): Promise<v
   if (book.month !== month) Object.assign(book, { ...newUsageBook(), month });
   const oldest = Math.min(now - KEEP_DAYS * DAY, month);
   for (;;) {
-    const lines = await db.all<Line>(sql`select rowid as "row", ${usageLine.org} as "org", ${usageLine.at} as "at",
-      ${usageLine.gpus} as "gpus", ${usageLine.durationMs} as "durationMs" from ${usageLine}
-      where rowid > ${book.row} order by rowid limit 10000`);
-    for (const line of lines) if (line.at >= oldest) add(book, line);
+    const { n, org, meter, from, to, quantity } = meterInterval;
+    const lines = await db.all<Line>(sql`select ${n} as "row", ${org} as "org", ${meter} = 'gpu_seconds' as "gpu",
+      ${from} as "from", ${to} as "to", ${quantity} as "quantity" from ${meterInterval}
+      where ${n} > ${book.row} and ${meter} in ('gpu_seconds', 'cpu_seconds') and ${to} >= ${oldest}
+      order by ${n} limit 10000`);
+    for (const line of lines) add(book, line);
     book.row = lines.at(-1)?.row ?? book.row;
     if (lines.length < 10_000) return;
   }

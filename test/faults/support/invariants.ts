@@ -4,7 +4,9 @@ import { join } from "node:path";
 import { createClient } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import { verifyAudit } from "../../../src/accounts/audit/service.ts";
+import { verifyLedger } from "../../../src/billing/ledger/verify.ts";
 import { JOB_STATES } from "../../../src/contract/job.ts";
+import type { Db } from "../../../src/db/types.ts";
 import { keyOf } from "../../../src/training/attempts/launch.ts";
 import type { Watched } from "./bench.ts";
 
@@ -132,26 +134,8 @@ async function wholeCurves(watched: Watched, jobs: JobRow[], attempts: AttemptRo
 }
 
 async function billedOnce(watched: Watched, attempts: AttemptRow[]): Promise<string[]> {
-  const wrong: string[] = [];
-  const lines = groupBy(
-    await watched.rows<{ attempt_id: string; duration_ms: number }>("SELECT attempt_id, duration_ms FROM usage_line"),
-    (line) => line.attempt_id,
-  );
-  for (const one of attempts) {
-    const mine = lines.get(one.id) ?? [];
-    if (one.state !== "ended") {
-      if (mine.length > 0) wrong.push(`I6 ${one.id} has not ended and is billed`);
-      continue;
-    }
-    const [line] = mine;
-    if (!line || mine.length > 1) {
-      wrong.push(`I6 ${one.id} is billed ${mine.length} times`);
-      continue;
-    }
-    const interval = (one.ended_at ?? 0) - (one.started_at ?? one.created_at);
-    if (line.duration_ms !== interval || interval < 0)
-      wrong.push(`I6 ${one.id} is billed ${line.duration_ms} ms for an interval of ${interval} ms`);
-  }
+  const checks = await inDatabase(watched, verifyLedger);
+  const wrong = checks.flatMap(({ name, violations }) => violations.map((one) => `I6 ${name}: ${one}`));
   for (const [id, mine] of groupBy(attempts, (one) => one.job_id))
     for (const [at, one] of mine.entries()) {
       const before = mine[at - 1];
@@ -161,14 +145,19 @@ async function billedOnce(watched: Watched, attempts: AttemptRow[]): Promise<str
   return wrong;
 }
 
-async function unbrokenAudit(watched: Watched): Promise<string[]> {
+/** Asks the database as the server's own tools do. */
+async function inDatabase<T>(watched: Watched, ask: (db: Db) => Promise<T>): Promise<T> {
   const client = createClient({ url: `file:${join(watched.dir, "lab.db")}`, timeout: 5000 });
   try {
-    const { brokenAt } = await verifyAudit({ db: drizzle(client) });
-    return brokenAt === null ? [] : [`I7 the audit chain is broken at ${brokenAt}`];
+    return await ask(drizzle(client));
   } finally {
     client.close();
   }
+}
+
+async function unbrokenAudit(watched: Watched): Promise<string[]> {
+  const { brokenAt } = await inDatabase(watched, (db) => verifyAudit({ db }));
+  return brokenAt === null ? [] : [`I7 the audit chain is broken at ${brokenAt}`];
 }
 
 async function orphans(watched: Watched, attempts: AttemptRow[]): Promise<string[]> {

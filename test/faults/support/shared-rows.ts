@@ -152,7 +152,7 @@ export function sharedRows(provider: string, get: () => Bench, skip: string | nu
         const ended = await failed(bench, id);
         same("the reason", "bad_spec", ended.error?.code);
         await onlyAttempt(bench, id);
-        return { times: 1, seen: "failed (bad_spec), 1 usage line" };
+        return { times: 1, seen: "failed (bad_spec), metered once" };
       },
     );
 

@@ -13,6 +13,7 @@ import { JobOutcome } from "./outcome.tsx";
 import { Attempts, JobSpecPanel } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus } from "./status.tsx";
 import type { JobUpdateProps } from "./update.tsx";
+import { JobUse } from "./use.tsx";
 
 interface JobPageProps extends JobUpdateProps {
   /** Name of who created it. */
@@ -177,6 +178,7 @@ export function JobPage(props: JobPageProps) {
             {job.kind === "train" ? <JobCheckpoints job={job} checkpoints={props.checkpoints} active={active} /> : null}
             <JobSpecPanel {...props} />
             <Attempts attempts={props.attempts} />
+            <JobUse usage={props.usage} />
             {job.kind === "train" ? <JobMetricsFiles job={job} /> : null}
             <JobAbout job={job} />
           </div>

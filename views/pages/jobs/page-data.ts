@@ -139,6 +139,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     latest,
     model,
     queue,
+    usage,
     costUsd: usage.durationMs > 0 ? usage.costUsd : null,
     active: isOpen(job.state),
     resumable: ended ? (checkpoints[0]?.step ?? null) : null,

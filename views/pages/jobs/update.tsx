@@ -7,8 +7,14 @@ import { JobHistory, type JobHistoryProps } from "./history.tsx";
 import { JobOutcome, type JobOutcomeProps } from "./outcome.tsx";
 import { Attempts, type AttemptsProps, JobSpecPanel, type JobSpecProps } from "./spec.tsx";
 import { JobActions, JobBadge, JobStatus, type JobStatusProps } from "./status.tsx";
+import { JobUse, type JobUseProps } from "./use.tsx";
 
-export type JobUpdateProps = JobStatusProps & JobOutcomeProps & JobSpecProps & AttemptsProps & JobHistoryProps;
+export type JobUpdateProps = JobStatusProps &
+  JobOutcomeProps &
+  JobSpecProps &
+  AttemptsProps &
+  JobUseProps &
+  JobHistoryProps;
 
 /** The status with the other parts beside it, each replaced by its id. */
 export function JobUpdate(props: JobUpdateProps): VNode {
@@ -18,6 +24,7 @@ export function JobUpdate(props: JobUpdateProps): VNode {
     ["job-outcome", <JobOutcome {...props} />],
     ["job-spec", <JobSpecPanel {...props} />],
     ["job-attempts", <Attempts {...props} />],
+    ["job-use", <JobUse {...props} />],
     ["job-history", <JobHistory {...props} />],
   ];
   return (
