@@ -158,7 +158,7 @@ export function AdminSettingsPage(props: {
         Change a setting in <code class="wrap-any">{dataDir}/config.json</code> or with its environment variable, then
         restart the server. A flag wins over the environment, the environment over the file, the file over what is
         stored here. Secrets in the file are in plain text; <em>Encrypt</em> stores one here and takes it out of the
-        file.
+        file. A setting such as <code>hub_token_file</code> names a file with the secret instead.
       </p>
       {error ? (
         <Notice kind="bad" alert>
