@@ -80,7 +80,8 @@ test("each list says who created its objects, and filters by the creator", async
     ["/models", null, made.model],
   ] as const) {
     const shown = async (as: "admin" | "member", createdBy: string) => {
-      const filter = page === "/jobs" ? "user" : "created_by";
+      // In the list of jobs the column is one of those to choose.
+      const filter = page === "/jobs" ? "columns=user&user" : "created_by";
       const path = `${page}?${filter}=${createdBy}`;
       const text = await (await t.request("GET", path, { as, headers: { accept: "text/html" } })).text();
       const creators = [...text.matchAll(/<span class="muted clip words" title="([^"]*)" dir="auto">\1<\/span>/g)];
