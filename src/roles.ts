@@ -136,7 +136,7 @@ export const ROLE_NAMES: Record<TeamRole, string> = {
 };
 
 export const ROLE_HINTS: Record<TeamRole, string> = {
-  owner: "everything, and who else is an owner",
+  owner: "everything, including who is an owner",
   admin: "members, keys, limits and everything in the team",
   member: "data, jobs, models, deployments and inference",
   viewer: "sees everything, changes nothing",

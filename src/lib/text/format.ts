@@ -141,6 +141,9 @@ export function ordinal(n: number): string {
   return `${n}${(teen ? null : ["", "st", "nd", "rd"][n % 10]) || "th"}`;
 }
 
+/** `sees usage` -> `Sees usage`. */
+export const capitalize = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** `1 row`, `12 rows`. */
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${formatInteger(count)} ${count === 1 ? one : many}`;

@@ -50,6 +50,9 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
                       </a>
                     )}{" "}
                     <CopyId id={row.subject_id} />
+                    <span class="narrow">
+                      <span class="sub">On {formatDate(row.erase_at * 1000)}</span>
+                    </span>
                     {row.reason ? (
                       <span class="sub" title={row.reason}>
                         {row.reason}
@@ -59,7 +62,13 @@ export function DeletionsPage({ records }: { records: Listed<DeletionRecord> }) 
                 ),
               },
               { key: "state", label: "State", render: (row) => <StateBadge state={STATES[row.state]} /> },
-              { key: "day", label: "Erased on", tight: true, render: (row) => formatDate(row.erase_at * 1000) },
+              {
+                key: "day",
+                label: "Erased on",
+                tight: true,
+                wide: true,
+                render: (row) => formatDate(row.erase_at * 1000),
+              },
               { key: "counts", label: "What was erased", wide: true, render: countsOf },
             ]}
           />

@@ -10,7 +10,7 @@ import type { WandbView } from "../../../src/training/results/wandb-settings.ts"
 import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, Field, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
-import { StateBadge } from "../../parts/state.tsx";
+import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
 import { TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
@@ -69,7 +69,13 @@ export function TeamsPage({ teams, error }: { teams: Listed<OrganizationRow>; er
               key: "name",
               label: "Team",
               name: true,
-              render: (row) => <RowName href={`/admin/teams/${encodeURIComponent(row.id)}`} name={row.name} />,
+              render: (row) => (
+                <RowName
+                  href={`/admin/teams/${encodeURIComponent(row.id)}`}
+                  name={row.name}
+                  sub={row.holds.length > 0 ? <span class="narrow">{stateWord(stateOf(row.holds))}</span> : null}
+                />
+              ),
             },
             { key: "members", label: "Members", end: true, render: (row) => formatInteger(row.members) },
             { key: "state", label: "State", wide: true, render: (row) => <StateBadge state={stateOf(row.holds)} /> },

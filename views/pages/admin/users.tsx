@@ -3,6 +3,7 @@
 import { stateOf } from "../../../src/accounts/holds/model.ts";
 import type { Invitation, OrganizationRow, UserRow } from "../../../src/accounts/organizations/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
+import { capitalize } from "../../../src/lib/text/format.ts";
 import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
 import {
   INSTALLATION_ROLE_NAMES,
@@ -16,7 +17,7 @@ import {
 import { usePage } from "../../context.ts";
 import { Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
-import { StateBadge } from "../../parts/state.tsx";
+import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
 import { InvitationActions, MailState, SendInvitation } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
@@ -159,7 +160,18 @@ export function UserList({ users }: Pick<UsersProps, "users">) {
               key: "user",
               label: "User",
               name: true,
-              render: (row) => <RowName href={`/admin/users/${row.id}`} name={row.name} sub={row.email} />,
+              render: (row) => (
+                <RowName
+                  href={`/admin/users/${row.id}`}
+                  name={row.name}
+                  sub={
+                    <>
+                      {row.holds.length > 0 ? <span class="narrow">{stateWord(stateOf(row.holds))} · </span> : null}
+                      {row.email}
+                    </>
+                  }
+                />
+              ),
             },
             { key: "role", label: "Role", render: (row) => rolesOf(row) },
             { key: "team", label: "Team", wide: true, render: (row) => row.orgName ?? "–" },
@@ -268,7 +280,7 @@ export function UsersPage(props: UsersProps) {
         <div class="body">
           <KeyValue
             rows={[
-              ...TEAM_ROLES.map((role): [string, string] => [ROLE_NAMES[role], ROLE_HINTS[role]]),
+              ...TEAM_ROLES.map((role): [string, string] => [ROLE_NAMES[role], capitalize(ROLE_HINTS[role])]),
               ["Administrator of the installation", ADMIN_HINT],
             ]}
           />

@@ -1,6 +1,6 @@
 /** The words of moderation on its pages, and a match in its context. */
 
-import { formatInteger, plural } from "../../../src/lib/text/format.ts";
+import { capitalize, formatInteger, plural } from "../../../src/lib/text/format.ts";
 import type { CaseView, Decision, EntryView, Finding } from "../../../src/moderation/model.ts";
 import { Time } from "../../parts/value.tsx";
 
@@ -30,7 +30,7 @@ export const OBJECT_WORDS: Record<CaseView["type"], string> = {
 /** `self-harm/intent` -> `Self-harm: intent`. */
 export function categoryWord(category: string): string {
   const words = category.replace("/", ": ").replace("personal-data", "personal data");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+  return capitalize(words);
 }
 
 export function Categories({ categories }: { categories: string[] }) {

@@ -1,6 +1,6 @@
 /** Deleting the own account or team: what is erased and kept, the typed confirmation, and canceling it. */
 import type { DeletionView } from "../../../src/erasure/model.ts";
-import { formatDate } from "../../../src/lib/text/format.ts";
+import { capitalize, formatDate } from "../../../src/lib/text/format.ts";
 import { ActionButton, ConfirmForm } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 
@@ -57,7 +57,7 @@ export function DeletionPanels(props: DeletionProps) {
         <div class="body prose">
           <ul>
             {view.erased.map((one) => (
-              <li>{one.replace(/^./, (first) => first.toUpperCase())}</li>
+              <li>{capitalize(one)}</li>
             ))}
           </ul>
           {view.subject === "user" ? <p>{props.handedOver}</p> : null}

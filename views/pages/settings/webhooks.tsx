@@ -250,7 +250,7 @@ export function WebhookPage(props: WebhookProps) {
               ["URL", <span class="wrap-any">{endpoint.url}</span>],
               ["Format", FORMATS[endpoint.format]],
               endpoint.format === "openai" && ["Signing secret", <code>{endpoint.signing_secret_hint}</code>],
-              ["Id", <CopyId id={endpoint.id} full />],
+              ["ID", <CopyId id={endpoint.id} full />],
             ]}
           />
           <Tools endpoint={endpoint} />

@@ -6,7 +6,7 @@ import type { LimitName, TeamLimitsView } from "../../../src/accounts/quotas/mod
 import type { ServiceAccountRow } from "../../../src/accounts/service-accounts/model.ts";
 import type { Policy } from "../../../src/data/privacy/model.ts";
 import type { Listed } from "../../../src/lib/page.ts";
-import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
+import { capitalize, formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
 import { usePage } from "../../context.ts";
@@ -267,7 +267,7 @@ function Roles({ team }: Pick<TeamProps, "team">) {
       <div class="body">
         <KeyValue
           rows={[
-            ...TEAM_ROLES.map((role): [string, string] => [ROLE_NAMES[role], ROLE_HINTS[role]]),
+            ...TEAM_ROLES.map((role): [string, string] => [ROLE_NAMES[role], capitalize(ROLE_HINTS[role])]),
             ["Team ID", <CopyId id={team.id} full />],
           ]}
         />
