@@ -112,13 +112,14 @@ export function PriceListsPage(props: {
     <AdminLayout title={team ? team.name : "Prices"} parent={team ? parent : undefined}>
       <Lists team={team} lists={lists} />
       {team ? null : (
-        <section class="panel" aria-label="Prices of single teams">
+        <section class="panel" aria-label="Prices of individual teams">
           <header>
-            <h2>Prices of single teams</h2>
+            <h2>Prices of individual teams</h2>
           </header>
           <div class="body stack">
             <p class="small muted">
-              They come first for their team. What has no price in them has that of the installation.
+              They override the prices of the installation for that team. Where they have no price, the price of the
+              installation applies.
             </p>
             {withOwn.length > 0 ? (
               <ul>
@@ -185,14 +186,14 @@ function Differences({ changes }: { changes: PriceChanges }) {
   return (
     <section class="panel" id="differences" aria-label="Differences">
       <header>
-        <h2>Differences to the prices in force then</h2>
+        <h2>Changes to the prices in force on that day</h2>
       </header>
       <div class="body small">
         {changes.changes.length === 0
           ? "Nothing costs more or less."
           : raise
-            ? `This is a raise: it takes effect on ${earliest_date} at the earliest. Saving announces it: everybody whom it concerns gets a notice, by mail too, and sees a banner.`
-            : "Nobody has to be notified. It may take effect today."}
+            ? `This is a raise: it takes effect on ${earliest_date} at the earliest. When you save it, everybody it affects gets a notice and a mail and sees a banner.`
+            : "Nobody has to be notified. The prices can take effect today."}
       </div>
       {changes.changes.length === 0 ? null : (
         <Table
@@ -207,7 +208,7 @@ function Differences({ changes }: { changes: PriceChanges }) {
               name: true,
               render: (row) => (
                 <>
-                  <span dir="auto">{row.kind === "free" ? "free every month" : matchText(row)}</span>
+                  <span dir="auto">{row.kind === "free" ? "Free every month" : matchText(row)}</span>
                   <span class="sub">{row.unit}</span>
                 </>
               ),
@@ -219,7 +220,7 @@ function Differences({ changes }: { changes: PriceChanges }) {
               label: "Raise",
               hideLabel: true,
               tight: true,
-              render: (row) => (row.raise ? <span class="badge warn">raise</span> : null),
+              render: (row) => (row.raise ? <span class="badge warn">Raise</span> : null),
             },
           ]}
         />
@@ -311,9 +312,9 @@ export function PricesFormPage(props: {
       <section class="panel">
         <form class="body form wide" method="post" action={`/admin/prices/new/compare${query}`}>
           <p class="small muted">
-            The price with the most details that match applies. A row without a price is left out. “cost + %” is what a
-            provider charges and a percentage on top, for GPUs.
-            {team ? " What has no price here has that of the installation." : ""}
+            The price that matches in the most details applies. Rows without a price are ignored. For GPUs, “cost + %”
+            is what the provider charges plus a percentage.
+            {team ? " Where a price is missing, the price of the installation applies." : ""}
           </p>
           <datalist id="price-models">
             {choices.models.map((model) => (

@@ -1,6 +1,6 @@
 /** The prices and free allowances of a price list as tables. */
 import type { FreeView, ItemView, PriceListView } from "../../../src/billing/prices/model.ts";
-import { formatNumber, formatPrice } from "../../../src/lib/text/format.ts";
+import { capitalize, formatNumber, formatPrice } from "../../../src/lib/text/format.ts";
 import { Table } from "../../parts/table.tsx";
 
 /** `$2.50`, or `cost + 15%`: of what the provider charges. */
@@ -19,7 +19,7 @@ export function PriceTable({ list }: { list: PriceListView }) {
   return (
     <>
       {list.items.length === 0 ? (
-        <div class="body small muted">No prices: what no other list has a price for costs $0.</div>
+        <div class="body small muted">No prices. Anything without a price in another list costs $0.</div>
       ) : (
         <Table
           still
@@ -33,7 +33,7 @@ export function PriceTable({ list }: { list: PriceListView }) {
               name: true,
               render: (row) => (
                 <>
-                  {row.unit}
+                  {capitalize(row.unit)}
                   {matchText(row) === "all" ? null : (
                     <span class="sub" dir="auto">
                       {matchText(row)}
