@@ -1,5 +1,6 @@
 /** Answers of /v1/jobs besides the job itself: its details, attempts, output and deleted files. */
 import * as v from "valibot";
+import { JobCost } from "../training/jobs/cost.ts";
 import { AttemptView, JobView } from "../training/jobs/model.ts";
 
 const text = v.string();
@@ -25,6 +26,7 @@ export const JobDetails = v.strictObject({
       differences: v.array(text),
     }),
   ),
+  cost: JobCost,
   /** So far, also while it runs. Seconds of wall-clock time: `seconds` is the sum of the three below it. */
   usage: v.strictObject({
     seconds: number,

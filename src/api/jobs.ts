@@ -8,6 +8,7 @@ import { marksOf } from "../http/idempotency.ts";
 import { session } from "../http/session.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 import { listCheckpoints } from "../models/tuned/service.ts";
+import { jobCost } from "../training/jobs/cost.ts";
 import { deleteJob, updateJob } from "../training/jobs/edit.ts";
 import { listJobs } from "../training/jobs/list.ts";
 import { attemptView, type JobRow, JobView, jobView, ListJobs, UpdateJob } from "../training/jobs/model.ts";
@@ -60,6 +61,7 @@ async function retrieveJobRoute(ctx: Ctx, actor: Actor, id: string): Promise<Job
     predicted_start: queue && startView(queue.start),
     position: queue?.position ?? null,
     reproduction: await reproductionOf(ctx, actor, row),
+    cost: await jobCost(ctx, row),
     usage: {
       seconds: usage.durationMs / 1000,
       captured_seconds: (usage.durationMs - usage.freeMs - usage.discardedMs) / 1000,

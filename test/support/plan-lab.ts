@@ -11,6 +11,7 @@ import { until } from "./live.ts";
 import { TINY_MODEL } from "./tiny.ts";
 
 export interface OfferView {
+  gpu: string | null;
   provider: string;
   location: string;
   fits: boolean;
@@ -20,6 +21,7 @@ export interface OfferView {
   runs: number;
   seconds_range: [number, number];
   cost_range_usd: [number, number];
+  cost_usd: [number, number] | null;
   suggestion: SuggestionView | null;
 }
 interface SuggestionView {
@@ -41,6 +43,8 @@ interface PlanView {
     runs_out_of_memory: number;
   };
   offers: OfferView[];
+  cost_usd: [number, number] | null;
+  price_lists: string[];
   providers_without_answer: string[];
   suggestion: SuggestionView | null;
   warnings: string[];

@@ -10,7 +10,7 @@ export interface Lists {
 }
 
 const shown = (row: typeof priceList.$inferSelect | undefined): Listed =>
-  row ? { id: row.id, prices: row.prices as Prices } : null;
+  row ? { id: row.id, prices: row.prices as Prices, effectiveAt: row.effectiveAt } : null;
 
 async function newest(db: Db, of: SQL, at: number): Promise<Listed> {
   const [row] = await db

@@ -24,8 +24,8 @@ export interface Prices {
   free: readonly Allowance[];
 }
 
-/** A list with its id; null = none is in force. */
-export type Listed = { id: string; prices: Prices } | null;
+/** A list with its id; null = none is in force. `effectiveAt`: since when, in milliseconds since 1970. */
+export type Listed = { id: string; prices: Prices; effectiveAt?: number } | null;
 
 /** What a price depends on. */
 interface Priced {

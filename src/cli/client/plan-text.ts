@@ -45,7 +45,7 @@ export function planText(plan: PlanView): string {
       ["Time", between(plan.seconds_range, formatDuration)],
       ["Memory", formatBytes(plan.memory_mb * MB)],
       ["Machine", machine],
-      ["Cost", between(best?.cost_range_usd ?? null, formatMoney)],
+      ["Cost", between(plan.cost_usd, formatMoney)],
     ]),
     settings(plan),
     ...warnings.map((text) => `\nwarning: ${oneLine(text)}\n`),

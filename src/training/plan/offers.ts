@@ -1,6 +1,8 @@
 /**
  * The offers for a planned run: every machine that providers offer, whether the run fits on it, and its time and cost.
  */
+import { chargeRange, isFree, type Work } from "../../billing/prices/charge.ts";
+import type { Lists } from "../../billing/prices/lists.ts";
 import type { Offer } from "../../contract/provider.ts";
 import type { Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -29,10 +31,16 @@ export interface PlannedOffer {
   /** Available now. */
   available: boolean;
   startsInS: number;
+  /** What the provider charges, in USD. Offers are sorted by it. */
   pricePerHour: number;
   /** Range from launch to end; null while the tokens are not counted. */
   seconds: [low: number, high: number] | null;
+  /** What the provider charges for that time. */
   costUsd: [low: number, high: number] | null;
+  /** What the organization is charged, before free allowances. */
+  chargeUsd: [low: number, high: number] | null;
+  /** The run on this machine, as it is metered. */
+  work: Work;
   basis: "history" | "default";
   /** Finished runs that the time estimate is based on. */
   runs: number;
@@ -80,10 +88,23 @@ async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; un
   return { found, unanswered: unanswered.sort() };
 }
 
+/** A run on an offer, as it is metered. */
+const workOn = ({ need, base_model: base }: TrainSpec, provider: string, offer: Offer): Work => ({
+  provider,
+  gpus: offer.gpus,
+  gpuModel: offer.gpuName,
+  cores: Math.ceil(need.cpus),
+  model: base.id,
+  pricePerHour: offer.pricePerHour,
+  endpoint: null,
+});
+
 /** What offers are compared with. */
 interface OfferContext {
   memory: MemoryPlan;
   tokens: number | null;
+  /** The prices that apply. */
+  lists: Lists;
   past: readonly PastRun[];
   /** Main memory of this machine that jobs may use, in MiB. */
   machineMb: number;
@@ -98,7 +119,7 @@ interface OfferContext {
 export async function planOffers(
   ctx: Ctx,
   spec: TrainSpec,
-  { memory, tokens, past, machineMb, suggest }: OfferContext,
+  { memory, tokens, lists, past, machineMb, suggest }: OfferContext,
 ): Promise<{ offers: PlannedOffer[]; unanswered: string[] }> {
   const { need } = spec;
   const { found, unanswered } = await collectOffers(ctx, need);
@@ -112,6 +133,7 @@ export async function planOffers(
       const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };
       const speed = expectedSpeed(past, spec, hardwareOf(provider, offer), on);
       const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
+      const work = workOn(spec, provider, offer);
       const fits = memory.total <= memoryMb && need.memory_mb <= main;
       return {
         provider,
@@ -130,6 +152,8 @@ export async function planOffers(
         basis: speed.basis,
         runs: speed.runs,
         costUsd: seconds && [(seconds[0] / 3600) * offer.pricePerHour, (seconds[1] / 3600) * offer.pricePerHour],
+        chargeUsd: seconds ? chargeRange(lists, work, seconds, tokens ?? 0) : isFree(lists) ? [0, 0] : null,
+        work,
         suggestion: fits ? null : suggest(memoryMb),
       };
     });

@@ -1,5 +1,6 @@
 /** A plan: what a training would do and need before it starts, and its view for clients. */
 import * as v from "valibot";
+import type { Lists } from "../../billing/prices/lists.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import { Finding, Overlap } from "../../data/validation/rows/report.ts";
@@ -33,7 +34,10 @@ const OfferView = v.strictObject({
   starts_in_s: number,
   price_per_hour_usd: number,
   seconds_range: range,
+  /** What the provider charges. */
   cost_range_usd: range,
+  /** What you are charged, before free allowances. */
+  cost_usd: range,
   basis: v.picklist(["history", "default"]),
   runs: number,
   suggestion: v.nullable(SuggestionView),
@@ -52,6 +56,10 @@ export const PlanView = v.strictObject({
   seconds_basis: v.picklist(["history", "default"]),
   seconds_range: range,
   seconds_runs: number,
+  /** On the first machine on which it fits, at the prices in force, before free allowances; null while unknown. */
+  cost_usd: range,
+  /** Ids of the price lists that apply: yours, then that of the installation. */
+  price_lists: v.array(text),
   memory_mb: number,
   memory: v.strictObject({
     device: v.picklist(["cpu", "gpu"]),
@@ -103,6 +111,10 @@ export interface TrainPlan {
   rowsCut: number | null;
   /** Tokens of the longest row; null while they are not counted. */
   longest: number | null;
+  /** What is charged on the first offer on which the run fits, before free allowances; null while it is unknown. */
+  costUsd: [low: number, high: number] | null;
+  /** The prices that apply. */
+  lists: Lists;
   /** The providers' offers; null when they were not asked. */
   offers: PlannedOffer[] | null;
   /** Titles of providers that did not answer in time. */
@@ -137,6 +149,7 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
     price_per_hour_usd: one.pricePerHour,
     seconds_range: one.seconds,
     cost_range_usd: one.costUsd,
+    cost_usd: one.chargeUsd,
     basis: one.basis,
     runs: one.runs,
     suggestion: one.suggestion && suggestionView(one.suggestion),
@@ -157,6 +170,8 @@ export function planView(plan: TrainPlan): PlanView {
     seconds_basis: plan.secondsBasis,
     seconds_range: plan.secondsRange,
     seconds_runs: plan.secondsRuns,
+    cost_usd: plan.costUsd,
+    price_lists: [plan.lists.org, plan.lists.base].flatMap((list) => list?.id ?? []),
     memory_mb: plan.memoryMb,
     memory: {
       device: plan.memory.device,

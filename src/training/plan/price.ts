@@ -1,7 +1,9 @@
 /**
  * Estimates tokens, time and cost of a resolved training, asks providers for offers, and assembles the plan.
  */
-import type { Ctx } from "../../ctx.ts";
+import { isFree } from "../../billing/prices/charge.ts";
+import { type Lists, listsAt } from "../../billing/prices/lists.ts";
+import type { Actor, Ctx } from "../../ctx.ts";
 import { dataWarnings } from "./data-checks.ts";
 import type { Facts } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
@@ -21,6 +23,8 @@ interface Pricing {
   asked: { offers: PlannedOffer[]; unanswered: string[] } | null;
   /** The best offer on which the run fits. */
   best: PlannedOffer | null;
+  /** The prices that apply. */
+  lists: Lists;
   /** Throughput on the best offer, otherwise on a machine like this one. */
   speed: Speed;
 }
@@ -31,6 +35,7 @@ interface Pricing {
  */
 export async function price(
   ctx: Ctx,
+  actor: Actor,
   request: TrainRequest,
   facts: TrainFacts,
   { resolved, spec }: Resolution,
@@ -38,9 +43,11 @@ export async function price(
 ): Promise<Pricing> {
   const { numbers, past } = facts;
   const tokens = totalTokens(spec, numbers.tokens?.total ?? null);
+  const lists = await listsAt(ctx.db, actor.org, ctx.clock.now());
   const judge = {
     memory: resolved.memory,
     tokens,
+    lists,
     past,
     machineMb: numbers.machine.memoryMb,
     suggest: (roomMb: number) =>
@@ -49,7 +56,7 @@ export async function price(
   const asked = offers && facts.ready ? await planOffers(ctx, spec, judge) : null;
   const best = asked?.offers.find((one) => one.fits) ?? null;
   const on = { cpus: numbers.machine.cpus, gpus: spec.need.gpus, gpuName: best?.gpuName ?? null };
-  return { tokens, asked, best, speed: expectedSpeed(past, spec, null, on) };
+  return { tokens, asked, best, lists, speed: expectedSpeed(past, spec, null, on) };
 }
 
 /**
@@ -139,7 +146,7 @@ export function toPlan(
   pricing: Pricing,
 ): TrainPlan {
   const { ready, numbers } = facts;
-  const { tokens, asked, best, speed } = pricing;
+  const { tokens, asked, best, lists, speed } = pricing;
   const seconds = estimateSeconds(tokens, speed);
   const learned = learnedMemory(facts.past, spec);
   const plan = {
@@ -160,6 +167,8 @@ export function toPlan(
     outOfMemoryRuns: learned.outOfMemory,
     rowsCut: rowsCut(numbers, spec.hyperparameters.max_length - completionTokens(spec.method)),
     longest: numbers.tokens?.max ?? null,
+    costUsd: best?.chargeUsd ?? (isFree(lists) ? ([0, 0] as [number, number]) : null),
+    lists,
     offers: asked?.offers ?? null,
     unanswered: asked?.unanswered ?? [],
     suggestion: best ? null : (asked?.offers.find((one) => one.suggestion)?.suggestion ?? null),

@@ -42,7 +42,7 @@ export async function planTrainJob(
     const versions = facts.ready ? [facts.data.id, ...(facts.validation ? [facts.validation.id] : [])] : [];
     await checkTrainGrader(ctx, actor, method.grader, versions);
   }
-  return toPlan(request, facts, resolution, await price(ctx, request, facts, resolution, { offers }));
+  return toPlan(request, facts, resolution, await price(ctx, actor, request, facts, resolution, { offers }));
 }
 
 /** The estimated duration of the run in seconds; null while the data is unknown. */

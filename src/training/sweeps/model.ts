@@ -214,7 +214,10 @@ export const SweepPlan = v.strictObject({
   trials: v.array(PlannedTrial),
   refused: v.number(),
   seconds_range: range,
+  /** What the provider charges. */
   cost_range_usd: range,
+  /** What you are charged, before free allowances. */
+  cost_usd: range,
 });
 export type SweepPlan = v.InferOutput<typeof SweepPlan>;
 

@@ -1,4 +1,7 @@
 /** Plans a sweep: its trials, each planned as a training job, with their total time and cost. Changes nothing. */
+
+import { usdOf } from "../../billing/meters/money.ts";
+import { chargeOf, isFree } from "../../billing/prices/charge.ts";
 import type { Strategy, SweepRequest, TrialValues } from "../../contract/sweep.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
@@ -138,7 +141,7 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
     ...compared,
     trials,
     refused: all.length - accepted,
-    ...totalsOf(trials, priced, strategy),
+    ...totalsOf(trials, plans, priced, strategy),
     request: { ...base, ...compared, space, strategy, parallel },
   };
 }
@@ -149,11 +152,13 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
  */
 function totalsOf(
   trials: PlannedTrial[],
+  plans: TrialPlan[],
   priced: TrainPlan,
   strategy: Strategy,
-): Pick<SweepPlan, "seconds_range" | "cost_range_usd"> {
+): Pick<SweepPlan, "seconds_range" | "cost_range_usd" | "cost_usd"> {
   const known = trials.filter((one) => one.seconds_range);
-  if (known.length === 0) return { seconds_range: null, cost_range_usd: null };
+  const free = isFree(priced.lists);
+  if (known.length === 0) return { seconds_range: null, cost_range_usd: null, cost_usd: free ? [0, 0] : null };
   const share = (one: PlannedTrial) => {
     if (strategy.type !== "halving" || !one.rungs.length || !one.steps) return 1;
     // At each rung one trial in eta continues. This sums the fraction of its steps that an average trial runs.
@@ -167,7 +172,16 @@ function totalsOf(
   };
   const low = known.reduce((sum, one) => sum + (one.seconds_range?.[0] ?? 0) * share(one), 0);
   const high = known.reduce((sum, one) => sum + (one.seconds_range?.[1] ?? 0), 0);
-  const price = priced.offers?.find((offer) => offer.fits)?.pricePerHour ?? null;
-  const cost = (seconds: number) => (seconds / 3600) * (price ?? 0);
-  return { seconds_range: [low, high], cost_range_usd: price === null ? null : [cost(low), cost(high)] };
+  const best = priced.offers?.find((offer) => offer.fits);
+  if (!best) return { seconds_range: [low, high], cost_range_usd: null, cost_usd: free ? [0, 0] : null };
+  const tokensOf = (one: PlannedTrial) => plans[one.number - 1]?.plan?.tokens ?? 0;
+  const fewest = known.reduce((sum, one) => sum + tokensOf(one) * share(one), 0);
+  const most = known.reduce((sum, one) => sum + tokensOf(one), 0);
+  const cost = (seconds: number) => (seconds / 3600) * best.pricePerHour;
+  const charge = (seconds: number, tokens: number) => usdOf(chargeOf(priced.lists, best.work, seconds, tokens));
+  return {
+    seconds_range: [low, high],
+    cost_range_usd: [cost(low), cost(high)],
+    cost_usd: [charge(low, fewest), charge(high, most)],
+  };
 }

@@ -15,6 +15,7 @@ import { listCatalogue } from "../../../src/models/base/service.ts";
 import { deletedAmong } from "../../../src/models/tuned/lookup.ts";
 import { listCheckpoints, listModels } from "../../../src/models/tuned/service.ts";
 import { getExport } from "../../../src/training/exports/service.ts";
+import { jobCost } from "../../../src/training/jobs/cost.ts";
 import { factsOf, filterOptions } from "../../../src/training/jobs/facts.ts";
 import { countJobs, listJobs } from "../../../src/training/jobs/list.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
@@ -140,7 +141,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     model,
     queue,
     usage,
-    costUsd: usage.durationMs > 0 ? usage.costUsd : null,
+    cost: await jobCost(ctx, job),
     active: isOpen(job.state),
     resumable: ended ? (checkpoints[0]?.step ?? null) : null,
     modelDeleted: model !== null && (await deletedAmong(ctx, actor.org, [model])).length > 0,

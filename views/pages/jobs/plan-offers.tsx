@@ -100,8 +100,11 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
                   <>
                     <span>
                       {offer.seconds ? timeRange(offer.seconds) : "time unknown"},{" "}
-                      {offer.costUsd ? costRange(offer.costUsd) : `${formatMoney(offer.pricePerHour)} per hour`}
+                      {offer.chargeUsd ? costRange(offer.chargeUsd) : "cost unknown"}
                     </span>
+                    {offer.pricePerHour > 0 ? (
+                      <span class="xs muted">its provider charges {formatMoney(offer.pricePerHour)} per hour</span>
+                    ) : null}
                     <span class="xs muted">
                       {offer.basis === "history"
                         ? `based on ${plural(offer.runs, "finished run")}`

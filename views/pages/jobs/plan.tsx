@@ -1,7 +1,7 @@
 /** The plan beside the form: steps, tokens, time, cost, memory and machines. */
 
 import { validationRows } from "../../../src/contract/spec.ts";
-import { formatCount, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
+import { formatCount, formatDate, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
 import type { TrainPlan } from "../../../src/training/plan/plan.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { KeyValue } from "../../parts/value.tsx";
@@ -16,6 +16,21 @@ export interface PlanView {
 /** The page of the data, with what the base model does to its rows. */
 function rowsOf({ spec: { dataset, base_model: base } }: TrainPlan): string {
   return `/datasets/${dataset.dataset_id}?${new URLSearchParams({ version: dataset.version_id, base: base.id })}#findings`;
+}
+
+/** Which prices the cost is computed with. */
+function PricesNote({ lists: { org, base } }: Pick<TrainPlan, "lists">) {
+  const since = org?.effectiveAt ?? base?.effectiveAt;
+  if (since === undefined) return null;
+  return (
+    <p class="xs muted">
+      At the{" "}
+      <a href="/pricing">
+        prices{org ? " of your team" : ""} since {formatDate(since)}
+      </a>
+      , before free allowances. The job keeps them.
+    </p>
+  );
 }
 
 export function Plan({ view, ready }: { view: PlanView | null; ready: boolean }) {
@@ -40,9 +55,10 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
               </div>
               <div>
                 <dt>Cost</dt>
-                <dd>{best?.fits && best.costUsd ? costRange(best.costUsd) : formatMoney(null)}</dd>
+                <dd>{plan.costUsd ? costRange(plan.costUsd) : formatMoney(null)}</dd>
               </div>
             </dl>
+            <PricesNote lists={plan.lists} />
             {plan.ready ? null : (
               <p class="small muted">The data is being validated. Steps and time follow afterwards.</p>
             )}

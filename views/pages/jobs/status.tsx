@@ -4,6 +4,7 @@ import type { VNode } from "preact";
 import { isFinal } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
 import { formatCount, formatInteger, formatMoney, formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
+import type { JobCost } from "../../../src/training/jobs/cost.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { QueueFacts } from "../../../src/training/queue/service.ts";
 import { usePage } from "../../context.ts";
@@ -17,13 +18,14 @@ import { liveOn } from "../../parts/table.tsx";
 import { KeyValue, Progress, Stat, Stats, Time, Took } from "../../parts/value.tsx";
 import { exactly, soon } from "../queue/words.ts";
 import { activityOf, isLive, methodOf, progressOf, timeLeft } from "./describe.ts";
+import { costRange } from "./plan-offers.tsx";
 
 export interface JobStatusProps {
   job: JobRow;
   /** Latest value of every series. */
   latest: Record<string, number | null>;
-  /** Cost in USD so far; null when nothing was metered. */
-  costUsd: number | null;
+  /** What it costs so far, and to its end. */
+  cost: JobCost;
   /** Position in the queue while it waits. */
   queue: QueueFacts | null;
   /** Id of the fine-tuned model, once it exists. */
@@ -195,7 +197,13 @@ function ResultWarnings({ job }: { job: JobRow }) {
   return warnings.filter((one) => typeof one === "string").map((one) => <Notice kind="warn">{one}</Notice>);
 }
 
-function TrainStats({ job, latest, costUsd }: JobStatusProps) {
+/** The estimate to the end; nothing where nothing has a price. */
+function costNote({ at_end_usd: end, per_hour_usd: hour }: JobCost): string | undefined {
+  if (end && end[1] > 0) return `about ${costRange(end)} at the end`;
+  return hour ? `${formatMoney(hour)} per hour` : undefined;
+}
+
+function TrainStats({ job, latest, cost }: JobStatusProps) {
   const spec = job.spec as TrainSpec;
   const { step, totalSteps, tokensSeen } = progressOf(job);
   // GRPO's loss stays around zero and carries no information.
@@ -235,7 +243,9 @@ function TrainStats({ job, latest, costUsd }: JobStatusProps) {
       >
         <Took from={job.startedAt} to={job.finishedAt ?? (isLive(job.state) ? null : job.progressAt)} />
       </Stat>
-      <Stat label="Cost">{formatMoney(costUsd)}</Stat>
+      <Stat label="Cost" note={costNote(cost)}>
+        {formatMoney(cost.so_far_usd)}
+      </Stat>
     </Stats>
   );
 }

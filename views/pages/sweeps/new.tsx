@@ -146,7 +146,7 @@ function Trials({ plan }: { plan: SweepPlan | null }) {
     );
   const accepted = plan.trials.length - plan.refused;
   const range = plan.seconds_range;
-  const cost = plan.cost_range_usd;
+  const cost = plan.cost_usd;
   return (
     <section class="panel" aria-labelledby="plan-title">
       <header>

@@ -1,0 +1,181 @@
+/** Money in plans and on jobs over HTTP: ranges at the prices in force, and the prices that a job keeps. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { eq } from "drizzle-orm";
+import { recordUse } from "../../src/billing/ledger/record.ts";
+import type { PriceListView } from "../../src/billing/prices/model.ts";
+import { meterInterval, priceList } from "../../src/db/schema/billing.ts";
+import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { newId } from "../../src/lib/ids.ts";
+import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
+
+const HOUR = 3_600_000;
+
+const GPU = { ...MACHINE, gpus: 2, gpuName: "NVIDIA H100", gpuMemoryMb: 80_000 };
+const item = { gpu_model: null, provider: null, model: null, unit_micros: null, cost_plus_percent: null };
+
+let p: PlanLab;
+beforeAll(async () => {
+  p = await startPlanLab();
+}, 60_000);
+afterAll(() => p.lab.close());
+
+/** Puts a list in force, as an announced one is after its day. */
+async function setPrices(items: object[], effectiveAt: number, org: string | null = null): Promise<string> {
+  const id = newId("priceList");
+  const prices = { items: items.map((one) => ({ ...item, ...one })), free: [] };
+  await p.lab.ctx.write((tx) =>
+    tx.insert(priceList).values({ id, org, prices, effectiveAt, createdBy: "x", createdAt: effectiveAt }),
+  );
+  return id;
+}
+
+interface SweepPlan {
+  seconds_range: [number, number];
+  cost_usd: [number, number] | null;
+}
+const planSweep = () =>
+  p.lab.json<SweepPlan>("POST", "/v1/sweeps/plan", {
+    body: { training: { model: "tiny", training_file: p.fileId }, space: { seed: [1, 2, 3] } },
+  });
+
+test("everything costs 0 in plans as long as nothing has a price, whatever the provider charges", async () => {
+  p.offer([{ ...MACHINE, pricePerHour: 2 }]);
+  const plan = await p.plan();
+  expect(plan).toMatchObject({ cost_usd: [0, 0], price_lists: [], offers: [{ cost_usd: [0, 0] }] });
+  expect(plan.offers[0]?.cost_range_usd[1]).toBeGreaterThan(0);
+  expect((await planSweep()).cost_usd).toEqual([0, 0]);
+});
+
+test("the plan of a job has the charge of each machine: its GPUs, cores, provider's price and tokens", async () => {
+  const list = await setPrices(
+    [
+      { meter: "gpu_seconds", unit_micros: 3_000_000 },
+      { meter: "gpu_seconds", provider: "shelf", gpu_model: "NVIDIA L4", cost_plus_percent: 50 },
+      { meter: "cpu_seconds", unit_micros: 500_000 },
+      { meter: "training_tokens", unit_micros: 1_000_000 },
+    ],
+    1000,
+  );
+  p.offer([{ ...MACHINE, pricePerHour: 8 }]);
+  const plan = await p.plan();
+  const [low, high] = plan.offers[0]?.seconds_range ?? [0, 0];
+  const cores = Math.ceil(plan.spec.need.cpus);
+  const tokens = (plan.tokens ?? 0) / 1e6;
+  expect(tokens).toBeGreaterThan(0);
+  const charge = (seconds: number) => (Math.ceil(seconds) * cores * 0.5) / 3600 + tokens;
+  expect(plan.price_lists).toEqual([list]);
+  expect(plan.cost_usd?.[0]).toBeCloseTo(charge(low), 5);
+  expect(plan.cost_usd?.[1]).toBeCloseTo(charge(high), 5);
+  expect(plan.offers[0]?.cost_usd).toEqual(plan.cost_usd);
+
+  p.offer([GPU, { ...GPU, id: "l4", gpuName: "NVIDIA L4", pricePerHour: 4 }]);
+  const onGpus = await p.plan({ gpus: 2 });
+  const byName = Object.fromEntries(onGpus.offers.map((one) => [one.gpu, one]));
+  const perHour = (name: string) => {
+    const { seconds_range: seconds = [0, 0], cost_usd: cost } = byName[name] ?? {};
+    return (((cost?.[1] ?? 0) - (onGpus.tokens ?? 0) / 1e6) * 3600) / Math.ceil(seconds[1]);
+  };
+  expect(perHour("NVIDIA H100")).toBeCloseTo(2 * 3, 1);
+  // Its provider charges 4 for both: 2 for each, and half of it on top.
+  expect(perHour("NVIDIA L4")).toBeCloseTo(2 * 3, 1);
+  p.offer([{ ...GPU, gpuName: "NVIDIA L4", pricePerHour: 8 }]);
+  const dearer = (await p.plan({ gpus: 2 })).offers[0];
+  expect(((dearer?.cost_usd?.[1] ?? 0) - (onGpus.tokens ?? 0) / 1e6) / (dearer?.seconds_range[1] ?? 1)).toBeCloseTo(
+    12 / 3600,
+    4,
+  );
+});
+
+test("the plan of a sweep is that of all of its trials", async () => {
+  p.offer([MACHINE]);
+  const one = await p.plan();
+  const sweep = await planSweep();
+  expect(sweep.cost_usd?.[0]).toBeCloseTo(3 * (one.cost_usd?.[0] ?? 0), 2);
+  expect(sweep.cost_usd?.[1]).toBeCloseTo(3 * (one.cost_usd?.[1] ?? 0), 2);
+});
+
+interface Job {
+  id: string;
+  cost: { so_far_usd: number; per_hour_usd: number | null; at_end_usd: [number, number] | null; price_lists: string[] };
+}
+
+test("a job keeps the prices that it was created with, and shows its cost while it runs, and to its end", async () => {
+  const own = await setPrices([{ meter: "cpu_seconds", unit_micros: 3_600_000 }], 2000, p.lab.orgs.a);
+  const { id } = await p.lab.json<Job>("POST", "/v1/jobs", {
+    body: { kind: "train", model: "tiny", training_file: p.fileId },
+  });
+  const read = async () => (await p.lab.json<Job>("GET", `/v1/jobs/${id}`)).cost;
+  const { list } = await p.lab.json<{ list: PriceListView }>("GET", "/v1/prices");
+  expect(await read()).toEqual({ so_far_usd: 0, per_hour_usd: null, at_end_usd: null, price_lists: [own, list.id] });
+
+  const now = Date.now();
+  const hour = Math.floor(now / HOUR) * HOUR;
+  const attemptId = newId("attempt");
+  const progress = { step: 10, total_steps: 20, eta_s: 3600, tokens_seen: 1_000_000, phase: "training" };
+  const [row] = await p.lab.ctx.db.select().from(job).where(eq(job.id, id));
+  const cores = Math.ceil(row?.spec.need.cpus ?? 0);
+  await p.lab.ctx.write(async (tx) => {
+    await tx.update(job).set({ state: "running", progress, progressAt: now }).where(eq(job.id, id));
+    await tx.insert(attempt).values({
+      id: attemptId,
+      org: p.lab.orgs.a,
+      jobId: id,
+      number: 1,
+      state: "running",
+      provider: "shelf",
+      offer: MACHINE,
+      tokenHash: id,
+      createdAt: hour,
+      startedAt: hour - HOUR,
+    });
+  });
+  const record = (source: string, from: number, to: number, quantity: number, more: object = {}) =>
+    p.lab.ctx.write((tx) =>
+      recordUse(tx, to, {
+        source: `${attemptId} ${source}`,
+        org: p.lab.orgs.a,
+        userId: p.lab.users.admin,
+        keyId: null,
+        kind: "train",
+        meter: "cpu_seconds",
+        jobId: id,
+        attemptId,
+        deploymentId: null,
+        sweepId: null,
+        model: "tiny",
+        provider: "shelf",
+        gpuModel: null,
+        from,
+        to,
+        quantity,
+        free: null,
+        costMicros: null,
+        ...more,
+      }),
+    );
+  // Start-up is free, and nothing of it runs up before it ends.
+  await record("start", hour - HOUR, hour - HOUR + 1000, cores, { free: "start_up" });
+  expect((await read()).so_far_usd).toBeCloseTo(1, 2);
+
+  // A list of everybody and one of the team that came later change nothing.
+  await setPrices([{ meter: "cpu_seconds", unit_micros: 1 }], now - 1, p.lab.orgs.a);
+  await setPrices([{ meter: "training_tokens", unit_micros: 1 }], now - 1);
+  await record("work", hour - HOUR + 1000, hour, 3599 * cores);
+  await record("tokens", hour - HOUR + 1000, hour, 1_000_000, { meter: "training_tokens" });
+  const running = (Date.now() - hour) / 1000;
+  const cost = await read();
+  const soFar = 1 + ((3599 + running) * cores * 3.6) / 3600;
+  expect(cost.price_lists).toEqual([own, list.id]);
+  expect(Math.abs(cost.so_far_usd - soFar)).toBeLessThan(0.02 * cores);
+  expect(cost.per_hour_usd).toBeCloseTo(3.6 * cores, 5);
+  // Half of the tokens and an hour are left.
+  const [least, most] = cost.at_end_usd ?? [0, 0];
+  expect(Math.abs(least - (soFar + 0.9 * 3.6 * cores + 1))).toBeLessThan(0.05 * cores);
+  expect(Math.abs(most - (soFar + 1.3 * 3.6 * cores + 1))).toBeLessThan(0.05 * cores);
+
+  await p.lab.ctx.write((tx) => tx.update(attempt).set({ state: "ended" }).where(eq(attempt.id, attemptId)));
+  expect(await read()).toMatchObject({ per_hour_usd: null, at_end_usd: null });
+  expect((await read()).so_far_usd).toBeCloseTo(1 + (3599 * cores * 3.6) / 3600, 5);
+  const rows = await p.lab.ctx.db.select().from(meterInterval).where(eq(meterInterval.jobId, id));
+  expect(rows.map((one) => one.priceListId)).toEqual([own, own, list.id]);
+});
