@@ -1,12 +1,13 @@
 /** Price lists as clients send and see them: decimal dollars, and amounts in the units that people know. */
+
 import * as v from "valibot";
 import type { priceList } from "../../db/schema/billing.ts";
 import { AppError } from "../../errors.ts";
 import { PageQuery } from "../../lib/page.ts";
 import { id, seconds } from "../../lib/request-fields.ts";
-import { formatDate } from "../../lib/text/format.ts";
 import { METERS } from "../meters/meters.ts";
 import { microsFrom, usdOf } from "../meters/money.ts";
+import { dayAt } from "../meters/months.ts";
 import type { PriceItem, Prices } from "./rate.ts";
 
 export type PriceListRow = typeof priceList.$inferSelect;
@@ -69,7 +70,7 @@ const day = v.pipe(
 /** Milliseconds since 1970 of the beginning of a day in UTC, written `2026-12-31`; null when there is no such day. */
 export function dayOf(text: string): number | null {
   const at = Date.parse(`${text}T00:00:00Z`);
-  return Number.isFinite(at) && formatDate(at) === text ? at : null;
+  return Number.isFinite(at) && dayAt(at) === text ? at : null;
 }
 
 /** The prices of the installation, or with `organization` what differs for one. */
@@ -264,7 +265,7 @@ export function priceListView(row: PriceListRow, inForce: string | null, now: nu
       isPriced(meter) ? [{ meter, unit: METERS[meter].priced.unit, amount: unitsOf(meter, quantity) }] : [],
     ),
     note: row.note,
-    effective_date: formatDate(row.effectiveAt),
+    effective_date: dayAt(row.effectiveAt),
     effective_at: seconds(row.effectiveAt),
     announced_at: seconds(row.announcedAt),
     withdrawn_at: seconds(row.withdrawnAt),

@@ -1,4 +1,5 @@
 /** Price lists: which ones are in force, which are announced, and making or withdrawing one. */
+
 import { and, desc, eq, isNotNull, isNull, lte, ne, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
@@ -10,8 +11,8 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
-import { formatDate } from "../../lib/text/format.ts";
 import { recordForAll } from "../../notices/events/store.ts";
+import { dayAt } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
 import { changesOf } from "./changes.ts";
 import { listsAt } from "./lists.ts";
@@ -78,7 +79,7 @@ async function changeOf(db: Db, now: number, given: CreatePriceList): Promise<Ch
     });
   const changes = changesOf(before, org === null ? { org: null, base: list } : { ...before, org: list });
   const raise = changes.some((one) => one.raise) && !(await isFreshInstallation(db, now));
-  const earliest_date = formatDate(raise ? earliestRaise(now) : today(now));
+  const earliest_date = dayAt(raise ? earliestRaise(now) : today(now));
   return { object: "price_list.changes", changes, raise, earliest_date, effectiveAt, prices };
 }
 
@@ -103,7 +104,7 @@ async function checkDate(tx: Db, now: number, org: string | null, { effectiveAt,
     .where(and(ofScope(org), valid))
     .orderBy(desc(priceList.effectiveAt))
     .limit(1);
-  const day = formatDate(last?.effectiveAt ?? 0);
+  const day = dayAt(last?.effectiveAt ?? 0);
   if (last?.effectiveAt === effectiveAt)
     throw refuse("price_lists_overlap", `There is a price list for ${day} already. Choose a later day.`);
   if (last && last.effectiveAt > effectiveAt)
@@ -114,13 +115,13 @@ async function checkDate(tx: Db, now: number, org: string | null, { effectiveAt,
   if (raise && effectiveAt < now + NOTICE_DAYS * DAY_MS)
     throw refuse(
       "price_raise_too_soon",
-      `A raise takes effect ${NOTICE_DAYS} days after it is announced or later: ${formatDate(earliestRaise(now))} at the earliest.`,
+      `A raise takes effect ${NOTICE_DAYS} days after it is announced or later: ${dayAt(earliestRaise(now))} at the earliest.`,
     );
 }
 
 /** Notifies everybody whom a list concerns. @returns the message to emit after the commit */
 function notify(tx: Db, ctx: Ctx, row: PriceListRow): Promise<BusMessage> {
-  const day = formatDate(row.effectiveAt);
+  const day = dayAt(row.effectiveAt);
   const words =
     row.withdrawnAt === null
       ? {
@@ -141,7 +142,7 @@ function notify(tx: Db, ctx: Ctx, row: PriceListRow): Promise<BusMessage> {
 
 const facts = ({ org, effectiveAt, announcedAt, note }: PriceListRow) => ({
   organization: org,
-  effective_date: formatDate(effectiveAt),
+  effective_date: dayAt(effectiveAt),
   announced: announcedAt !== null,
   note,
 });
@@ -204,7 +205,7 @@ export async function withdrawPriceList(ctx: Ctx, actor: Actor, id: string): Pro
       throw new AppError(
         "conflict",
         "price_list_before_scheduled",
-        `Withdraw the list for ${formatDate(after.effectiveAt)} first: it follows this one.`,
+        `Withdraw the list for ${dayAt(after.effectiveAt)} first: it follows this one.`,
       );
     const row = { ...found, withdrawnAt: now };
     await tx.update(priceList).set({ withdrawnAt: now }).where(eq(priceList.id, id));

@@ -1,7 +1,9 @@
 /** Page routes of prices for administrators: every list, the next version with its differences, withdraw. */
+
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { getOrganization, listOrganizations } from "../../../src/accounts/organizations/service.ts";
+import { dayAt } from "../../../src/billing/meters/months.ts";
 import {
   comparePriceList,
   createPriceList,
@@ -16,7 +18,6 @@ import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
-import { formatDate } from "../../../src/lib/text/format.ts";
 import { listCatalogue } from "../../../src/models/base/service.ts";
 import { formAfter, PriceBody, type PriceForm, requestOf, typedPrices } from "./price-form.ts";
 import { PriceListPage, PriceListsPage, PricesFormPage } from "./prices.tsx";
@@ -83,7 +84,7 @@ async function edit(
   const props = {
     team: await teamOf(ctx, actor, team),
     form: changes && form.date === "" ? { ...form, date: changes.earliest_date } : form,
-    today: formatDate(ctx.clock.now()),
+    today: dayAt(ctx.clock.now()),
     more: more.rows ?? 0,
     choices: await choicesOf(ctx, actor, form),
     changes,
