@@ -53,7 +53,7 @@ async function sharedOf(tx: Db, row: JobRow, which: AttemptRow): Promise<Shared>
 }
 
 /** The cores that work without GPUs is given. */
-const coresOf = (row: Pick<JobRow, "spec">): number => Math.max(1, Math.ceil(row.spec.need.cpus));
+export const coresOf = (row: Pick<JobRow, "spec">): number => Math.max(1, Math.ceil(row.spec.need.cpus));
 
 /** A part of an attempt, in milliseconds since its start. */
 interface Part {
