@@ -4,6 +4,12 @@ import type { Shot } from "./screenshots-shoot.ts";
 const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
 
 export const TEAM_SHOTS: Shot[] = [
+  { name: "usage", path: "/usage" },
+  {
+    name: "usage-filtered",
+    path: "/usage?period=30d&group_by=model&measure=gpu_hours&provider=docker",
+    seeds: ["full"],
+  },
   { name: "team", path: "/team", seeds: ["full"] },
   { name: "team-audit", path: "/team/audit", seeds: ["full"] },
   { name: "people", path: "/team/people", seeds: ["full"] },

@@ -1,4 +1,4 @@
-/** JSX types of custom elements: the partial of htmx and the chart. */
+/** JSX types of custom elements: the partial of htmx and the charts. */
 import type { HTMLAttributes } from "preact";
 
 declare module "preact" {
@@ -8,6 +8,8 @@ declare module "preact" {
       "hx-partial": HTMLAttributes<HTMLElement>;
       /** See views/parts/chart.tsx. */
       "ft-chart": HTMLAttributes<HTMLElement>;
+      /** See views/parts/bars.tsx. */
+      "ft-bars": HTMLAttributes<HTMLElement>;
     }
   }
 }

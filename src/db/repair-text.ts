@@ -89,7 +89,8 @@ async function repairColumn(client: Client, table: string, column: string): Prom
 }
 
 /**
- * Checks every text column once in the life of a database. After an interruption it begins again at the next start.
+ * Checks every text column once in the life of a database; tables without rowid are younger than the repair. After an
+ * interruption it begins again at the next start.
  * @returns how many values were repaired; null when the repair was already done
  */
 export async function repairText(client: Client): Promise<number | null> {
@@ -97,7 +98,8 @@ export async function repairText(client: Client): Promise<number | null> {
   if (done.rows.length > 0) return null;
   const { rows: columns } = await client.execute(`
     select m.name as "table", c.name as "column" from sqlite_master m, pragma_table_info(m.name) c
-    where m.type = 'table' and substr(m.name, 1, 7) <> 'sqlite_' and lower(c.type) = 'text'`);
+    where m.type = 'table' and substr(m.name, 1, 7) <> 'sqlite_' and lower(c.type) = 'text'
+      and not exists (select 1 from pragma_table_list(m.name) t where t.wr)`);
   let count = 0;
   for (const { table, column } of columns) count += await repairColumn(client, String(table), String(column));
   await client.execute({

@@ -114,6 +114,7 @@ function ofUser({ id }: Person): SQL {
 /** Tables whose rows stay, or belong to the installation, and why. */
 export const STAYS: Record<string, string> = {
   meter_interval: "usage for invoices: ids and numbers; names of fine-tuned models are removed",
+  usage_day: "sums of usage: ids and numbers; names of fine-tuned models are removed",
   meter_cursor: "positions of the installation",
   ledger_entry: "the ledger: ids and numbers",
   price_list: "prices that invoices were made with",

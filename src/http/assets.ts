@@ -7,6 +7,7 @@ import htmx from "../../node_modules/htmx.org/dist/htmx.min.js" with { type: "fi
 import uplot from "../../node_modules/uplot/dist/uPlot.esm.js" with { type: "file" };
 import uplotCss from "../../node_modules/uplot/dist/uPlot.min.css" with { type: "file" };
 import app from "../../views/assets/app.js" with { type: "file" };
+import bars from "../../views/assets/bars.js" with { type: "file" };
 import chart from "../../views/assets/chart.js" with { type: "file" };
 import chartFormat from "../../views/assets/chart-format.js" with { type: "file" };
 import chartImage from "../../views/assets/chart-image.js" with { type: "file" };
@@ -29,6 +30,7 @@ import statusCss from "../../views/assets/css/status.css" with { type: "file" };
 import sweepsCss from "../../views/assets/css/sweeps.css" with { type: "file" };
 import tableCss from "../../views/assets/css/table.css" with { type: "file" };
 import tokensCss from "../../views/assets/css/tokens.css" with { type: "file" };
+import usageCss from "../../views/assets/css/usage.css" with { type: "file" };
 import icon from "../../views/assets/icon.svg" with { type: "file" };
 import log from "../../views/assets/log.js" with { type: "file" };
 import notify from "../../views/assets/notify.js" with { type: "file" };
@@ -72,6 +74,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       queueCss,
       statusCss,
       sweepsCss,
+      usageCss,
       adminCss,
     ],
   },
@@ -81,6 +84,7 @@ const FILES: Record<string, { type: string; parts: string[] }> = {
       htmx,
       uplot,
       app,
+      bars,
       chart,
       log,
       notify,

@@ -35,7 +35,7 @@ import { rng } from "./seed-run.ts";
 import { addStatus } from "./seed-status.ts";
 import { addSubjects } from "./seed-subjects.ts";
 import { addSweeps } from "./seed-sweeps.ts";
-import { addRequests, addUsage } from "./seed-usage.ts";
+import { addMetered, addRequests, addUsage } from "./seed-usage.ts";
 
 type SeedName = "empty" | "full" | "failing";
 
@@ -144,6 +144,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addPrices(ctx, actor);
   await addKeys(ctx, actor);
   await addUsage(ctx, actor, done.slice(0, 30));
+  await addMetered(ctx, actor, done.slice(0, 30));
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);

@@ -33,6 +33,7 @@ export function toast(text, kind = "ok") {
 // click is handled before the page has loaded, so that no input is lost.
 function mountParts() {
   if ($("ft-chart")) import("./chart.js");
+  if ($("ft-bars")) import("./bars.js");
   if ($("[data-log]")) import("./log.js").then((log) => log.mount());
   if ($("[data-passkey]")) import("./passkey.js").then((passkey) => passkey.mount());
   mountPicks();

@@ -1,4 +1,4 @@
-// Numbers, times and ranges on the axes of charts.
+// Numbers, times and ranges on the axes of charts, and their colors.
 
 /** A number with `digits` significant digits. */
 export const short = (value, digits = 3) => {
@@ -19,6 +19,7 @@ export const FORMATS = {
   megabytes: (value, digits = 3) =>
     value >= 1024 ? `${Number((value / 1024).toPrecision(digits))} GB` : `${Math.round(value)} MB`,
   rate: short,
+  money: (value, digits = 3) => `$${value && value < 0.01 ? Number(value.toPrecision(digits)) : short(value, digits)}`,
 };
 
 /** Labels of an axis, with as many digits as they need to differ. */
@@ -44,4 +45,14 @@ export function around(low, high) {
   const span = high - low || Math.abs(high) || 1;
   const floor = low >= 0 && low < span * 0.4 ? 0 : low - span * 0.06;
   return [floor, high + span * 0.08];
+}
+
+/** A color of the stylesheet for the canvas. */
+export function color(host, name) {
+  const probe = document.createElement("i");
+  probe.className = name;
+  host.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
 }

@@ -1,7 +1,7 @@
 // <ft-chart>: uPlot with shared axes and colors; hover values, smoothing, log scale, drag zoom with finer data, PNG and
 // CSV export, live points.
 
-import { around, clock, FORMATS, labels, short } from "./chart-format.js";
+import { around, clock, color, FORMATS, labels, short } from "./chart-format.js";
 import { chartImage } from "./chart-image.js";
 import { addPoints, align, moved, PACE, progressBy, smooth, thin, toCsv } from "./series.js";
 import uPlot from "./uplot.js";
@@ -13,15 +13,6 @@ const DASHES = { 2: [5, 3], 4: [2, 3], 6: [8, 3, 2, 3], 8: [3, 2] };
 const measured = (one) => one.key.startsWith("eval/");
 const SMOOTHING = 0.85;
 
-/** A color of the stylesheet for the canvas. */
-function color(host, name) {
-  const probe = document.createElement("i");
-  probe.className = name;
-  host.append(probe);
-  const found = getComputedStyle(probe).color;
-  probe.remove();
-  return found;
-}
 const fade = (tone, alpha) => `color-mix(in oklch, ${tone} ${alpha * 100}%, transparent)`;
 
 class Chart extends HTMLElement {

@@ -130,6 +130,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   verification: "one-time codes",
   budget_hold: "what running work may still cost",
   meter_cursor: "positions of the installation",
+  usage_day: "sums of meter_interval",
   stripe_event: "what the payment provider reported about the installation",
   failed_attempt: "counters by hashed key",
   used_code: "one-time codes",

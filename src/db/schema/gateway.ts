@@ -1,5 +1,5 @@
-/** One row per inference request: user, model, duration, tokens. Written in batches. */
-import { index, integer, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+/** Requests to models (user, model, duration, tokens; written in batches), and the sums of metered use. */
+import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const inference = sqliteTable(
   "inference",
@@ -33,5 +33,38 @@ export const inference = sqliteTable(
     index("inference_org").on(t.org, t.at),
     index("inference_deployment").on(t.deploymentId, t.at),
     index("inference_key").on(t.keyId, t.at),
+  ],
+);
+
+/**
+ * Sums of `meter_interval` by day (UTC), kept by a trigger of the database: what charts, forecasts and top lists read.
+ * Empty texts stand for null, so that the columns can be a key.
+ */
+export const usageDay = sqliteTable(
+  "usage_day",
+  {
+    org: text("org").notNull(),
+    /** First millisecond of the day. */
+    day: integer("day").notNull(),
+    meter: text("meter").notNull(),
+    kind: text("kind").notNull(),
+    userId: text("user_id").notNull(),
+    keyId: text("key_id").notNull(),
+    jobId: text("job_id").notNull(),
+    model: text("model").notNull(),
+    provider: text("provider").notNull(),
+    gpuModel: text("gpu_model").notNull(),
+    /** In the unit of the meter, without what was taken back. */
+    quantity: integer("quantity").notNull(),
+    /** The same with what was taken back. */
+    held: integer("held").notNull(),
+    /** The part of `quantity` in which nothing was done that counts, such as loading. */
+    overhead: integer("overhead").notNull(),
+    micros: integer("micros").notNull(),
+  },
+  (t) => [
+    primaryKey({
+      columns: [t.org, t.day, t.meter, t.kind, t.userId, t.keyId, t.jobId, t.model, t.provider, t.gpuModel],
+    }),
   ],
 );

@@ -1,173 +1,336 @@
-/**
- * Usage of a month: work on hosts and requests to models, by user, model, key, kind or provider; and the limits of the
- * organization.
- */
-import type { LimitsView, LimitUse } from "../../../src/accounts/quotas/model.ts";
-import type { UsageSummary } from "../../../src/billing/ledger/model.ts";
-import { formatBytes, formatCount, formatInteger, formatMoney, formatNumber } from "../../../src/lib/text/format.ts";
+/** Usage: cost and use over time by group, the forecast, the jobs that used most, GPUs, and the limits of the team. */
+import type { LimitsView } from "../../../src/accounts/quotas/model.ts";
+import type { ForecastView, GpuUse, JobUse, UsageSeries } from "../../../src/billing/exports/model.ts";
+import { GROUPS, type Group, MEASURE_NAMES } from "../../../src/billing/exports/scope.ts";
+import { formatDate, formatMoney, formatNumber, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import { usePage, withQuery } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
-import { Tabs } from "../../parts/form.tsx";
+import { Bars, Shares } from "../../parts/bars.tsx";
+import { Filters } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Empty } from "../../parts/notice.tsx";
-import { Table } from "../../parts/table.tsx";
-import { KeyValue, Stat, Stats } from "../../parts/value.tsx";
+import { RowName, Table } from "../../parts/table.tsx";
+import { Progress, Stat, Stats } from "../../parts/value.tsx";
+import { LimitsPanel } from "./limits.tsx";
+import {
+  filterOf,
+  GROUP_WORDS,
+  MEASURE_WORDS,
+  monthName,
+  periods,
+  shownPeriod,
+  type UsageView,
+  VALUE_WORDS,
+} from "./view.ts";
 
-interface UsageProps {
-  summary: UsageSummary;
+export interface UsageProps {
+  view: UsageView;
+  series: UsageSeries;
+  jobs: JobUse[];
+  forecast: ForecastView;
+  gpus: GpuUse;
   /** Names of users and keys, by id. */
   names: Record<string, string>;
   limits: LimitsView;
+  /** Whether the figures are of the whole team. */
+  team: boolean;
 }
 
-const GROUPS = [
-  { key: "user", label: "User", word: "user" },
-  { key: "model", label: "Model", word: "model" },
-  { key: "key", label: "API key", word: "API key" },
-  { key: "kind", label: "Kind", word: "kind" },
-  { key: "provider", label: "Provider", word: "provider" },
-];
+const FRAGMENT = "usage-view";
+/** Groups with a color of their own; the others share one. */
+const COLORS = 7;
 
-const sum = <T,>(rows: T[], of: (row: T) => number) => rows.reduce((total, row) => total + of(row), 0);
-
-function shiftMonth(month: string, by: number): string {
-  const [year = 0, number = 1] = month.split("-").map(Number);
-  return new Date(Date.UTC(year, number - 1 + by, 1)).toISOString().slice(0, 7);
+/** The name of a group: of a person or a key, the word for a value, or that there is none. */
+function nameOf(names: Record<string, string>, by: Group, value: string | null): string {
+  if (value === null || value === "") return GROUP_WORDS[by].none;
+  return names[value] ?? VALUE_WORDS[by]?.[value] ?? value;
 }
 
-/** `2026-11` as `November 2026`. */
-const monthName = (month: string) =>
-  new Date(`${month}-01T00:00:00Z`).toLocaleDateString("en-US", { month: "long", year: "numeric", timeZone: "UTC" });
-
-/** Current use of each limit, independent of the month shown above. */
-function LimitsPanel({ limits }: { limits: LimitsView }) {
-  const show = ({ limit, used }: LimitUse, format: (value: number) => string) =>
-    limit === null ? `${format(used)} (no limit)` : `${format(used)} of ${format(limit)}`;
+function Choice(props: { name: string; label: string; value: string; options: [string, string][] }) {
   return (
-    <section class="panel" aria-labelledby="limits">
-      <header>
-        <h2 id="limits">Limits of your team</h2>
-      </header>
-      <div class="body">
-        <KeyValue
-          rows={[
-            [
-              "Storage",
-              show(limits.bytes, formatBytes),
-              "files, pending uploads, dataset rows, checkpoints and models",
-            ],
-            ["Files", show(limits.files, formatInteger)],
-            ["Datasets", show(limits.datasets, formatInteger)],
-            ["Pending uploads", show(limits.pending_uploads, formatInteger)],
-            ["Waiting jobs", show(limits.waiting_jobs, formatInteger), "queued jobs, including sweep trials"],
-          ]}
+    <select name={props.name} aria-label={props.label}>
+      {props.options.map(([key, label]) => (
+        <option value={key} selected={key === props.value}>
+          {label}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function Selectors({ view, names }: UsageProps) {
+  const { url, now } = usePage();
+  const { month } = shownPeriod(view, now);
+  const chosen = Object.entries(filterOf(view)).filter(([, value]) => value !== undefined) as [Group, string][];
+  return (
+    <div class="usage-filters">
+      <Filters fragment={FRAGMENT} kept={chosen.map(([name]) => name)}>
+        <Choice name="period" label="Period" value={month ?? view.period ?? ""} options={periods(now, month)} />
+        <Choice
+          name="group_by"
+          label="Group by"
+          value={view.group_by}
+          options={GROUPS.map((by) => [by, `By ${GROUP_WORDS[by].word}`])}
         />
+        <Choice
+          name="measure"
+          label="Measure"
+          value={view.measure}
+          options={MEASURE_NAMES.map((name) => [name, MEASURE_WORDS[name].label])}
+        />
+      </Filters>
+      {chosen.map(([by, value]) => (
+        <a class="button small" href={withQuery(url, { [by]: null })}>
+          {GROUP_WORDS[by].label}: <span dir="auto">{nameOf(names, by, value)}</span>
+          <Icon name="x" />
+          <span class="visually-hidden">Remove this filter</span>
+        </a>
+      ))}
+    </div>
+  );
+}
+
+function Figures({ series, forecast, view }: UsageProps) {
+  const { now } = usePage();
+  const { format, label } = MEASURE_WORDS[view.measure];
+  const { forecast_usd: range, basis, budget } = forecast;
+  const { from, to, month } = shownPeriod(view, now);
+  const period = month ? monthName(month) : `${formatDate(from)} to ${formatDate(to - 1)}`;
+  return (
+    <Stats>
+      <Stat label={label} big note={period}>
+        {format(series.total)}
+      </Stat>
+      <Stat
+        label="Month to date"
+        note={budget?.limit_usd == null ? monthName(forecast.month) : `of a budget of ${formatMoney(budget.limit_usd)}`}
+      >
+        {formatMoney(forecast.month_to_date_usd)}
+      </Stat>
+      <Stat
+        label={`Forecast for ${monthName(forecast.month)}`}
+        note={
+          range
+            ? `${formatMoney(range.low)} to ${formatMoney(range.high)}: mean of ${plural(basis.days, "full day")}${
+                basis.running_endpoints ? `, and ${plural(basis.running_endpoints, "running endpoint")}` : ""
+              }`
+            : "after the first full day of use"
+        }
+      >
+        {range ? formatMoney(range.expected) : "–"}
+      </Stat>
+    </Stats>
+  );
+}
+
+/** How far the month's budget is used, where there is one. */
+function BudgetBar({ forecast: { budget, month } }: UsageProps) {
+  if (budget?.limit_usd == null) return null;
+  const fraction = budget.limit_usd > 0 ? budget.used_usd / budget.limit_usd : 1;
+  return (
+    <Progress
+      label={`Budget of ${monthName(month)}`}
+      fraction={Math.min(1, fraction)}
+      left={`Budget of ${monthName(month)}`}
+      right={`${formatMoney(budget.used_usd)} of ${formatMoney(budget.limit_usd)} (${formatPercent(fraction)})`}
+    />
+  );
+}
+
+function Columns({ series, names, view }: UsageProps) {
+  const { label, unit, format } = MEASURE_WORDS[view.measure];
+  const shown = series.groups.slice(0, COLORS);
+  const rest = [...series.groups.slice(COLORS), ...(series.other.groups ? [series.other] : [])];
+  const lines = shown.map(({ group, values }, n) => ({
+    label: nameOf(names, view.group_by, group),
+    tone: `series-${n + 1}`,
+    values,
+  }));
+  if (rest.length)
+    lines.push({
+      label: `Others (${rest.length - (series.other.groups ? 1 : 0) + series.other.groups})`,
+      tone: "series-rest",
+      values: series.start_times.map((_, n) => rest.reduce((sum, { values }) => sum + (values[n] ?? 0), 0)),
+    });
+  return (
+    <section class="panel body-only">
+      <Bars
+        id="usage-bars"
+        title={`${label} by ${GROUP_WORDS[view.group_by].word}`}
+        times={series.start_times}
+        width={series.bucket_width}
+        series={lines}
+        unit={unit}
+        format={format}
+      />
+    </section>
+  );
+}
+
+/** The largest groups, each a link that shows only it. */
+function TopGroups({ series, names, view }: UsageProps) {
+  const { url } = usePage();
+  const { label, word } = GROUP_WORDS[view.group_by];
+  const { format } = MEASURE_WORDS[view.measure];
+  const share = (value: number) => (series.total > 0 ? formatPercent(value / series.total) : "–");
+  return (
+    <section class="panel" aria-labelledby="top-groups">
+      <header>
+        <h2 id="top-groups">{`Top ten by ${word}`}</h2>
+      </header>
+      <Table
+        label={`Top ten by ${word}`}
+        rows={series.groups}
+        rowId={({ group }) => `group-${group ?? ""}`}
+        columns={[
+          {
+            key: "group",
+            label,
+            name: true,
+            render: ({ group }) => (
+              <RowName
+                href={withQuery(url, { [view.group_by]: group ?? null })}
+                name={nameOf(names, view.group_by, group)}
+              />
+            ),
+          },
+          { key: "share", label: "Share", end: true, render: ({ total }) => share(total) },
+          {
+            key: "total",
+            label: MEASURE_WORDS[view.measure].label,
+            end: true,
+            render: ({ total }) => format(total),
+          },
+        ]}
+      />
+      {series.other.groups ? (
+        <footer class="muted small">
+          {plural(series.other.groups, "other")}: {format(series.other.total)}
+        </footer>
+      ) : null}
+    </section>
+  );
+}
+
+function TopJobs({ jobs, names, view, team }: UsageProps) {
+  if (jobs.length === 0) return null;
+  const { label, format } = MEASURE_WORDS[view.measure];
+  return (
+    <section class="panel" aria-labelledby="top-jobs">
+      <header>
+        <h2 id="top-jobs">Top ten jobs and endpoints</h2>
+      </header>
+      <Table
+        label="Top ten jobs and endpoints"
+        rows={jobs}
+        rowId={({ id }) => id}
+        columns={[
+          {
+            key: "job",
+            label: "Job",
+            name: true,
+            render: ({ id, name, kind, user }) => {
+              const sub = [VALUE_WORDS.kind?.[kind] ?? kind, team ? nameOf(names, "user", user) : null]
+                .filter(Boolean)
+                .join(" · ");
+              return name === null ? (
+                <>
+                  <span class="muted">Deleted job</span>
+                  <span class="sub">{sub}</span>
+                </>
+              ) : (
+                <RowName href={`/jobs/${id}`} name={name} sub={sub} />
+              );
+            },
+          },
+          { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
+          ...(view.measure === "cost" || view.measure === "gpu_hours"
+            ? []
+            : [{ key: "value", label, end: true, render: (row: JobUse) => format(row.value) }]),
+          { key: "cost", label: "Cost", end: true, render: (row) => formatMoney(row.cost_usd) },
+        ]}
+      />
+    </section>
+  );
+}
+
+function Gpus({ gpus, team }: UsageProps) {
+  if (gpus.available === 0 && gpus.used + gpus.rented === 0) return null;
+  const part = (label: string, tone: string, value: number, hint: string) => ({
+    label,
+    tone,
+    value,
+    text: `${formatNumber(value)} h`,
+    hint,
+  });
+  const parts = [
+    part("Used", "series-3", gpus.used, "Work that counts"),
+    part("Reserved", "series-2", gpus.reserved, "Held while loading, or by work that was lost"),
+    part(team ? "Other teams" : "Others", "series-5", gpus.others, "Held by somebody else"),
+    part("Idle", "tone-rest", gpus.idle, "Free for work"),
+  ];
+  const busy = gpus.available > 0 ? formatPercent((gpus.available - gpus.idle) / gpus.available) : null;
+  return (
+    <section class="panel" aria-labelledby="gpu-use">
+      <header>
+        <h2 id="gpu-use">GPU utilization</h2>
+        {busy ? <span class="muted">{`${busy} of ${formatNumber(gpus.available)} GPU hours`}</span> : null}
+      </header>
+      <div class="body stack">
+        <Shares label="GPU hours of own hosts: used, reserved, held by others, idle" parts={parts} />
+        {gpus.rented > 0 ? (
+          <p class="muted small">{`On rented machines: ${formatNumber(gpus.rented)} GPU hours.`}</p>
+        ) : null}
       </div>
     </section>
   );
 }
 
-export function UsagePage({ summary, names, limits }: UsageProps) {
-  const { url, now } = usePage();
-  const name = (id: string) => names[id] ?? (id === "null" || id === "" ? "Web page" : id);
-  const thisMonth = new Date(now).toISOString().slice(0, 7);
-  const { label: group, word } = GROUPS.find(({ key }) => key === summary.group_by) ?? { label: "", word: "" };
-  const csv = `/usage.csv?${new URLSearchParams({ month: summary.month, group_by: summary.group_by })}`;
+/** Everything that the selectors change. */
+export function UsageContent(props: UsageProps) {
+  const { series, view } = props;
+  const filtered = Object.values(filterOf(view)).some((value) => value !== undefined);
+  return (
+    <div class="stack" id={FRAGMENT}>
+      <Selectors {...props} />
+      <Figures {...props} />
+      <BudgetBar {...props} />
+      {series.groups.length === 0 ? (
+        <div class="panel">
+          <Empty icon="usage" title={filtered ? "No use with these filters" : "No use in this period"}>
+            {filtered
+              ? "Remove a filter, or choose another period or measure."
+              : "Training, evaluations, endpoints, stored data and requests to models appear here by the hour while they run. Start a job, or choose another period or measure."}
+          </Empty>
+        </div>
+      ) : (
+        <>
+          <Columns {...props} />
+          <TopGroups {...props} />
+        </>
+      )}
+      <TopJobs {...props} />
+      <Gpus {...props} />
+    </div>
+  );
+}
+
+export function UsagePage(props: UsageProps) {
+  const { now } = usePage();
+  const month = shownPeriod(props.view, now).month ?? props.forecast.month;
   return (
     <Layout
       title="Usage"
       actions={
-        <a class="button" href={csv} download>
+        <a class="button" href={`/usage.csv?${new URLSearchParams({ month })}`} download>
           <Icon name="download" />
           CSV
         </a>
       }
     >
       <div class="stack">
-        <div class="row between">
-          <h2>{monthName(summary.month)}</h2>
-          <div class="row">
-            <a class="button small" href={withQuery(url, { month: shiftMonth(summary.month, -1) })}>
-              <Icon name="left" />
-              Previous month
-            </a>
-            {summary.month < thisMonth ? (
-              <a class="button small" href={withQuery(url, { month: shiftMonth(summary.month, 1) })}>
-                Next month
-                <Icon name="right" />
-              </a>
-            ) : null}
-          </div>
-        </div>
-        <Stats>
-          <Stat label="Cost" big note="own hosts are free">
-            {formatMoney(summary.total_cost_usd)}
-          </Stat>
-          <Stat label="Compute hours" note={`${formatNumber(sum(summary.work, (row) => row.gpu_hours))} GPU hours`}>
-            {formatNumber(sum(summary.work, (row) => row.hours))}
-          </Stat>
-          <Stat label="Training tokens">{formatCount(sum(summary.work, (row) => row.tokens))}</Stat>
-          <Stat label="Requests">{formatInteger(sum(summary.requests, (row) => row.requests))}</Stat>
-          <Stat label="Input / output tokens">
-            {formatCount(sum(summary.requests, (row) => row.prompt_tokens))} /{" "}
-            {formatCount(sum(summary.requests, (row) => row.completion_tokens))}
-          </Stat>
-        </Stats>
-        <Tabs label="Group by" name="group_by" tabs={GROUPS} />
-        {summary.work.length + summary.requests.length === 0 ? (
-          <div class="panel">
-            <Empty icon="usage" title="No usage in this month">
-              Training, evaluations, endpoints and requests appear here.
-            </Empty>
-          </div>
-        ) : null}
-        {summary.work.length ? (
-          <section class="panel" aria-labelledby="compute">
-            <header>
-              <h2 id="compute">{`Compute by ${word}`}</h2>
-            </header>
-            <Table
-              still
-              label="Compute"
-              rows={summary.work}
-              rowId={(row) => `work-${row.group}`}
-              columns={[
-                { key: "group", label: group, name: true, render: (row) => name(row.group) },
-                { key: "attempts", label: "Attempts", end: true, render: (row) => formatInteger(row.attempts) },
-                { key: "hours", label: "Hours", end: true, render: (row) => formatNumber(row.hours) },
-                { key: "gpu", label: "GPU hours", end: true, wide: true, render: (row) => formatNumber(row.gpu_hours) },
-                { key: "tokens", label: "Tokens", end: true, wide: true, render: (row) => formatCount(row.tokens) },
-                { key: "cost", label: "Cost", end: true, render: (row) => formatMoney(row.cost_usd) },
-              ]}
-            />
-          </section>
-        ) : null}
-        {summary.requests.length ? (
-          <section class="panel" aria-labelledby="requests">
-            <header>
-              <h2 id="requests">{`Requests by ${word}`}</h2>
-            </header>
-            <Table
-              still
-              label="Requests"
-              rows={summary.requests}
-              rowId={(row) => `requests-${row.group}`}
-              columns={[
-                { key: "group", label: group, name: true, render: (row) => name(row.group) },
-                { key: "requests", label: "Requests", end: true, render: (row) => formatInteger(row.requests) },
-                {
-                  key: "in",
-                  label: "Input tokens",
-                  end: true,
-                  wide: true,
-                  render: (row) => formatCount(row.prompt_tokens),
-                },
-                { key: "out", label: "Output tokens", end: true, render: (row) => formatCount(row.completion_tokens) },
-              ]}
-            />
-          </section>
-        ) : null}
-        <LimitsPanel limits={limits} />
+        <UsageContent {...props} />
+        <LimitsPanel limits={props.limits} />
       </div>
     </Layout>
   );

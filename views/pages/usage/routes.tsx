@@ -5,6 +5,9 @@ import { listKeys } from "../../../src/accounts/api-keys/service.ts";
 import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { readLimits } from "../../../src/accounts/quotas/service.ts";
 import { listServiceAccounts } from "../../../src/accounts/service-accounts/service.ts";
+import { forecast } from "../../../src/billing/exports/forecast.ts";
+import { gpuUse } from "../../../src/billing/exports/gpus.ts";
+import { topJobs, usageSeries } from "../../../src/billing/exports/series.ts";
 import { UsageQuery, type UsageSummary } from "../../../src/billing/ledger/model.ts";
 import { usageSummary } from "../../../src/billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -12,14 +15,17 @@ import { html, pageOf } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { csvField } from "../../../src/lib/text/csv.ts";
 import { can } from "../../../src/roles.ts";
-import { UsagePage } from "./page.tsx";
+import { UsageContent, UsagePage, type UsageProps } from "./page.tsx";
+import { filterOf, shownPeriod, UsageView } from "./view.ts";
 
 const MAX = 100;
+/** Rows of the top lists. */
+const TOP = 10;
 
-interface Visit {
+interface Visit<Query> {
   request: Request;
   actor: Actor;
-  query: v.InferOutput<typeof UsageQuery>;
+  query: Query;
 }
 
 /** Names of keys and users by id; members see only their own. */
@@ -35,15 +41,32 @@ async function namesOf(ctx: Ctx, actor: Actor): Promise<Record<string, string>> 
   ]);
 }
 
-const summaryOf = (ctx: Ctx, { actor, query }: Visit) =>
-  usageSummary(ctx, actor, { month: query.month, groupBy: query.group_by });
-
-async function usagePage(ctx: Ctx, visit: Visit): Promise<Response> {
-  const { request, actor } = visit;
-  const summary = await summaryOf(ctx, visit);
-  const props = { summary, names: await namesOf(ctx, actor), limits: await readLimits(ctx, actor) };
-  return html(pageOf(ctx, request, actor), <UsagePage {...props} />);
+/** Everything that the page shows, read at once. */
+async function propsOf(ctx: Ctx, actor: Actor, view: UsageView): Promise<UsageProps> {
+  const { from, to, width } = shownPeriod(view, ctx.clock.now());
+  const of = { from, to, measure: view.measure, filter: filterOf(view), limit: TOP };
+  const jobs = await topJobs(ctx, actor, of);
+  return {
+    view,
+    series: await usageSeries(ctx, actor, { ...of, groupBy: view.group_by, width }),
+    jobs: jobs.slice(0, TOP),
+    forecast: await forecast(ctx, actor),
+    gpus: await gpuUse(ctx, actor, { from, to }),
+    names: await namesOf(ctx, actor),
+    limits: await readLimits(ctx, actor),
+    team: can(actor, "usage.team"),
+  };
 }
+
+async function usagePage(ctx: Ctx, { request, actor, query }: Visit<UsageView>): Promise<Response> {
+  const props = await propsOf(ctx, actor, query);
+  return html(pageOf(ctx, request, actor), <UsagePage {...props} />, {
+    fragments: { "usage-view": () => <UsageContent {...props} /> },
+  });
+}
+
+const summaryOf = (ctx: Ctx, { actor, query }: Visit<v.InferOutput<typeof UsageQuery>>) =>
+  usageSummary(ctx, actor, { month: query.month, groupBy: query.group_by });
 
 /** Numbers as they are, texts escaped for CSV. */
 const cell = (value: string | number) => (typeof value === "number" ? String(value) : csvField(value));
@@ -77,7 +100,7 @@ function csvLines(summary: UsageSummary, names: Record<string, string>): (string
   ];
 }
 
-async function usageCsv(ctx: Ctx, visit: Visit): Promise<Response> {
+async function usageCsv(ctx: Ctx, visit: Visit<v.InferOutput<typeof UsageQuery>>): Promise<Response> {
   const summary = await summaryOf(ctx, visit);
   const lines = csvLines(summary, await namesOf(ctx, visit.actor));
   return new Response(`${lines.map((line) => line.map(cell).join(",")).join("\r\n")}\r\n`, {
@@ -91,5 +114,5 @@ async function usageCsv(ctx: Ctx, visit: Visit): Promise<Response> {
 export const billingPages = (ctx: Ctx) =>
   new Elysia({ name: "billing.pages", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
-    .get("/usage", (visit) => usagePage(ctx, visit), { query: UsageQuery })
+    .get("/usage", (visit) => usagePage(ctx, visit), { query: UsageView })
     .get("/usage.csv", (visit) => usageCsv(ctx, visit), { query: UsageQuery });
