@@ -53,7 +53,7 @@ export function AnnouncementsPage({ announcements }: { announcements: Announceme
         {announcements.length === 0 ? (
           <div class="panel">
             <Empty icon="bell" title="No announcements">
-              News and warnings of the administrators of this installation appear here and above every page.
+              News and warnings from the administrators of this installation appear here and above every page.
             </Empty>
           </div>
         ) : (

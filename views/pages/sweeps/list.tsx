@@ -56,7 +56,7 @@ const LIST: ListKind<SweepView> = {
       title="No sweeps yet"
       action={
         <RoleLink class="button primary" href="/jobs/new">
-          Set up a training
+          New training job
         </RoleLink>
       }
     >

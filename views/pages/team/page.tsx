@@ -14,7 +14,7 @@ import { Layout } from "../../layout.tsx";
 import { Allowed, PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { ConfirmForm, Field, Filters, SheetForm, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
-import { StateBadge } from "../../parts/state.tsx";
+import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Pager, Table } from "../../parts/table.tsx";
 import { InvitationActions, MailState, SendInvitation, TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
@@ -119,7 +119,10 @@ export function MemberList({ members, self, manage }: TeamProps) {
               render: (row) => (
                 <>
                   <strong dir="auto">{row.name}</strong>
-                  <span class="sub">{row.email}</span>
+                  <span class="sub">
+                    {row.holds.length > 0 ? <span class="narrow">{stateWord(stateOf(row.holds))} · </span> : null}
+                    {row.email}
+                  </span>
                 </>
               ),
             },
