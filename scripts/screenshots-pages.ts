@@ -171,6 +171,7 @@ export const SHOTS: Shot[] = [
   { name: "evaluations", path: "/evaluations" },
   { name: "evaluation", path: `/evaluations/${nth("eval_", 1)}`, seeds: ["full", "failing"] },
   { name: "evaluation-new", path: "/evaluations/new", seeds: ["full"] },
+  { name: "budgets", path: "/usage/budgets", seeds: ["full", "empty"] },
   { name: "queue", path: "/queue", seeds: ["empty", "full"] },
   { name: "queue-place", path: `/queue/ftjob-2010${"seed0".repeat(3)}`, seeds: ["full"] },
   { name: "job-waiting", path: `/jobs/ftjob-2011${"seed0".repeat(3)}`, seeds: ["full"] },

@@ -52,6 +52,7 @@ import { teamAuditPages } from "../views/pages/team/audit-routes.tsx";
 import { ownTeamPages } from "../views/pages/team/routes.tsx";
 import { subjectPages } from "../views/pages/team/subject-routes.tsx";
 import { termsPages } from "../views/pages/terms/routes.tsx";
+import { budgetPages } from "../views/pages/usage/budget-routes.tsx";
 import { billingPages } from "../views/pages/usage/routes.tsx";
 import { authApi } from "./api/account.ts";
 import { analyticsApi } from "./api/analytics.ts";
@@ -178,6 +179,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   inspectionPages,
   mappingPages,
   billingPages,
+  budgetPages,
   billingApi,
   billingSettingsApi,
   billingVerifyApi,

@@ -60,6 +60,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   target_modules: "target_modules",
   provider: "provider",
   max_price_per_hour: "max_price_per_hour",
+  max_cost_usd: "max_cost_usd",
   max_length: "max_length",
   max_steps: "max_steps",
   precision: "precision",

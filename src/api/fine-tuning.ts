@@ -95,7 +95,7 @@ export const fineTuningApi = (ctx: Ctx) =>
         tags,
         summary: "Create a fine-tuning job",
         description:
-          "As in OpenAI's API. Our own extensions are fields under `ftl`: rank, alpha, layers, max_length, max_steps, precision, provider, max_price_per_hour, evaluate_after, priority and more.",
+          "As in OpenAI's API. Our own extensions are fields under `ftl`: rank, alpha, layers, max_length, max_steps, precision, provider, max_price_per_hour, max_cost_usd, evaluate_after, priority and more.",
         responses: job,
       },
     })

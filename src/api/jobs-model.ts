@@ -15,6 +15,8 @@ export const JobDetails = v.strictObject({
   ),
   predicted_start: v.nullable(v.strictObject({ earliest: time, latest: time, why: v.nullable(text) })),
   position: v.nullable(number),
+  /** The largest cost that its owner allows; null = no limit. */
+  max_cost_usd: v.nullable(number),
   reproduction: v.nullable(
     v.strictObject({
       original: text,

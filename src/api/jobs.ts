@@ -1,6 +1,7 @@
 /** /v1/jobs: jobs of every kind in our own form, plans, and the actions on a job. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { maxCostsOf } from "../billing/budgets/max-cost.ts";
 import { usageOfJob } from "../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
@@ -55,11 +56,13 @@ async function retrieveJobRoute(ctx: Ctx, actor: Actor, id: string): Promise<Job
   const row = await getJob(ctx, actor, id);
   const usage = await usageOfJob(ctx, actor, row.id);
   const queue = await queueFacts(ctx, actor, row);
+  const max = (await maxCostsOf(ctx.db, [row.id])).get(row.id);
   return {
     ...jobView(row),
     waiting_for: waitingView(queue?.waiting ?? null),
     predicted_start: queue && startView(queue.start),
     position: queue?.position ?? null,
+    max_cost_usd: max ? max.micros / 1_000_000 : null,
     reproduction: await reproductionOf(ctx, actor, row),
     cost: await jobCost(ctx, row),
     usage: {

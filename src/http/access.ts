@@ -104,6 +104,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "POST /v1/keys*",
     "DELETE /v1/keys/*",
     // For one's own keys, jobs and sweeps; for anything else the service asks for more.
+    "POST /usage/budgets*",
     "POST /v1/budgets",
     "PATCH /v1/budgets/*",
     "DELETE /v1/budgets/*",
@@ -130,7 +131,14 @@ const TABLE: Partial<Record<Access, string[]>> = {
   "team.export": ["GET /team/data*", "POST /team/data*"],
   "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],
   "owners.manage": ["* /team/delete", "POST /team/delete/*", "* /v1/organization/deletion"],
-  "usage.read": ["GET /usage", "GET /usage.csv", "GET /v1/usage*", "GET /v1/limits", "GET /v1/budgets*"],
+  "usage.read": [
+    "GET /usage",
+    "GET /usage/budgets",
+    "GET /usage.csv",
+    "GET /v1/usage*",
+    "GET /v1/limits",
+    "GET /v1/budgets*",
+  ],
   "models.list": ["GET /v1/models", "GET /v1/models/*"],
   "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],
   "objects.read": [

@@ -4,6 +4,8 @@ import type { BudgetView } from "../../src/billing/budgets/model.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { item, recordHour, setPrices } from "../support/billing.ts";
 import { fakeClock } from "../support/clock.ts";
+import { chatLines } from "../support/datasets.ts";
+import { readyBase } from "../support/models.ts";
 
 let t: TestApp;
 const clock = fakeClock(Date.UTC(2026, 10, 15, 12));
@@ -110,4 +112,60 @@ test("a budget of the installation binds a team and is not the team's to change"
   expect(await refused("member", "GET", `/v1/budgets?organization=${t.orgs.b}`)).toBe("403 admin_only");
   const listed = await t.json<{ data: BudgetView[] }>("GET", `/v1/budgets?organization=${t.orgs.b}`);
   expect(listed.data.map(({ id }) => id)).toEqual([bound.id]);
+});
+
+test("a maximum cost is set with the job or later, by its owner, and a sweep has a total budget", async () => {
+  await readyBase(t.ctx);
+  const form = new FormData();
+  form.set("purpose", "fine-tune");
+  form.set("file", new File([`${chatLines(20).join("\n")}\n`], "rows.jsonl"));
+  const { id: file } = await t.json<{ id: string }>("POST", "/v1/files", { raw: form });
+  const training = { model: "tiny", training_file: file, max_steps: 5 };
+  const job = (body: unknown, as: As = "member") => t.json<{ id: string }>("POST", "/v1/jobs", { as, body });
+  const max = async (id: string) => (await t.json("GET", `/v1/jobs/${id}`)).max_cost_usd;
+  const [plain, limited] = [await job(training), await job({ ...training, max_cost_usd: 2.5, seed: 2 })];
+  const openai = await t.json<{ id: string }>("POST", "/v1/fine_tuning/jobs", {
+    body: { model: "tiny", training_file: file, ftl: { max_cost_usd: 4 } },
+  });
+  expect([await max(plain.id), await max(limited.id), await max(openai.id)]).toEqual([null, 2.5, 4]);
+  const patch = (as: As, value: unknown) => refused(as, "PATCH", `/v1/jobs/${openai.id}`, { max_cost_usd: value });
+  expect(await patch("member", 9)).toBe("403 permission_denied");
+  expect([await patch("admin", -1), await patch("admin", 0), await patch("admin", 0.0000001)]).toEqual(
+    Array.from({ length: 3 }, () => "400 invalid_value max_cost_usd"),
+  );
+  await t.json("PATCH", `/v1/jobs/${openai.id}`, { body: { max_cost_usd: 6 } });
+  const edit = { limit: "yes", max_cost_usd: "7,5" };
+  expect((await t.request("POST", `/jobs/${limited.id}/edit`, { form: edit })).status).toBe(303);
+  expect([await max(openai.id), await max(limited.id)]).toEqual([6, 7.5]);
+  await t.json("PATCH", `/v1/jobs/${openai.id}`, { body: { max_cost_usd: null } });
+  expect(await max(openai.id)).toBeNull();
+  expect(await (await t.request("GET", `/jobs/${limited.id}`)).text()).toContain("$0 of $7.50");
+
+  const sweep = await t.json<{ id: string }>("POST", "/v1/sweeps", {
+    as: "member",
+    body: { training, space: { seed: [1, 2] }, max_cost_usd: 3 },
+  });
+  const { data } = await t.json<{ data: BudgetView[] }>("GET", `/v1/budgets?scope=sweep&scope_id=${sweep.id}`);
+  expect(data).toMatchObject([{ period: "total", limit_usd: 3, used_usd: 0, created_by: t.users.member }]);
+});
+
+test("the page sets, changes and deletes budgets, and shows a refused form with its reason", async () => {
+  const page = async (as: As) => (await t.request("GET", "/usage/budgets", { as })).text();
+  const post = (path: string, form: Record<string, string>, as: As = "admin") => t.request("POST", path, { as, form });
+  const target = `key ${t.keyIds.admin}`;
+  const wrong = await post("/usage/budgets", { target, period: "month", limit_usd: "-3", limit_gpu_hours: "" });
+  expect(wrong.status).toBe(422);
+  expect(await wrong.text()).toContain("The limit in USD must be at least 0.");
+  const none = await post("/usage/budgets", { target, period: "month", limit_usd: "", limit_gpu_hours: "" });
+  expect(await none.text()).toContain("Set limit_usd, limit_gpu_hours, or both.");
+  expect((await post("/usage/budgets", { target, period: "month", limit_usd: "2,5" })).status).toBe(303);
+  expect(await page("admin")).toContain("$0 of $2.50");
+  const [row] = (await t.json<{ data: BudgetView[] }>("GET", `/v1/budgets?scope_id=${t.keyIds.admin}`)).data;
+  expect((await post(`/usage/budgets/${row?.id}`, { limit_usd: "4", limit_gpu_hours: "2" })).status).toBe(303);
+  expect(await page("admin")).toContain("0 GPU-hours of 2 GPU-hours");
+  expect((await post(`/usage/budgets/${row?.id}`, { limit_usd: "1" }, "member")).status).toBe(404);
+  expect((await post(`/usage/budgets/${row?.id}/delete`, {})).status).toBe(303);
+  expect(await page("admin")).not.toContain("$0 of $4.00");
+  expect(await page("member")).not.toContain("The whole team, set by the installation");
+  expect(await page("other")).toContain("The whole team, set by the installation");
 });

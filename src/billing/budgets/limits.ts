@@ -2,7 +2,8 @@
 
 import { perContext } from "../../ctx.ts";
 import type { Db } from "../../db/types.ts";
-import { maxCostsOf, type Waiting } from "./reserve.ts";
+import { maxCostsOf } from "./max-cost.ts";
+import type { Waiting } from "./reserve.ts";
 import { type BudgetState, type Hold, holdsOf, readBudgets, readHolds, usedIn } from "./state.ts";
 import { moneyText, reachedText } from "./texts.ts";
 
@@ -10,13 +11,15 @@ import { moneyText, reachedText } from "./texts.ts";
 interface BudgetMarks {
   /** Jobs that a budget keeps from starting, with what they would reserve. */
   waiting: Map<string, Waiting>;
+  /** Why they wait, by job. */
+  why: ReadonlyMap<string, string>;
   /** Why running jobs have to stop, by job. */
   stopping: ReadonlyMap<string, string>;
   /** Why requests are refused, by scope and id: `key key-…`. */
   exhausted: ReadonlyMap<string, string>;
 }
 export const budgetMarks = perContext(
-  (): BudgetMarks => ({ waiting: new Map(), stopping: new Map(), exhausted: new Map() }),
+  (): BudgetMarks => ({ waiting: new Map(), why: new Map(), stopping: new Map(), exhausted: new Map() }),
 );
 
 /** The running work of a budget that would pass its limit before its next checkpoint; the oldest may go furthest. */

@@ -2,9 +2,10 @@
  * Reserves what work that starts uses at most, so that work at the same time cannot each spend what is left. The end of
  * the attempt releases it, in the same transaction.
  */
-import { eq, inArray, sql } from "drizzle-orm";
-import { budgetHold, jobPrice } from "../../db/schema/billing.ts";
+import { eq } from "drizzle-orm";
+import { budgetHold } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
+import { type MaxCost, maxCostsOf } from "./max-cost.ts";
 import { appliesTo, type BudgetScopes, whereApplies } from "./scopes.ts";
 import {
   type Amounts,
@@ -28,25 +29,6 @@ export interface Work extends BudgetScopes {
 export interface Wanted extends Pace {
   seconds: number;
   leastSeconds: number;
-}
-
-/** The maximum cost of a job and what it has used, in micro-dollars. */
-interface MaxCost {
-  micros: number;
-  used: number;
-}
-
-/** The maximum costs of those of the jobs that have one. */
-export async function maxCostsOf(db: Db, jobIds: readonly string[]): Promise<Map<string, MaxCost>> {
-  if (jobIds.length === 0) return new Map();
-  const used = sql<number>`(select coalesce(sum(m.micros), 0) from meter_interval m where m.job_id = job_price.job_id)`;
-  const rows = await db
-    .select({ jobId: jobPrice.jobId, micros: jobPrice.maxMicros, used })
-    .from(jobPrice)
-    .where(inArray(jobPrice.jobId, [...jobIds]));
-  return new Map(
-    rows.flatMap(({ jobId, micros, used: sum }) => (micros === null ? [] : [[jobId, { micros, used: sum }]])),
-  );
 }
 
 /** Why a job waits at its maximum cost. */

@@ -123,11 +123,11 @@ function targetOf(actor: Actor, given: CreateBudget): { org: string; scopeId: st
 }
 
 /**
- * Sets a budget. Who manages the team may set any, others one for their own keys, jobs and sweeps; `installation` is
- * for administrators of the installation.
+ * Sets a budget in the caller's transaction. Who manages the team may set any, others one for their own keys, jobs and
+ * sweeps; `installation` is for administrators of the installation.
  * @throws AppError `permission_denied`, `admin_only`, `budget_exists`, `budget_without_limit`, `…_not_found`
  */
-export async function createBudget(ctx: Ctx, actor: Actor, given: CreateBudget): Promise<BudgetView> {
+export async function insertBudget(tx: Db, ctx: Ctx, actor: Actor, given: CreateBudget): Promise<BudgetState> {
   if (given.scope === "installation") requireAdmin(actor);
   const now = ctx.clock.now();
   const { org, scopeId } = targetOf(actor, given);
@@ -145,26 +145,29 @@ export async function createBudget(ctx: Ctx, actor: Actor, given: CreateBudget):
     updatedAt: now,
   };
   requireLimit(row);
-  const state = await ctx.write(async (tx) => {
-    const owner = await ownerOf(tx, org, row.scope, scopeId);
-    const own = row.scope !== "user" && owner === actor.userId;
-    if (row.scope !== "installation" && !own) requirePermission(actor, "team.manage");
-    const [known] = await tx
-      .insert(budget)
-      .values(row)
-      .onConflictDoNothing({ target: [budget.org, budget.scope, budget.scopeId, budget.period] })
-      .returning({ id: budget.id });
-    if (!known)
-      throw new AppError("conflict", "budget_exists", "There is such a budget already. Change its limit instead.", {
-        param: "scope",
-      });
-    await countEarlier(tx, row, now);
-    const made = await stateOf(ctx, tx, row.id);
-    await noteThresholds(tx, made);
-    await audit(tx, ctx, { ...actor, org }, "budget.create", row.id, facts(row));
-    return made;
-  });
-  ctx.bus.emit("budget.changed", { org });
+  const owner = await ownerOf(tx, org, row.scope, scopeId);
+  const own = row.scope !== "user" && owner === actor.userId;
+  if (row.scope !== "installation" && !own) requirePermission(actor, "team.manage");
+  const [made] = await tx
+    .insert(budget)
+    .values(row)
+    .onConflictDoNothing({ target: [budget.org, budget.scope, budget.scopeId, budget.period] })
+    .returning({ id: budget.id });
+  if (!made)
+    throw new AppError("conflict", "budget_exists", "There is such a budget already. Change its limit instead.", {
+      param: "scope",
+    });
+  await countEarlier(tx, row, now);
+  const state = await stateOf(ctx, tx, row.id);
+  await noteThresholds(tx, state);
+  await audit(tx, ctx, { ...actor, org }, "budget.create", row.id, facts(row));
+  return state;
+}
+
+/** Sets a budget; see `insertBudget`. */
+export async function createBudget(ctx: Ctx, actor: Actor, given: CreateBudget): Promise<BudgetView> {
+  const state = await ctx.write((tx) => insertBudget(tx, ctx, actor, given));
+  ctx.bus.emit("budget.changed", { org: state.row.org });
   return budgetView(state);
 }
 

@@ -118,8 +118,8 @@ export function startBudgets(ctx: Ctx): () => Promise<void> {
   };
 }
 
-/** Why a budget of an actor is used up; null = none is. */
-function exhaustedFor(ctx: Ctx, { org, userId, keyId }: Pick<Actor, "org" | "userId" | "keyId">): string | null {
+/** Why a budget of an actor, or of who started something, is used up; null = none is. */
+export function exhaustedFor(ctx: Ctx, { org, userId, keyId }: Pick<Actor, "org" | "userId" | "keyId">): string | null {
   const { exhausted } = budgetMarks(ctx);
   if (exhausted.size === 0) return null;
   for (const key of [`team ${org}`, `installation ${org}`, `user ${userId}`, `key ${keyId}`]) {

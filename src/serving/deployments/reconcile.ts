@@ -4,10 +4,13 @@
  */
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
 import { readHeld } from "../../accounts/holds/service.ts";
+import { budgetMarks } from "../../billing/budgets/limits.ts";
+import { exhaustedFor } from "../../billing/budgets/watch.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
+import type { DeploymentRow } from "./model.ts";
 import { type Runtime, runtimeOf } from "./runtime.ts";
 import { endDeploymentsOf, endSharedDeployments } from "./service.ts";
 import { JOB_OVER, reconcileOne } from "./step.ts";
@@ -57,6 +60,7 @@ function subscribe(ctx: Ctx, runtime: Runtime): (() => void)[] {
     ctx.bus.on("job.changed", (change) => change.kind === "serve" && runtime.hint()),
     ctx.bus.on("job.ready", () => runtime.hint()),
     ctx.bus.on("hold.changed", () => runtime.hint()),
+    ctx.bus.on("budget.changed", () => runtime.hint()),
     ctx.bus.on("model.deleted", ({ modelId }) => {
       endDeploymentsOf(ctx, modelId).catch((cause) =>
         ctx.log("error", "deployments of a deleted model could not be ended", { model: modelId, cause }),
@@ -88,6 +92,12 @@ async function cancelOrphans(ctx: Ctx): Promise<void> {
   for (const row of rows) await cancelJob(ctx, systemActor(row.org), row.id);
 }
 
+/** Why a budget stops an endpoint; null = none does. */
+function overBudget(ctx: Ctx, { org, createdBy, jobId }: DeploymentRow): string | null {
+  const stops = jobId === null ? undefined : budgetMarks(ctx).stopping.get(jobId);
+  return stops ?? exhaustedFor(ctx, { org, userId: createdBy, keyId: null });
+}
+
 async function reconcileAll(ctx: Ctx, runtime: Runtime): Promise<void> {
   const rows = await ctx.db
     .select()
@@ -106,7 +116,7 @@ async function reconcileAll(ctx: Ctx, runtime: Runtime): Promise<void> {
     if (runtime.busy.has(row.id)) continue;
     runtime.busy.add(row.id);
     // Not awaited: an engine that responds slowly must not delay the other deployments.
-    void reconcileOne(ctx, row, held.of(row.createdBy, row.org))
+    void reconcileOne(ctx, row, { hold: held.of(row.createdBy, row.org), budget: overBudget(ctx, row) })
       .catch((cause) => ctx.log("error", "a deployment could not be reconciled", { deployment: row.id, cause }))
       .finally(() => runtime.busy.delete(row.id));
   }

@@ -1,6 +1,8 @@
 /** One step of one deployment: reads the facts, asks the state machine, and applies its answer. */
 import { eq, sql } from "drizzle-orm";
 import { heldMessage } from "../../accounts/holds/service.ts";
+import { budgetMarks } from "../../billing/budgets/limits.ts";
+import { sentence } from "../../billing/budgets/texts.ts";
 import { FINAL_STATES } from "../../contract/job.ts";
 import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -46,11 +48,16 @@ interface Engine {
 
 /**
  * Takes one deployment one step further.
- * @param held the hold on who created it or on its organization: it is stopped until that is lifted
+ * @param stops the hold on who created it or on its organization, and why a budget stops it
  */
-export async function reconcileOne(ctx: Ctx, row: DeploymentRow, held: Hold | null): Promise<void> {
+export async function reconcileOne(
+  ctx: Ctx,
+  row: DeploymentRow,
+  stops: { hold: Hold | null; budget: string | null },
+): Promise<void> {
   // A maintenance puts endpoints to sleep; what is wanted stays, and they start again after it.
-  const rests = held ? "stopped" : (await stopsEndpoints(ctx)) ? "asleep" : null;
+  const why = stopReason(stops);
+  const rests = why ? "stopped" : (await stopsEndpoints(ctx)) ? "asleep" : null;
   const wanted = row.wanted === "running" ? (rests ?? row.wanted) : row.wanted;
   const engine = await engineOf(ctx, { ...row, wanted });
   const step = nextStep(factsOf(ctx, { ...row, wanted }, engine));
@@ -74,12 +81,18 @@ export async function reconcileOne(ctx: Ctx, row: DeploymentRow, held: Hold | nu
         state: wanted === "asleep" ? "asleep" : "stopped",
         jobId: null,
         address: null,
-        ...(held ? { error: `${heldMessage(held)}. The endpoint starts again when that is lifted.` } : {}),
+        ...(why ? { error: why } : {}),
       });
     case "died":
     case "give_up":
       return recover(ctx, row, engine, step === "give_up");
   }
+}
+
+/** Why an endpoint is stopped although it is wanted, for its page; null = nothing stops it. */
+function stopReason({ hold, budget }: { hold: Hold | null; budget: string | null }): string | null {
+  if (hold) return `${heldMessage(hold)}. The endpoint starts again when that is lifted.`;
+  return budget === null ? null : `${sentence(budget)}. The endpoint starts again when something is left.`;
 }
 
 async function serveJobOf(ctx: Ctx, row: DeploymentRow) {
@@ -152,6 +165,9 @@ async function checkHealth(ctx: Ctx, runtime: Runtime, row: DeploymentRow, addre
 async function rest(ctx: Ctx, row: DeploymentRow, engine: Engine): Promise<void> {
   if (row.state === "ready") await storeHealth(ctx, row, engine.health === "healthy");
   if (row.state !== "starting" || engine.job?.state !== "queued") return;
+  // Another endpoint that sleeps does not help one that waits for a budget.
+  const why = budgetMarks(ctx).why.get(row.jobId ?? "");
+  if (why !== undefined) return why === row.error ? undefined : move(ctx, row, { error: why });
   const { gpus, createdAt } = engine.job;
   if (ctx.clock.now() - createdAt > (gpus ? GPU_WAIT_MS : 0)) await evictIdle(ctx, gpus > 0);
 }

@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
+import { maxMicrosOf, setMaxCost } from "../../billing/budgets/max-cost.ts";
 import { isFinal } from "../../contract/job.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -20,16 +21,19 @@ import { getJob } from "./store.ts";
 /** Rows that one write deletes, so that others wait little. */
 const PIECE = 20_000;
 
-/** Changes name, tags, note, or whether the job is archived. @throws AppError `job_not_found` */
+/** Changes name, tags, note, the maximum cost, or whether the job is archived. @throws AppError `job_not_found` */
 export async function updateJob(ctx: Ctx, actor: Actor, id: string, change: UpdateJob): Promise<JobRow> {
   const row = await getJob(ctx, actor, id);
-  const { archived, ...fields } = change;
+  const { archived, max_cost_usd: maxCost, ...fields } = change;
+  // Who may stop a job may let it cost more or less.
+  if (maxCost !== undefined) requireOwner(actor, row.createdBy);
   const archivedAt = archived === undefined ? row.archivedAt : archived ? (row.archivedAt ?? ctx.clock.now()) : null;
   if (archived && !isFinal(row.state) && row.state !== "paused")
     throw new AppError("conflict", "job_not_ended", `Job ${id} is ${row.state}. Only ended jobs can be archived.`);
   const next = { ...fields, archivedAt };
   await ctx.write(async (tx) => {
     await tx.update(job).set(next).where(eq(job.id, id));
+    if (maxCost !== undefined) await setMaxCost(tx, row, maxMicrosOf(maxCost), ctx.clock.now());
     await audit(tx, ctx, actor, "job.update", id, { ...change });
   });
   ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });

@@ -1,5 +1,6 @@
 /** Jobs and attempts: stored rows, the query of the list, and the views for clients. */
 import * as v from "valibot";
+import { MaxCostUsd } from "../../billing/budgets/max-cost.ts";
 import { JOB_STATES } from "../../contract/job.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import type { attempt, job } from "../../db/schema/jobs.ts";
@@ -52,6 +53,10 @@ export const UpdateJob = v.strictObject({
   ),
   note: v.optional(linesText(4000)),
   archived: v.optional(v.boolean()),
+  max_cost_usd: v.pipe(
+    v.optional(MaxCostUsd),
+    v.description("The largest cost in USD; null removes it. A job that waits at it goes on when it is raised."),
+  ),
 });
 export type UpdateJob = v.InferOutput<typeof UpdateJob>;
 

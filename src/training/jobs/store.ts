@@ -33,6 +33,8 @@ interface NewJob extends RequestMarks {
   parentId?: string;
   /** Its scheduling options; see placement.ts. */
   place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
+  /** The largest cost in micro-dollars; absent or null = no limit. */
+  maxMicros?: number | null;
   /** What it waits for before its spec is frozen (its data, its base model), for users; absent: nothing. */
   validating?: string;
   /** What users should know before it runs, for its history. */
@@ -110,7 +112,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
       })
       .returning();
     if (!made) throw new Error("job not stored");
-    await freezePrices(tx, { id: made.id, org: made.org, maxMicros: null }, now);
+    await freezePrices(tx, { id: made.id, org: made.org, maxMicros: given.maxMicros ?? null }, now);
     await audit(tx, ctx, actor, "job.create", made.id, { kind: given.kind, name: given.name });
     await note(tx, ctx, made, `Created job: ${made.id}`);
     if (given.validating) await note(tx, ctx, made, given.validating);

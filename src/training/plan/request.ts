@@ -2,6 +2,7 @@
  * A training request: every field a user may set, and validation for requests that do not come through a route schema.
  */
 import * as v from "valibot";
+import { MaxCostUsd } from "../../billing/budgets/max-cost.ts";
 import { CHAT_TEMPLATES, REASONING_OPTIONS, SPECIAL_TOKENS, TEMPLATE_ERRORS } from "../../contract/data-settings.ts";
 import { ATTENTIONS, DPO_LOSSES, GRPO_LOSSES, OPTIMIZERS, SCHEDULERS } from "../../contract/spec.ts";
 import { AppError } from "../../errors.ts";
@@ -116,6 +117,8 @@ export const TrainRequest = v.strictObject({
   cpu_processes: auto(whole(1, 16)),
   provider: v.optional(v.nullable(v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "is not a valid provider id")))),
   max_price_per_hour: v.optional(v.nullable(between(0, 100_000))),
+  /** In USD. Before it is passed, the job saves a checkpoint and waits until its owner raises it. */
+  max_cost_usd: v.optional(MaxCostUsd),
   ...QUEUE_FIELDS,
   max_attempts: auto(whole(1, 20)),
 });

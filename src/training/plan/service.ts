@@ -2,6 +2,7 @@
  * Training jobs: from a request to a plan or a job, and from a validating job to a frozen spec.
  */
 import { eq } from "drizzle-orm";
+import { maxMicrosOf } from "../../billing/budgets/max-cost.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { type Actor, type Ctx, systemActor } from "../../ctx.ts";
 import { getDataset } from "../../data/datasets/service.ts";
@@ -112,6 +113,7 @@ export async function createTrainJob(
     request: { ...request },
     metadata: request.metadata ?? {},
     place: { ...placement, ...estimateOf(plan) },
+    maxMicros: maxMicrosOf(request.max_cost_usd),
     // A job that waits is planned again, and warned about, when it knows its data.
     warnings: plan.ready ? plan.warnings : [],
     validating: installing ?? (plan.ready ? undefined : "Validating the data"),

@@ -213,6 +213,7 @@ async function waitingForBudget(ctx: Ctx, carry: QueueCarry, now: number): Promi
   for (const id of waiting.keys()) if (!carry.queued.has(id)) waiting.delete(id);
   const short = await stillShort(ctx.db, now, [...waiting.values()]);
   for (const id of waiting.keys()) if (!short.has(id)) waiting.delete(id);
+  budgetMarks(ctx).why = short;
   return short;
 }
 

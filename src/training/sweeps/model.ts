@@ -1,5 +1,6 @@
 /** Requests and answers of the sweeps API. */
 import * as v from "valibot";
+import { MaxCostUsd } from "../../billing/budgets/max-cost.ts";
 import type { sweep, trial } from "../../db/schema/sweeps.ts";
 import { nameText } from "../../lib/text/names.ts";
 import { TrainRequest } from "../plan/request.ts";
@@ -123,6 +124,8 @@ export const CreateSweep = v.strictObject({
   direction: v.optional(v.nullable(v.picklist(["min", "max"], "must be min or max"))),
   /** Most trials that are queued or running at a time. The others wait outside the queue. */
   parallel: v.optional(whole(1, MAX_PARALLEL), 2),
+  /** In USD for all trials together: a total budget of the sweep. */
+  max_cost_usd: v.optional(MaxCostUsd),
 });
 export type CreateSweep = v.InferOutput<typeof CreateSweep>;
 

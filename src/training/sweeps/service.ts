@@ -2,6 +2,7 @@
 import { and, asc, desc, eq, inArray, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
+import { insertBudget } from "../../billing/budgets/service.ts";
 import { usageOfJobs } from "../../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
@@ -51,6 +52,13 @@ export async function createSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Pr
         reason: one.refused,
       })),
     );
+    if (body.max_cost_usd)
+      await insertBudget(tx, ctx, actor, {
+        scope: "sweep",
+        scope_id: row.id,
+        period: "total",
+        limit_usd: body.max_cost_usd,
+      });
     await requireQuota(tx, ctx, actor, "waiting_jobs", "bytes");
     await audit(tx, ctx, actor, "sweep.create", row.id, { name: row.name, trials: plan.trials.length });
   });

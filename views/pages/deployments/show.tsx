@@ -79,7 +79,15 @@ export function DeploymentState({ deployment, stats, barred }: DeploymentProps) 
       {deployment.error ? (
         <Notice
           kind="bad"
-          title={deployment.state === "failed" ? "The endpoint failed" : "The engine reported an error"}
+          title={
+            deployment.state === "failed"
+              ? "The endpoint failed"
+              : deployment.state === "stopped"
+                ? "The endpoint was stopped"
+                : /^Waiting/.test(deployment.error)
+                  ? "The endpoint waits"
+                  : "The engine reported an error"
+          }
         >
           <span class="wrap-any">{deployment.error}</span>
         </Notice>

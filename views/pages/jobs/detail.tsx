@@ -1,10 +1,12 @@
 /** `/jobs/:id`: state and curves first, then samples, checkpoints, settings and log. */
 
+import type { MaxCost } from "../../../src/billing/budgets/max-cost.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import type { LogReply, Sample, SeriesReply } from "../../../src/training/metrics/model.ts";
 import { Layout } from "../../layout.tsx";
 import { Chart, type ChartSeries } from "../../parts/chart.tsx";
 import { JobAbout, JobMetricsFiles } from "./about.tsx";
+import { JobCostLimit } from "./cost-limit.tsx";
 import { isLive, methodOf } from "./describe.ts";
 import { type CheckpointRow, JobCheckpoints, JobSamples } from "./evidence.tsx";
 import { JobHistory } from "./history.tsx";
@@ -18,6 +20,8 @@ import { JobUse } from "./use.tsx";
 interface JobPageProps extends JobUpdateProps {
   /** Name of who created it. */
   creator: string | null;
+  /** Null = no limit. */
+  maxCost: MaxCost | null;
   checkpoints: CheckpointRow[];
   samples: Sample[];
   log: LogReply;
@@ -180,6 +184,7 @@ export function JobPage(props: JobPageProps) {
             <Attempts attempts={props.attempts} />
             <JobUse usage={props.usage} />
             {job.kind === "train" ? <JobMetricsFiles job={job} /> : null}
+            <JobCostLimit job={job} max={props.maxCost} />
             <JobAbout job={job} />
           </div>
         </div>

@@ -67,6 +67,7 @@ const NUMBERS = [
   "parallel",
   "eval_every",
   "save_every",
+  "max_cost_usd",
 ] as const;
 const WORDS = new Set<string>([
   "optimizer",

@@ -1,7 +1,7 @@
 /** The hyperparameters of the new-job form, each `auto` unless set, and the scheduling options. */
 import { knows, METHOD_FOR } from "../../../src/contract/support.ts";
 import { resolvedOf } from "../../../src/training/plan/resolved-text.ts";
-import { Field } from "../../parts/form.tsx";
+import { Field, TextField } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { PlaceFields } from "../queue/place.tsx";
 import { FIELDS, type NumberField } from "./fields.ts";
@@ -79,20 +79,41 @@ export function Hyperparameters(props: NewJobProps) {
   );
 }
 
-const SCHEDULING_FIELDS = ["priority", "not_before", "deadline", "from", "until", "tz", "days"] as const;
+const SCHEDULING_FIELDS = [
+  "max_cost_usd",
+  "priority",
+  "not_before",
+  "deadline",
+  "from",
+  "until",
+  "tz",
+  "days",
+] as const;
 
 export function Scheduling({ form, problems, admin }: NewJobProps) {
   const { priority, not_before, deadline, from, until, days } = form.place;
-  const isSet = [not_before, deadline, from, until].some(Boolean) || days.length > 0 || !["", "0"].includes(priority);
+  const maxCost = form.numbers.max_cost_usd ?? "";
+  const isSet =
+    [not_before, deadline, from, until, maxCost].some(Boolean) || days.length > 0 || !["", "0"].includes(priority);
   return (
     <details class="more" open={isSet || SCHEDULING_FIELDS.some((name) => problems[name])}>
       <summary>
         <Icon name="right" />
-        Scheduling
-        <span class="xs muted">priority, window, deadline; as soon as possible unless set</span>
+        Scheduling and cost
+        <span class="xs muted">priority, window, deadline, maximum cost; as soon as possible unless set</span>
       </summary>
       <div class="stack loose numbers">
         <PlaceFields form={form.place} problems={problems} admin={admin} />
+        <TextField
+          name="max_cost_usd"
+          label="Maximum cost (USD)"
+          type="text"
+          inputmode="decimal"
+          value={maxCost}
+          placeholder="no limit"
+          error={problems.max_cost_usd}
+          hint="Before the job passes it, it saves a checkpoint and waits until you raise it."
+        />
       </div>
     </details>
   );

@@ -164,20 +164,32 @@ async function bulk(ctx: Ctx, { request, actor }: Asked, { ids, act, confirm }: 
   return redirect(request, "/jobs", { kind: "bad", text: `${done} ${refused.length} not: ${refused[0]}` });
 }
 
-const EditForm = v.object({ name: text(300), tags: text(1000), note: text(5000), archived: text(5) });
+const EditForm = v.object({
+  name: text(300),
+  tags: text(1000),
+  note: text(5000),
+  archived: text(5),
+  limit: text(5),
+  max_cost_usd: text(20),
+});
 
-/** Changes name, tags and note of a job, or archives it. */
+/** A decimal number as typed; empty = none. Many locales use a decimal comma. */
+const amountOf = (typed: string) => (typed.trim() === "" ? null : Number(typed.trim().replace(",", ".")));
+
+/** Changes name, tags and note of a job, its maximum cost, or archives it. */
 async function editJob(ctx: Ctx, { request, actor }: Asked, id: string, form: v.InferOutput<typeof EditForm>) {
   const given = form.archived
     ? { archived: form.archived === "yes" }
-    : {
-        name: form.name,
-        tags: form.tags
-          .split(",")
-          .map((tag) => tag.trim())
-          .filter(Boolean),
-        note: form.note,
-      };
+    : form.limit
+      ? { max_cost_usd: amountOf(form.max_cost_usd) }
+      : {
+          name: form.name,
+          tags: form.tags
+            .split(",")
+            .map((tag) => tag.trim())
+            .filter(Boolean),
+          note: form.note,
+        };
   const parsed = v.safeParse(UpdateJob, given);
   if (!parsed.success)
     return redirect(request, `/jobs/${id}`, {

@@ -1,10 +1,12 @@
 /** The page of one API key: what it may do, its restrictions, and its secrets. */
 import type { KeyView } from "../../../src/accounts/api-keys/model.ts";
+import type { BudgetView } from "../../../src/billing/budgets/model.ts";
 import { SCOPES } from "../../../src/roles.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { ConfirmForm, SheetForm, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
+import { BudgetBars } from "../usage/budgets.tsx";
 import { SettingsLayout } from "./frame.tsx";
 import { type RestrictionTexts, textsOf } from "./key-form.ts";
 import { NewSecret, RestrictionInputs, RevokeKey } from "./keys.tsx";
@@ -14,6 +16,8 @@ export interface KeyProps {
   /** Whether the viewer may give it a new secret. */
   own: boolean;
   baseUrl: string;
+  /** What it may cost. */
+  budgets: BudgetView[];
   /** The list that the key belongs to. */
   parent: { label: string; href: string };
   /** The new secret, shown only once. */
@@ -95,7 +99,7 @@ function Secrets({ row, own }: Pick<KeyProps, "row" | "own">) {
 }
 
 export function KeyPage(props: KeyProps) {
-  const { row, own, baseUrl, rotated, error, typed, parent } = props;
+  const { row, own, baseUrl, budgets, rotated, error, typed, parent } = props;
   return (
     <SettingsLayout
       title={row.name}
@@ -137,6 +141,24 @@ export function KeyPage(props: KeyProps) {
         </section>
         <Secrets row={row} own={own} />
       </div>
+      <section class="panel" aria-labelledby="key-budget">
+        <header>
+          <h2 id="key-budget">Budget</h2>
+          <a class="button small" href="/usage/budgets">
+            Budgets
+          </a>
+        </header>
+        <div class="body stack">
+          {budgets.length === 0 ? (
+            <p class="muted small">
+              No limit of its own. With a budget, requests with this key are refused when it is used up, and jobs that
+              it started save a checkpoint and wait.
+            </p>
+          ) : (
+            budgets.map((budget) => <BudgetBars budget={budget} />)
+          )}
+        </div>
+      </section>
       <section class="panel" id="restrictions">
         <header>
           <h2>Name and restrictions</h2>

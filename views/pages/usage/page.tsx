@@ -322,10 +322,15 @@ export function UsagePage(props: UsageProps) {
     <Layout
       title="Usage"
       actions={
+        <>
+          <a class="button" href="/usage/budgets">
+            Budgets
+          </a>
         <a class="button" href={`/usage.csv?${new URLSearchParams({ month })}`} download>
           <Icon name="download" />
           CSV
         </a>
+        </>
       }
     >
       <div class="stack">
