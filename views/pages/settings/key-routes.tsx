@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { changeKey, endOverlap, getKey, maySeeSecret, rotateKey } from "../../../src/accounts/api-keys/changes.ts";
 import { keyView, RotateKey } from "../../../src/accounts/api-keys/model.ts";
 import { revokeKey } from "../../../src/accounts/api-keys/service.ts";
+import { listBudgets } from "../../../src/billing/budgets/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
@@ -29,6 +30,7 @@ async function show(ctx: Ctx, { request, actor, params }: Visit, more: Partial<K
   const props: KeyProps = {
     row: keyView(row, ctx.clock.now()),
     own: maySeeSecret(actor, row),
+    budgets: (await listBudgets(ctx, actor, { scope: "key", scope_id: row.id, limit: 10 })).slice(0, 10),
     baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,
     parent:
       row.owner.kind === "service"

@@ -5,7 +5,7 @@ Words in the suffix, joined by `-`: `crash.N` exits 1 at step N, `kill.N` dies o
 `stall.N` stops working at step N but lives on, `deaf` obeys no command and no SIGTERM, `fail.REASON` reports that failure at step 3,
 `once` misbehaves on the first attempt alone, `bare` succeeds without a checkpoint, `bye` exits 0 at step 3 without a word,
 `savekill.N` dies of SIGKILL in the middle of uploading the checkpoint of step N, `hog.N` takes memory without end from step N on,
-`slow.N` takes N ms a step, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates,
+`slow.N` takes N ms a step, `fast.N` reports the time left by a clock that is N times as fast, `talk` says a log line every step, `judged` has losses that are higher by a thousand learning rates,
 `idle` warns that nothing was learned, `raise.N` reports an exception at step N, `later.N` one at step N times the number of the attempt.
 """
 
@@ -130,6 +130,7 @@ def train(home: Home, reply: dict, words: dict) -> int:
         trainable_parameters=1, total_parameters=2, rows_cut=0, rows_dropped=0,
     )
     home.send()
+    first, began = step, time.monotonic()
     while step < total:
         time.sleep(words["slow"] / 1000 if "slow" in words else STEP_S)
         step, tokens = step + 1, tokens + 10
@@ -162,7 +163,10 @@ def train(home: Home, reply: dict, words: dict) -> int:
         rate = 1000 * reply["spec"]["hyperparameters"]["learning_rate"] if "judged" in words else 0
         values = {"train/loss": 1 / step + rate, "train/token_accuracy": 0.5, "perf/tokens_per_second": 500.0}
         home.emit("metrics", step=step, epoch=step / total, values=values)
-        home.emit("progress", step=step, total_steps=total, epoch=step / total, tokens_seen=tokens, eta_s=1.0, fraction=step / total)
+        eta = 1.0
+        if "fast" in words:
+            eta = words["fast"] * (total - step) * (time.monotonic() - began) / (step - first)
+        home.emit("progress", step=step, total_steps=total, epoch=step / total, tokens_seen=tokens, eta_s=eta, fraction=step / total)
         if step % schedule["save_every"] == 0 or step == total:
             home.send()
             if "bare" not in words:
