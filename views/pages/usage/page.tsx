@@ -326,10 +326,10 @@ export function UsagePage(props: UsageProps) {
           <a class="button" href="/usage/budgets">
             Budgets
           </a>
-        <a class="button" href={`/usage.csv?${new URLSearchParams({ month })}`} download>
-          <Icon name="download" />
-          CSV
-        </a>
+          <a class="button" href={`/usage.csv?${new URLSearchParams({ month })}`} download>
+            <Icon name="download" />
+            CSV
+          </a>
         </>
       }
     >
