@@ -7,6 +7,7 @@ import { startSuspensions } from "./accounts/suspension/service.ts";
 import { startBudgets } from "./billing/budgets/watch.ts";
 import { startCollecting } from "./billing/collect/run.ts";
 import { startClosing } from "./billing/statements/pass.ts";
+import { startStripe } from "./billing/stripe/run.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
 import type { Ctx } from "./ctx.ts";
 import { startArchives } from "./custody/archives/run.ts";
@@ -64,6 +65,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startImports(ctx),
     startCheckpointNotes(ctx),
     startClosing(ctx),
+    startStripe(ctx),
     startInventory(ctx),
     startPipeline(ctx),
     startTrainers(ctx),

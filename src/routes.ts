@@ -101,7 +101,7 @@ import { scimApi } from "./api/scim.ts";
 import { ssoApi } from "./api/sso.ts";
 import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
-import { stripeApi } from "./api/stripe.ts";
+import { stripeApi, stripeWebhook } from "./api/stripe.ts";
 import { subjectsApi } from "./api/subjects.ts";
 import { suspensionsApi } from "./api/suspensions.ts";
 import { sweepsApi } from "./api/sweeps.ts";
@@ -140,6 +140,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveriesApi,
   mailApi,
   stripeApi,
+  stripeWebhook,
   noticesApi,
   announcementsApi,
   budgetsApi,

@@ -43,6 +43,8 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /status",
     "GET /v1/status",
     "GET /v1/status/incidents",
+    // Its route checks the signature of Stripe.
+    "POST /v1/stripe/webhook",
   ],
   trainer: ["* /trainer/v1/*"],
   // Its routes ask for the token.
@@ -128,6 +130,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "* /team/people*",
     "POST /team/privacy",
   ],
+  "billing.manage": ["GET /v1/billing/account", "POST /v1/billing/checkout", "POST /v1/billing/portal"],
   "team.export": ["GET /team/data*", "POST /team/data*"],
   "audit.read": ["GET /team/audit", "GET /v1/organization/audit*"],
   "owners.manage": ["* /team/delete", "POST /team/delete/*", "* /v1/organization/deletion"],

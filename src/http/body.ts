@@ -19,6 +19,8 @@ const BODIES: [prefix: string, bytes: number][] = [
   ["/v1/responses", 8 * MIB],
   ["/trainer/v1/", 9 * MIB],
 ];
+/** Largest event of Stripe. */
+export const MAX_EVENT_BYTES = 512 * 1024;
 const JSON_TYPE = "application/json";
 const FORM_TYPE = "application/x-www-form-urlencoded";
 /** Routes that take files of any size the configuration allows. */
@@ -26,9 +28,12 @@ const UPLOADS = /^\/(v1\/(files|datasets|uploads\/[^/]+\/parts)|datasets(\/[^/]+
 const COMPLETIONS = /^\/v1\/((chat\/)?completions|embeddings)\/?$/;
 const TRAINER = /^\/trainer\/v1\//;
 const SCIM = /^\/scim\/v2\//;
+/** The signature of Stripe is that of the bytes as they arrive. */
+const EVENTS = /^\/v1\/stripe\/webhook\/?$/;
 const SCIM_TYPE = "application/scim+json";
 /** Routes whose handlers read the body themselves (`parse: "none"`) and check the nesting of JSON. */
-export const readsItself = (path: string) => UPLOADS.test(path) || TRAINER.test(path) || COMPLETIONS.test(path);
+export const readsItself = (path: string) =>
+  UPLOADS.test(path) || TRAINER.test(path) || COMPLETIONS.test(path) || EVENTS.test(path);
 
 const typeOf = (request: Request) =>
   (request.headers.get("content-type") ?? "").split(";")[0]?.trim().toLowerCase() ?? "";
@@ -63,6 +68,7 @@ function wrongType(path: string, type: string): AppError {
 
 function limitOf(config: Config, path: string, type: string): number {
   if (UPLOADS.test(path) && type !== JSON_TYPE) return config.max_upload_bytes + MIB;
+  if (EVENTS.test(path)) return MAX_EVENT_BYTES;
   return BODIES.find(([prefix]) => path.startsWith(prefix))?.[1] ?? DEFAULT_BODY;
 }
 

@@ -24,6 +24,7 @@ export const BODIES: Record<string, unknown> = {
   },
   "POST /v1/keys/{id}": { allowed_models: ["support bot"], requests_per_minute: 60 },
   "POST /v1/keys/{id}/rotate": { overlap_seconds: 3600 },
+  "POST /v1/admin/orgs/{id}/billing": { collection: "send", tax_exempt: true },
   "POST /v1/reauthenticate": { password: "a phrase that only you know" },
   "POST /v1/two_factor": { password: "a phrase that only you know" },
   "POST /v1/two_factor/confirm": { code: "123456" },

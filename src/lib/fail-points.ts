@@ -27,6 +27,12 @@ export const FAIL_POINTS = {
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
   "statement.booked": "a statement with its lines, credits and ledger entries is written, nothing is committed",
   "statement.closed": "a month of one organization is closed, the others are not, and nobody was notified",
+  "stripe.invoice": "an invoice exists at Stripe, its id is not stored",
+  "stripe.item": "an item of an invoice exists at Stripe, others do not",
+  "stripe.checked": "an invoice at Stripe equals the ledger, it is a draft",
+  "stripe.finalized": "an invoice at Stripe is finalized, that is not stored",
+  "stripe.refunded": "a refund exists at Stripe, its credit note does not",
+  "stripe.event": "an event of Stripe is carried out, that is not stored",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;
 

@@ -158,6 +158,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/moderation/decisions/:id/appeal": () => ({ text: "matrix" }),
   "POST /v1/moderation/reports": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
   "POST /report": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
+  "POST /v1/admin/orgs/:id/billing": () => ({ collection: "send" }),
   "POST /v1/reauthenticate": () => ({ password: "not the password" }),
   "POST /v1/admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),
   "POST /admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),

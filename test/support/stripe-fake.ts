@@ -3,7 +3,7 @@
  * the portal, tax, credit notes, meters, disputes, events and idempotency keys are answered here, in the shape of
  * Stripe's own examples.
  */
-import type Stripe from "stripe";
+import Stripe from "stripe";
 import { startLocalstripe } from "./localstripe.ts";
 import {
   expands,
@@ -24,11 +24,19 @@ import { type Objects, objectOf, reshaped } from "./stripe-objects.ts";
 export const TEST_KEY = "sk_test_51TestOfFineTuneLab";
 export const SIGNING_SECRET = "whsec_testSigningSecretOfFineTuneLab";
 /** Card numbers that localstripe accepts, declines when charged, and wants confirmed by its owner. */
-const CARDS = { good: "4242424242424242", declined: "4000000000000341", confirm: "4000002760003184" };
+export const CARDS = { good: "4242424242424242", declined: "4000000000000341", confirm: "4000002760003184" };
 
 interface Options {
   /** Milliseconds since 1970. */
   now?: () => number;
+}
+
+/** A body as Stripe posts it, and its signature. */
+export async function signed(event: object | string, secret = SIGNING_SECRET, at = Date.now()) {
+  const payload = typeof event === "string" ? event : JSON.stringify(event, null, 2);
+  const timestamp = Math.floor(at / 1000);
+  const { webhooks } = new Stripe(TEST_KEY);
+  return { payload, signature: await webhooks.generateTestHeaderStringAsync({ payload, secret, timestamp }) };
 }
 
 export async function startStripe({ now = Date.now }: Options = {}) {
@@ -249,6 +257,7 @@ export async function startStripe({ now = Date.now }: Options = {}) {
     [/^POST \/v1\/invoices\/([^/]+)\/finalize$/, (form, of) => billing.finalize(of, form)],
     [/^POST \/v1\/invoices\/([^/]+)\/send$/, (_form, of) => billing.find(of)],
     [/^POST \/v1\/invoices\/([^/]+)\/void$/, (_form, of) => billing.end(of, "void")],
+    [/^POST \/v1\/invoices\/([^/]+)\/pay$/, (_form, of) => billing.payAgain(of)],
     [/^POST \/v1\/invoices\/([^/]+)\/mark_uncollectible$/, (_form, of) => billing.end(of, "uncollectible")],
     [
       /^POST \/v1\/invoices\/([^/]+)$/,
@@ -260,15 +269,7 @@ export async function startStripe({ now = Date.now }: Options = {}) {
       (form) => list(billing.itemsOf(word(form, "invoice") ?? ""), form, "/v1/invoiceitems"),
     ],
     [/^DELETE \/v1\/invoiceitems\/([^/]+)$/, (_form, of) => removeItem(of)],
-    [
-      /^GET \/v1\/invoice_payments$/,
-      (form) =>
-        list(
-          [...billing.payments.values()].filter((row) => row.invoice === word(form, "invoice")),
-          form,
-          "/v1/invoice_payments",
-        ),
-    ],
+    [/^GET \/v1\/invoice_payments$/, (form) => list(billing.paymentsOf(form), form, "/v1/invoice_payments")],
     [
       /^POST \/v1\/refunds$/,
       (form) => refund(word(form, "payment_intent") ?? "", Number(form.amount), wordsOf(form.metadata)),
@@ -358,6 +359,7 @@ export async function startStripe({ now = Date.now }: Options = {}) {
     url: server.url,
     seen: server.seen,
     failNext: server.failNext,
+    failNoMore: server.failNoMore,
     events,
     ...billing,
     refunds,

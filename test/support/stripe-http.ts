@@ -140,6 +140,8 @@ export function serveStripe(secretKey: string, answer: (seen: Seen) => Promise<u
     seen,
     /** The next request that fits fails: before it is carried out, after it, or with this answer. */
     failNext: (path: RegExp, how: "before" | "after" | Refused) => void failures.push({ path, how }),
+    /** Takes back failures that did not happen yet. */
+    failNoMore: () => void failures.splice(0),
     stop: () => server.stop(true),
   };
 }

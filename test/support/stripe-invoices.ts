@@ -144,6 +144,27 @@ export function invoicesOf(account: Account) {
     account.emit(status === "requires_action" ? "invoice.payment_action_required" : "invoice.payment_failed", invoice);
   }
 
+  /** With the card of now, as a request to pay does. */
+  async function payAgain(id: string): Promise<Stripe.Invoice> {
+    const invoice = find(id);
+    if (invoice.status !== "open") throw new Refused(400, { message: "Invoice is not open." });
+    await pay(invoice);
+    if ((invoice.status as string) !== "paid")
+      throw new Refused(402, { type: "card_error", code: "card_declined", message: "Your card was declined." });
+    return invoice;
+  }
+
+  /** Payments of an invoice, or those with a payment intent. */
+  function paymentsOf(form: Values): Stripe.InvoicePayment[] {
+    const intent = wordsOf(form.payment).payment_intent;
+    return [...payments.values()].filter(
+      (row) =>
+        row.invoice === (word(form, "invoice") ?? row.invoice) &&
+        row.status === (word(form, "status") ?? row.status) &&
+        row.payment.payment_intent === (intent ?? row.payment.payment_intent),
+    );
+  }
+
   function paid(invoice: Stripe.Invoice): void {
     const { amount_due: amount } = invoice;
     const transitions = { ...invoice.status_transitions, paid_at: account.now() };
@@ -218,7 +239,8 @@ export function invoicesOf(account: Account) {
     sum,
     create,
     addItem,
-    pay,
+    payAgain,
+    paymentsOf,
     finalize,
     end,
     credit,

@@ -93,3 +93,21 @@ export async function askStripe<T>(ctx: Ctx, ask: (client: Stripe) => Promise<T>
     throw stripeError(cause);
   }
 }
+
+/** Whether an object does not exist for this key: deleted, or of another account or mode. */
+const isMissing = (cause: unknown): boolean =>
+  cause instanceof Stripe.errors.StripeError && (cause.statusCode === 404 || cause.code === "resource_missing");
+
+/** As `askStripe`; null for an object that does not exist for this key. */
+export function findAtStripe<T>(ctx: Ctx, ask: (client: Stripe) => Promise<T>): Promise<T | null> {
+  return askStripe(ctx, (client) =>
+    ask(client).catch((cause) => {
+      if (isMissing(cause)) return null;
+      throw cause;
+    }),
+  );
+}
+
+/** The id of a field that holds an id, or the object itself when it was expanded. */
+export const idOf = (given: string | { id: string } | null | undefined): string | null =>
+  typeof given === "string" ? given : (given?.id ?? null);

@@ -60,11 +60,12 @@ const INSTALLATION_TYPES = [
   "billing.restored",
   "billing.credit",
   "billing.refund",
+  "billing.dispute",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 
 const ALWAYS =
-  /^(terms\..*|moderation\..*|announcement\.critical|billing\.prices_.*|billing\.(close_failed|payment_failed|late|suspended|restored))$/;
+  /^(terms\..*|moderation\..*|announcement\.critical|billing\.prices_.*|billing\.(close_failed|dispute|payment_failed|late|suspended|restored))$/;
 
 /** True for events that reach everybody, whatever they chose. */
 export const reachesAll = (type: string) => isSecurity(type) || ALWAYS.test(type);
