@@ -44,6 +44,8 @@ const PUBLIC = [
   "GET /status",
   "GET /v1/status",
   "GET /v1/status/incidents",
+  // Signed by Stripe.
+  "POST /v1/stripe/webhook",
   "POST /confirm-email",
   "POST /forgot",
   "POST /invite",

@@ -26,6 +26,7 @@ export const TEAM_ACTIONS = [
   "model",
   "organization",
   "passkey",
+  "payment_method",
   "service_account",
   "session",
   "statement",
