@@ -144,7 +144,7 @@ export function invoicesOf(account: Account) {
     account.emit(status === "requires_action" ? "invoice.payment_action_required" : "invoice.payment_failed", invoice);
   }
 
-  /** With the card of now, as a request to pay does. */
+  /** With the present card, as a request to pay does. */
   async function payAgain(id: string): Promise<Stripe.Invoice> {
     const invoice = find(id);
     if (invoice.status !== "open") throw new Refused(400, { message: "Invoice is not open." });

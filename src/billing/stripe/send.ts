@@ -1,6 +1,6 @@
 /**
- * Sends a closed statement as an invoice of Stripe. Every step looks for what an interrupted one left, so that a crash at
- * any place makes neither a second invoice nor a second line.
+ * Sends a closed statement as an invoice of Stripe. Every step looks for what an interrupted one left: a crash at any
+ * place makes neither a second invoice nor a second line.
  */
 import { eq } from "drizzle-orm";
 import type Stripe from "stripe";
