@@ -88,6 +88,8 @@ test.each([
   ["percent", [0.95, 0.9505, null], ["95%", "95.05%", ""]],
   ["rate", [0.000012, 0.0000121], ["1.20e-5", "1.21e-5"]],
   ["megabytes", [2048, 2049], ["2 GB", "2.001 GB"]],
+  ["money", [0, 2, 48.84, 0.004, 1234], ["$0", "$2", "$48.84", "$0.004", "$1.23K"]],
+  ["money", [0.012, 0.014], ["$0.012", "$0.014"]],
 ])("an axis in %s of %p has labels that differ", (unit, values, texts) => {
   expect(axis.labels(values, axis.FORMATS[unit] ?? String)).toEqual(texts);
 });

@@ -19,7 +19,11 @@ export const FORMATS = {
   megabytes: (value, digits = 3) =>
     value >= 1024 ? `${Number((value / 1024).toPrecision(digits))} GB` : `${Math.round(value)} MB`,
   rate: short,
-  money: (value, digits = 3) => `$${value && value < 0.01 ? Number(value.toPrecision(digits)) : short(value, digits)}`,
+  /** Cents from one cent to a thousand dollars, as tables have them. */
+  money: (value, digits = 3) =>
+    value >= 0.01 && value < 1000 && !Number.isInteger(value)
+      ? `$${value.toFixed(digits - 1)}`
+      : `$${value && value < 0.01 ? Number(value.toPrecision(digits)) : short(value, digits)}`,
 };
 
 /** Labels of an axis, with as many digits as they need to differ. */
