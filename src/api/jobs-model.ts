@@ -38,6 +38,8 @@ export const JobDetails = v.strictObject({
     tokens: number,
     cost_usd: number,
     discarded_usd: v.pipe(number, v.description("What the discarded time had cost before it was taken back.")),
+    energy_kwh: v.pipe(number, v.description("Sampled on GPUs, estimated for CPU cores.")),
+    carbon_g: v.pipe(number, v.description("Grams of CO2, from the energy and the installation's grams per kWh.")),
   }),
 });
 export type JobDetails = v.InferOutput<typeof JobDetails>;

@@ -2,6 +2,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { maxCostsOf } from "../billing/budgets/max-cost.ts";
+import { energyOf } from "../billing/ledger/energy.ts";
 import { usageOfJob } from "../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
@@ -73,6 +74,7 @@ async function retrieveJobRoute(ctx: Ctx, actor: Actor, id: string): Promise<Job
       tokens: usage.tokens,
       cost_usd: usage.costUsd,
       discarded_usd: usage.discardedUsd,
+      ...(await energyOf(ctx, usage.joules)),
     },
   };
 }

@@ -44,6 +44,34 @@ describe("the server is killed", () => {
     },
   );
 
+  const metering: { row: string; point: FailPoint; fault: string }[] = [
+    { row: "3e", point: "meter.open", fault: "kill -9 while an interval of a running job is written" },
+    { row: "3f", point: "meter.stored", fault: "kill -9 after an interval of a running job is stored" },
+  ];
+  for (const { row: number, point, fault } of metering)
+    row(
+      { row: number, fault, expected: "one set of intervals, from the start of the attempt to its end" },
+      () => bench,
+      async () => {
+        const id = await bench.train("talk-metered", { max_steps: 60 });
+        await until("it runs", async () => (await bench.job(id)).state === "running");
+        // A server that starts meters what runs: it may be killed before it answers.
+        await bench.stop();
+        await bench.start({ FTL_FAIL_POINTS: `${point}@1` }).catch(() => {});
+        await bench.ended();
+        await bench.start();
+        await bench.reached(id, "succeeded");
+        const only = await onlyAttempt(bench, id);
+        const [sum] = await bench.rows<{ ms: number; ran: number }>(
+          `SELECT sum(to_ms - from_ms) ms, (SELECT ended_at - started_at FROM attempt WHERE id = attempt_id) ran
+            FROM meter_interval WHERE attempt_id = ? AND meter = 'cpu_seconds'`,
+          [only.id],
+        );
+        same("milliseconds", Number(sum?.ran), Number(sum?.ms));
+        return { times: 1, seen: "metered once, without a hole" };
+      },
+    );
+
   const ends: { row: string; point: FailPoint; fault: string }[] = [
     { row: "3b", point: "exit.stored", fault: "kill -9 after storing the end, before any notification" },
     { row: "3c", point: "terminate.before", fault: "kill -9 before the ended work is removed" },

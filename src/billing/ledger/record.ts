@@ -49,12 +49,13 @@ export interface Use {
 const scopesOf = ({ org, userId, keyId, jobId, sweepId }: Use) => ({ org, userId, keyId, jobId, sweepId });
 const gpuSecondsOf = (meter: MeterName, quantity: number) => (meter === "gpu_seconds" ? quantity : 0);
 
-/** The price of a use, and the units of it that an allowance covers. Only work has a price without a list. */
+/** The price of a use, and the units that an allowance covers. Without any list work costs its provider's price. */
 async function priceOf(tx: Db, use: Use): Promise<{ rate: Rate | null; allowed: number }> {
   if (METERS[use.meter].priced === null) return { rate: null, allowed: 0 };
   const lists = (use.jobId && (await listsOfJob(tx, use.jobId))) || (await listsAt(tx, use.org, use.from));
   const listed = rateOf(lists, use);
-  const rate = listed ?? (use.costMicros === null ? null : { priceListId: null, unitMicros: use.costMicros });
+  const unlisted = lists.org === null && lists.base === null && use.costMicros !== null;
+  const rate = listed ?? (unlisted ? { priceListId: null, unitMicros: use.costMicros ?? 0 } : null);
   if (listed === null || use.free !== null) return { rate, allowed: 0 };
   return { rate, allowed: await takeAllowance(tx, lists, { ...use, month: monthAt(use.from) }) };
 }

@@ -143,6 +143,8 @@ export interface JobUsage {
   costUsd: number;
   /** What the discarded time had cost. */
   discardedUsd: number;
+  /** Energy, sampled on GPUs and estimated for CPU cores; all of it, also of free and discarded time. */
+  joules: number;
 }
 
 const NOTHING: JobUsage = {
@@ -154,6 +156,7 @@ const NOTHING: JobUsage = {
   tokens: 0,
   costUsd: 0,
   discardedUsd: 0,
+  joules: 0,
 };
 
 /** Usage of jobs so far, by job; jobs that never ran are omitted. */
@@ -169,6 +172,7 @@ export async function usageOfJobs(ctx: Ctx, actor: Actor, jobIds: string[]): Pro
       gpuSeconds: sumOf("gpu_seconds"),
       tokens: sumOf("training_tokens"),
       costUsd,
+      joules: sumOf("joules"),
       discardedUsd: sql<number>`-sum(iif(${original}, 0, ${row.micros})) / 1e6`,
     })
     .from(row)

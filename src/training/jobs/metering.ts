@@ -4,6 +4,7 @@
  */
 import { and, eq, ne, sql } from "drizzle-orm";
 import { recordUse, type Use } from "../../billing/ledger/record.ts";
+import { METERS } from "../../billing/meters/meters.ts";
 import { microsFrom } from "../../billing/meters/money.ts";
 import type { Ctx } from "../../ctx.ts";
 import { meterInterval } from "../../db/schema/billing.ts";
@@ -11,6 +12,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import { trial } from "../../db/schema/sweeps.ts";
 import type { Db } from "../../db/types.ts";
+import { joulesOf } from "./energy.ts";
 import type { AttemptRow, JobRow } from "./model.ts";
 
 const HOUR_MS = 3_600_000;
@@ -85,7 +87,14 @@ const endpointsOf = (tx: Db, jobId: string) =>
     .limit(1000);
 
 /** What a part of an attempt used, by meter. */
-async function usesOf(tx: Db, row: JobRow, which: AttemptRow, part: Part, last: boolean) {
+async function usesOf(
+  tx: Db,
+  ctx: Ctx,
+  row: JobRow,
+  which: AttemptRow & { startedAt: number },
+  part: Part,
+  last: boolean,
+) {
   const seconds = secondsIn(part);
   const { gpus, pricePerHour } = which.offer;
   const units = gpus > 0 ? gpus : coresOf(row);
@@ -108,6 +117,14 @@ async function usesOf(tx: Db, row: JobRow, which: AttemptRow, part: Part, last: 
       uses.push({ meter: "endpoint_seconds", quantity: seconds, costMicros: null, deploymentId: id, model });
   const micros = charged(part.to) - charged(part.from);
   if (micros > 0) uses.push({ meter: "provider_micros", quantity: micros, costMicros: null, deploymentId: null });
+  const { startedAt } = which;
+  const joules = await joulesOf(
+    tx,
+    ctx,
+    { attemptId: which.id, gpus, cores: coresOf(row) },
+    { from: startedAt + part.from, to: startedAt + part.to },
+  );
+  if (joules > 0) uses.push({ meter: "joules", quantity: joules, costMicros: null, deploymentId: null });
   return uses;
 }
 
@@ -146,7 +163,7 @@ export async function meterAttempt(
   const shared = await sharedOf(tx, row, which);
   const why = freeReason(row.progress.phase, which.worked);
   for (const part of parts) {
-    const uses = await usesOf(tx, row, which, part, part === parts.at(-1));
+    const uses = await usesOf(tx, ctx, row, { ...which, startedAt }, part, part === parts.at(-1));
     for (const use of uses) {
       const of = use.meter === "endpoint_seconds" ? ` ${use.deploymentId}` : "";
       await recordUse(tx, now, {
@@ -155,7 +172,7 @@ export async function meterAttempt(
         source: `${id} ${use.meter} ${part.from}${of}`,
         from: startedAt + part.from,
         to: startedAt + part.to,
-        free: use.meter === "provider_micros" ? null : why,
+        free: METERS[use.meter].priced === null ? null : why,
       });
     }
   }

@@ -137,9 +137,10 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
     });
   }
   if (ctx.clock.monotonic() - pipeline.meteredAt > METER_MS) {
+    const first = pipeline.meteredAt === Number.NEGATIVE_INFINITY;
     pipeline.meteredAt = ctx.clock.monotonic();
     // Not beside the loop: the clock has just been checked.
-    await tasks.run("metering running jobs", () => meterRunning(ctx));
+    await tasks.run("metering running jobs", () => meterRunning(ctx, first));
   }
   if (pipeline.resultsDue) {
     pipeline.resultsDue = false;

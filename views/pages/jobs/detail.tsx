@@ -182,7 +182,7 @@ export function JobPage(props: JobPageProps) {
             {job.kind === "train" ? <JobCheckpoints job={job} checkpoints={props.checkpoints} active={active} /> : null}
             <JobSpecPanel {...props} />
             <Attempts attempts={props.attempts} />
-            <JobUse usage={props.usage} />
+            <JobUse usage={props.usage} energy={props.energy} />
             {job.kind === "train" ? <JobMetricsFiles job={job} /> : null}
             <JobCostLimit job={job} max={props.maxCost} />
             <JobAbout job={job} />

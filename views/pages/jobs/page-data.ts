@@ -2,6 +2,7 @@
 
 import { creatorName } from "../../../src/accounts/organizations/creators.ts";
 import { maxCostsOf } from "../../../src/billing/budgets/max-cost.ts";
+import { energyOf } from "../../../src/billing/ledger/energy.ts";
 import { usageOfJob } from "../../../src/billing/ledger/service.ts";
 import { JOB_STATES, type JobState, OPEN_STATES } from "../../../src/contract/job.ts";
 import type { TrainSpec } from "../../../src/contract/spec.ts";
@@ -144,6 +145,7 @@ export async function jobProps(ctx: Ctx, actor: Actor, id: string, query: { log:
     usage,
     cost: await jobCost(ctx, job),
     maxCost: (await maxCostsOf(ctx.db, [id])).get(id) ?? null,
+    energy: await energyOf(ctx, usage.joules),
     active: isOpen(job.state),
     resumable: ended ? (checkpoints[0]?.step ?? null) : null,
     modelDeleted: model !== null && (await deletedAmong(ctx, actor.org, [model])).length > 0,

@@ -1,15 +1,16 @@
 /** What a job used so far: time that is charged, free or discarded, and what it costs. */
 import type { JobUsage } from "../../../src/billing/ledger/service.ts";
-import { formatDuration, formatInteger, formatMoney } from "../../../src/lib/text/format.ts";
+import { formatDuration, formatInteger, formatMoney, formatNumber } from "../../../src/lib/text/format.ts";
 import { KeyValue } from "../../parts/value.tsx";
 
 export interface JobUseProps {
   usage: JobUsage;
+  energy: { energy_kwh: number; carbon_g: number };
 }
 
 const time = (ms: number) => formatDuration(Math.round(ms / 1000));
 
-export function JobUse({ usage }: JobUseProps) {
+export function JobUse({ usage, energy }: JobUseProps) {
   if (usage.attempts === 0) return <div id="job-use" hidden />;
   const { durationMs, freeMs, discardedMs, gpuSeconds } = usage;
   return (
@@ -28,6 +29,11 @@ export function JobUse({ usage }: JobUseProps) {
               `Lost after the last checkpoint and not charged: ${formatMoney(usage.discardedUsd)}`,
             ],
             gpuSeconds > 0 && ["GPU time", time(gpuSeconds * 1000)],
+            usage.joules > 0 && [
+              "Energy",
+              `${formatNumber(energy.energy_kwh)} kWh`,
+              `About ${formatNumber(energy.carbon_g)} g of CO₂; GPUs are measured, CPU cores are estimated`,
+            ],
             usage.tokens > 0 && ["Training tokens", formatInteger(usage.tokens)],
           ]}
         />
