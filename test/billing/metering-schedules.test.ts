@@ -4,8 +4,8 @@ import { sql } from "drizzle-orm";
 import { meterRunning } from "../../src/training/attempts/meter.ts";
 import { isOurs } from "../../src/training/jobs/failures.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
-import { fakeClock } from "../support/clock.ts";
 import { type Launched, metered } from "../support/attempt-metering.ts";
+import { fakeClock } from "../support/clock.ts";
 
 const clock = fakeClock(Date.UTC(2026, 10, 30, 22));
 let t: TestApp;

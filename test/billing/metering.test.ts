@@ -7,8 +7,8 @@ import { attempt } from "../../src/db/schema/jobs.ts";
 import { meterRunning } from "../../src/training/attempts/meter.ts";
 import { finishJob, jobIn } from "../../src/training/jobs/transitions.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
-import { fakeClock } from "../support/clock.ts";
 import { metered } from "../support/attempt-metering.ts";
+import { fakeClock } from "../support/clock.ts";
 
 const HOUR = 3_600_000;
 const clock = fakeClock(Date.UTC(2026, 10, 30, 22));
