@@ -2,6 +2,7 @@
 import type { AnyElysia } from "elysia";
 import { announcementAdminPages } from "../views/pages/admin/announcement-routes.tsx";
 import { betaPages } from "../views/pages/admin/beta-routes.tsx";
+import { adminBillingPages } from "../views/pages/admin/billing-routes.tsx";
 import { deletionAdminPages } from "../views/pages/admin/deletion-routes.tsx";
 import { deliveryPages } from "../views/pages/admin/delivery-routes.tsx";
 import { forwardingPages } from "../views/pages/admin/forwarding-routes.tsx";
@@ -21,6 +22,7 @@ import { archivesPages } from "../views/pages/archives/routes.tsx";
 import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
+import { statementPages } from "../views/pages/billing/routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
 import { mappingPages } from "../views/pages/datasets/mapping-routes.tsx";
@@ -99,6 +101,7 @@ import { queueApi } from "./api/queue.ts";
 import { responsesApi } from "./api/responses.ts";
 import { scimApi } from "./api/scim.ts";
 import { ssoApi } from "./api/sso.ts";
+import { statementsAdminApi, statementsApi } from "./api/statements.ts";
 import { statusApi } from "./api/status.ts";
 import { storedCompletionsApi } from "./api/stored-completions.ts";
 import { stripeApi, stripeWebhook } from "./api/stripe.ts";
@@ -184,6 +187,9 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   billingApi,
   billingSettingsApi,
   billingVerifyApi,
+  statementsApi,
+  statementPages,
+  statementsAdminApi,
   pricesApi,
   pricingPages,
   priceAdminPages,
@@ -229,6 +235,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   adminModerationPages,
   announcementAdminPages,
   maintenanceAdminPages,
+  adminBillingPages,
   betaPages,
   statusPages,
   incidentPages,

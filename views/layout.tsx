@@ -36,6 +36,7 @@ const INSTALLATION: NavItem[] = [
   { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
+  { href: "/billing", label: "Billing", icon: "save" },
   { href: "/team", label: "Team", icon: "user" },
   { href: "/settings", label: "Settings", icon: "settings" },
 ];

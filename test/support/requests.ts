@@ -48,6 +48,10 @@ export const PARAMS: Record<string, (e: Everything) => Record<string, string>> =
   "/v1/admin/maintenance/": () => ({ id: "none" }),
   "/admin/maintenance/": () => ({ id: "none" }),
   "/admin/prices/": () => ({ id: "none" }),
+  "/v1/billing/statements/": () => ({ id: "none" }),
+  "/billing/statements/": () => ({ id: "none" }),
+  "/v1/admin/billing/": () => ({ id: "none" }),
+  "/admin/billing/": () => ({ id: "none" }),
   "/v1/admin/price_lists/": () => ({ id: "none" }),
   "/pricing/": () => ({ id: "none" }),
   "/v1/admin/terms/": () => ({ id: "none" }),
@@ -151,6 +155,10 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /admin/incidents/:id/updates": () => ({ status: "resolved", text: "Nothing." }),
   "POST /admin/incidents/components/:id": () => ({ name: "matrix" }),
   "POST /v1/moderation/settings": () => ({ second_reviewer: false }),
+  "POST /v1/admin/billing/credits": () => ({ organization: "org-none", amount_usd: 1, reason: "outage" }),
+  "POST /v1/admin/billing/statements/:id/refunds": () => ({ reason: "goodwill" }),
+  "POST /admin/billing/credits": () => ({ organization: "org-none", amount_usd: "1", reason: "outage" }),
+  "POST /admin/billing/statements/:id/refund": () => ({ reason: "goodwill" }),
   "PATCH /v1/billing/settings": () => ({ grace_hours: 48 }),
   "POST /v1/moderation/rules": () => ({ name: "matrix", category: "other", keywords: ["matrix"], enabled: false }),
   "POST /v1/moderation/rules/:id": () => ({ enabled: false }),
@@ -294,6 +302,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
 };
 /** Queries of routes that cannot be asked without one. */
 export const QUERIES: Record<string, (e: Everything) => Record<string, string>> = {
+  "GET /v1/admin/billing/statements.csv": () => ({ month: "2026-11" }),
   "GET /report": (e) => ({ type: "model", id: e.model }),
   "GET /v1/datasets/:id/tokens": (e) => ({ base_model: e.base }),
 };

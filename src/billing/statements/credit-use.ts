@@ -4,7 +4,7 @@ import { credit, creditUse } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 
 /** The condition for credits with something left. */
-const usableCredits = (org: string, now: number): SQL | undefined =>
+export const usableCredits = (org: string, now: number): SQL | undefined =>
   and(
     eq(credit.org, org),
     eq(credit.kind, "credit"),

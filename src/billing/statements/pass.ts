@@ -5,6 +5,7 @@ import { lateCharge, meterInterval, statement } from "../../db/schema/billing.ts
 import { emitAll } from "../../lib/bus.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
+import { giveAutomaticCredits } from "./automatic-credits.ts";
 import { closeMonth } from "./close.ts";
 
 const EVERY_MS = 60_000;
@@ -78,11 +79,12 @@ export async function closeMonths(ctx: Ctx, { again = false } = {}): Promise<num
   return closed;
 }
 
-/** Closes months now and every minute. @returns the function that stops it */
+/** Gives automatic credits and closes months, now and every minute. @returns the function that stops it */
 export function startClosing(ctx: Ctx): () => Promise<void> {
   let running: Promise<unknown> | null = null;
   const pass = () => {
-    running ??= closeMonths(ctx)
+    running ??= giveAutomaticCredits(ctx)
+      .then(() => closeMonths(ctx))
       .catch((cause) => {
         if (!ctx.signal.aborted) ctx.log("error", "months could not be closed", { cause });
       })

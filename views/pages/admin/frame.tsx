@@ -11,6 +11,7 @@ const PAGES: { href: string; label: string; icon: IconName }[] = [
   { href: "/admin/providers", label: "Providers", icon: "hosts" },
   { href: "/admin/settings", label: "Settings", icon: "settings" },
   { href: "/admin/beta", label: "Beta features", icon: "compare" },
+  { href: "/admin/billing", label: "Billing", icon: "usage" },
   { href: "/admin/mail", label: "Mail", icon: "chat" },
   { href: "/admin/payments", label: "Payments", icon: "key" },
   { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
