@@ -8,6 +8,7 @@ import { deployment } from "../../src/db/schema/deployments.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../src/db/schema/models.ts";
 import { addBudgets } from "./seed-budgets.ts";
+import { addStatements } from "./seed-billing.ts";
 import { addDatasets } from "./seed-datasets.ts";
 import { addEvaluation } from "./seed-evaluations.ts";
 import { addHosts } from "./seed-hosts.ts";
@@ -147,6 +148,7 @@ async function seedFull(ctx: Ctx, actor: Actor): Promise<void> {
   await addUsage(ctx, actor, done.slice(0, 30));
   await addMetered(ctx, actor, done.slice(0, 30));
   await addBudgets(ctx, actor);
+  await addStatements(ctx, actor);
   await addRequests(ctx, actor, seedSpec(1).output_model);
   await addEvaluation(ctx, actor, 1, [0.02, 0.9]);
   await addEvaluation(ctx, actor, 4, [0.02, 0.72]);

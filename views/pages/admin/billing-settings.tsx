@@ -37,9 +37,9 @@ type SettingName =
   | (typeof SWITCHES)[number][0];
 
 const MODES = [
-  ["off", "Off: costs are shown, nobody is charged"],
-  ["chargeback", "Charge-back: monthly statements, no payment"],
-  ["stripe", "Stripe: monthly invoices that Stripe collects"],
+  ["off", "Off"],
+  ["chargeback", "Charge-back"],
+  ["stripe", "Stripe"],
 ] as const;
 
 const COLLECTIONS = [
@@ -79,7 +79,7 @@ export function BillingSettingsForm({ form }: { form: SettingsForm }) {
         <Choice
           name="mode"
           label="Mode"
-          hint="Holds for months that are closed from now on. Statements stay as they are."
+          hint="Off: nobody is charged. Charge-back: monthly statements without payment. Stripe: invoices. Statements stay as they are."
           value={form.mode}
           options={MODES}
         />

@@ -194,27 +194,18 @@ function Margins({ margins, month }: { margins: Margin[]; month: string }) {
   );
 }
 
-function MonthCsv({ month }: { month: string }) {
-  return (
-    <form action="/v1/admin/billing/statements.csv" method="get" class="inline-form">
-      <label class="visually-hidden" for="csv-month">
-        Month
-      </label>
-      <input id="csv-month" name="month" value={month} pattern="\d{4}-\d{2}" size={8} required />
-      <button type="submit" class="button">
-        CSV of all teams
-      </button>
-    </form>
-  );
-}
-
 function Statements({ statements, teams }: { statements: StatementSummary[]; teams: TeamRow[] }) {
   const name = (org: string) => teams.find((team) => team.org === org)?.name ?? org;
+  const [latest] = statements;
   return (
     <section class="panel" aria-labelledby="all">
       <header>
         <h2 id="all">Statements</h2>
-        {statements[0] ? <MonthCsv month={statements[0].month} /> : null}
+        {latest ? (
+          <a class="button" href={`/v1/admin/billing/statements.csv?month=${latest.month}`}>
+            CSV of {latest.month}
+          </a>
+        ) : null}
       </header>
       {statements.length === 0 ? (
         <Empty icon="save" title="No statement yet" slim>
