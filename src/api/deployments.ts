@@ -7,6 +7,7 @@ import { session } from "../http/session.ts";
 import { CreatedPageQuery, listOf, pageOf } from "../lib/page.ts";
 import { readEngineLog } from "../serving/deployments/engine-log.ts";
 import { CreateDeployment, DeploymentLogs, DeploymentView, UpdateDeployment } from "../serving/deployments/model.ts";
+import { DeploymentPlan, PlanDeployment, planDeployment } from "../serving/deployments/plan.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -47,6 +48,8 @@ async function engineLog(
 const handlers = (ctx: Ctx) => ({
   create: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof CreateDeployment> }) =>
     createDeployment(ctx, actor, { model: body.model, name: body.name, idleAfterS: body.idle_after_s }),
+  plan: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof PlanDeployment> }) =>
+    planDeployment(ctx, actor, body.model),
   async list({ actor, query }: { actor: Actor; query: CreatedPageQuery }) {
     const { created_by: createdBy, ...page } = query;
     return pageOf(await listDeployments(ctx, actor, { ...page, createdBy }), query.limit);
@@ -68,6 +71,14 @@ export const deploymentsApi = (ctx: Ctx) => {
   return new Elysia({ name: "deployments.api", prefix: "/v1/deployments", seed: ctx.installation })
     .use(session(ctx))
     .post("", route.create, { body: CreateDeployment, detail: { tags, summary: "Deploy a model", responses } })
+    .post("/plan", route.plan, {
+      body: PlanDeployment,
+      detail: {
+        tags,
+        summary: "Plan an endpoint: what it costs by the hour and by million tokens; starts nothing",
+        responses: answers(DeploymentPlan),
+      },
+    })
     .get("", route.list, {
       query: CreatedPageQuery,
       detail: { tags, summary: "List deployments, newest first", responses: answers(listOf(DeploymentView)) },

@@ -3,6 +3,7 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { readAnswers } from "../evaluation/answers.ts";
+import { EvaluationCost, planEvaluation } from "../evaluation/cost.ts";
 import {
   AnswerRowView,
   CreateEvaluation,
@@ -30,17 +31,24 @@ interface Request {
   params: v.InferOutput<typeof Id>;
 }
 
+interface Create {
+  actor: Actor;
+  body: v.InferOutput<typeof CreateEvaluation>;
+}
+
+const requestOf = (body: Create["body"]) => ({
+  name: body.name,
+  maxRows: body.max_rows,
+  grader: body.grader,
+  ...("job" in body
+    ? { trainJobId: body.job }
+    : { model: body.model, versionId: body.dataset, rows: body.split, against: body.against }),
+});
+
 function routes(ctx: Ctx) {
   return {
-    create: ({ actor, body }: { actor: Actor; body: v.InferOutput<typeof CreateEvaluation> }) =>
-      createEvaluation(ctx, actor, {
-        name: body.name,
-        maxRows: body.max_rows,
-        grader: body.grader,
-        ...("job" in body
-          ? { trainJobId: body.job }
-          : { model: body.model, versionId: body.dataset, rows: body.split, against: body.against }),
-      }),
+    create: ({ actor, body }: Create) => createEvaluation(ctx, actor, requestOf(body)),
+    plan: ({ actor, body }: Create) => planEvaluation(ctx, actor, requestOf(body)),
     list: async ({ actor, query }: { actor: Actor; query: v.InferOutput<typeof ListEvaluations> }) => {
       const { after, limit, job: trainJobId, created_by: createdBy } = query;
       return pageOf(await listEvaluations(ctx, actor, { after, limit, trainJobId, createdBy }), limit);
@@ -56,7 +64,7 @@ function routes(ctx: Ctx) {
 }
 
 export const evaluationsApi = (ctx: Ctx) => {
-  const { create, list, remove, retrieve, rows } = routes(ctx);
+  const { create, list, plan, remove, retrieve, rows } = routes(ctx);
   return new Elysia({ name: "evaluations.api", prefix: "/v1/evaluations", seed: ctx.installation })
     .use(session(ctx))
     .post("", create, {
@@ -65,6 +73,14 @@ export const evaluationsApi = (ctx: Ctx) => {
         tags,
         summary: "Evaluate a model on rows of a dataset, next to its base model or another fine-tuned model",
         responses: answers(EvaluationView),
+      },
+    })
+    .post("/plan", plan, {
+      body: CreateEvaluation,
+      detail: {
+        tags,
+        summary: "Plan an evaluation: its rows, time and cost; starts nothing",
+        responses: answers(EvaluationCost),
       },
     })
     .get("", list, {

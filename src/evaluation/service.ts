@@ -33,23 +33,32 @@ type Outcome = Pick<EvaluationView, "comparison" | "rewards">;
 const outcomesOf = perContext(() => lruOf<Outcome>(500));
 
 /** `automatic`: created by the sweep, at most once per job. */
-type CreateRequest = { name?: string; maxRows?: number; grader?: Grader | null } & (
+export type CreateRequest = { name?: string; maxRows?: number; grader?: Grader | null } & (
   | { trainJobId: string; automatic?: boolean }
   | ModelRequest
 );
 
-/**
- * Starts an evaluation of a finished training job, or of any model on the validation rows of a dataset version.
- * @throws AppError when there are no rows to answer or no answers to compare
- */
-export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRequest): Promise<EvaluationView> {
+/** What an evaluation compares and the spec of its job, checked. @throws AppError like `createEvaluation` */
+export async function evaluationSpec(
+  ctx: Ctx,
+  actor: Actor,
+  request: CreateRequest,
+): Promise<{ plan: EvaluationPlan; spec: EvaluateSpec }> {
   const plan =
     "trainJobId" in request
       ? await planForJob(ctx, actor, request.trainJobId)
       : await planForModel(ctx, actor, request);
   if (request.grader) await checkAnswerGrader(ctx, actor, request.grader, await writesAnswers(ctx, actor, plan));
   const available = availableRows(plan, "trainJobId" in request ? "job" : "dataset");
-  const spec = await specOf(ctx, plan, Math.min(request.maxRows ?? DEFAULT_ROWS, MAX_ROWS, available));
+  return { plan, spec: await specOf(ctx, plan, Math.min(request.maxRows ?? DEFAULT_ROWS, MAX_ROWS, available)) };
+}
+
+/**
+ * Starts an evaluation of a finished training job, or of any model on the validation rows of a dataset version.
+ * @throws AppError when there are no rows to answer or no answers to compare
+ */
+export async function createEvaluation(ctx: Ctx, actor: Actor, request: CreateRequest): Promise<EvaluationView> {
+  const { plan, spec } = await evaluationSpec(ctx, actor, request);
   const name =
     request.name ??
     (plan.tuned

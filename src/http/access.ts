@@ -202,6 +202,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "POST /sweeps*",
     "GET /sweeps/new",
     "POST /v1/evaluations",
+    "POST /v1/evaluations/plan",
     "POST /v1/fine_tuning/alpha/graders/*",
     "POST /v1/fine_tuning/jobs*",
     "POST /v1/jobs*",

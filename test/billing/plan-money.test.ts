@@ -94,6 +94,55 @@ test("the plan of a sweep is that of all of its trials", async () => {
   expect(sweep.cost_usd?.[1]).toBeCloseTo(3 * (one.cost_usd?.[1] ?? 0), 2);
 });
 
+test("the plan of an endpoint has its price by the hour and by million tokens", async () => {
+  const plan = (model: string) => p.lab.request("POST", "/v1/deployments/plan", { body: { model } });
+  const [list] = (await p.plan()).price_lists;
+  p.offer([MACHINE]);
+  expect(await (await plan("tiny")).json()).toEqual({
+    object: "deployment.plan",
+    model: "tiny",
+    per_hour_usd: [0.5, 0.5],
+    per_million_input_tokens_usd: 0,
+    per_million_output_tokens_usd: 0,
+    price_lists: [list],
+  });
+  const own = await setPrices(
+    [
+      { meter: "endpoint_seconds", model: "tiny", unit_micros: 250_000 },
+      { meter: "input_tokens", unit_micros: 150_000 },
+      { meter: "output_tokens", unit_micros: 600_000 },
+    ],
+    1500,
+    p.lab.orgs.a,
+  );
+  expect(await (await plan("tiny")).json()).toMatchObject({
+    per_hour_usd: [0.75, 0.75],
+    per_million_input_tokens_usd: 0.15,
+    per_million_output_tokens_usd: 0.6,
+    price_lists: [own, list],
+  });
+  p.offer([]);
+  expect(await (await plan("tiny")).json()).toMatchObject({ per_hour_usd: null });
+  expect((await plan("no-model")).status).toBe(404);
+});
+
+test("the plan of an evaluation has its cost once one of the same base model has finished", async () => {
+  p.offer([MACHINE]);
+  const body = { model: "tiny", dataset: p.fileId, split: "all", max_rows: 10 };
+  const plan = () => p.lab.json("POST", "/v1/evaluations/plan", { body });
+  const unknown = { seconds_range: null, cost_usd: null };
+  expect(await plan()).toMatchObject({ object: "evaluation.plan", rows: 10, per_hour_usd: [0.5, 0.5], ...unknown });
+  const { job_id } = await p.lab.json<{ job_id: string }>("POST", "/v1/evaluations", { body });
+  const ended = { state: "succeeded" as const, startedAt: 1_000_000, finishedAt: 1_000_000 + 2 * HOUR };
+  await p.lab.ctx.write((tx) => tx.update(job).set(ended).where(eq(job.id, job_id)));
+  // Two hours for ten rows, at half a dollar for an hour.
+  expect(await plan()).toMatchObject({ seconds_range: [0.6 * 7200, 1.8 * 7200], cost_usd: [0.6, 1.8] });
+  const page = await p.lab.request("GET", `/evaluations/new?model=tiny&dataset=${p.fileId}&split=all&max_rows=10`, {
+    headers: { accept: "text/html" },
+  });
+  expect((await page.text()).replace(/<[^>]+>/g, "")).toContain("Cost for 10 rows: $0.60 to $1.80, $0.50 per hour");
+});
+
 interface Job {
   id: string;
   cost: { so_far_usd: number; per_hour_usd: number | null; at_end_usd: [number, number] | null; price_lists: string[] };

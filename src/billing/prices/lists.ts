@@ -58,3 +58,6 @@ export async function listsOfJob(db: Db, jobId: string): Promise<Lists | null> {
   const of = (id: string | null) => shown(rows.find((row) => row.id === id));
   return { org: of(frozen.orgPriceListId), base: of(frozen.priceListId) };
 }
+
+/** Ids of the lists that apply: of the organization, then of the installation. */
+export const listIds = ({ org, base }: Lists): string[] => [org, base].flatMap((list) => list?.id ?? []);

@@ -3,7 +3,7 @@ import { and, desc, eq, inArray, ne, sql } from "drizzle-orm";
 import * as v from "valibot";
 import { usdOf } from "../../billing/meters/money.ts";
 import { chargeOf, isFree, type Work } from "../../billing/prices/charge.ts";
-import { listsAt, listsOfJob } from "../../billing/prices/lists.ts";
+import { listIds, listsAt, listsOfJob } from "../../billing/prices/lists.ts";
 import type { Ctx } from "../../ctx.ts";
 import { meterInterval } from "../../db/schema/billing.ts";
 import { attempt } from "../../db/schema/jobs.ts";
@@ -78,7 +78,7 @@ export async function jobCost(ctx: Ctx, row: JobRow): Promise<JobCost> {
     so_far_usd: usdOf(micros),
     per_hour_usd: null,
     at_end_usd: null,
-    price_lists: [lists.org, lists.base].flatMap((list) => list?.id ?? []),
+    price_lists: listIds(lists),
   };
   const [open] = await ctx.db
     .select()

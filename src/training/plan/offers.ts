@@ -1,10 +1,13 @@
 /**
- * The offers for a planned run: every machine that providers offer, whether the run fits on it, and its time and cost.
+ * The offers for a planned run: every machine that providers offer, whether the run fits on it, and its time and cost;
+ * and what other work costs on them.
  */
-import { chargeRange, isFree, type Work } from "../../billing/prices/charge.ts";
-import type { Lists } from "../../billing/prices/lists.ts";
+
+import { usdOf } from "../../billing/meters/money.ts";
+import { chargeOf, chargeRange, isFree, type Work } from "../../billing/prices/charge.ts";
+import { type Lists, listsAt } from "../../billing/prices/lists.ts";
 import type { Offer } from "../../contract/provider.ts";
-import type { Need, TrainSpec } from "../../contract/spec.ts";
+import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
@@ -89,7 +92,11 @@ async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; un
 }
 
 /** A run on an offer, as it is metered. */
-const workOn = ({ need, base_model: base }: TrainSpec, provider: string, offer: Offer): Work => ({
+const workOn = (
+  { need, base_model: base }: Pick<JobSpec, "need" | "base_model">,
+  provider: string,
+  offer: Offer,
+): Work => ({
   provider,
   gpus: offer.gpus,
   gpuModel: offer.gpuName,
@@ -168,4 +175,41 @@ export async function planOffers(
     return left.map((value, i) => value - (right[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
   });
   return { offers: offers.slice(0, MAX_OFFERS), unanswered };
+}
+
+type Range = [low: number, high: number];
+
+/** Ranges in US dollars over the machines, before free allowances; null while no machine is offered. */
+interface MachineCharge {
+  perHour: Range | null;
+  /** For the length that was asked for; null without one. */
+  total: Range | null;
+  lists: Lists;
+}
+
+/**
+ * The charge of work with a need. Providers are asked only when something has a price.
+ * @param of `endpoint`: the name that answers requests, for an endpoint; `seconds`: how long it takes
+ */
+export async function machineCharge(
+  ctx: Ctx,
+  org: string,
+  spec: Pick<JobSpec, "need" | "base_model">,
+  of: { endpoint?: string; seconds?: Range | null },
+): Promise<MachineCharge> {
+  const lists = await listsAt(ctx.db, org, ctx.clock.now());
+  if (isFree(lists)) return { perHour: [0, 0], total: [0, 0], lists };
+  const { need } = spec;
+  const { found } = await collectOffers(ctx, need);
+  const works = found
+    .filter(
+      ({ offer }) => offer.memoryMb >= need.memory_mb && (need.gpus === 0 || offer.gpuMemoryMb >= need.gpu_memory_mb),
+    )
+    .map(({ provider, offer }) => ({ ...workOn(spec, provider, offer), endpoint: of.endpoint ?? null }));
+  if (works.length === 0) return { perHour: null, total: null, lists };
+  const range = ([low, high]: Range): Range => [
+    usdOf(Math.min(...works.map((work) => chargeOf(lists, work, low)))),
+    usdOf(Math.max(...works.map((work) => chargeOf(lists, work, high)))),
+  ];
+  return { perHour: range([3600, 3600]), total: of.seconds ? range(of.seconds) : null, lists };
 }

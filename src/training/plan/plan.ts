@@ -1,6 +1,6 @@
 /** A plan: what a training would do and need before it starts, and its view for clients. */
 import * as v from "valibot";
-import type { Lists } from "../../billing/prices/lists.ts";
+import { type Lists, listIds } from "../../billing/prices/lists.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import { Finding, Overlap } from "../../data/validation/rows/report.ts";
@@ -171,7 +171,7 @@ export function planView(plan: TrainPlan): PlanView {
     seconds_range: plan.secondsRange,
     seconds_runs: plan.secondsRuns,
     cost_usd: plan.costUsd,
-    price_lists: [plan.lists.org, plan.lists.base].flatMap((list) => list?.id ?? []),
+    price_lists: listIds(plan.lists),
     memory_mb: plan.memoryMb,
     memory: {
       device: plan.memory.device,

@@ -16,6 +16,7 @@ import { listed } from "../../../src/lib/page.ts";
 import { listModels } from "../../../src/models/tuned/service.ts";
 import { can } from "../../../src/roles.ts";
 import { readEngineLog } from "../../../src/serving/deployments/engine-log.ts";
+import { endpointPrice } from "../../../src/serving/deployments/plan.ts";
 import {
   createDeployment,
   deleteDeployment,
@@ -102,6 +103,7 @@ const handlers = (ctx: Ctx) => ({
     const props = {
       deployment,
       creator: await creatorName(ctx, deployment.created_by),
+      price: await endpointPrice(ctx, actor, deployment.model),
       stats: await deploymentStats(ctx, actor, params.id),
       barred: knownOfModel(ctx, actor.org, deployment.model),
       baseUrl: ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin,

@@ -4,6 +4,7 @@ import type { DeploymentStats, WindowStats } from "../../../src/insights/analyti
 import { formatCount, formatDuration, formatInteger, formatNumber } from "../../../src/lib/text/format.ts";
 import type { EngineLog } from "../../../src/serving/deployments/engine-log.ts";
 import type { DeploymentView } from "../../../src/serving/deployments/model.ts";
+import type { DeploymentPlan } from "../../../src/serving/deployments/plan.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
@@ -14,6 +15,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Table } from "../../parts/table.tsx";
 import { KeyValue, Snippet, Sparkline, Stat, Stats, Time } from "../../parts/value.tsx";
 import { EngineLogPanel } from "./engine-log.tsx";
+import { EndpointPrice } from "./price.tsx";
 import { RequestLog, type RequestsProps } from "./requests.tsx";
 
 interface DeploymentProps {
@@ -28,6 +30,8 @@ interface PageProps extends DeploymentProps, RequestsProps {
   engine: EngineLog;
   /** Name of who created it. */
   creator: string | null;
+  /** What it costs; null when nothing has a price. */
+  price: DeploymentPlan | null;
 }
 
 const ms = (value: number | null) =>
@@ -165,7 +169,7 @@ function Example({ deployment, baseUrl }: Pick<DeploymentProps, "deployment" | "
 }
 
 export function DeploymentPage(props: PageProps) {
-  const { deployment, engine } = props;
+  const { deployment, engine, price } = props;
   // What explains a failure comes first.
   const broken = deployment.error !== null;
   // Before the first request there are no numbers, and the request is what is needed.
@@ -202,6 +206,7 @@ export function DeploymentPage(props: PageProps) {
                   ],
                   ["Last request", <Time at={deployment.last_request_at ? deployment.last_request_at * 1000 : null} />],
                   ["Last health check", <Time at={deployment.healthy_at ? deployment.healthy_at * 1000 : null} />],
+                  price ? ["Price", <EndpointPrice plan={price} />] : null,
                   ["Restarts", formatInteger(deployment.restarts)],
                   deployment.job_id
                     ? ["Engine job", <a href={`/jobs/${deployment.job_id}`}>{deployment.job_id}</a>]

@@ -4,6 +4,7 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { listDatasets } from "../../../src/data/datasets/service.ts";
 import { findVersion, labelOfVersion, listVersions } from "../../../src/data/datasets/versions.ts";
 import { AppError } from "../../../src/errors.ts";
+import { planEvaluation } from "../../../src/evaluation/cost.ts";
 import { CreateEvaluation } from "../../../src/evaluation/model.ts";
 import { getEvaluation } from "../../../src/evaluation/service.ts";
 import { listCheckpoints, listModels, resolveModel } from "../../../src/models/tuned/service.ts";
@@ -67,6 +68,17 @@ async function othersOf(ctx: Ctx, actor: Actor, model: string, tuned: string[]):
   );
 }
 
+/** What the evaluation of a form costs; null while the form is not complete, or nothing has a price. */
+async function costOf(ctx: Ctx, actor: Actor, form: EvaluationForm): Promise<NewEvaluationProps["cost"]> {
+  try {
+    const cost = await planEvaluation(ctx, actor, evaluationRequest(form));
+    return cost.price_lists.length > 0 ? cost : null;
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal") throw error;
+    return null; // shown when the form is sent
+  }
+}
+
 /** The choices for a form. `from`: an evaluation to copy; `start`: a grader template to fill in. */
 export async function newEvaluationProps(
   ctx: Ctx,
@@ -95,15 +107,17 @@ export async function newEvaluationProps(
   const chosen = form.dataset || (datasets[0]?.id ?? "");
   const choices = [...datasets, ...(await versionChoices(ctx, actor, chosen))];
   const data = choices.find((one) => one.id === chosen);
+  const filled = {
+    ...form,
+    model,
+    dataset: chosen,
+    // Without validation rows, all rows are answered.
+    split: form.split || (data?.validationRows === 0 ? "all" : "holdout"),
+    grader: start ? graderTemplate(start, "expected") : form.grader,
+  };
   return {
-    form: {
-      ...form,
-      model,
-      dataset: chosen,
-      // Without validation rows, all rows are answered.
-      split: form.split || (data?.validationRows === 0 ? "all" : "holdout"),
-      grader: start ? graderTemplate(start, "expected") : form.grader,
-    },
+    form: filled,
+    cost: await costOf(ctx, actor, filled),
     bases,
     tuned,
     others: await othersOf(ctx, actor, model, tuned),

@@ -1,12 +1,15 @@
 /** `/evaluations/new`: which model answers which rows, what it is compared with, and an optional grader. */
 import type { VNode } from "preact";
+import type { EvaluationCost } from "../../../src/evaluation/cost.ts";
 import { DEFAULT_ROWS, MAX_ROWS } from "../../../src/evaluation/model.ts";
+import { plural } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm } from "../../parts/allowed.tsx";
 import { Field } from "../../parts/form.tsx";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { GRADER_TEMPLATES } from "../jobs/grader-templates.ts";
+import { costRange } from "../jobs/plan-offers.tsx";
 
 /** The form as the user filled it in. */
 export interface EvaluationForm {
@@ -35,6 +38,8 @@ export interface NewEvaluationProps {
   datasets: DataChoice[];
   /** By field; "" is the form. */
   problems: Record<string, string>;
+  /** What it will cost; null while it is unknown, or nothing has a price. */
+  cost: EvaluationCost | null;
 }
 
 const SPLITS: [string, string, (data: DataChoice) => number][] = [
@@ -201,6 +206,16 @@ function GraderFields({ form, problems }: NewEvaluationProps) {
   );
 }
 
+function Cost({ cost: { rows, cost_usd: total, per_hour_usd: hour } }: { cost: EvaluationCost }) {
+  return (
+    <p class="small" id="evaluation-cost">
+      Cost for {plural(rows, "row")}:{" "}
+      {total ? costRange(total) : "not known before the first evaluation of this base model"}
+      {hour ? `, ${costRange(hour)} per hour` : ""}, at the <a href="/pricing">prices in force</a>.
+    </p>
+  );
+}
+
 /** The form. A change fetches it again, because the choices depend on the model and the dataset. */
 export function EvaluationFormView(props: NewEvaluationProps): VNode {
   const { form, problems } = props;
@@ -233,6 +248,7 @@ export function EvaluationFormView(props: NewEvaluationProps): VNode {
             <input name="name" value={form.name} placeholder="auto" maxlength={100} autocomplete="off" {...ids} />
           )}
         />
+        {props.cost ? <Cost cost={props.cost} /> : null}
         <div class="row">
           <button type="submit" class="button primary">
             Evaluate

@@ -8,6 +8,7 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { describeBaseModel } from "../../../src/models/base/service.ts";
 import { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import { CHECKPOINT_SUFFIX } from "../../../src/models/tuned/lookup.ts";
+import { endpointPrice } from "../../../src/serving/deployments/plan.ts";
 import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
 import { pushView } from "../../../src/training/pushes/model.ts";
@@ -55,6 +56,7 @@ export async function showTuned(
       formats={formats}
       creator={lineage.job && (await creatorName(ctx, lineage.job.created_by))}
       baseUrl={ctx.config.public_url?.replace(/\/$/, "") ?? page.info.url.origin}
+      price={lineage.method === "reward" ? null : await endpointPrice(ctx, actor, lineage.model)}
       barred={knownOfModel(ctx, actor.org, lineage.model)}
       isCheckpoint={CHECKPOINT_SUFFIX.test(params.id)}
     />,

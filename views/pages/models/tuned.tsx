@@ -2,6 +2,7 @@
 import type { RestrictionRow } from "../../../src/accounts/restrictions/service.ts";
 import { formatNumber, formatPercent } from "../../../src/lib/text/format.ts";
 import type { LineageView } from "../../../src/models/tuned/model.ts";
+import type { DeploymentPlan } from "../../../src/serving/deployments/plan.ts";
 import type { ExportView, Format } from "../../../src/training/exports/model.ts";
 import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
@@ -12,6 +13,7 @@ import { Empty } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { type Column, RowName, Table } from "../../parts/table.tsx";
 import { CopyId, Snippet, Time } from "../../parts/value.tsx";
+import { EndpointPrice } from "../deployments/price.tsx";
 import { ArtifactFiles } from "./export-files.tsx";
 import { Exports } from "./exports.tsx";
 import { Pushes, type PushesProps } from "./pushes.tsx";
@@ -220,6 +222,8 @@ export function TunedModelPage(props: {
   barred: RestrictionRow | null;
   isCheckpoint: boolean;
   creator: string | null;
+  /** What an endpoint of it costs; null when nothing has a price. */
+  price: DeploymentPlan | null;
 }) {
   const { lineage } = props;
   const own = ownOf(lineage);
@@ -241,6 +245,11 @@ export function TunedModelPage(props: {
         <p class="small">
           <CopyId id={lineage.model} full />
         </p>
+        {props.price && !live ? (
+          <p class="small muted" id="deploy-price">
+            An endpoint costs <EndpointPrice plan={props.price} />.
+          </p>
+        ) : null}
         <Barred of={props.barred} />
         <LineageSteps lineage={lineage} />
         {own?.result ? <Headline {...own.result} /> : null}
