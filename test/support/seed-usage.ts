@@ -3,7 +3,7 @@ import { eq } from "drizzle-orm";
 import { recordUse, type Use } from "../../src/billing/ledger/record.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { member } from "../../src/db/schema/auth.ts";
-import { budget, priceList } from "../../src/db/schema/billing.ts";
+import { priceList } from "../../src/db/schema/billing.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { HOUR, idOf, type JobRow, MINUTE } from "./seed-rows.ts";
 import { rng } from "./seed-run.ts";
@@ -133,16 +133,6 @@ export async function addMetered(ctx: Ctx, actor: Actor, jobs: JobRow[]): Promis
   const made = { createdBy: actor.userId, createdAt: now };
   await ctx.write(async (tx) => {
     await tx.insert(priceList).values({ id: "prices_seed", prices: PRICES, effectiveAt: 0, ...made });
-    await tx.insert(budget).values({
-      id: "bud_seed",
-      org: actor.org,
-      scope: "team",
-      scopeId: actor.org,
-      period: "month",
-      limitMicros: 400_000_000,
-      updatedAt: now,
-      ...made,
-    });
     for (const one of uses) if (one.to <= now) await recordUse(tx, now, one);
   });
 }
