@@ -16,12 +16,12 @@ import { session } from "../../../src/http/session.ts";
 import { parseForm } from "../../../src/http/validation.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { AdminBillingPage, type AdminBillingProps } from "./billing.tsx";
-import { LATE_NUMBERS, NUMBERS, type SettingsForm, SWITCHES } from "./billing-settings.tsx";
+import { NUMBERS, type SettingsForm, SWITCHES } from "./billing-settings.tsx";
 
 const MAX = 100;
 const HERE = "/admin/billing";
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const names = [...NUMBERS, ...LATE_NUMBERS, ...SWITCHES].map(([name]) => name);
+const names = [...NUMBERS, ...SWITCHES].map(([name]) => name);
 const Form = v.object({
   mode: text(20),
   first_month: text(10),
@@ -86,7 +86,7 @@ function changeOf(form: Record<string, string>): ChangeBillingSettings {
     collection: form.collection,
     ...numbersOf(NUMBERS, form),
     ...Object.fromEntries(SWITCHES.map(([name]) => [name, form[name] === "yes"])),
-    late: { ...numbersOf(LATE_NUMBERS, form), legal_text: form.legal_text },
+    late: { legal_text: form.legal_text },
   });
 }
 

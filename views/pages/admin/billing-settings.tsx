@@ -12,16 +12,7 @@ export const NUMBERS = [
   ["grams_per_kwh", "Grams of CO2 for a kWh", "For the carbon of a job"],
 ] as const;
 
-export const LATE_NUMBERS = [
-  ["notice_days", "Notice on day", "Days after the due date"],
-  ["no_new_work_days", "No new paid work from day", "Jobs wait until the invoice is paid"],
-  ["suspend_days", "Suspension on day", "Work stops after a checkpoint, data is kept"],
-  ["fee_usd", "Late fee in US dollars", "Once for each late invoice"],
-  ["monthly_interest_percent", "Interest in percent a month", "Of what is unpaid, by the day"],
-] as const;
-
 export const SWITCHES = [
-  ["own_hosts_exempt", "Work on own hosts starts although an invoice is late"],
   ["public_prices", "Prices are shown without sign-in"],
   ["credit_failed_work", "Failed work is credited by itself"],
   ["automatic_tax", "Stripe calculates tax"],
@@ -33,7 +24,6 @@ type SettingName =
   | "collection"
   | "legal_text"
   | (typeof NUMBERS)[number][0]
-  | (typeof LATE_NUMBERS)[number][0]
   | (typeof SWITCHES)[number][0];
 
 const MODES = [
@@ -101,24 +91,16 @@ export function BillingSettingsForm({ form }: { form: SettingsForm }) {
           <TextField name={name} label={label} hint={hint} value={form[name]} inputmode="decimal" required />
         ))}
       </div>
-      <fieldset class="form">
-        <legend>Late payment</legend>
-        <div class="fields">
-          {LATE_NUMBERS.map(([name, label, hint]) => (
-            <TextField name={name} label={label} hint={hint} value={form[name]} inputmode="decimal" required />
-          ))}
-        </div>
-        <Field
-          id="field-legal_text"
-          label="Legal text"
-          hint="On invoices, and on the page of a late team"
-          render={(ids) => (
-            <textarea name="legal_text" rows={3} maxlength={4000} {...ids}>
-              {form.legal_text}
-            </textarea>
-          )}
-        />
-      </fieldset>
+      <Field
+        id="field-legal_text"
+        label="Legal text"
+        hint="On invoices, statements and the page of a team with an overdue invoice"
+        render={(ids) => (
+          <textarea name="legal_text" rows={3} maxlength={4000} {...ids}>
+            {form.legal_text}
+          </textarea>
+        )}
+      />
       {SWITCHES.map(([name, label]) => (
         <label class="check">
           <input type="checkbox" name={name} value="yes" checked={form[name] === "yes"} />
