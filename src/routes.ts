@@ -94,6 +94,7 @@ import { moderationApi, moderationRulesApi } from "./api/moderation.ts";
 import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
 import { noticesApi } from "./api/notices.ts";
+import { organizationUsageApi } from "./api/organization-usage.ts";
 import { organizationsApi } from "./api/organizations.ts";
 import { pricesApi } from "./api/prices.ts";
 import { pushesApi } from "./api/pushes.ts";
@@ -132,6 +133,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   ssoApi,
   usersApi,
   organizationsApi,
+  organizationUsageApi,
   suspensionsApi,
   deletionsApi,
   teamApi,

@@ -1,11 +1,11 @@
 /** JSON API of metrics: series, logs and samples of jobs, and the live stream. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
-import { type AccessWatch, accessEnded, watchAccess } from "../accounts/auth/revocation.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { generatedFile } from "../http/stored-file.ts";
 import { getJob } from "../training/jobs/store.ts";
 import { metricsCsv } from "../training/metrics/csv.ts";
 import {
@@ -36,32 +36,6 @@ function lastId(request: Request, after: number | undefined): number | null {
   return after ?? null;
 }
 
-/** A download that fails, instead of ending normally, when access is revoked. */
-function streamOf(source: AsyncGenerator<string | Uint8Array>, access: AccessWatch): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        const next = await source.next();
-        await access.settled();
-        if (access.ended) throw accessEnded();
-        if (!next.done)
-          return controller.enqueue(typeof next.value === "string" ? encoder.encode(next.value) : next.value);
-        access.stop();
-        controller.close();
-      } catch (cause) {
-        access.stop();
-        controller.error(cause);
-        await source.return(undefined);
-      }
-    },
-    async cancel() {
-      access.stop();
-      await source.return(undefined);
-    },
-  });
-}
-
 interface RequestContext {
   request: Request;
   actor: Actor;
@@ -75,22 +49,17 @@ async function jobMetrics(ctx: Ctx, actor: Actor, id: string, query: v.InferOutp
 
 async function jobMetricsCsv(ctx: Ctx, { request, actor }: RequestContext, id: string): Promise<Response> {
   await requireJobs(ctx, actor, [id]);
-  return new Response(streamOf(metricsCsv(ctx, id), watchAccess(ctx, actor, request)), {
-    headers: {
-      "content-type": "text/csv; charset=utf-8",
-      "content-disposition": `attachment; filename="${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv"`,
-    },
-  });
+  const filename = `${id.replace(/[^A-Za-z0-9_-]/g, "_")}-metrics.csv`;
+  return generatedFile(ctx, actor, request, { source: metricsCsv(ctx, id), type: "text/csv; charset=utf-8", filename });
 }
 
 /** The event file of TensorBoard, which knows one by `tfevents` in its name. */
 async function jobTensorboard(ctx: Ctx, { request, actor }: RequestContext, id: string): Promise<Response> {
   const { startedAt, createdAt } = await getJob(ctx, actor, id);
   const at = startedAt ?? createdAt;
-  const name = `events.out.tfevents.${Math.floor(at / 1000)}.${id.replace(/[^A-Za-z0-9_-]/g, "_")}`;
-  return new Response(streamOf(tensorboardEvents(ctx, id, at), watchAccess(ctx, actor, request)), {
-    headers: { "content-type": "application/octet-stream", "content-disposition": `attachment; filename="${name}"` },
-  });
+  const filename = `events.out.tfevents.${Math.floor(at / 1000)}.${id.replace(/[^A-Za-z0-9_-]/g, "_")}`;
+  const source = tensorboardEvents(ctx, id, at);
+  return generatedFile(ctx, actor, request, { source, type: "application/octet-stream", filename });
 }
 
 async function severalMetrics(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof SeveralSchema>) {

@@ -4,6 +4,7 @@ import type * as v from "valibot";
 import { forecast } from "../billing/exports/forecast.ts";
 import { gpuUse } from "../billing/exports/gpus.ts";
 import {
+  ExportQuery,
   ForecastView,
   GpusQuery,
   GpuUse,
@@ -13,11 +14,13 @@ import {
   UsageSeries,
 } from "../billing/exports/model.ts";
 import { periodOf, topJobs, usageSeries } from "../billing/exports/series.ts";
+import { exportUsage } from "../billing/exports/service.ts";
 import { UsageQuery, UsageSummary } from "../billing/ledger/model.ts";
 import { usageSummary } from "../billing/ledger/service.ts";
 import type { Actor, Ctx } from "../ctx.ts";
-import { answers } from "../http/answers.ts";
+import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { generatedFile } from "../http/stored-file.ts";
 import { listOf, pageOf } from "../lib/page.ts";
 
 /** A period of a query, in milliseconds; the current month without one. */
@@ -32,6 +35,16 @@ function seriesRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof SeriesQ
 async function jobsRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof JobsQuery>) {
   const { from, to, measure, limit, after, ...filter } = query;
   return pageOf(await topJobs(ctx, actor, { ...period(ctx, { from, to }), measure, limit, after, filter }), limit);
+}
+
+interface Caller {
+  request: Request;
+  actor: Actor;
+  query: v.InferOutput<typeof ExportQuery>;
+}
+
+async function exportRoute(ctx: Ctx, { request, actor, query: { format, ...query } }: Caller): Promise<Response> {
+  return generatedFile(ctx, actor, request, await exportUsage(ctx, actor, { ...period(ctx, query), format }));
 }
 
 const SEEN = "Members see their own use, other roles that of the whole team. Days and months are in UTC.";
@@ -71,6 +84,15 @@ export const billingApi = (ctx: Ctx) =>
         summary: "Cost of the current month so far, and what the whole month will cost",
         description: `The forecast is the cost so far, plus the mean of the last seven full days for each day left, plus endpoints that run now at their own rate, which the mean leaves out. The range is one standard deviation. ${SEEN}`,
         responses: answers(ForecastView),
+      },
+    })
+    .get("/usage/export", (call) => exportRoute(ctx, call), {
+      query: ExportQuery,
+      detail: {
+        tags: ["Usage"],
+        summary: "Metered intervals of a period as a file",
+        description: `CSV, JSON Lines or Parquet with one row for each interval, or rows of FOCUS 1.2 (\`focus_csv\`, \`focus_parquet\`) for finance tools. ${SEEN} At most 400 days.`,
+        responses: answersType("application/octet-stream", "The file; its type depends on the format."),
       },
     })
     .get("/usage/gpus", ({ actor, query }) => gpuUse(ctx, actor, period(ctx, query)), {

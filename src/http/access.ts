@@ -142,7 +142,14 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "GET /v1/limits",
     "GET /v1/budgets*",
   ],
-  "usage.team": ["GET /billing", "GET /billing/*", "GET /v1/billing/statements*", "GET /v1/billing/credits"],
+  "usage.team": [
+    "GET /billing",
+    "GET /billing/*",
+    "GET /v1/billing/statements*",
+    "GET /v1/billing/credits",
+    "GET /v1/organization/usage/*",
+    "GET /v1/organization/costs",
+  ],
   "models.list": ["GET /v1/models", "GET /v1/models/*"],
   "answers.read": ["GET /v1/chat/completions*", "GET /v1/responses/*"],
   "objects.read": [

@@ -1,6 +1,8 @@
 /** Answers with a file: of the data directory, or generated while it is sent. */
+
 import { existsSync } from "node:fs";
-import type { Ctx } from "../ctx.ts";
+import { type AccessWatch, accessEnded, watchAccess } from "../accounts/auth/revocation.ts";
+import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { type TarEntry, tarOf } from "../lib/disk/tar.ts";
 
@@ -97,4 +99,45 @@ export function generated(
   const day = new Date(ctx.clock.now()).toISOString().slice(0, 10);
   const disposition = `attachment; filename="${name}-${day}.${format}"`;
   return new Response(body, { headers: { "content-type": TYPES[format], "content-disposition": disposition } });
+}
+
+/** A download that fails, instead of ending normally, when access is revoked. */
+function streamOf(source: AsyncGenerator<string | Uint8Array>, access: AccessWatch): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        const next = await source.next();
+        await access.settled();
+        if (access.ended) throw accessEnded();
+        if (!next.done)
+          return controller.enqueue(typeof next.value === "string" ? encoder.encode(next.value) : next.value);
+        access.stop();
+        controller.close();
+      } catch (cause) {
+        access.stop();
+        controller.error(cause);
+        await source.return(undefined);
+      }
+    },
+    async cancel() {
+      access.stop();
+      await source.return(undefined);
+    },
+  });
+}
+
+/**
+ * A file made of the pieces of `source`, for an actor whose access may be revoked meanwhile.
+ * @param filename of ASCII letters, digits, points, `-` and `_`
+ */
+export function generatedFile(
+  ctx: Ctx,
+  actor: Actor,
+  request: Request,
+  { source, type, filename }: { source: AsyncGenerator<string | Uint8Array>; type: string; filename: string },
+): Response {
+  return new Response(streamOf(source, watchAccess(ctx, actor, request)), {
+    headers: { "content-type": type, "content-disposition": `attachment; filename="${filename}"` },
+  });
 }

@@ -307,4 +307,19 @@ export const QUERIES: Record<string, (e: Everything) => Record<string, string>> 
   "GET /v1/admin/billing/statements.csv": () => ({ month: "2026-11" }),
   "GET /report": (e) => ({ type: "model", id: e.model }),
   "GET /v1/datasets/:id/tokens": (e) => ({ base_model: e.base }),
+  ...Object.fromEntries(
+    [
+      "costs",
+      "usage/completions",
+      "usage/embeddings",
+      "usage/moderations",
+      "usage/images",
+      "usage/audio_speeches",
+      "usage/audio_transcriptions",
+      "usage/vector_stores",
+      "usage/code_interpreter_sessions",
+      "usage/file_search_calls",
+      "usage/web_search_calls",
+    ].map((name) => [`GET /v1/organization/${name}`, () => ({ start_time: "1767225600" })]),
+  ),
 };

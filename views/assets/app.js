@@ -207,7 +207,8 @@ const FOCUSABLE = "a[href], button, input:not([type=hidden]), select, textarea";
 document.addEventListener(
   "toggle",
   (event) => {
-    if (event.newState === "open" && event.target.matches(".confirm")) $(FOCUSABLE, $("form", event.target)).focus();
+    if (event.newState === "open" && event.target.matches(".confirm"))
+      $(FOCUSABLE, $("form", event.target) ?? event.target)?.focus();
   },
   true,
 );

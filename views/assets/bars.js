@@ -17,14 +17,30 @@ function when(x, hours) {
 }
 
 class Bars extends HTMLElement {
-  connectedCallback() {
-    if (this.plotBox) return;
-    this.plotBox = this.querySelector("[data-plot]");
-    this.list = this.querySelector("[data-legend]");
+  static observedAttributes = ["data-times", "data-series", "data-unit", "data-width"];
+
+  /** Another choice on the page morphs the attributes, one after the other; the columns are drawn once. */
+  attributeChangedCallback() {
+    if (!this.plotBox || this.pending) return;
+    this.pending = requestAnimationFrame(() => {
+      this.pending = 0;
+      this.read();
+      this.draw();
+    });
+  }
+
+  read() {
     this.times = JSON.parse(this.dataset.times);
     this.series = JSON.parse(this.dataset.series);
     this.hours = this.dataset.width === "1h";
     this.format = FORMATS[this.dataset.unit] ?? short;
+  }
+
+  connectedCallback() {
+    if (this.plotBox) return;
+    this.plotBox = this.querySelector("[data-plot]");
+    this.list = this.querySelector("[data-legend]");
+    this.read();
     this.onTheme = () => this.draw();
     document.addEventListener("ft:theme", this.onTheme);
     this.media = matchMedia("(prefers-color-scheme: dark)");
@@ -41,6 +57,8 @@ class Bars extends HTMLElement {
     document.removeEventListener("ft:theme", this.onTheme);
     this.media?.removeEventListener("change", this.onTheme);
     this.observer?.disconnect();
+    cancelAnimationFrame(this.pending);
+    this.pending = 0;
     this.plot?.destroy();
     this.plot = null;
     this.plotBox = null;

@@ -40,9 +40,9 @@ export function Bars({ id, title, times, width, series, unit, format }: BarsProp
       <figure>
         <div class="chart-head">
           <h2>{title}</h2>
-          <ul class="legend" data-legend />
+          <ul class="legend" data-legend hx-morph-skip />
         </div>
-        <div class="plot waiting" data-plot>
+        <div class="plot waiting" data-plot hx-morph-skip>
           <span>Charts need JavaScript. The values are in the table below.</span>
         </div>
         <figcaption class="visually-hidden">{title}, stacked. The values are in the table below.</figcaption>

@@ -93,6 +93,11 @@ export const ForecastView = v.strictObject({
 });
 export type ForecastView = v.InferOutput<typeof ForecastView>;
 
+export const EXPORT_FORMATS = ["csv", "jsonl", "parquet", "focus_csv", "focus_parquet"] as const;
+export type ExportFormat = (typeof EXPORT_FORMATS)[number];
+
+export const ExportQuery = v.strictObject({ ...period, format: v.optional(v.picklist(EXPORT_FORMATS), "csv") });
+
 export const GpusQuery = v.strictObject(period);
 
 /** GPU-hours of a period. `used`, `reserved`, `others` and `idle` add up to `available`, unless GPUs are shared. */

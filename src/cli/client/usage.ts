@@ -1,8 +1,11 @@
-/** `usage`: what a month cost, by user, model, key, kind or provider. */
+/** `usage` and `usage export`: what a month cost, by user, model, key, kind or provider; and its use as a file. */
+import { EXPORT_FORMATS, type ExportFormat } from "../../billing/exports/model.ts";
 import type { UsageSummary } from "../../billing/ledger/model.ts";
+import { monthAt, monthRange } from "../../billing/meters/months.ts";
 import { formatInteger, formatMoney, formatNumber } from "../../lib/text/format.ts";
-import { EXIT, type Verb } from "../command.ts";
+import { EXIT, UsageError, type Verb } from "../command.ts";
 import { connect, SERVER_OPTIONS } from "./connection.ts";
+import { downloadTo } from "./download.ts";
 import { print, printJson, table } from "./output.ts";
 
 function usageText({ month, group_by, work, requests, total_cost_usd }: UsageSummary): string {
@@ -34,7 +37,7 @@ function usageText({ month, group_by, work, requests, total_cost_usd }: UsageSum
   ].join("");
 }
 
-export const usage: Verb = {
+const usage: Verb = {
   name: "usage",
   summary: "Shows the usage and cost of a month.",
   options: {
@@ -52,3 +55,38 @@ export const usage: Verb = {
     return EXIT.ok;
   },
 };
+
+/** The names of the files as the server would give them. */
+const ENDINGS: Record<ExportFormat, string> = {
+  csv: "csv",
+  jsonl: "jsonl",
+  parquet: "parquet",
+  focus_csv: "focus.csv",
+  focus_parquet: "focus.parquet",
+};
+
+const usageExport: Verb = {
+  name: "usage export",
+  summary: "Downloads the metered use of a month, as intervals or as FOCUS rows for finance tools.",
+  options: {
+    month: { value: "YYYY-MM", help: "which month, UTC (default: the current one)" },
+    format: { value: EXPORT_FORMATS.join("|"), help: "format of the file (default csv)" },
+    output: { value: "FILE", short: "o", help: "where to write (default usage-MONTH.FORMAT)" },
+    ...SERVER_OPTIONS,
+  },
+  async run(args) {
+    const month = args.text("month") ?? monthAt(Date.now());
+    if (!/^\d{4}-(0[1-9]|1[0-2])$/.test(month)) throw new UsageError("--month must be a month such as 2026-11.");
+    const format = EXPORT_FORMATS.find((known) => known === (args.text("format") ?? "csv"));
+    if (!format) throw new UsageError(`--format must be one of ${EXPORT_FORMATS.join(", ")}.`);
+    const { from, to } = monthRange(month);
+    const query = new URLSearchParams({ format, from: String(from / 1000), to: String(to / 1000) });
+    const target = args.text("output") ?? `usage-${month}.${ENDINGS[format]}`;
+    await downloadTo(connect(args), `/v1/usage/export?${query}`, target);
+    if (args.on("json")) printJson({ file: target });
+    else print(`${target}\n`);
+    return EXIT.ok;
+  },
+};
+
+export const USAGE_VERBS: readonly Verb[] = [usage, usageExport];

@@ -315,9 +315,45 @@ export function UsageContent(props: UsageProps) {
   );
 }
 
-export function UsagePage(props: UsageProps) {
+const FILES: [format: string, label: string, hint: string][] = [
+  ["csv", "CSV", "intervals, for spreadsheets"],
+  ["jsonl", "JSON Lines", "intervals, one object a line"],
+  ["parquet", "Parquet", "intervals, for data tools"],
+  ["focus_csv", "FOCUS, CSV", "for finance tools"],
+  ["focus_parquet", "FOCUS, Parquet", "for finance tools"],
+];
+
+/** A button that opens the files of the period. */
+function ExportMenu({ view }: UsageProps) {
   const { now } = usePage();
-  const month = shownPeriod(props.view, now).month ?? props.forecast.month;
+  const { from, to } = shownPeriod(view, now);
+  const href = (format: string) =>
+    `/v1/usage/export?${new URLSearchParams({ format, from: String(from / 1000), to: String(to / 1000) })}`;
+  return (
+    <>
+      <button type="button" class="button" popovertarget="usage-export">
+        <Icon name="download" />
+        Export
+      </button>
+      <div id="usage-export" class="confirm" popover="auto" role="dialog" aria-labelledby="usage-export-title">
+        <h2 id="usage-export-title">{`Export ${formatDate(from)} to ${formatDate(to - 1)}`}</h2>
+        <p class="muted">All metered use of the period, without the filters of the page.</p>
+        <ul class="export-files">
+          {FILES.map(([format, label, hint]) => (
+            <li>
+              <a href={href(format)} download>
+                {label}
+              </a>
+              <span class="muted">{hint}</span>
+            </li>
+          ))}
+        </ul>
+      </div>
+    </>
+  );
+}
+
+export function UsagePage(props: UsageProps) {
   return (
     <Layout
       title="Usage"
@@ -326,10 +362,7 @@ export function UsagePage(props: UsageProps) {
           <a class="button" href="/usage/budgets">
             Budgets
           </a>
-          <a class="button" href={`/usage.csv?${new URLSearchParams({ month })}`} download>
-            <Icon name="download" />
-            CSV
-          </a>
+          <ExportMenu {...props} />
         </>
       }
     >

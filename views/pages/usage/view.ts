@@ -102,6 +102,7 @@ export const VALUE_WORDS: Partial<Record<Group, Record<string, string>>> = {
     export: "Exports",
     storage: "Storage",
     inference: "Requests",
+    grade: "Grading",
   },
   meter: {
     gpu_seconds: "GPU time",
