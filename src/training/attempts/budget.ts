@@ -13,7 +13,7 @@ import type { JobRow } from "../jobs/model.ts";
 
 const HOUR_S = 3600;
 const MICROS = 1_000_000;
-/** How far ahead work is watched that saves no checkpoints, or has not reported its pace. */
+/** How far ahead work is watched that saves no checkpoints. */
 const WATCH_S = 30;
 
 /** The sweep of a job; its trial may not know the job yet when that starts at once. */
@@ -44,7 +44,8 @@ async function paceOf(db: Db, row: JobRow, at: { provider: string; offer: Offer 
 }
 
 /**
- * Seconds until a training saves its next checkpoint or ends, whichever is first, by the pace that it last reported.
+ * Seconds until a training saves its next checkpoint or ends, whichever is first, by the pace that it last reported (a second
+ * without one: nothing is charged before its first step).
  * @param whole from one checkpoint to the next instead
  */
 export function checkpointAheadS(
@@ -52,7 +53,8 @@ export function checkpointAheadS(
   saveEvery: number | null,
   whole = false,
 ): number {
-  if (typeof eta !== "number" || !total || total <= step || !saveEvery) return WATCH_S;
+  if (!saveEvery) return WATCH_S;
+  if (typeof eta !== "number" || !total || total <= step) return 1;
   const steps = whole ? saveEvery : saveEvery - (step % saveEvery);
   return (Math.min(steps, total - step) * Math.max(0, eta)) / (total - step);
 }
