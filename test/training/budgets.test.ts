@@ -1,6 +1,6 @@
 /**
- * Budgets and real processes with a fast clock: a job stops before a limit with a checkpoint, waits with the reason, and
- * goes on when the limit is raised; requests to models are refused as OpenAI refuses them.
+ * Budgets and real processes with a fast clock: a job stops before a limit with a checkpoint, waits with the reason,
+ * and resumes when the limit is raised; requests to models are refused as OpenAI refuses them.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { sql } from "drizzle-orm";

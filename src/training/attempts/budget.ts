@@ -44,8 +44,8 @@ async function paceOf(db: Db, row: JobRow, at: { provider: string; offer: Offer 
 }
 
 /**
- * Seconds until a training saves its next checkpoint or ends, whichever is first, by the pace that it last reported (a second
- * without one: nothing is charged before its first step).
+ * Seconds until a training saves its next checkpoint or ends, whichever is first, by the pace that it last reported. A
+ * second without one: nothing is charged before its first step.
  * @param whole from one checkpoint to the next instead
  */
 export function checkpointAheadS(
