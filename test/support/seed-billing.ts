@@ -24,7 +24,7 @@ export async function addStatements(ctx: Ctx, actor: Actor): Promise<void> {
   await ctx.write(async (tx) => {
     await tx.insert(installation).values({ key: "billing", value });
     await tx.insert(priceList).values({
-      id: "prices_seed",
+      id: "prices_seed_statements",
       prices: { items, free: [] },
       effectiveAt: from,
       createdBy: actor.userId,
