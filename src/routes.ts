@@ -22,6 +22,7 @@ import { archivesPages } from "../views/pages/archives/routes.tsx";
 import { mailLinkPages } from "../views/pages/auth/mail-link-routes.tsx";
 import { authPages } from "../views/pages/auth/routes.tsx";
 import { ssoPages } from "../views/pages/auth/sso-routes.tsx";
+import { paymentPages } from "../views/pages/billing/payment-routes.tsx";
 import { statementPages } from "../views/pages/billing/routes.tsx";
 import { importsPages } from "../views/pages/datasets/import-routes.tsx";
 import { inspectionPages } from "../views/pages/datasets/inspection-routes.tsx";
@@ -233,6 +234,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveryPages,
   mailPages,
   adminPaymentPages,
+  paymentPages,
   adminTermsPages,
   adminModerationPages,
   announcementAdminPages,

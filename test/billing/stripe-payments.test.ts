@@ -128,6 +128,11 @@ describe.skipIf(localstripeMissing !== null)("payments with Stripe", () => {
     expect(dump).not.toContain(CARDS.good);
     const portal = await lab.json<{ url: string; mode: string }>("POST", "/v1/billing/portal");
     expect(portal).toMatchObject({ mode: "test", url: expect.stringContaining("https://billing.stripe.com/") });
+    const page = await (await lab.request("GET", "/billing/payment")).text();
+    for (const shown of ["Test mode", "visa •••• 4242", "2031-04", "Replace the card"]) expect(page).toContain(shown);
+    const post = { headers: { host: "lab.example.test", origin: PUBLIC, "sec-fetch-site": "same-origin" } };
+    const leaving = await lab.request("POST", "/billing/payment/card", post);
+    expect(leaving.headers.get("refresh")).toStartWith("0; url=https://checkout.stripe.com/");
     const ids = await Promise.all([customerOf(lab.ctx, lab.orgs.a), customerOf(lab.ctx, lab.orgs.a)]);
     expect(new Set(ids).size).toBe(1);
     for (const path of ["/v1/billing/checkout", "/v1/billing/portal"])

@@ -78,7 +78,7 @@ const pageOf = (ctx: Ctx, url: string | null): StripePage => {
  */
 export async function openCheckout(ctx: Ctx, actor: Actor): Promise<StripePage> {
   requirePermission(actor, "billing.manage");
-  const success = backTo(ctx, "/billing?card=stored");
+  const success = backTo(ctx, "/billing/payment?card=stored");
   const customer = await customerOf(ctx, actor.org);
   const session = await askStripe(ctx, (client) =>
     client.checkout.sessions.create({
@@ -87,7 +87,7 @@ export async function openCheckout(ctx: Ctx, actor: Actor): Promise<StripePage> 
       customer,
       client_reference_id: actor.org,
       success_url: success,
-      cancel_url: backTo(ctx, "/billing"),
+      cancel_url: backTo(ctx, "/billing/payment"),
       metadata: { org: actor.org, installation: ctx.installation },
     }),
   );
@@ -97,7 +97,7 @@ export async function openCheckout(ctx: Ctx, actor: Actor): Promise<StripePage> 
 /** Opens the Billing Portal: card, tax id, billing address, invoices. @throws AppError as `openCheckout` */
 export async function openPortal(ctx: Ctx, actor: Actor): Promise<StripePage> {
   requirePermission(actor, "billing.manage");
-  const back = backTo(ctx, "/billing");
+  const back = backTo(ctx, "/billing/payment");
   const customer = await customerOf(ctx, actor.org);
   const session = await askStripe(ctx, (client) =>
     client.billingPortal.sessions.create({ customer, return_url: back }),

@@ -4,6 +4,7 @@ import type { SecretSettingView } from "../../../src/insights/installation/secre
 import { PostForm } from "../../parts/allowed.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { TestMode } from "../../parts/test-mode.tsx";
 import { AdminLayout } from "./frame.tsx";
 
 export interface PaymentsProps {
@@ -23,16 +24,6 @@ const WEBHOOK: Record<StripeTest["webhook"], string> = {
   missing_events: "The webhook endpoint does not send all events. Add the missing ones at Stripe.",
   no_secret: "The webhook endpoint is right, but its signing secret is not entered here.",
 };
-
-/** Says that no money moves, wherever amounts are shown. */
-function TestMode({ mode }: { mode: "test" | "live" | null }) {
-  if (mode !== "test") return null;
-  return (
-    <Notice kind="warn" title="Test mode">
-      The key of Stripe is a test key: no card is charged and no money moves.
-    </Notice>
-  );
-}
 
 function Tested({ tested }: { tested: StripeTest }) {
   const good = tested.charges_enabled && tested.webhook === "ok";
