@@ -21,7 +21,9 @@ async function show(ctx: Ctx, { request, actor }: Visit, stored: boolean) {
 }
 
 function leave(ctx: Ctx, { request, actor }: Visit, page: StripePage) {
-  const headers = request.headers.has("hx-request") ? { "hx-redirect": page.url } : { refresh: `0; url=${page.url}` };
+  const headers: Record<string, string> = request.headers.has("hx-request")
+    ? { "hx-redirect": page.url }
+    : { refresh: `0; url=${page.url}` };
   return html(pageOf(ctx, request, actor), <LeavePage page={page} />, { headers });
 }
 
