@@ -132,7 +132,7 @@ export async function addMetered(ctx: Ctx, actor: Actor, jobs: JobRow[]): Promis
   }
   const made = { createdBy: actor.userId, createdAt: now };
   await ctx.write(async (tx) => {
-    await tx.insert(priceList).values({ id: "prices_seed", prices: PRICES, effectiveAt: 0, ...made });
+    await tx.insert(priceList).values({ id: "prices_usage", prices: PRICES, effectiveAt: 0, ...made });
     for (const one of uses) if (one.to <= now) await recordUse(tx, now, one);
   });
 }
