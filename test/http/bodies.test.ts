@@ -72,6 +72,11 @@ describe("nested JSON", () => {
           const { status } = answer;
           const text = await answer.text();
           const page = !/^\/(v1|trainer|scim)\//.test(path);
+          // Not set up here; its body is read only with a signature.
+          if (path === "/v1/stripe/webhook") {
+            if (status !== 409) wrong.push(`${method} ${path} answered ${status}`);
+            continue;
+          }
           const fine = !key
             ? [400, 401, 415].includes(status)
             : page

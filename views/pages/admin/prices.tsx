@@ -265,7 +265,7 @@ function Row({ row, n, choices }: { row: PriceRow; n: number; choices: Choices }
           <select name={`meter_${n}`} {...ids}>
             {PRICED.map((meter) => (
               <option value={meter} selected={meter === row.meter}>
-                {METER_LABELS[meter]}, {unitOf(meter).replace(/ .*tokens$/, "")}
+                {METER_LABELS[meter]}, {unitOf(meter).endsWith(" tokens") ? "million" : unitOf(meter)}
               </option>
             ))}
           </select>
