@@ -95,6 +95,7 @@ try {
   await example("job resume", `job resume ${again}`);
   await example("job cancel", `job cancel ${again}`);
   await example("usage", "usage --by kind");
+  await example("usage export", "usage export --format csv");
   await example("model delete", `model delete ${model} --yes`);
   await example("job delete", `job delete ${job} --yes`);
   await example("dataset delete", `dataset delete ${data} --yes`);
