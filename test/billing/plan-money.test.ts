@@ -6,6 +6,10 @@ import type { PriceListView } from "../../src/billing/prices/model.ts";
 import { meterInterval, priceList } from "../../src/db/schema/billing.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { newId } from "../../src/lib/ids.ts";
+import { jobCost } from "../../src/training/jobs/cost.ts";
+import { createJob } from "../../src/training/jobs/store.ts";
+import { trainSpec } from "../support/attempt.ts";
+import { recordHour } from "../support/billing.ts";
 import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
 
 const HOUR = 3_600_000;
@@ -227,4 +231,31 @@ test("a job keeps the prices that it was created with, and shows its cost while 
   expect((await read()).so_far_usd).toBeCloseTo(1 + (3599 * cores * 3.6) / 3600, 5);
   const rows = await p.lab.ctx.db.select().from(meterInterval).where(eq(meterInterval.jobId, id));
   expect(rows.map((one) => one.priceListId)).toEqual([own, own, list.id]);
+});
+
+test("an endpoint follows the prices of the time, and a job those that it was created with", async () => {
+  const { orgs, users, ctx } = p.lab;
+  const first = await setPrices([{ meter: "gpu_seconds", unit_micros: 1_000_000 }], 3000, orgs.b);
+  const make = (kind: "serve" | "train") =>
+    createJob(ctx, p.lab.actor("other"), { kind, name: kind, spec: { ...trainSpec(), kind: "train" }, request: {} });
+  const [endpoint, training] = [await make("serve"), await make("train")];
+  const raised = Date.now() + 1;
+  const second = await setPrices([{ meter: "gpu_seconds", unit_micros: 2_000_000 }], raised, orgs.b);
+  for (const { id, kind } of [endpoint, training])
+    for (const from of [raised - HOUR, raised])
+      await recordHour(p.lab, {
+        source: `${id} ${from}`,
+        org: orgs.b,
+        userId: users.other,
+        kind: kind === "serve" ? "serve" : "train",
+        jobId: id,
+        from,
+        to: from + HOUR,
+      });
+  const charged = async (id: string) =>
+    (await ctx.db.select().from(meterInterval).where(eq(meterInterval.jobId, id))).map(({ micros }) => micros);
+  expect(await charged(endpoint.id)).toEqual([1_000_000, 2_000_000]);
+  expect(await charged(training.id)).toEqual([1_000_000, 1_000_000]);
+  expect((await jobCost(ctx, endpoint)).price_lists[0]).toBe(second);
+  expect((await jobCost(ctx, training)).price_lists[0]).toBe(first);
 });

@@ -1,6 +1,7 @@
 /** The price lists in force: at a time, or those that a job was started with. */
-import { and, desc, eq, inArray, isNull, lte, type SQL } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, lte, notExists, type SQL } from "drizzle-orm";
 import { jobPrice, priceList } from "../../db/schema/billing.ts";
+import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import type { Listed, Prices } from "./rate.ts";
 
@@ -49,9 +50,20 @@ export async function freezePrices(
     .onConflictDoNothing();
 }
 
-/** The lists that a job was started with; null for jobs of versions that stored none. */
+/**
+ * The lists that a job was started with; null for jobs of versions that stored none, and for endpoints: they run without
+ * an end and follow the prices of the time.
+ */
 export async function listsOfJob(db: Db, jobId: string): Promise<Lists | null> {
-  const [frozen] = await db.select().from(jobPrice).where(eq(jobPrice.jobId, jobId)).limit(1);
+  const endpoint = db
+    .select({ id: job.id })
+    .from(job)
+    .where(and(eq(job.id, jobId), eq(job.kind, "serve")));
+  const [frozen] = await db
+    .select()
+    .from(jobPrice)
+    .where(and(eq(jobPrice.jobId, jobId), notExists(endpoint)))
+    .limit(1);
   if (!frozen) return null;
   const ids = [frozen.priceListId, frozen.orgPriceListId].filter((id) => id !== null);
   const rows = ids.length ? await db.select().from(priceList).where(inArray(priceList.id, ids)) : [];

@@ -14,7 +14,7 @@ import { timeLeftMs } from "./time-left.ts";
 /** Range of the time left: the rate of the last report is rarely that of the end. */
 const SPREAD = [0.9, 1.3] as const;
 
-/** In US dollars, at the prices that the job was started with. */
+/** In US dollars, at the prices that the job was started with; an endpoint follows those of the time. */
 export const JobCost = v.strictObject({
   /** Recorded, and what runs since the last record. */
   so_far_usd: v.number(),
@@ -22,7 +22,7 @@ export const JobCost = v.strictObject({
   per_hour_usd: v.nullable(v.number()),
   /** Cost at its end, before free allowances; null while it is unknown. */
   at_end_usd: v.nullable(v.tuple([v.number(), v.number()])),
-  /** Ids of the price lists that it was started with. */
+  /** Ids of the price lists that it was started with, or that apply to the endpoint now. */
   price_lists: v.array(v.string()),
 });
 export type JobCost = v.InferOutput<typeof JobCost>;
@@ -72,7 +72,8 @@ async function unrecordedSeconds(ctx: Ctx, { id }: AttemptRow): Promise<number> 
 
 /** The cost of a job so far, and to its end while it runs. */
 export async function jobCost(ctx: Ctx, row: JobRow): Promise<JobCost> {
-  const lists = (await listsOfJob(ctx.db, row.id)) ?? (await listsAt(ctx.db, row.org, row.createdAt));
+  const at = row.kind === "serve" ? ctx.clock.now() : row.createdAt;
+  const lists = (await listsOfJob(ctx.db, row.id)) ?? (await listsAt(ctx.db, row.org, at));
   const { micros, tokens } = await recorded(ctx, row.id);
   const cost: JobCost = {
     so_far_usd: usdOf(micros),
