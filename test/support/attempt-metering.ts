@@ -16,6 +16,10 @@ interface Made {
   price?: number;
   kind?: "train" | "serve";
   id?: string;
+  /** By default the administrator's, in the first organization. */
+  org?: string;
+  userId?: string;
+  provider?: string;
 }
 
 /** A job and its attempt. */
@@ -34,12 +38,13 @@ interface Seen {
 }
 
 /** What moves attempts of the application. */
-export function metered(app: () => TestApp, clock: FakeClock) {
+export function metered(app: () => Pick<TestApp, "ctx" | "orgs" | "users">, clock: FakeClock) {
   const violations = async () =>
     (await verifyLedger(app().ctx.db)).flatMap(({ name, violations }) => violations.map((one) => `${name}: ${one}`));
 
   /** An attempt whose launch was just recorded; with an id, the next one of that job. */
-  async function launched({ gpus = 2, price = 0, kind = "train", id = newId("trainJob") }: Made = {}) {
+  async function launched({ gpus = 2, price = 0, kind = "train", id = newId("trainJob"), ...more }: Made = {}) {
+    const { org = app().orgs.a, userId = app().users.admin, provider = "cloud" } = more;
     const now = clock.now();
     const attemptId = newId("attempt");
     await app().ctx.write(async (tx) => {
@@ -50,7 +55,7 @@ export function metered(app: () => TestApp, clock: FakeClock) {
       else
         await tx.insert(job).values({
           id,
-          org: app().orgs.a,
+          org,
           kind,
           name: "test",
           state: "starting",
@@ -59,7 +64,7 @@ export function metered(app: () => TestApp, clock: FakeClock) {
           metadata: {},
           progress: {},
           attempts: 1,
-          createdBy: app().users.admin,
+          createdBy: userId,
           createdAt: now,
           queuedAt: now,
         });
@@ -67,11 +72,11 @@ export function metered(app: () => TestApp, clock: FakeClock) {
       await tx.update(job).set({ progress }).where(eq(job.id, id));
       await tx.insert(attempt).values({
         id: attemptId,
-        org: app().orgs.a,
+        org,
         jobId: id,
         number,
         state: "starting",
-        provider: "cloud",
+        provider,
         offer: {
           id: "o",
           location: "there",
@@ -104,11 +109,11 @@ export function metered(app: () => TestApp, clock: FakeClock) {
   const phase = (of: Launched, name: string) => send(of, { type: "phase", phase: name, message: "" });
   const progress = (of: Launched, tokens: number) =>
     send(of, { type: "progress", step: 1, total_steps: 10, fraction: 0.1, eta_s: null, tokens_seen: tokens });
-  const saved = (of: Launched) =>
+  const saved = (of: Launched, org = app().orgs.a) =>
     app().ctx.write((tx) =>
       tx.insert(artifact).values({
         id: newId("artifact"),
-        org: app().orgs.a,
+        org,
         jobId: of.id,
         attemptId: of.attemptId,
         kind: "checkpoint",
@@ -151,5 +156,5 @@ export function metered(app: () => TestApp, clock: FakeClock) {
     );
     return row ?? { all: 0, free: 0, micros: 0 };
   };
-  return { violations, launched, phase, progress, saved, fail, finish, moveTo, rowsOf, sumOf };
+  return { violations, launched, send, phase, progress, saved, fail, finish, moveTo, rowsOf, sumOf };
 }
