@@ -1,5 +1,5 @@
 /**
- * `bun run billing-year [--seed N]`: a year of three teams with a fast clock, in which the server is killed fifty times.
+ * `bun run billing-year [--seed N]`: a year of three teams with a fast clock, in which the server is killed 50 times.
  * Prints use, ledger, statements and Stripe by team and month. Exit code 1 when they differ by a cent.
  */
 import { parseArgs } from "node:util";

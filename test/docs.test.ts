@@ -60,7 +60,7 @@ describe("documentation", () => {
 
   test("the scripts that the README names exist", () => {
     const scripts = Object.keys(JSON.parse(read("package.json")).scripts);
-    const named = [...read("README.md").matchAll(/\bbun(?:@[\d.]+)? run ([a-z:]+)/g)].map(
+    const named = [...read("README.md").matchAll(/\bbun(?:@[\d.]+)? run ([a-z:-]+)/g)].map(
       (match) => match[1] as string,
     );
     expect(named.length).toBeGreaterThan(4);

@@ -51,8 +51,8 @@ export async function freezePrices(
 }
 
 /**
- * The lists that a job was started with; null for jobs of versions that stored none, and for endpoints: they run without
- * an end and follow the prices of the time.
+ * The lists that a job was started with; null for jobs of versions that stored none, and for endpoints: these run
+ * without an end and follow the prices of the time.
  */
 export async function listsOfJob(db: Db, jobId: string): Promise<Lists | null> {
   const endpoint = db

@@ -10,7 +10,7 @@ import { type Kills, randomOf } from "./kills.ts";
 import type { Act, Reply, ServerInput, Step } from "./steps.ts";
 
 const SERVER = join(import.meta.dir, "server.ts");
-/** One of so many events is not delivered: it is found in Stripe's list. One is delivered twice. */
+/** One event in ten is not delivered: it is found in the list of Stripe. One in ten is delivered twice. */
 const DROPPED = 10;
 const GAMMA = "gamma@example.test";
 

@@ -43,7 +43,7 @@ export interface Story {
 }
 
 /** A training: it loads for ten minutes, saves every five hours, and is taken back once when `lostAfter` is given. */
-export function training(
+function training(
   story: Story,
   job: YearJob,
   { from, hours, lostAfter, ends }: { from: number; hours: number; lostAfter?: number; ends: string },

@@ -1,4 +1,4 @@
-/** Jobs of the simulated year: each step is carried out by the server, and what it should cost is written in the book. */
+/** Jobs of the simulated year: the server carries each step out, and the book gets what it should cost. */
 import type { Book } from "./book.ts";
 import type { YearLab } from "./lab.ts";
 import type { YearJob } from "./steps.ts";
