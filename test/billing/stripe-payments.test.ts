@@ -259,6 +259,24 @@ describe.skipIf(localstripeMissing !== null)("payments with Stripe", () => {
     expect(await fillGaps(lab.ctx)).toBe(0);
   });
 
+  test("an event that was never delivered is found although much later ones were", async () => {
+    await fillGaps(lab.ctx);
+    const { url } = await lab.json<{ url: string }>("POST", "/v1/billing/checkout");
+    const session = url.split("/").at(-1) ?? "";
+    await stripe.completeCheckout(session);
+    delivered = stripe.events.length;
+    clock.advance(2 * 3_600_000);
+    stripe.emit("customer.updated", { id: await customerOf(lab.ctx, lab.orgs.a) });
+    await deliver();
+    const states = async () =>
+      (await lab.ctx.db.select().from(stripeEvent).where(eq(stripeEvent.objectId, session))).map(({ state }) => state);
+    expect(await states()).toEqual([]);
+    await fillGaps(lab.ctx);
+    await work();
+    expect(await states()).toEqual(["done"]);
+    expect((await account()).card).toMatchObject({ last4: "4242" });
+  });
+
   test("only a fresh signature of Stripe over exactly these bytes is accepted", async () => {
     const id = await customerOf(lab.ctx, lab.orgs.a);
     stripe.emit("customer.updated", { id });

@@ -1,10 +1,11 @@
 /** Events of Stripe: verified, stored once, answered at once, and carried out in the background. */
-import { and, asc, desc, eq, lte, notInArray } from "drizzle-orm";
+import { and, asc, eq, lte, notInArray } from "drizzle-orm";
 import Stripe from "stripe";
 import * as v from "valibot";
 import type { Ctx } from "../../ctx.ts";
 import { stripeEvent } from "../../db/schema/billing.ts";
 import { AppError } from "../../errors.ts";
+import { cursorOf, moveCursor } from "../collect/cursors.ts";
 import { askStripe, idOf, STRIPE_API_VERSION, stripeMode } from "./client.ts";
 import { HANDLED_EVENTS } from "./connection.ts";
 import { applyEvent } from "./effects.ts";
@@ -14,6 +15,8 @@ const RETRY_MS = 15_000;
 const MAX_TRIES = 12;
 const HOUR_MS = 3_600_000;
 const KEPT_BY_STRIPE_MS = 30 * 24 * HOUR_MS;
+/** The time up to which the list of events was read. */
+const CURSOR = "stripe_events";
 
 export type EventRow = typeof stripeEvent.$inferSelect;
 
@@ -82,15 +85,14 @@ export async function receiveEvent(ctx: Ctx, payload: Uint8Array, signature: str
   return storeEvent(ctx, event);
 }
 
-/** Stores what was missed: everything that Stripe recorded since the newest known event. @returns how many are new */
+/**
+ * Stores what was missed: everything that Stripe recorded since its list was last read, whatever arrived meanwhile.
+ * @returns how many are new
+ */
 export async function fillGaps(ctx: Ctx): Promise<number> {
   const now = ctx.clock.now();
-  const [last] = await ctx.db
-    .select({ at: stripeEvent.createdAt })
-    .from(stripeEvent)
-    .orderBy(desc(stripeEvent.createdAt))
-    .limit(1);
-  const since = Math.max(now - KEPT_BY_STRIPE_MS, (last?.at ?? 0) - HOUR_MS);
+  const readTo = (await cursorOf(ctx.db, CURSOR)) ?? 0;
+  const since = Math.max(now - KEPT_BY_STRIPE_MS, readTo - HOUR_MS);
   const created = { gte: Math.floor(since / 1000) };
   const events = await askStripe(ctx, async (client) => {
     const found: Stripe.Event[] = [];
@@ -100,6 +102,7 @@ export async function fillGaps(ctx: Ctx): Promise<number> {
   });
   let added = 0;
   for (const event of events.reverse()) if (await storeEvent(ctx, event)) added++;
+  await ctx.write((tx) => moveCursor(tx, CURSOR, now));
   return added;
 }
 
