@@ -16,7 +16,7 @@ function plan(story: Story): void {
   on(at(1, 1) - 3_600_000, () => lab.storeCard(alpha, CARDS.good));
   on(at(1, 2, 3), () => store(story, alpha));
   for (let month = 1; month <= 2; month++) trainings(story, month);
-  endpoint(story, alpha, { from: at(3, 20, 9), cost: 0 });
+  endpoint(story, alpha, { from: at(3, 28, 9), cost: 0 });
   on(at(3, 10, 9), () =>
     refund(story, alpha, "2027-01", {
       amount_usd: 5,
