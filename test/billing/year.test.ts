@@ -36,7 +36,7 @@ test.skipIf(localstripeMissing !== null)(
       kills,
       start: START,
       months: 3,
-      passHours: 12,
+      passHours: 24,
       prices: { raise: Number.POSITIVE_INFINITY, own: Number.POSITIVE_INFINITY },
       isActive: ({ name }) => name === "Alpha",
       plan,

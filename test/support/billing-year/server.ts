@@ -5,7 +5,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { and, desc, eq, sql } from "drizzle-orm";
-import { createApp, createCtx } from "../../../src/app.ts";
+import { type App, createApp, createCtx } from "../../../src/app.ts";
 import { overLimit } from "../../../src/billing/budgets/limits.ts";
 import { watchBudgets } from "../../../src/billing/budgets/watch.ts";
 import { collectRequests } from "../../../src/billing/collect/requests.ts";
@@ -60,8 +60,9 @@ function failPoint(name: FailPoint): void {
   strike(name);
 }
 
-const ctx = await createCtx(config, { clock, failPoint });
-const app = createApp(ctx);
+// Nothing is launched here.
+const ctx = await createCtx(config, { clock, failPoint, compute: { get: () => null, list: () => [] } });
+let app: App | null = null;
 const NOBODY = { admin: "", member: "", other: "", otherAdmin: "" };
 const work = metered(() => ({ ctx, orgs: { a: "", b: "" }, users: NOBODY }), clock);
 
@@ -200,8 +201,10 @@ const store = ({ id, org, userId, bytes }: Act & { do: "store" }) =>
       .onConflictDoNothing(),
   );
 
-const handle = (path: string, init: RequestInit): Promise<Response> =>
-  app.handle(new Request(`http://localhost${path}`, init));
+function handle(path: string, init: RequestInit): Promise<Response> {
+  app ??= createApp(ctx);
+  return app.handle(new Request(`http://localhost${path}`, init));
+}
 const replyOf = async (answer: Response): Promise<Reply> => ({ status: answer.status, body: await answer.text() });
 
 const send = async (method: string, path: string, headers: Record<string, string>, body?: string): Promise<Reply> =>

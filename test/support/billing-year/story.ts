@@ -110,7 +110,7 @@ export function endpoint(
   if (to !== undefined) on(to, () => work.end(id, "cancelled"));
 }
 
-/** Requests of a day, at noon, before the pass. */
+/** Requests of a day, before its first pass. */
 async function ask({ lab, book, pick, isActive }: Story): Promise<void> {
   for (const { name, org, userId, ...team } of Object.values(lab.teams)) {
     if (!isActive({ name, org, userId, ...team }, lab.now())) continue;
@@ -129,9 +129,11 @@ export async function store({ lab, bytes }: Story, { name, org, userId }: Team):
 async function pass(story: Story): Promise<void> {
   const { lab, book, bytes, work } = story;
   const hour = new Date(lab.now()).getUTCHours();
-  if (hour === 12) await ask(story);
-  // Stripe forgets idempotency keys.
-  if (hour === 0) lab.stripe.forgetKeys();
+  if (hour === 0) {
+    await ask(story);
+    // As Stripe does.
+    lab.stripe.forgetKeys();
+  }
   const { stopped = [] } = await lab.act({ do: "pass", what: "all", fillGaps: hour === 0 });
   for (const [org, cents] of bytes) book.add(org, lab.now(), cents * 10_000);
   for (const id of stopped) {
@@ -148,7 +150,7 @@ interface YearInput {
   /** Milliseconds since 1970, the beginning of a month, and how many months follow. */
   start: number;
   months: number;
-  /** From one pass of the server to the next; storage is measured in each. It divides half a day. */
+  /** From one pass of the server to the next; storage is measured in each. It divides a day. */
   passHours: number;
   prices: PriceDates;
   isActive: Story["isActive"];
@@ -195,6 +197,8 @@ async function live(lab: YearLab, given: YearInput): Promise<Story> {
       credit_failed_work: true,
     }),
   );
+  // The server ran before the first request: it begins to count there.
+  story.on(start - DAY, () => lab.act({ do: "pass", what: "all", fillGaps: false }));
   given.plan(story);
   const end = Date.UTC(year, months, 4);
   // Passes follow what happens at the same time.
