@@ -6,6 +6,7 @@ import { flushKeyUse } from "./accounts/keys/cache.ts";
 import { startSuspensions } from "./accounts/suspension/service.ts";
 import { startBudgets } from "./billing/budgets/watch.ts";
 import { startCollecting } from "./billing/collect/run.ts";
+import { startLate } from "./billing/late/pass.ts";
 import { startClosing } from "./billing/statements/pass.ts";
 import { startStripe } from "./billing/stripe/run.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
@@ -65,6 +66,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startImports(ctx),
     startCheckpointNotes(ctx),
     startClosing(ctx),
+    startLate(ctx),
     startStripe(ctx),
     startInventory(ctx),
     startPipeline(ctx),

@@ -95,7 +95,7 @@ export interface Source {
 
 /** Why an account, or its organization, may not work at present. */
 export interface Hold {
-  kind: "suspended" | "deactivated" | "deletion";
+  kind: "suspended" | "deactivated" | "unpaid" | "deletion";
   subject: "user" | "organization";
   /** For the people concerned; may be empty. */
   reason: string;

@@ -5,6 +5,7 @@ import { pendingFor } from "../accounts/terms/acceptance.ts";
 import { pathOf, TITLES } from "../accounts/terms/model.ts";
 import type { Published } from "../accounts/terms/versions.ts";
 import { publishedVersions } from "../accounts/terms/versions.ts";
+import { lateTeam } from "../billing/late/state.ts";
 import type { PriceListRow } from "../billing/prices/model.ts";
 import { announcedFor } from "../billing/prices/upcoming.ts";
 import type { Actor, Ctx, Hold } from "../ctx.ts";
@@ -86,6 +87,15 @@ function maintenanceBanner(row: MaintenanceRow, now: number): Banner {
   };
 }
 
+/** What is unpaid and what follows: for everybody once new work waits, before that for those who can pay. */
+async function lateBanner(ctx: Ctx, actor: Actor): Promise<Banner[]> {
+  const late = await lateTeam(ctx, actor.org);
+  const pays = mayCall(actor, "GET", "/billing/payment");
+  if (!late || (late.step === "notice" && !pays)) return [];
+  const link = pays ? { label: "Pay under Billing", href: "/billing" } : null;
+  return [{ kind: "bad", title: `${late.title}.`, text: late.text, markdown: null, link, dismiss: null }];
+}
+
 const pricesBanner = ({ id, effectiveAt, note }: PriceListRow): Banner => ({
   kind: "info",
   title: `New prices take effect on ${dateOf(effectiveAt)}.`,
@@ -110,6 +120,7 @@ export async function bannersFor(ctx: Ctx, actor: Actor | null): Promise<Banner[
   const maintenance = (await maintenanceFor(ctx, actor)).map((row) => maintenanceBanner(row, now));
   return [
     ...held,
+    ...(await lateBanner(ctx, actor)),
     ...maintenance,
     ...(await openIncidents(ctx)).map((one) => incidentBanner(ctx, one)),
     ...announced.map(({ row }) => announcementBanner(row)),

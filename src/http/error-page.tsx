@@ -39,7 +39,7 @@ function toSuspended(ctx: Ctx, request: Request, hold: Hold, headers: Record<str
   if (request.headers.has("hx-request"))
     return new Response(null, { status: 403, headers: { ...headers, "hx-redirect": "/" } });
   const page = pageOf(ctx, request, requestState(request)?.actor ?? null);
-  return html(page, <SuspendedPage reason={hold.reason} until={hold.until} />, { status: 403, headers });
+  return html(page, <SuspendedPage hold={hold} />, { status: 403, headers });
 }
 
 /** Asks for the password again, and continues with the same request. */

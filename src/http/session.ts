@@ -74,6 +74,9 @@ const COPYING = /^\/((settings|team)\/data|v1\/archives)(\/|$)/;
 const LEAVING =
   /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete(\/cancel)?|v1\/account\/deletion)$/;
 
+/** What a team that is suspended for an unpaid invoice may still use: to read its invoices and to pay, by permission. */
+const PAYING = /^\/(billing|v1\/billing\/(statements|credits|account|checkout|portal))(\/|$)/;
+
 /**
  * Refuses what a hold on the account or its organization takes away. Administrators of the installation still
  * administer.
@@ -82,6 +85,7 @@ const LEAVING =
 export function checkHold(ctx: Ctx, { hold, via }: Actor, access: Access, path: string): void {
   if (!hold || access === "public") return;
   if (via === "session" && (access === "installation" || LEAVING.test(path) || COPYING.test(path))) return;
+  if (via === "session" && hold.kind === "unpaid" && PAYING.test(path)) return;
   const reads = !WORK.includes(access) && (via === "session" || hold.subject === "organization");
   if (hold.kind === "deletion" && reads) return;
   throw heldError(ctx, hold);

@@ -17,6 +17,7 @@ import type { FailPoint } from "../../src/lib/fail-points.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { DAY, HOUR, item, setPrices, useFrom } from "../support/billing.ts";
 import { type FakeClock, fakeClock } from "../support/clock.ts";
+import { TEST_KEY } from "../support/stripe-fake.ts";
 
 const NOVEMBER = Date.UTC(2026, 10, 1);
 const DECEMBER = Date.UTC(2026, 11, 1);
@@ -31,7 +32,7 @@ beforeEach(async () => {
   const failPoint = (name: FailPoint) => {
     if (name === kill) throw new Error(`killed at ${name}`);
   };
-  t = await createTestApp({ ctx: { clock, failPoint } });
+  t = await createTestApp({ ctx: { clock, failPoint }, config: { stripe_secret_key: TEST_KEY } });
   await setPrices(t, [
     { ...item, meter: "gpu_seconds", unit_micros: 2_345_678 },
     { ...item, meter: "byte_hours", unit_micros: 100_000 },

@@ -116,7 +116,7 @@ test("billing verify finds nothing, and names what does not agree", async () => 
   expect(bad.checks.flatMap(({ violations }) => violations)).toEqual([
     "use x adds up to 5",
     "use x is booked without an interval",
-    "o has 0 in intervals and 5 booked",
+    "o has 0 unbilled and 5 booked",
     "requests have 61 and 18 tokens, intervals 60 and 18",
   ]);
 });

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { billingSettings } from "../../src/billing/settings/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { browserOf } from "../support/cookies.ts";
 
 let t: TestApp;
 beforeAll(async () => {
@@ -50,6 +51,43 @@ test.each([
   [{ grace_hours: 1.5 }, "invalid_value", "grace_hours"],
 ])("refuses %j", async (body, code, param) => {
   expect(await problem(await change(body))).toEqual([400, code, param]);
+});
+
+test("the mode stripe is refused without the secret key, in the API and on the page", async () => {
+  const answer = await change({ mode: "stripe" });
+  const { error } = (await answer.json()) as { error: { code: string; param: string; message: string } };
+  const said = "The mode stripe needs the secret key of Stripe. Enter it under Administration, Payments first.";
+  expect([answer.status, error.code, error.param, error.message]).toEqual([409, "stripe_not_set", "mode", said]);
+  const browser = browserOf(t);
+  await browser.signIn("admin");
+  const page = await (await browser.send("GET", "/admin/billing")).text();
+  const form = Object.fromEntries(
+    [...page.matchAll(/<input[^>]* name="([a-z_]+)"[^>]* value="([^"]*)"/g)].map(([, name, value]) => [name, value]),
+  );
+  const late = { notice_days: "1", no_new_work_days: "4", suspend_days: "20", fee_usd: "5", monthly_interest_percent: "1" };
+  const send = (more: Record<string, string>) =>
+    browser.send("POST", "/admin/billing", { form: { ...form, ...late, collection: "charge", legal_text: "x", ...more } });
+  const refused = await send({ mode: "stripe" });
+  expect(refused.status).toBe(409);
+  expect(await refused.text()).toContain(said);
+  const tooMuch = await send({ monthly_interest_percent: "11" });
+  expect([tooMuch.status, await tooMuch.text()]).toEqual([
+    422,
+    expect.stringContaining("The monthly interest percent must be at most 10."),
+  ]);
+  expect((await send({ mode: "chargeback", own_hosts_exempt: "" })).status).toBe(303);
+  expect(await billingSettings(t.ctx)).toMatchObject({
+    mode: "chargeback",
+    own_hosts_exempt: false,
+    late: {
+      notice_days: 1,
+      no_new_work_days: 4,
+      suspend_days: 20,
+      fee_usd: 5,
+      monthly_interest_percent: 1,
+      legal_text: "x",
+    },
+  });
 });
 
 test("only administrators of the installation see and change them", async () => {

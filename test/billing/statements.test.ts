@@ -153,6 +153,11 @@ test("the page of administrators has teams, months, statements and the settings,
     sign_up_credit_usd: "0",
     cpu_watts_per_core: "10",
     grams_per_kwh: "400",
+    notice_days: "0",
+    no_new_work_days: "3",
+    suspend_days: "14",
+    fee_usd: "0",
+    monthly_interest_percent: "0",
   };
   expect((await t.request("POST", "/admin/billing", { form })).status).toBe(303);
   expect(await t.json("GET", "/v1/billing/settings")).toMatchObject({ grace_hours: 24, collection: "send" });

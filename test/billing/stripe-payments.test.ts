@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq, sql } from "drizzle-orm";
 import { customerOf } from "../../src/billing/stripe/customers.ts";
+import { syncInvoice } from "../../src/billing/stripe/effects.ts";
 import { fillGaps, handleEvent, nextEvent } from "../../src/billing/stripe/events.ts";
 import { nextRefund, sendRefund } from "../../src/billing/stripe/refunds.ts";
 import { sendStatement } from "../../src/billing/stripe/send.ts";
@@ -229,10 +230,24 @@ describe.skipIf(localstripeMissing !== null)("payments with Stripe", () => {
     await storeCard(CARDS.declined);
     const id = await closed();
     await send(id);
-    expect(await rowOf(id)).toMatchObject({ state: "past_due", error: "The payment method was declined." });
+    const dueAt = clock.now() + 86_400_000;
+    expect(await rowOf(id)).toMatchObject({ state: "past_due", error: "The payment method was declined.", dueAt });
     await storeCard();
     expect(await rowOf(id)).toMatchObject({ state: "paid", paidCents: 1234 });
     expect(await notices("billing.payment_failed")).toHaveLength(1);
+  });
+
+  test("an invoice that was partly credited at Stripe is settled by the payment of the rest", async () => {
+    await settings({ collection: "send" });
+    const id = await closed();
+    await send(id);
+    const invoice = await invoiceOf(id);
+    Object.assign(invoice, { status: "paid", amount_paid: 1000, amount_remaining: 0 });
+    for (let n = 0; n < 2; n++) await syncInvoice(lab.ctx, invoice.id);
+    expect(await rowOf(id)).toMatchObject({ state: "paid", paidCents: 1000, paidAt: clock.now() });
+    expect([await booked("cash"), await booked("credits"), await booked("receivable")]).toEqual([
+      10_000_000, 2_340_000, -12_340_000,
+    ]);
   });
 
   test("events in the wrong order, twice and late have the effect of the present state", async () => {

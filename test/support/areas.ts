@@ -55,7 +55,7 @@ export const ROOMS: Record<string, string[]> = {
     "delivery",
     "security",
   ],
-  billing: ["meters", "settings", "prices", "budgets", "ledger", "collect", "exports", "statements", "stripe"],
+  billing: ["meters", "settings", "prices", "budgets", "ledger", "collect", "exports", "statements", "late", "stripe"],
   compute: ["images", "environment", "providers", "hosts"],
   data: ["storage", "pii", "matching", "validation", "files", "uploads", "datasets", "privacy", "imports"],
   models: ["base", "tuned", "inspection"],

@@ -1,7 +1,7 @@
 /** Prices and recorded use for tests of billing. */
 import { recordUse, type Use } from "../../src/billing/ledger/record.ts";
 import type { Prices } from "../../src/billing/prices/rate.ts";
-import { priceList } from "../../src/db/schema/billing.ts";
+import { priceList, statement, statementLine } from "../../src/db/schema/billing.ts";
 import type { TestApp } from "./app.ts";
 
 export const HOUR = 3_600_000;
@@ -60,3 +60,36 @@ export const useFrom = (t: TestApp, org: string, from: number, more: Partial<Use
     to: from + HOUR,
     ...more,
   });
+
+/** Stores an open invoice over `cents`, of which `charges` are fees and interest. @param n its number, 1 to 9 */
+export async function addInvoice(
+  t: TestApp,
+  given: { n: number; org: string; cents: number; dueAt: number; charges?: number },
+): Promise<string> {
+  const { n, org, cents, dueAt, charges = 0 } = given;
+  const id = `stm_${n}`;
+  const lines = [
+    { kind: "train", cents: cents - charges },
+    { kind: "interest", cents: charges },
+  ];
+  await t.ctx.write(async (tx) => {
+    await tx.insert(statement).values({
+      id,
+      number: `2026-00000${n}`,
+      org,
+      month: `2026-0${n}`,
+      mode: "stripe",
+      state: "open",
+      subtotalCents: cents,
+      totalCents: cents,
+      closedAt: dueAt - 14 * DAY,
+      dueAt,
+    });
+    for (const [position, line] of lines.entries()) {
+      const micros = line.cents * 10_000;
+      const row = { ...line, id: `stml_${id}${position}`, statementId: id, position, description: line.kind };
+      await tx.insert(statementLine).values({ ...row, quantity: 1, unitMicros: micros, micros });
+    }
+  });
+  return id;
+}

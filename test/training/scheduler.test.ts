@@ -139,6 +139,23 @@ describe("a job waits for", () => {
     expect(round.waits.get("j")).toMatchObject(expected);
   });
 
+  test("a payment, on rented machines only, when the invoice of its team is late", () => {
+    const own = cluster(1, 2);
+    const rented = { ...cluster(1, 0, 0, "cloud").hosts[0], ask: true, pool: null } as (typeof own.hosts)[number];
+    const capacity = { ...own, hosts: [...own.hosts, rented] };
+    const queued = [
+      aJob("small", { late: "unpaid", wants: { gpus: 1 } }),
+      aJob("large", { late: "unpaid", wants: { gpus: 8 } }),
+      aJob("paid", { team: "b", wants: { gpus: 8 } }),
+    ];
+    const round = schedule(anInput(capacity, { queued }));
+    expect(Object.fromEntries(round.starts.map(({ jobId, hostId }) => [jobId, hostId]))).toEqual({
+      small: "h0",
+      paid: "cloud0",
+    });
+    expect(round.waits.get("large")?.code).toBe("budget");
+  });
+
   test("a host that accepts jobs", () => {
     const capacity = cluster(1, 8);
     const away = { ...capacity, hosts: capacity.hosts.map((host) => ({ ...host, state: "cordoned" as const })) };

@@ -5,15 +5,19 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { liftOrganization, liftUser, suspendOrganization, suspendUser } from "../../src/accounts/suspension/service.ts";
+import { checkLate } from "../../src/billing/late/pass.ts";
+import { markPaid } from "../../src/billing/statements/transitions.ts";
 import { startImports } from "../../src/data/imports/run.ts";
 import { deployment } from "../../src/db/schema/deployments.ts";
 import { datasetImport } from "../../src/db/schema/imports.ts";
 import { job } from "../../src/db/schema/jobs.ts";
 import { startDeployments } from "../../src/serving/deployments/reconcile.ts";
+import { addInvoice, DAY } from "../support/billing.ts";
 import { deployEngine, startEngine, type TestEngine } from "../support/engine.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 import { type SamlIdentityProvider, startSamlProvider } from "../support/saml-provider.ts";
+import { TEST_KEY } from "../support/stripe-fake.ts";
 
 let lab: Lab;
 let idp: SamlIdentityProvider;
@@ -21,7 +25,7 @@ let engine: TestEngine;
 let stopDeployments: () => void;
 beforeAll(async () => {
   idp = await startSamlProvider(Date.now);
-  lab = await createLab({ trainSlots: 2, sweepMs: 200, config: { sso_hosts: [idp.host] } });
+  lab = await createLab({ trainSlots: 2, sweepMs: 200, config: { sso_hosts: [idp.host], stripe_secret_key: TEST_KEY } });
   engine = startEngine();
   stopDeployments = startDeployments(lab.ctx);
 });
@@ -122,3 +126,40 @@ test("an organization's endpoints stop, answer so, and start again when it is li
   await until("it to start again", async () => (await endpoint(id)).state !== "stopped");
   expect((await endpoint(id)).jobId).not.toBe(jobId);
 }, 60_000);
+
+test("work of a team with an overdue invoice stops, waits for the payment, and resumes", async () => {
+  const settings = (body: object) => lab.json("PATCH", "/v1/billing/settings", { body });
+  await settings({ mode: "stripe", own_hosts_exempt: false });
+  const running = await lab.train("slow.40", { max_steps: 40, save_every: 100 });
+  await until("some steps", async () => (await step(running)) >= 3, 45_000, 10);
+  const org = lab.orgs.a;
+  const first = await addInvoice(lab, { n: 1, org, cents: 500, dueAt: Date.now() - 15 * DAY });
+  const second = await addInvoice(lab, { n: 2, org, cents: 700, dueAt: Date.now() - 4 * DAY });
+  const pay = async (id: string, cents: number) => {
+    await lab.ctx.write((tx) => markPaid(tx, lab.ctx, id, { payment: `pi ${id}`, cents }));
+    await checkLate(lab.ctx);
+  };
+  await checkLate(lab.ctx);
+  await lab.reached(running, "queued");
+  const message = async () => (await lab.job(running)).progress.waiting;
+  await until(
+    "the suspension",
+    async () => (await message()) === "Held: its organization is suspended for an unpaid invoice",
+  );
+  await pay(first, 500);
+  const waits = `Waiting for a payment: invoice 2026-000002 was due on ${new Date(Date.now() - 4 * DAY).toISOString().slice(0, 10)}, and $7.00 of it is unpaid. Pay it under Billing (/billing)`;
+  await until("the other invoice", async () => (await message()) === waits);
+  expect(await waiting(running)).toMatchObject({ code: "budget", message: waits });
+  const { id } = await lab.json<{ id: string }>("POST", "/v1/deployments", { body: { model: "tiny" } });
+  await until("the endpoint to say so", async () => (await endpoint(id)).error === waits);
+  expect((await endpoint(id)).state).toBe("starting");
+  await lab.json("DELETE", `/v1/deployments/${id}`);
+  await settings({ own_hosts_exempt: true });
+  await lab.reached(running, "succeeded");
+  expect((await lab.attempts(running)).map((one) => one.outcome)).toEqual(["paused", "succeeded"]);
+  await settings({ own_hosts_exempt: false });
+  const next = await lab.train("slow.10", { max_steps: 5, save_every: 100 });
+  await until("it to wait", async () => (await waiting(next))?.code === "budget");
+  await pay(second, 700);
+  await lab.reached(next, "succeeded");
+}, 120_000);

@@ -1,13 +1,14 @@
 /** What a member of a suspended organization sees instead of its pages: why, whom to ask, and the way out. */
+import type { Hold } from "../../src/ctx.ts";
 import { formatDate } from "../../src/lib/text/format.ts";
 import { usePage } from "../context.ts";
 import { BareLayout } from "../layout.tsx";
-import { RoleLink } from "../parts/allowed.tsx";
+import { Allowed, RoleLink } from "../parts/allowed.tsx";
 import { ContactLink } from "../parts/contact.tsx";
 
-export function SuspendedPage(props: { reason: string; until: number | null }) {
+export function SuspendedPage({ hold }: { hold: Hold }) {
   const { viewer, contact } = usePage();
-  const { reason, until } = props;
+  const { kind, reason, until } = hold;
   return (
     <BareLayout title="Team suspended">
       <div class="stack">
@@ -18,6 +19,16 @@ export function SuspendedPage(props: { reason: string; until: number | null }) {
           checkpoints when the suspension is lifted
           {until === null ? "." : `, on ${formatDate(until)} at the latest.`}
         </p>
+        {kind === "unpaid" ? (
+          <>
+            <p>Work resumes within a minute of the payment.</p>
+            <Allowed method="GET" path="/billing/payment">
+              <a class="button primary" href="/billing">
+                Pay under Billing
+              </a>
+            </Allowed>
+          </>
+        ) : null}
         <p>
           {contact ? (
             <>

@@ -1,13 +1,13 @@
 /** Browser sessions: the actor behind a signed cookie, and signing out. */
 import { timingSafeEqual } from "node:crypto";
 import { and, eq, gt, ne, type SQL } from "drizzle-orm";
-import { type Actor, type Ctx, perContext, type Source } from "../../ctx.ts";
+import { type Actor, type Ctx, type Hold, perContext, type Source } from "../../ctx.ts";
 import { isPerson } from "../../db/accounts.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { newSecret, randomChars } from "../../lib/ids.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
-import { powersOf } from "../../roles.ts";
+import { can, powersOf } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
 import { holdOn, suspendedError } from "../holds/service.ts";
 import { isHttps, sessionCookie } from "./better.ts";
@@ -189,10 +189,12 @@ async function lookUp(ctx: Ctx, token: string): Promise<{ actor: Actor; expiresA
   let row = rows.find((each) => each.org === each.active) ?? rows[0];
   if (!row || row.banned) return null;
   let hold = await holdOn(ctx.db, row);
-  // Who belongs to several organizations works in one that may work.
-  for (const other of hold?.kind === "suspended" ? rows : []) {
+  // Who belongs to several organizations works in one that may work; who can pay for one stays there.
+  const isOut = (one: (typeof rows)[number], kind: Hold["kind"] | undefined) =>
+    kind === "suspended" || (kind === "unpaid" && !can(powersOf(one.role, one.teamRole), "billing.manage"));
+  for (const other of isOut(row, hold?.kind) ? rows : []) {
     const next = await holdOn(ctx.db, other);
-    if (next?.kind === "suspended") continue;
+    if (next?.kind === "suspended" || next?.kind === "unpaid") continue;
     [row, hold] = [other, next];
     break;
   }

@@ -16,14 +16,14 @@ export type SuspendBody = v.InferOutput<typeof SuspendBody>;
 
 /** What the answers about users and organizations say of their holds. Times in seconds since 1970. */
 export const HoldFields = {
-  /** Also of a user whom the identity provider deactivated. Null = not suspended. */
+  /** Also of a user whom the identity provider deactivated, and of a team for an unpaid invoice. Null = not suspended. */
   suspension: v.nullable(v.strictObject({ reason: v.string(), until: v.nullable(v.number()) })),
   /** When everything is erased; null = no deletion is scheduled. */
   deletion_at: v.nullable(v.number()),
 };
 
 export function holdFields(holds: readonly Hold[]) {
-  const suspended = holds.find(({ kind }) => kind === "suspended") ?? holds.find(({ kind }) => kind === "deactivated");
+  const suspended = holds.find(({ kind }) => kind === "suspended") ?? holds.find(({ kind }) => kind !== "deletion");
   const deletion = holds.find(({ kind }) => kind === "deletion");
   return {
     suspension: suspended ? { reason: suspended.reason, until: seconds(suspended.until) } : null,
@@ -32,8 +32,8 @@ export function holdFields(holds: readonly Hold[]) {
 }
 
 /** The word for a state badge of an account or organization. */
-export function stateOf(holds: readonly Hold[]): "active" | Exclude<Hold["kind"], "deletion"> | "deletion_scheduled" {
-  if (holds.some(({ kind }) => kind === "suspended")) return "suspended";
+export function stateOf(holds: readonly Hold[]): "active" | "suspended" | "deactivated" | "deletion_scheduled" {
+  if (holds.some(({ kind }) => kind === "suspended" || kind === "unpaid")) return "suspended";
   if (holds.some(({ kind }) => kind === "deactivated")) return "deactivated";
   return holds.length > 0 ? "deletion_scheduled" : "active";
 }

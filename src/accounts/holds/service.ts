@@ -13,7 +13,7 @@ import { formatDate } from "../../lib/text/format.ts";
 type HoldRow = typeof hold.$inferSelect;
 
 /** The hold that says most first: a suspension before a deletion, the account before the organization. */
-const KINDS: Hold["kind"][] = ["suspended", "deactivated", "deletion"];
+const KINDS: Hold["kind"][] = ["suspended", "deactivated", "unpaid", "deletion"];
 const rank = (one: Pick<Hold, "kind" | "subject">) => KINDS.indexOf(one.kind) * 2 + (one.subject === "user" ? 0 : 1);
 
 const shown = ({ kind, subject, reason, until }: HoldRow): Hold => ({ kind, subject, reason, until });
@@ -32,7 +32,7 @@ export async function holdOn(db: Db, account: { userId: string; org: string }): 
         ),
       ),
     )
-    .limit(4);
+    .limit(8);
   const [first] = rows.sort((a, b) => rank(a) - rank(b));
   return first ? shown(first) : null;
 }
@@ -96,6 +96,7 @@ export function notHeld(columns: { createdBy: SQLiteColumn; org: SQLiteColumn })
 export function heldMessage({ kind, subject }: Pick<Hold, "kind" | "subject">): string {
   const who = subject === "user" ? "The account that created it" : "Its organization";
   if (kind === "deletion") return `${who} is about to be deleted`;
+  if (kind === "unpaid") return `${who} is suspended for an unpaid invoice`;
   return `${who} is ${kind}`;
 }
 
@@ -106,6 +107,12 @@ export function heldError(ctx: Ctx, { kind, subject, reason, until }: Hold): App
   const who = subject === "user" ? "This account" : "This organization";
   const contact = ctx.config.contact_address;
   const ask = contact ? ` Contact ${contact}.` : " Contact an administrator of this installation.";
+  if (kind === "unpaid")
+    return new AppError(
+      "forbidden",
+      "account_suspended",
+      `${who} is suspended.${sentence(reason)} Nothing is deleted. Pay it under Billing (/billing): work resumes within a minute.`,
+    );
   if (kind !== "deletion") {
     const end = until === null ? "" : ` until ${formatDate(until)}`;
     return new AppError(

@@ -204,12 +204,16 @@ export async function suspendOrganization(
   if (isNew) await announceToOwners(ctx, id, "organization.suspended", actor, reason);
 }
 
-/** Lifts the suspension of an organization; does nothing without one. */
+/**
+ * Lifts the suspension of an organization, also one for an unpaid invoice; does nothing without one. For that invoice it
+ * is not suspended again.
+ */
 export async function liftOrganization(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   requireAdmin(actor);
   const lifted = await ctx.write(async (tx) => {
     await requireOrganization(tx, id);
-    const now = await activeHold(tx, "suspended", "organization", id);
+    const now =
+      (await activeHold(tx, "suspended", "organization", id)) ?? (await activeHold(tx, "unpaid", "organization", id));
     if (!now) return false;
     await tx.update(hold).set(ending(ctx, actor)).where(eq(hold.id, now.id));
     await audit(tx, ctx, { ...actor, org: id }, "organization.lift", id);

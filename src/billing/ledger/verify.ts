@@ -94,12 +94,14 @@ const RULES: Rule[] = [
       and e.txn like 'use %' and not exists (select 1 from meter_interval m where m.source = substr(e.txn, 5))`,
   },
   {
-    name: "The account unbilled is the sum of the intervals that are on no statement",
+    name: "The account unbilled is the sum of the intervals, fees and interest that are on no statement",
     count: sql`select count(distinct org) as n from meter_interval`,
-    wrong: sql`with open as (select org, sum(micros) as micros from meter_interval where statement_id is null group by org),
+    wrong: sql`with open as (select org, sum(micros) as micros from (
+          select org, micros from meter_interval where statement_id is null
+          union all select org, micros from late_charge where billed_on is null) group by org),
       booked as (select org, sum(micros) as micros from ledger_entry where account = 'unbilled' group by org),
       everyone as (select org from open union select org from booked)
-      select e.org || ' has ' || coalesce(o.micros, 0) || ' in intervals and ' || coalesce(b.micros, 0) || ' booked' as what
+      select e.org || ' has ' || coalesce(o.micros, 0) || ' unbilled and ' || coalesce(b.micros, 0) || ' booked' as what
       from everyone e left join open o on o.org = e.org left join booked b on b.org = e.org
       where coalesce(o.micros, 0) <> coalesce(b.micros, 0)`,
   },

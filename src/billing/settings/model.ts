@@ -65,8 +65,9 @@ export const BillingSettingsView = v.strictObject({ object: v.literal("billing_s
 const Stored = v.strictObject(FIELDS);
 export type BillingSettings = v.InferOutput<typeof Stored>;
 
+export const ChangeLateSettings = v.partial(LateSettings);
 /** Only what is given changes; of `late` too. */
-export const ChangeBillingSettings = v.partial(v.strictObject({ ...FIELDS, late: v.partial(LateSettings) }));
+export const ChangeBillingSettings = v.partial(v.strictObject({ ...FIELDS, late: ChangeLateSettings }));
 export type ChangeBillingSettings = v.InferOutput<typeof ChangeBillingSettings>;
 
 export const DEFAULT_SETTINGS: BillingSettings = {

@@ -33,6 +33,17 @@ function requireOrder({ late }: BillingSettings): void {
   );
 }
 
+/** @throws AppError `stripe_not_set` when the mode becomes `stripe` without a key */
+function requireKey(ctx: Ctx, before: BillingSettings, after: BillingSettings): void {
+  if (after.mode !== "stripe" || before.mode === "stripe" || ctx.config.stripe_secret_key) return;
+  throw new AppError(
+    "conflict",
+    "stripe_not_set",
+    "The mode stripe needs the secret key of Stripe. Enter it under Administration, Payments first.",
+    { param: "mode" },
+  );
+}
+
 /** The first month whose closing is still ahead. */
 function nextToClose(now: number, graceHours: number): string {
   return monthAt(now - graceHours * HOUR_MS);
@@ -58,7 +69,7 @@ function withFirstMonth(before: BillingSettings, after: BillingSettings, now: nu
 
 /**
  * Changes the settings that are given. What is closed already stays as it is. Administrators only.
- * @throws AppError `invalid_value`
+ * @throws AppError `invalid_value`, `stripe_not_set`
  */
 export async function changeBillingSettings(
   ctx: Ctx,
@@ -70,6 +81,7 @@ export async function changeBillingSettings(
     const before = await stored(tx);
     const merged: BillingSettings = { ...before, ...given, late: { ...before.late, ...late } };
     requireOrder(merged);
+    requireKey(ctx, before, merged);
     const after = withFirstMonth(before, merged, ctx.clock.now());
     const value = JSON.stringify(after);
     await tx

@@ -96,6 +96,23 @@ export async function markPaid(
   await audit(tx, ctx, systemActor(row.org), "statement.pay", id, { number: row.number, paid_usd: cents / 100 });
 }
 
+/**
+ * The provider expects no more money although less was paid: the rest was credited there. It is booked as a credit, and
+ * the statement is paid.
+ */
+export async function markSettled(tx: Db, ctx: Ctx, id: string): Promise<void> {
+  const row = await requireStatement(tx, id);
+  if (row.state !== "open" && row.state !== "past_due") return;
+  const now = ctx.clock.now();
+  const micros = unpaidCents(row) * MICROS_PER_CENT;
+  await book(tx, { name: `settled ${id}`, org: row.org, at: now }, { credits: micros, receivable: -micros });
+  await change(tx, id, { state: "paid", paidAt: now, error: null });
+  await audit(tx, ctx, systemActor(row.org), "statement.credit", id, {
+    number: row.number,
+    credited_usd: unpaidCents(row) / 100,
+  });
+}
+
 /** A payment failed: open → past_due, and the people who manage how the team pays hear why. */
 export async function markFailed(tx: Db, ctx: Ctx, id: string, error: string): Promise<BusMessage[]> {
   const row = await requireStatement(tx, id);

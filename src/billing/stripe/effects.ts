@@ -9,7 +9,7 @@ import { billingAccount, statement } from "../../db/schema/billing.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { dollars } from "../meters/money.ts";
 import { notifyAdministrators } from "../statements/notices.ts";
-import { markFailed, markGivenUp, markPaid, markRefundFailed, recordRefund } from "../statements/transitions.ts";
+import { markFailed, markGivenUp, markPaid, markRefundFailed, markSettled, recordRefund } from "../statements/transitions.ts";
 import { askStripe, findAtStripe, idOf } from "./client.ts";
 import { syncCustomer } from "./customers.ts";
 
@@ -33,8 +33,10 @@ export async function syncInvoice(ctx: Ctx, id: string, type = ""): Promise<bool
   // The invoice is being sent; the sender reads it once more at its end.
   if (row.state === "closing") return true;
   const messages = await ctx.write(async (tx) => {
-    if (invoice.status === "paid") await markPaid(tx, ctx, row.id, { payment: id, cents: invoice.amount_paid });
-    else if (invoice.status === "void") await markGivenUp(tx, ctx, row.id, "void");
+    if (invoice.status === "paid") {
+      await markPaid(tx, ctx, row.id, { payment: id, cents: invoice.amount_paid });
+      await markSettled(tx, ctx, row.id);
+    } else if (invoice.status === "void") await markGivenUp(tx, ctx, row.id, "void");
     else if (invoice.status === "uncollectible") await markGivenUp(tx, ctx, row.id, "uncollectible");
     else if (invoice.status === "open" && invoice.attempted && invoice.collection_method === "charge_automatically")
       return markFailed(tx, ctx, row.id, whyUnpaid(invoice, type));

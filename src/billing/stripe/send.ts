@@ -162,7 +162,8 @@ async function sendNow(ctx: Ctx, row: StatementRow): Promise<void> {
     invoiceId: invoice.id,
     url: invoice.hosted_invoice_url ?? null,
     taxCents: invoice.total - withoutTax(invoice),
-    dueAt: invoice.due_date ? invoice.due_date * 1000 : ctx.clock.now(),
+    // A card is charged within hours: that takes no longer than a day, and is not late meanwhile.
+    dueAt: invoice.due_date ? invoice.due_date * 1000 : Math.max(row.dueAt ?? 0, ctx.clock.now() + DAY_MS),
   };
   emitAll(ctx.bus, await ctx.write((tx) => markSent(tx, ctx, row.id, sent)));
   await syncInvoice(ctx, invoice.id);

@@ -1,4 +1,4 @@
-/** Holds on users and organizations: suspensions, and deletions that are scheduled. */
+/** Holds on users and organizations: suspensions (by an administrator, or for an unpaid invoice) and deletions. */
 import { sql } from "drizzle-orm";
 import { index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
@@ -8,7 +8,7 @@ export const hold = sqliteTable(
   "hold",
   {
     id: text("id").primaryKey(),
-    kind: text("kind", { enum: ["suspended", "deactivated", "deletion"] }).notNull(),
+    kind: text("kind", { enum: ["suspended", "deactivated", "unpaid", "deletion"] }).notNull(),
     subject: text("subject", { enum: ["user", "organization"] }).notNull(),
     /** Id of the user or organization. */
     subjectId: text("subject_id").notNull(),

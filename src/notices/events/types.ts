@@ -58,6 +58,9 @@ const INSTALLATION_TYPES = [
   "billing.credit",
   "billing.refund",
   "billing.dispute",
+  "billing.late",
+  "billing.suspended",
+  "billing.restored",
 ] as const;
 export type EventType = (typeof EVENT_TYPES)[number] | (typeof INSTALLATION_TYPES)[number];
 

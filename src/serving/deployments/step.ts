@@ -3,6 +3,7 @@ import { eq, sql } from "drizzle-orm";
 import { heldMessage } from "../../accounts/holds/service.ts";
 import { budgetMarks } from "../../billing/budgets/limits.ts";
 import { sentence } from "../../billing/budgets/texts.ts";
+import { lateWork } from "../../billing/late/state.ts";
 import { FINAL_STATES } from "../../contract/job.ts";
 import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -165,8 +166,10 @@ async function checkHealth(ctx: Ctx, runtime: Runtime, row: DeploymentRow, addre
 async function rest(ctx: Ctx, row: DeploymentRow, engine: Engine): Promise<void> {
   if (row.state === "ready") await storeHealth(ctx, row, engine.health === "healthy");
   if (row.state !== "starting" || engine.job?.state !== "queued") return;
-  // Another endpoint that sleeps does not help one that waits for a budget.
-  const why = budgetMarks(ctx).why.get(row.jobId ?? "");
+  // Another endpoint that sleeps does not help one that waits for a budget or a payment.
+  const unpaid = (await lateWork(ctx)).why.get(row.org);
+  const why =
+    budgetMarks(ctx).why.get(row.jobId ?? "") ?? (engine.job.progress.waiting === unpaid ? unpaid : undefined);
   if (why !== undefined) return why === row.error ? undefined : move(ctx, row, { error: why });
   const { gpus, createdAt } = engine.job;
   if (ctx.clock.now() - createdAt > (gpus ? GPU_WAIT_MS : 0)) await evictIdle(ctx, gpus > 0);

@@ -7,6 +7,7 @@ import { asc, isNull, sql } from "drizzle-orm";
 import { type Held, heldMessage, readHeld } from "../../accounts/holds/service.ts";
 import { budgetMarks, overLimit } from "../../billing/budgets/limits.ts";
 import { stillShort } from "../../billing/budgets/reserve.ts";
+import { lateWork } from "../../billing/late/state.ts";
 import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -342,13 +343,17 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   );
   await readUsage(ctx.db, carry.usage, now);
   const short = await waitingForBudget(ctx, carry, now);
+  const unpaid = await lateWork(ctx);
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
     const held = heldBecause(holds, one);
-    const overBudget = short.get(one.id);
-    const same = one.ending === ending && one.noRent === noRent && one.held === held && one.overBudget === overBudget;
-    return same ? one : { ...one, ending, noRent, held, overBudget };
+    const why = unpaid.why.get(one.team);
+    const overBudget = short.get(one.id) ?? (unpaid.ownHosts ? undefined : why);
+    const late = unpaid.ownHosts ? why : undefined;
+    const marks = { ending, noRent, held, overBudget, late };
+    const same = (Object.keys(marks) as (keyof typeof marks)[]).every((name) => one[name] === marks[name]);
+    return same ? one : { ...one, ...marks };
   });
   const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
   const orgs = new Set([...queued.map((one) => one.team), ...running.map((one) => one.job.team)]);

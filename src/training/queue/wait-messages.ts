@@ -21,7 +21,7 @@ export function waitMessage(
     case "held":
       return `Held: ${job.held ?? ""}`;
     case "budget":
-      return job.overBudget ?? "Waiting for a budget";
+      return job.overBudget ?? job.late ?? "Waiting for a budget";
     case "retry":
       return retry ?? `Waiting${until} before the next try`;
     case "not_before":

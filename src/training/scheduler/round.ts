@@ -212,7 +212,7 @@ function secureCapacity(deciding: Deciding, job: Job): { reservation: Reservatio
 /** Why a job waits for which nothing is free, after its capacity was reserved. */
 function waitForCapacity(deciding: Deciding, job: Job): Wait {
   const { cluster } = deciding;
-  if (!everFits(cluster, job)) return wait("never");
+  if (!everFits(cluster, job)) return wait(job.late === undefined ? "never" : "budget");
   const { reservation, preempts } = secureCapacity(deciding, job);
   const fits = (host: Host) => host.state === "ready" && fitsHost(cluster, host, job);
   if (!reservation && !cluster.capacity.hosts.some(fits)) return wait("hosts_away");
@@ -266,7 +266,7 @@ export function schedule(input: Input): Round {
       continue;
     }
     // A job like one that could not start cannot start either, unless it is short enough to backfill.
-    const kind = `${job.priority} ${job.noRent} ${job.shape}`;
+    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.shape}`;
     const before = failed.get(kind);
     const high = job.estimate.high ?? Number.POSITIVE_INFINITY;
     if (before && high >= before.high && !held.has(job.id)) {

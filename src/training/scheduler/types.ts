@@ -98,6 +98,8 @@ export interface Job {
   held?: string;
   /** Why a budget keeps it from running; absent = none does. */
   overBudget?: string;
+  /** Why it may not start on a rented machine: an invoice of its team is unpaid; absent = it may. */
+  late?: string;
 }
 
 /** A job that uses capacity. */

@@ -2,7 +2,7 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { monthAt } from "../../../src/billing/meters/months.ts";
-import { type BillingSettings, ChangeBillingSettings } from "../../../src/billing/settings/model.ts";
+import { type BillingSettings, ChangeBillingSettings, ChangeLateSettings } from "../../../src/billing/settings/model.ts";
 import { billingSettings, changeBillingSettings } from "../../../src/billing/settings/service.ts";
 import { giveCredit, giveRefund } from "../../../src/billing/statements/credits.ts";
 import { GiveCredit, GiveRefund, statementSummary } from "../../../src/billing/statements/model.ts";
@@ -16,12 +16,12 @@ import { session } from "../../../src/http/session.ts";
 import { parseForm } from "../../../src/http/validation.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { AdminBillingPage, type AdminBillingProps } from "./billing.tsx";
-import { NUMBERS, type SettingsForm, SWITCHES } from "./billing-settings.tsx";
+import { LATE_NUMBERS, NUMBERS, type SettingsForm, SWITCHES } from "./billing-settings.tsx";
 
 const MAX = 100;
 const HERE = "/admin/billing";
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
-const names = [...NUMBERS, ...SWITCHES].map(([name]) => name);
+const names = [...NUMBERS, ...LATE_NUMBERS, ...SWITCHES].map(([name]) => name);
 const Form = v.object({
   mode: text(20),
   first_month: text(10),
@@ -86,7 +86,7 @@ function changeOf(form: Record<string, string>): ChangeBillingSettings {
     collection: form.collection,
     ...numbersOf(NUMBERS, form),
     ...Object.fromEntries(SWITCHES.map(([name]) => [name, form[name] === "yes"])),
-    late: { legal_text: form.legal_text },
+    late: parseForm(ChangeLateSettings, { ...numbersOf(LATE_NUMBERS, form), legal_text: form.legal_text }),
   });
 }
 

@@ -12,10 +12,20 @@ export const NUMBERS = [
   ["grams_per_kwh", "Grams of CO2 for a kWh", "For the carbon of a job"],
 ] as const;
 
+/** What follows when an invoice stays unpaid; days count from its due date. */
+export const LATE_NUMBERS = [
+  ["notice_days", "Days to the notice", "After the due date; the late fee is charged then"],
+  ["no_new_work_days", "Days to no new paid work", "What runs continues, and jobs wait in the queue"],
+  ["suspend_days", "Days to the suspension", "Jobs save a checkpoint and stop, endpoints stop, data stays"],
+  ["fee_usd", "Late fee in US dollars", "Once for each late invoice; 0 = none"],
+  ["monthly_interest_percent", "Interest in percent a month", "Of the unpaid amount, by the day; 0 = none"],
+] as const;
+
 export const SWITCHES = [
   ["public_prices", "Prices are shown without sign-in"],
   ["credit_failed_work", "Failed work is credited by itself"],
   ["automatic_tax", "Stripe calculates tax"],
+  ["own_hosts_exempt", "Work on own hosts starts although an invoice is late"],
 ] as const;
 
 type SettingName =
@@ -24,6 +34,7 @@ type SettingName =
   | "collection"
   | "legal_text"
   | (typeof NUMBERS)[number][0]
+  | (typeof LATE_NUMBERS)[number][0]
   | (typeof SWITCHES)[number][0];
 
 const MODES = [
@@ -88,6 +99,16 @@ export function BillingSettingsForm({ form }: { form: SettingsForm }) {
           options={COLLECTIONS}
         />
         {NUMBERS.map(([name, label, hint]) => (
+          <TextField name={name} label={label} hint={hint} value={form[name]} inputmode="decimal" required />
+        ))}
+      </div>
+      <h3>Late payment</h3>
+      <p class="muted small">
+        In the mode Stripe only. Days count from the due date of the oldest unpaid invoice of a team. Payment restores
+        everything within a minute.
+      </p>
+      <div class="fields">
+        {LATE_NUMBERS.map(([name, label, hint]) => (
           <TextField name={name} label={label} hint={hint} value={form[name]} inputmode="decimal" required />
         ))}
       </div>

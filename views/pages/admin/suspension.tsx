@@ -14,7 +14,16 @@ const EFFECTS = {
 const TITLES: Record<Hold["kind"], string> = {
   suspended: "Suspended",
   deactivated: "Deactivated by the identity provider",
+  unpaid: "Suspended for an unpaid invoice",
   deletion: "Scheduled for deletion",
+};
+
+/** How a hold without an end ends. */
+const UNTIL: Record<Hold["kind"], string> = {
+  suspended: "Until it is lifted.",
+  deactivated: "Until it is activated there again, or lifted here.",
+  unpaid: "Until it is paid, or lifted here.",
+  deletion: "Until it is canceled.",
 };
 
 /** Says above the page that somebody is suspended, why, and until when. */
@@ -25,9 +34,7 @@ export function HoldNotice({ holds }: { holds: readonly Hold[] }) {
         <Notice kind="warn" title={TITLES[kind]}>
           <p class="wrap-any">
             {until === null
-              ? kind === "deactivated"
-                ? "Until it is activated there again, or lifted here."
-                : "Until it is lifted."
+              ? UNTIL[kind]
               : `${kind === "deletion" ? "Everything is erased" : "Ends"} on ${formatDate(until)}.`}
             {reason ? ` Reason: ${reason}` : ""}
           </p>
@@ -107,7 +114,9 @@ function SuspensionPanel(props: HoldProps) {
         <h2>Suspension</h2>
         {suspended ? (
           <ActionButton action={`${path}/lift`} class="small">
-            {holds.some(({ kind }) => kind === "suspended") ? "Lift the suspension" : "Lift the deactivation"}
+            {holds.some(({ kind }) => kind === "deactivated") && !holds.some(({ kind }) => kind === "suspended")
+              ? "Lift the deactivation"
+              : "Lift the suspension"}
           </ActionButton>
         ) : (
           <SheetForm

@@ -1,19 +1,27 @@
 /** `/billing`: what the team used this month, its statements and credits, and who sees them. */
 import { dollars } from "../../../src/billing/meters/money.ts";
+import type { LateTeam } from "../../../src/billing/late/state.ts";
 import type { BillingSettings } from "../../../src/billing/settings/model.ts";
 import type { CreditView, StatementSummary } from "../../../src/billing/statements/model.ts";
 import type { TeamMoney } from "../../../src/billing/statements/overview.ts";
+import type { BillingAccount } from "../../../src/billing/stripe/account.ts";
 import { Layout } from "../../layout.tsx";
 import { RoleLink } from "../../parts/allowed.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
+import { TestMode } from "../../parts/test-mode.tsx";
 import { Stat, Stats, Time } from "../../parts/value.tsx";
+import { PaymentPanel } from "./payment.tsx";
 
 interface BillingProps {
   settings: BillingSettings;
   money: TeamMoney;
   statements: StatementSummary[];
   credits: CreditView[];
+  /** How the team pays; null when the viewer may not manage that, or no payments are set up. */
+  account: BillingAccount | null;
+  /** What follows because an invoice is overdue; null = none is. */
+  late: LateTeam | null;
 }
 
 const MICROS_PER_CENT = 10_000;
@@ -141,8 +149,8 @@ export function Credits({ credits }: { credits: CreditView[] }) {
   );
 }
 
-export function BillingPage({ settings, money, statements, credits }: BillingProps) {
-  const late = settings.mode === "stripe" && statements.some(({ state }) => state === "past_due");
+export function BillingPage({ settings, money, statements, credits, account, late }: BillingProps) {
+  const unpaid = settings.mode === "stripe" && statements.some(({ state }) => state === "past_due");
   return (
     <Layout
       title="Billing"
@@ -154,9 +162,14 @@ export function BillingPage({ settings, money, statements, credits }: BillingPro
     >
       <div class="stack">
         <Mode mode={settings.mode} />
+        {account ? <TestMode mode={account.mode} /> : null}
         {late ? (
-          <Notice kind="bad" title="An invoice is overdue" alert>
-            {settings.late.legal_text || "Pay it, or change the payment method, so that work continues."}
+          <Notice kind="bad" title={late.title} alert>
+            {late.text}
+          </Notice>
+        ) : unpaid ? (
+          <Notice kind="bad" title="The payment of an invoice failed">
+            Pay it, or change the payment method, so that work continues.
           </Notice>
         ) : null}
         <Stats>
@@ -166,6 +179,7 @@ export function BillingPage({ settings, money, statements, credits }: BillingPro
           <Stat label="Credits left">{microsText(money.creditMicros)}</Stat>
         </Stats>
         <Statements statements={statements} />
+        {account ? <PaymentPanel account={account} /> : null}
         <section class="panel" aria-labelledby="credits">
           <header>
             <h2 id="credits">Credits and refunds</h2>

@@ -26,6 +26,42 @@ function Card({ account }: { account: BillingAccount }) {
   );
 }
 
+/** The panel of the payment method, on its own page and on that of billing. */
+export function PaymentPanel({ account }: { account: BillingAccount }) {
+  return (
+    <section class="panel" id="payment">
+      <header>
+        <h2>Payment method</h2>
+      </header>
+      <div class="body stack">
+        <Card account={account} />
+        <KeyValue
+          rows={[
+            [
+              "Invoices",
+              account.collection === "charge" ? "Charged to the card" : "Sent, to be paid by the due date",
+            ],
+            account.tax_exempt && ["Tax", "This team is exempt"],
+          ]}
+        />
+        <div class="row">
+          <PostForm action="/billing/payment/card">
+            <button type="submit" class="button primary">
+              {account.card ? "Replace the card" : "Store a card"}
+            </button>
+          </PostForm>
+          <PostForm action="/billing/payment/portal">
+            <button type="submit" class="button">
+              Tax id, address and invoices
+            </button>
+          </PostForm>
+        </div>
+        <p class="muted small">Both open a page of Stripe. The number of a card is never stored here.</p>
+      </div>
+    </section>
+  );
+}
+
 export function PaymentPage({ account, stored }: { account: BillingAccount; stored: boolean }) {
   return (
     <Layout title="Payment method">
@@ -39,36 +75,7 @@ export function PaymentPage({ account, stored }: { account: BillingAccount; stor
             Costs are shown for information. An administrator can set up payments.
           </Notice>
         ) : (
-          <section class="panel" id="payment">
-            <header>
-              <h2>Payment method</h2>
-            </header>
-            <div class="body stack">
-              <Card account={account} />
-              <KeyValue
-                rows={[
-                  [
-                    "Invoices",
-                    account.collection === "charge" ? "Charged to the card" : "Sent, to be paid by the due date",
-                  ],
-                  account.tax_exempt && ["Tax", "This team is exempt"],
-                ]}
-              />
-              <div class="row">
-                <PostForm action="/billing/payment/card">
-                  <button type="submit" class="button primary">
-                    {account.card ? "Replace the card" : "Store a card"}
-                  </button>
-                </PostForm>
-                <PostForm action="/billing/payment/portal">
-                  <button type="submit" class="button">
-                    Tax id, address and invoices
-                  </button>
-                </PostForm>
-              </div>
-              <p class="muted small">Both open a page of Stripe. The number of a card is never stored here.</p>
-            </div>
-          </section>
+          <PaymentPanel account={account} />
         )}
       </div>
     </Layout>
