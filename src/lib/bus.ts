@@ -87,7 +87,10 @@ export interface BusEvents {
   "terms.changed": Record<string, never>;
   /** A maintenance window was scheduled, changed, canceled or ended. */
   "maintenance.changed": Record<string, never>;
-  /** A budget was set, changed or deleted, its limit was reached or is no longer, or a late payment changed what starts. */
+  /**
+   * A budget was set, changed or deleted, or its limit was reached or is no longer; or a late payment changed what may
+   * start.
+   */
   "budget.changed": { org: string };
   /** An announcement was written, changed, ended or deleted. */
   "announcement.changed": Record<string, never>;

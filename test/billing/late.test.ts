@@ -5,6 +5,7 @@ import { activeHold } from "../../src/accounts/holds/service.ts";
 import { checkLate } from "../../src/billing/late/pass.ts";
 import { lateTeam, lateWork } from "../../src/billing/late/state.ts";
 import { verifyLedger } from "../../src/billing/ledger/verify.ts";
+import { allTeams } from "../../src/billing/statements/overview.ts";
 import { closeMonths } from "../../src/billing/statements/pass.ts";
 import { markGivenUp, markPaid, markSettled } from "../../src/billing/statements/transitions.ts";
 import { member } from "../../src/db/schema/auth.ts";
@@ -68,6 +69,13 @@ describe("an invoice that stays unpaid", () => {
     expect([await stateOf(id), await step(), await notices()]).toEqual(["open", null, []]);
     await at(DUE);
     await at(DUE + 1);
+    const teams = await allTeams(t.ctx, t.actor("admin"));
+    expect(teams.map(({ org, unpaidCents }) => [org, unpaidCents]).sort()).toEqual(
+      [
+        [t.orgs.a, 0],
+        [t.orgs.b, 1234],
+      ].sort(),
+    );
     expect([await stateOf(id), await step(), await waits()]).toEqual(["past_due", "notice", null]);
     await at(DUE + 3 * DAY);
     await at(DUE + 4 * DAY);
@@ -127,7 +135,8 @@ describe("an invoice that stays unpaid", () => {
     const shut = await open("/jobs");
     expect(shut.status).toBe(403);
     expect(await shut.text()).toContain("Pay under Billing");
-    for (const path of ["/datasets", "/v1/jobs", "/v1/files"]) expect([path, (await open(path)).status]).toEqual([path, 403]);
+    for (const path of ["/datasets", "/v1/jobs", "/v1/files"])
+      expect([path, (await open(path)).status]).toEqual([path, 403]);
     await t.ctx.write((tx) => tx.update(member).set({ role: "member" }).where(eq(member.userId, t.users.other)));
     const asMember = await signedIn();
     for (const path of ["/billing", "/billing/payment", "/jobs"])
@@ -156,7 +165,11 @@ describe("an invoice that stays unpaid", () => {
   test("an administrator's lift gives the team time until that invoice is paid", async () => {
     await invoice(1234);
     await at(DUE + 14 * DAY);
-    await t.json("POST", `/v1/admin/orgs/${t.orgs.b}/lift`);
+    // An administrator of the installation lifts it for the own team too.
+    const browser = browserOf(t);
+    await browser.signIn("otherAdmin");
+    expect(await (await browser.send("GET", `/admin/teams/${t.orgs.b}`)).text()).toContain("Lift the suspension");
+    expect((await browser.send("POST", `/admin/teams/${t.orgs.b}/lift`)).status).toBe(303);
     await at(DUE + 20 * DAY);
     expect([await step(), await held(), await waits()]).toEqual(["suspended", null, null]);
     expect((await lateTeam(t.ctx, t.orgs.b))?.title).toBe("An invoice is overdue");
@@ -228,6 +241,8 @@ describe("fee and interest", () => {
     await at(DUE + 9 * DAY);
     expect(await charges()).toHaveLength(5);
     expect(await violations()).toEqual([]);
+    const teams = await allTeams(t.ctx, t.actor("admin"));
+    expect(teams.find(({ org }) => org === t.orgs.b)?.unbilledMicros).toBe(7_845_205);
     await setPrices(t, [{ ...item, meter: "gpu_seconds", unit_micros: 1_000_000 }]);
     await useFrom(t, t.orgs.b, DUE);
     clock.advance(Date.UTC(2027, 0, 4) - clock.now());

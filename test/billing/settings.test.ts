@@ -64,9 +64,17 @@ test("the mode stripe is refused without the secret key, in the API and on the p
   const form = Object.fromEntries(
     [...page.matchAll(/<input[^>]* name="([a-z_]+)"[^>]* value="([^"]*)"/g)].map(([, name, value]) => [name, value]),
   );
-  const late = { notice_days: "1", no_new_work_days: "4", suspend_days: "20", fee_usd: "5", monthly_interest_percent: "1" };
+  const late = {
+    notice_days: "1",
+    no_new_work_days: "4",
+    suspend_days: "20",
+    fee_usd: "5",
+    monthly_interest_percent: "1",
+  };
   const send = (more: Record<string, string>) =>
-    browser.send("POST", "/admin/billing", { form: { ...form, ...late, collection: "charge", legal_text: "x", ...more } });
+    browser.send("POST", "/admin/billing", {
+      form: { ...form, ...late, collection: "charge", legal_text: "x", ...more },
+    });
   const refused = await send({ mode: "stripe" });
   expect(refused.status).toBe(409);
   expect(await refused.text()).toContain(said);

@@ -25,7 +25,11 @@ let engine: TestEngine;
 let stopDeployments: () => void;
 beforeAll(async () => {
   idp = await startSamlProvider(Date.now);
-  lab = await createLab({ trainSlots: 2, sweepMs: 200, config: { sso_hosts: [idp.host], stripe_secret_key: TEST_KEY } });
+  lab = await createLab({
+    trainSlots: 2,
+    sweepMs: 200,
+    config: { sso_hosts: [idp.host], stripe_secret_key: TEST_KEY },
+  });
   engine = startEngine();
   stopDeployments = startDeployments(lab.ctx);
 });

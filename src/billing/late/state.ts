@@ -9,6 +9,8 @@ import { isWaived, type LateStep, nextText, storedPosition } from "./steps.ts";
 /** A team with an overdue invoice. */
 export interface LateTeam {
   step: LateStep;
+  /** The oldest overdue invoice. */
+  invoice: { id: string; number: string };
   title: string;
   /** What is unpaid, what comes next, and the legal text of the installation. */
   text: string;
@@ -33,13 +35,14 @@ export async function lateTeam(ctx: Ctx, org: string): Promise<LateTeam | null> 
   const legal = settings.late.legal_text;
   return {
     step: waived ? "notice" : step,
+    invoice: { id: oldest.id, number: oldest.number },
     title: TITLES[waived ? "notice" : step],
     text: [`${overdueText(oldest)}.`, next, legal].filter(Boolean).join(" "),
   };
 }
 
 /** Teams whose new work waits for a payment. */
-export interface LateWork {
+interface LateWork {
   /** Why it waits, as a sentence without a period, by organization. */
   why: ReadonlyMap<string, string>;
   /** Whether work on own hosts starts all the same. */

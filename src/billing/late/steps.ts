@@ -78,7 +78,7 @@ export const noticeOfAnother = (tx: Db, ctx: Ctx, invoice: Overdue): Promise<Bus
   });
 
 /** Where a team is, and where its invoices lead. */
-export interface Position {
+interface Position {
   since: number | null;
   step: LateStep | null;
 }

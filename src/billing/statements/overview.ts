@@ -40,6 +40,9 @@ export interface TeamRow extends TeamMoney {
   unpaidCents: number;
 }
 
+/** The outer organization of a subquery, whose tables may have an `id` of their own. */
+const ORG = sql`organization.id`;
+
 /** Every team with its money, the largest unbilled sum first. Administrators only. */
 export async function allTeams(ctx: Ctx, actor: Actor): Promise<TeamRow[]> {
   requireAdmin(actor);
@@ -53,14 +56,15 @@ export async function allTeams(ctx: Ctx, actor: Actor): Promise<TeamRow[]> {
       org: organization.id,
       name: organization.name,
       monthMicros: sql<number>`(select coalesce(sum(micros), 0) from meter_interval
-        where org = ${organization.id} and from_ms >= ${from} and from_ms < ${to})`,
+        where org = ${ORG} and from_ms >= ${from} and from_ms < ${to})`,
       unbilledMicros: sql<number>`(select coalesce(sum(micros), 0) from meter_interval
-        where org = ${organization.id} and statement_id is null and from_ms >= ${since})`,
+        where org = ${ORG} and statement_id is null and from_ms >= ${since})
+        + (select coalesce(sum(micros), 0) from late_charge where org = ${ORG} and billed_on is null)`,
       creditMicros: sql<number>`(select coalesce(sum(micros - used_micros), 0) from credit
-        where org = ${organization.id} and kind = 'credit' and state = 'done'
+        where org = ${ORG} and kind = 'credit' and state = 'done'
           and (expires_at is null or expires_at > ${now}))`,
       unpaidCents: sql<number>`(select coalesce(sum(total_cents - paid_cents), 0) from statement
-        where org = ${organization.id} and state in ('open', 'past_due'))`,
+        where org = ${ORG} and state in ('open', 'past_due'))`,
     })
     .from(organization)
     .orderBy(asc(organization.name));

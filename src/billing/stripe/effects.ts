@@ -9,7 +9,14 @@ import { billingAccount, statement } from "../../db/schema/billing.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { dollars } from "../meters/money.ts";
 import { notifyAdministrators } from "../statements/notices.ts";
-import { markFailed, markGivenUp, markPaid, markRefundFailed, markSettled, recordRefund } from "../statements/transitions.ts";
+import {
+  markFailed,
+  markGivenUp,
+  markPaid,
+  markRefundFailed,
+  markSettled,
+  recordRefund,
+} from "../statements/transitions.ts";
 import { askStripe, findAtStripe, idOf } from "./client.ts";
 import { syncCustomer } from "./customers.ts";
 

@@ -2,7 +2,11 @@
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import { monthAt } from "../../../src/billing/meters/months.ts";
-import { type BillingSettings, ChangeBillingSettings, ChangeLateSettings } from "../../../src/billing/settings/model.ts";
+import {
+  type BillingSettings,
+  ChangeBillingSettings,
+  ChangeLateSettings,
+} from "../../../src/billing/settings/model.ts";
 import { billingSettings, changeBillingSettings } from "../../../src/billing/settings/service.ts";
 import { giveCredit, giveRefund } from "../../../src/billing/statements/credits.ts";
 import { GiveCredit, GiveRefund, statementSummary } from "../../../src/billing/statements/model.ts";

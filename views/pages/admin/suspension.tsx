@@ -105,7 +105,8 @@ function DeletionPanel({ path, subject, name, holds }: HoldProps) {
   );
 }
 
-function SuspensionPanel(props: HoldProps) {
+/** Suspends, or lifts what is in force. */
+export function SuspensionPanel(props: HoldProps) {
   const { path, subject, name, holds } = props;
   const suspended = holds.some(({ kind }) => kind !== "deletion");
   return (

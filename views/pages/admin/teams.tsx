@@ -17,7 +17,7 @@ import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
-import { HoldNotice, HoldPanels } from "./suspension.tsx";
+import { HoldNotice, HoldPanels, SuspensionPanel } from "./suspension.tsx";
 import { rolesOf } from "./users.tsx";
 
 export interface TeamProps {
@@ -275,6 +275,12 @@ function Wandb({ team, wandb, wandbUrl, problems }: TeamProps) {
 
 export function TeamPage(props: TeamProps) {
   const { team, error } = props;
+  const held = {
+    path: `/admin/teams/${encodeURIComponent(team.id)}`,
+    subject: "organization" as const,
+    name: team.name,
+    holds: team.holds,
+  };
   return (
     <AdminLayout
       title={team.name}
@@ -309,13 +315,10 @@ export function TeamPage(props: TeamProps) {
       <Share {...props} />
       <Quotas {...props} />
       <Wandb {...props} />
-      {props.own ? null : (
-        <HoldPanels
-          path={`/admin/teams/${encodeURIComponent(team.id)}`}
-          subject="organization"
-          name={team.name}
-          holds={team.holds}
-        />
+      {props.own ? (
+        team.holds.some(({ kind }) => kind === "unpaid") && <SuspensionPanel {...held} />
+      ) : (
+        <HoldPanels {...held} />
       )}
       <section class="panel">
         <div class="body">

@@ -1,6 +1,7 @@
 /** `/billing`: what the team used this month, its statements and credits, and who sees them. */
-import { dollars } from "../../../src/billing/meters/money.ts";
+
 import type { LateTeam } from "../../../src/billing/late/state.ts";
+import { dollars } from "../../../src/billing/meters/money.ts";
 import type { BillingSettings } from "../../../src/billing/settings/model.ts";
 import type { CreditView, StatementSummary } from "../../../src/billing/statements/model.ts";
 import type { TeamMoney } from "../../../src/billing/statements/overview.ts";
@@ -165,7 +166,7 @@ export function BillingPage({ settings, money, statements, credits, account, lat
         {account ? <TestMode mode={account.mode} /> : null}
         {late ? (
           <Notice kind="bad" title={late.title} alert>
-            {late.text}
+            {late.text} <a href={`/billing/statements/${late.invoice.id}`}>Open invoice {late.invoice.number}</a>
           </Notice>
         ) : unpaid ? (
           <Notice kind="bad" title="The payment of an invoice failed">

@@ -37,10 +37,7 @@ export function PaymentPanel({ account }: { account: BillingAccount }) {
         <Card account={account} />
         <KeyValue
           rows={[
-            [
-              "Invoices",
-              account.collection === "charge" ? "Charged to the card" : "Sent, to be paid by the due date",
-            ],
+            ["Invoices", account.collection === "charge" ? "Charged to the card" : "Sent, to be paid by the due date"],
             account.tax_exempt && ["Tax", "This team is exempt"],
           ]}
         />
