@@ -74,7 +74,7 @@ const COPYING = /^\/((settings|team)\/data|v1\/archives)(\/|$)/;
 const LEAVING =
   /^\/(logout|theme|confirm|v1\/me|v1\/reauthenticate|settings\/delete(\/cancel)?|v1\/account\/deletion)$/;
 
-/** What a team that is suspended for an unpaid invoice may still use: to read its invoices and to pay, by permission. */
+/** What a team that is suspended for an unpaid invoice may still use: its invoices and the ways to pay them. */
 const PAYING = /^\/(billing|v1\/billing\/(statements|credits|account|checkout|portal))(\/|$)/;
 
 /**

@@ -16,7 +16,7 @@ export type SuspendBody = v.InferOutput<typeof SuspendBody>;
 
 /** What the answers about users and organizations say of their holds. Times in seconds since 1970. */
 export const HoldFields = {
-  /** Also of a user whom the identity provider deactivated, and of a team for an unpaid invoice. Null = not suspended. */
+  /** Also of a user whom the identity provider deactivated, and of a team with an unpaid invoice; null = none. */
   suspension: v.nullable(v.strictObject({ reason: v.string(), until: v.nullable(v.number()) })),
   /** When everything is erased; null = no deletion is scheduled. */
   deletion_at: v.nullable(v.number()),

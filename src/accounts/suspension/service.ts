@@ -205,8 +205,8 @@ export async function suspendOrganization(
 }
 
 /**
- * Lifts the suspension of an organization, also one for an unpaid invoice; does nothing without one. For that invoice it
- * is not suspended again.
+ * Lifts the suspension of an organization, also one for an unpaid invoice; does nothing without one. It is not suspended
+ * again for that invoice.
  */
 export async function liftOrganization(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   requireAdmin(actor);

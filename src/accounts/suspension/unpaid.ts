@@ -1,6 +1,6 @@
 /**
- * Suspends an organization for an unpaid invoice: a hold of its own, which a suspension by an administrator neither lifts
- * nor is lifted by. Sessions stay, because its members still pay here; keys, jobs and endpoints stop.
+ * Suspends an organization for an unpaid invoice: a hold of its own, which neither lifts nor is lifted by a suspension by
+ * an administrator. Sessions stay, because members pay here; keys, jobs and endpoints stop.
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { type Ctx, systemActor } from "../../ctx.ts";

@@ -1,6 +1,6 @@
 /**
- * The fee and the daily interest of late invoices: rows and ledger transactions that the next statement contains. Each is
- * charged once, and none is charged on fees and interest.
+ * The fee and the daily interest of late invoices: rows and ledger transactions that the next statement contains. Each
+ * is charged once, and none is charged on fees and interest.
  */
 import { and, eq, inArray, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";

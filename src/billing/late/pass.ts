@@ -1,4 +1,4 @@
-/** Looks after late invoices in the background: due dates, steps, fees and interest, and the way back after a payment. */
+/** Late invoices in the background: due dates, steps, fees and interest, and the way back after a payment. */
 import { and, eq, isNotNull, lte } from "drizzle-orm";
 import { announceHold } from "../../accounts/suspension/service.ts";
 import type { Ctx } from "../../ctx.ts";
