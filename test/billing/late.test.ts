@@ -89,7 +89,7 @@ describe("an invoice that stays unpaid", () => {
     await at(DUE + 15 * DAY);
     expect([await step(), await held()]).toEqual([
       "suspended",
-      "Invoice 2026-000001 was due on 2026-12-10, and $12.34 of it is unpaid.",
+      "Invoice 2026-000001 was due on 2026-12-10 and is unpaid.",
     ]);
     await pay(id, 1234);
     await at(DUE + 15 * DAY + 1);
@@ -190,6 +190,7 @@ describe("an invoice that stays unpaid", () => {
 test("the oldest of two invoices decides; paying it leads to the step of the other one", async () => {
   const first = await invoice(1000);
   const second = await invoice(2000, DUE + 10 * DAY);
+  const third = await invoice(300, DUE + 10 * DAY);
   await at(DUE + 10 * DAY);
   expect(await step()).toBe("no_new_work");
   await at(DUE + 14 * DAY);
@@ -205,11 +206,15 @@ test("the oldest of two invoices decides; paying it leads to the step of the oth
   expect([await step(), await held()]).toEqual(["suspended", expect.stringContaining("2026-000002")]);
   await pay(second, 2000);
   await at(DUE + 24 * DAY + 1);
+  expect(await held()).toBe("Invoice 2026-000003 was due on 2026-12-20 and is unpaid.");
+  await pay(third, 300);
+  await at(DUE + 24 * DAY + 2);
   expect([await step(), await held()]).toEqual([null, null]);
   expect(await notices()).toEqual([
     "Invoice 2026-000001 is overdue",
     "No new paid work starts: invoice 2026-000001 is unpaid",
     "Invoice 2026-000002 is overdue too",
+    "Invoice 2026-000003 is overdue too",
     "Your team is suspended: invoice 2026-000001 is unpaid",
     "The suspension of your team is lifted",
     "Your team is suspended: invoice 2026-000002 is unpaid",

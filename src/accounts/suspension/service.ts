@@ -205,8 +205,8 @@ export async function suspendOrganization(
 }
 
 /**
- * Lifts the suspension of an organization, also one for an unpaid invoice; does nothing without one. It is not suspended
- * again for that invoice.
+ * Lifts the suspension of an organization, also one for an unpaid invoice; does nothing without one. That invoice does
+ * not suspend it again.
  */
 export async function liftOrganization(ctx: Ctx, actor: Actor, id: string): Promise<void> {
   requireAdmin(actor);

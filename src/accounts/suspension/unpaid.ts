@@ -1,6 +1,6 @@
 /**
- * Suspends an organization for an unpaid invoice: a hold of its own, which neither lifts nor is lifted by a suspension by
- * an administrator. Sessions stay, because members pay here; keys, jobs and endpoints stop.
+ * Suspends an organization for an unpaid invoice: a hold of its own, beside a suspension by an administrator. Sessions
+ * stay, because members pay here; keys, jobs and endpoints stop.
  */
 import { and, eq, isNull } from "drizzle-orm";
 import { type Ctx, systemActor } from "../../ctx.ts";
@@ -10,9 +10,16 @@ import { newId } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { activeHold } from "../holds/service.ts";
 
-/** Stores the hold, in the caller's transaction. Announce it after the commit with `announceHold`. */
+/**
+ * Stores the hold, in the caller's transaction; one in force gets the new reason. Announce it after the commit with
+ * `announceHold`.
+ */
 export async function holdUnpaid(tx: Db, ctx: Ctx, org: string, reason: string): Promise<void> {
-  if (await activeHold(tx, "unpaid", "organization", org)) return;
+  const known = await activeHold(tx, "unpaid", "organization", org);
+  if (known) {
+    await tx.update(hold).set({ reason }).where(eq(hold.id, known.id));
+    return;
+  }
   const by = { createdBy: "system", createdAt: ctx.clock.now(), until: null };
   await tx
     .insert(hold)

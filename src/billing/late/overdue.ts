@@ -53,6 +53,10 @@ export async function readOverdue(db: Db, now: number, org?: string): Promise<Ov
     .orderBy(asc(statement.dueAt), asc(statement.number));
 }
 
+/** Why a team is suspended; without the amount, which payments in part change. */
+export const reasonText = ({ number, dueAt }: Overdue): string =>
+  `Invoice ${number} was due on ${dayAt(dueAt)} and is unpaid.`;
+
 /** `Invoice 2026-000042 was due on 2026-12-17, and $12.34 of it is unpaid`. */
 export const overdueText = ({ number, dueAt, unpaidCents }: Overdue): string =>
   `Invoice ${number} was due on ${dayAt(dueAt)}, and ${dollars(unpaidCents)} of it is unpaid`;

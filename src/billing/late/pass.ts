@@ -8,7 +8,7 @@ import type { BillingSettings } from "../settings/model.ts";
 import { billingSettings } from "../settings/service.ts";
 import { chargeLate } from "./charges.ts";
 import { markOverdue, type Overdue, readOverdue } from "./overdue.ts";
-import { positionFor, settleTeam, storedPosition } from "./steps.ts";
+import { isSettled, settleTeam } from "./steps.ts";
 
 const EVERY_MS = 15_000;
 
@@ -24,10 +24,8 @@ async function anyDue(ctx: Ctx): Promise<boolean> {
 
 /** Brings one team to the step of its oldest overdue invoice. Writes only when something changes. */
 async function checkTeam(ctx: Ctx, org: string, oldest: Overdue | undefined, settings: BillingSettings) {
-  const before = await storedPosition(ctx.db, org);
-  const after = positionFor(oldest, ctx.clock.now(), settings.late);
-  if (before.since === after.since && before.step === after.step) return;
-  const moved = await ctx.write((tx) => settleTeam(tx, ctx, org, oldest, settings));
+  if (await isSettled(ctx.db, org, oldest, ctx.clock.now(), settings.late)) return;
+  const moved = await ctx.write((tx) => settleTeam(tx, ctx, org, settings));
   emitAll(ctx.bus, moved.messages);
   if (moved.hold) announceHold(ctx, "organization", org, []);
   ctx.bus.emit("budget.changed", { org });

@@ -12,7 +12,7 @@ import type { BusMessage } from "../../lib/bus.ts";
 import { dayAt } from "../meters/months.ts";
 import type { BillingSettings } from "../settings/model.ts";
 import { notifyPayers } from "../statements/notices.ts";
-import { DAY_MS, type Overdue, overdueText } from "./overdue.ts";
+import { DAY_MS, type Overdue, overdueText, readOverdue, reasonText } from "./overdue.ts";
 
 const STEPS = ["notice", "no_new_work", "suspended"] as const;
 export type LateStep = (typeof STEPS)[number];
@@ -84,7 +84,7 @@ interface Position {
 }
 
 /** The position that the overdue invoices of a team lead to. */
-export function positionFor(oldest: Overdue | undefined, now: number, late: BillingSettings["late"]): Position {
+function positionFor(oldest: Overdue | undefined, now: number, late: BillingSettings["late"]): Position {
   return oldest ? { since: oldest.dueAt, step: stepOf(oldest, now, late) } : { since: null, step: null };
 }
 
@@ -116,7 +116,7 @@ async function goOn(
 ): Promise<BusMessage[]> {
   const messages: BusMessage[] = [];
   for (const step of STEPS.slice(rankOf(from) + 1, rankOf(to) + 1)) {
-    if (step === "suspended") await holdUnpaid(tx, ctx, oldest.org, `${overdueText(oldest)}.`);
+    if (step === "suspended") await holdUnpaid(tx, ctx, oldest.org, reasonText(oldest));
     messages.push(await noticeOf(tx, ctx, step, oldest, settings.late));
   }
   return messages;
@@ -131,8 +131,11 @@ async function goBack(
 ): Promise<Moved> {
   const held = await endUnpaid(tx, ctx, org);
   if (from === "notice") return { messages: [], hold: held };
-  const starts = to === "no_new_work" ? "New paid work still waits." : "Jobs and endpoints start again.";
-  const keys = held ? "API keys work again, and jobs resume from their checkpoints. " : "";
+  const starts =
+    to === "no_new_work"
+      ? "New paid work still waits, and so does what was stopped."
+      : "Jobs start or resume from their checkpoints, and endpoints start.";
+  const keys = held ? "API keys work again. " : "";
   const message = await notifyPayers(tx, ctx, org, {
     type: "billing.restored",
     subject: org,
@@ -142,18 +145,10 @@ async function goBack(
   return { messages: [message], hold: held };
 }
 
-/**
- * Moves a team to the position that its overdue invoices lead to, in the caller's transaction.
- * @param oldest its oldest overdue invoice
- */
-export async function settleTeam(
-  tx: Db,
-  ctx: Ctx,
-  org: string,
-  oldest: Overdue | undefined,
-  settings: BillingSettings,
-): Promise<Moved> {
+/** Moves a team to the position that its overdue invoices lead to, in the caller's transaction. */
+export async function settleTeam(tx: Db, ctx: Ctx, org: string, settings: BillingSettings): Promise<Moved> {
   const now = ctx.clock.now();
+  const [oldest] = settings.mode === "stripe" ? await readOverdue(tx, now, org) : [];
   const before = await storedPosition(tx, org);
   const after = positionFor(oldest, now, settings.late);
   const set = { lateSince: after.since, lateStep: after.step, updatedAt: now };
@@ -171,7 +166,26 @@ export async function settleTeam(
       to: after.step,
       rest: oldest ? ` ${overdueText(oldest)}. ${nextText(oldest, after.step, settings.late)}`.trimEnd() : "",
     });
-  return { messages: [], hold: false };
+  // The invoice that it was suspended for is paid, and the next one suspends it too.
+  const stays = oldest !== undefined && after.step === "suspended" && !(await isWaived(tx, org, after.step));
+  if (stays) await holdUnpaid(tx, ctx, org, reasonText(oldest));
+  return { messages: [], hold: stays };
+}
+
+/** Whether a team is where its overdue invoices lead to, and its suspension names the oldest of them. */
+export async function isSettled(
+  db: Db,
+  org: string,
+  oldest: Overdue | undefined,
+  now: number,
+  late: BillingSettings["late"],
+): Promise<boolean> {
+  const before = await storedPosition(db, org);
+  const after = positionFor(oldest, now, late);
+  if (before.since !== after.since || before.step !== after.step) return false;
+  if (!oldest || after.step !== "suspended") return true;
+  const hold = await activeHold(db, "unpaid", "organization", org);
+  return hold === null || hold.reason === reasonText(oldest);
 }
 
 /** Whether an administrator lifted the suspension of a team although its invoice is unpaid: it gets time. */
