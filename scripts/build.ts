@@ -77,7 +77,8 @@ export async function build(outfile: string, target = `bun-${process.platform}-$
     // Compiled ahead of time: the first answer comes in half the time.
     format: "esm",
     bytecode: true,
-    minify: { whitespace: true, syntax: true, identifiers: false },
+    // Whitespace stays: without it Elysia cannot read what handlers use, and prints their code.
+    minify: { whitespace: false, syntax: true, identifiers: false },
     sourcemap: "inline",
     define: { "process.env.NODE_ENV": JSON.stringify("production") },
     plugins: [literalLibsql(nativePackage)],

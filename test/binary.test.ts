@@ -110,6 +110,21 @@ describe("the binary in an empty directory", () => {
     for (const address of addresses) expect((await fetch(url + address)).status, address).toBe(200);
   });
 
+  test("opens every page that its pages link to, and its code is never in its output", async () => {
+    const seen = new Set(["/"]);
+    for (const path of seen) {
+      const answer = await fetch(url + path, { headers: { cookie } });
+      expect(answer.status, path).toBeLessThan(400);
+      const linked = (await answer.text()).matchAll(/href="(\/(?!assets\/|v1\/|logout)[^"#?.]*)"/g);
+      for (const [, next] of linked) if (next && seen.size < 100) seen.add(next);
+    }
+    expect(seen.size).toBeGreaterThan(40);
+    // Elysia reads handlers as texts at their first request, and prints those that it cannot read.
+    for (const path of ["/deployments", "/evaluations", "/sweeps", "/jobs", "/datasets"])
+      await post(path, { model: "x" });
+    expect(output).not.toContain("[Sucrose]");
+  });
+
   test("takes a dataset, validates it in its worker and holds rows out", async () => {
     const key = run("key", "create", "--email", EMAIL, "--name", "binary", "--data", data).out.trim();
     const headers = { authorization: `Bearer ${key}` };
