@@ -13,7 +13,7 @@ const HELP = `bun run billing-year [--seed N]
 
 Simulates a year: three teams (a card, a card that is declined, invoices with payment terms), trainings that end, fail,
 are canceled or lost, endpoints that run for months, storage, requests, a raise and a price of a team's own, a budget
-that stops a job, credits, refunds, failed and late payments. The passes of the server run in a process with a fast
+that stops a job, credits, refunds, failed and late payments, a suspension and the return. The passes of the server run in a process with a fast
 clock, which is killed fifty times at fail points. Stripe is a test account on this machine.
   --seed N  what happens, and where the server is killed (default 1)
 Exit code 1 when the use, the ledger, the statements and Stripe differ by a cent, or a kill did not happen.`;
@@ -27,8 +27,8 @@ const KILLS_TO = START + (END - START) * 0.8;
 /** While an invoice is overdue a team starts nothing: from the due date to the payment. */
 const PAUSES: Record<string, [from: number, to: number][]> = {
   Beta: [
-    [Date.UTC(YEAR, 1, 3), Date.UTC(YEAR, 1, 21)],
-    [Date.UTC(YEAR, 8, 3), Date.UTC(YEAR, 9, 21)],
+    [Date.UTC(YEAR, 1, 17), Date.UTC(YEAR, 2, 21)],
+    [Date.UTC(YEAR, 8, 17), Date.UTC(YEAR, 9, 21)],
   ],
   Gamma: [[Date.UTC(YEAR, 10, 17), Date.UTC(YEAR, 10, 26)]],
 };

@@ -10,6 +10,7 @@ import { overLimit } from "../../../src/billing/budgets/limits.ts";
 import { watchBudgets } from "../../../src/billing/budgets/watch.ts";
 import { collectRequests } from "../../../src/billing/collect/requests.ts";
 import { collectStorage } from "../../../src/billing/collect/storage.ts";
+import { checkLate } from "../../../src/billing/late/pass.ts";
 import { freezePrices } from "../../../src/billing/prices/lists.ts";
 import { giveAutomaticCredits } from "../../../src/billing/statements/automatic-credits.ts";
 import { closeMonths } from "../../../src/billing/statements/pass.ts";
@@ -148,20 +149,21 @@ async function settleStripe(): Promise<void> {
   }
 }
 
-async function pass(what: "all" | "stripe", gaps: boolean): Promise<Reply> {
-  let stopped: string[] = [];
-  if (what === "all") {
+async function pass(what: "own" | "stripe", gaps: boolean): Promise<Reply> {
+  if (what === "own") {
     await meterRunning(ctx);
     await collectStorage(ctx);
     await collectRequests(ctx);
-    stopped = await stopOverBudget();
+    const stopped = await stopOverBudget();
     await watchBudgets(ctx);
+    await checkLate(ctx);
     await giveAutomaticCredits(ctx);
     await closeMonths(ctx);
+    return { stopped };
   }
   if (gaps) await fillGaps(ctx);
   await settleStripe();
-  return { stopped };
+  return {};
 }
 
 async function ask({ id, org, userId, input: prompt, output }: Act & { do: "ask" }): Promise<void> {

@@ -27,8 +27,8 @@ export type Act =
   | { do: "browse"; method: string; path: string; email: string; password: string }
   /** An event of Stripe, as it is posted. */
   | { do: "event"; payload: string; signature: string }
-  /** The passes that a server makes all the time. `stripe`: those with Stripe only. */
-  | { do: "pass"; what: "all" | "stripe"; fillGaps: boolean };
+  /** The passes that a server makes all the time: its own, or those with Stripe. */
+  | { do: "pass"; what: "own" | "stripe"; fillGaps: boolean };
 
 export interface Step {
   /** The time, in milliseconds since 1970. It never goes back. */

@@ -40,6 +40,8 @@ export interface Story {
   isActive(team: Team, at: number): boolean;
   bytes: Map<string, number>;
   stopped: string[];
+  /** How often each team is suspended for an unpaid invoice, and returns. */
+  suspensions: Map<string, number>;
 }
 
 /** A training: it loads for ten minutes, saves every five hours, and is taken back once when `lostAfter` is given. */
@@ -134,12 +136,14 @@ async function pass(story: Story): Promise<void> {
     // As Stripe does.
     lab.stripe.forgetKeys();
   }
-  const { stopped = [] } = await lab.act({ do: "pass", what: "all", fillGaps: hour === 0 });
+  const { stopped = [] } = await lab.act({ do: "pass", what: "own", fillGaps: false });
   for (const [org, cents] of bytes) book.add(org, lab.now(), cents * 10_000);
   for (const id of stopped) {
     work.stopped(id);
     story.stopped.push(id);
   }
+  lab.moveTo(lab.now() + 1000);
+  await lab.act({ do: "pass", what: "stripe", fillGaps: hour === 0 });
   await lab.deliver();
 }
 
@@ -188,6 +192,7 @@ async function live(lab: YearLab, given: YearInput): Promise<Story> {
     isActive: given.isActive,
     bytes: new Map(),
     stopped: [],
+    suspensions: new Map(),
   };
   await setFirstPrices(lab, start);
   story.on(start - DAY, () =>
@@ -195,10 +200,11 @@ async function live(lab: YearLab, given: YearInput): Promise<Story> {
       mode: "stripe",
       first_month: new Date(start).toISOString().slice(0, 7),
       credit_failed_work: true,
+      late: { fee_usd: 10, monthly_interest_percent: 1 },
     }),
   );
   // The server ran before the first request: it begins to count there.
-  story.on(start - DAY, () => lab.act({ do: "pass", what: "all", fillGaps: false }));
+  story.on(start - DAY, () => lab.act({ do: "pass", what: "own", fillGaps: false }));
   given.plan(story);
   const end = Date.UTC(year, months, 4);
   // Passes follow what happens at the same time.
@@ -261,7 +267,9 @@ export function planYear(story: Story): void {
     }),
   );
   on(at(9, 10), () => refund(story, gamma, "2027-07", { amount_usd: 1, reason: "outage" }));
-  on(at(2, 20, 9), () => lab.storeCard(beta, CARDS.good));
+  // Two weeks after the due date it is suspended; a new card pays what is open.
+  story.suspensions.set(beta.org, 2);
+  on(at(3, 20, 9), () => lab.storeCard(beta, CARDS.good));
   on(at(8, 25, 9), () => lab.storeCard(beta, CARDS.declined));
   on(at(10, 20, 9), () => lab.storeCard(beta, CARDS.good));
   // Gamma pays before its terms end, but once a week later.

@@ -38,6 +38,15 @@ interface Statement {
   paid: number;
   refunded: number;
   invoice: string | null;
+  due: number | null;
+  paidAt: number | null;
+  /** Fees and interest on its lines, in cents. */
+  charges: number;
+}
+
+interface Late {
+  fee_usd: number;
+  monthly_interest_percent: number;
 }
 
 type Sums = Map<string, number>;
@@ -47,7 +56,16 @@ async function read(db: Db) {
   const map = async (query: ReturnType<typeof sql>) => sums(await db.all<{ name: string; n: number }>(query));
   return {
     statements: await db.all<Statement>(sql`select id, org, month, state, subtotal_cents subtotal, credit_cents credit,
-      total_cents total, paid_cents paid, refunded_cents refunded, stripe_invoice_id invoice from statement order by month`),
+      total_cents total, paid_cents paid, refunded_cents refunded, stripe_invoice_id invoice, due_at due, paid_at "paidAt",
+      (select coalesce(sum(cents), 0) from statement_line where statement_id = statement.id and meter is null) charges
+      from statement order by month`),
+    late: (
+      await db.all<Late>(sql`select json_extract(value, '$.late.fee_usd') fee_usd,
+      json_extract(value, '$.late.monthly_interest_percent') monthly_interest_percent from installation where key = 'billing'`)
+    )[0],
+    lateCharges: await map(sql`select statement_id name, sum(micros) n from late_charge group by 1`),
+    holds: await map(sql`select org || ' ' || action name, count(*) n from audit_log
+      where action in ('organization.suspend', 'organization.lift') group by 1`),
     used: await map(sql`select org || ' ' || strftime('%Y-%m', from_ms / 1000, 'unixepoch') name, sum(micros) n
       from meter_interval group by 1`),
     billed: await map(
@@ -105,6 +123,16 @@ function comparer() {
 }
 type Same = ReturnType<typeof comparer>["same"];
 
+/** What an invoice that is paid late costs, in micro-dollars: the fee, and the interest of each whole day. */
+function lateMicros(of: Statement, late: Late | undefined, end: number): number {
+  const over = of.due === null ? -1 : (of.paidAt ?? end) - of.due;
+  if (over <= 0 || !late) return 0;
+  const interest = Math.round(
+    ((of.total - of.charges) * MICROS_PER_CENT * late.monthly_interest_percent * 12) / 36_500,
+  );
+  return late.fee_usd * 1e6 + Math.floor(over / 86_400_000) * interest;
+}
+
 async function rowOf(story: Story, books: Books, of: Statement, team: string, same: Same): Promise<YearRow> {
   const { id, month, org } = of;
   const name = `${org} ${month}`;
@@ -136,6 +164,8 @@ async function rowOf(story: Story, books: Books, of: Statement, team: string, sa
     items: stripe.items,
   });
   same(`${what}, cents of credits`, { statement: of.credit, used: at(books.creditUse) / MICROS_PER_CENT });
+  const late = lateMicros(of, books.late, story.lab.now());
+  same(`${what}, micro-dollars for late payment`, { script: late, charged: at(books.lateCharges) });
   same(`${what}, cents paid`, { statement: of.paid, Stripe: stripe.paid });
   same(`${what}, cents refunded`, { statement: of.refunded, Stripe: stripe.refunded, creditNotes: stripe.credited });
   return row;
@@ -154,6 +184,9 @@ function compareAccounts(story: Story, books: Books, org: string, team: string, 
   same(`${team}, refunds`, { ledger: account("refunds"), Stripe: sum(({ refunded }) => refunded) });
   same(`${team}, credits given`, { script: story.book.creditsOf(org), rows: books.credits.get(org) ?? 0 });
   same(`${team}, credits used`, { ledger: account("credits"), statements: sum(({ credited }) => credited) });
+  const expected = story.suspensions.get(org) ?? 0;
+  for (const action of ["organization.suspend", "organization.lift"])
+    same(`${team}, ${action}`, { script: expected, audit: books.holds.get(`${org} ${action}`) ?? 0 });
   const all = [...books.accounts].filter(([name]) => name.startsWith(`${org} `)).map(([, n]) => n);
   same(`${team}, all accounts`, { sum: all.reduce((total, n) => total + n, 0), expected: 0 });
 }
