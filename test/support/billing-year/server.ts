@@ -274,4 +274,5 @@ process.on("message", async (step: Step) => {
   }
   process.send?.(await carryOut(step.act).catch((cause) => ({ error: String(cause?.stack ?? cause) })));
 });
+process.on("disconnect", () => process.exit());
 process.send?.({});
