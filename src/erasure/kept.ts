@@ -27,7 +27,7 @@ export const ERASED: Record<Hold["subject"], readonly string[]> = {
 /** What is kept, and why. */
 export const KEPT: readonly Kept[] = [
   {
-    what: "Usage records: times, tokens, GPU hours and prices with ids, without names",
+    what: "Usage records, statements and invoices: times, tokens, GPU hours and prices with ids, without names",
     why: "invoices and accounting",
   },
   {
