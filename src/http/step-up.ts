@@ -16,7 +16,7 @@ export const PASSKEY_FIELD = "reauthentication_passkey";
 export const STATE_FIELD = "reauthentication_state";
 
 const SENSITIVE: readonly RegExp[] = [
-  /^PATCH \/v1\/billing\/settings$/,
+  /^(PATCH \/v1\/billing\/settings|POST \/v1\/billing\/(checkout|portal)|POST \/billing\/payment\/(card|portal))$/,
   /^\w+ (\/v1)?\/admin(\/|$)/,
   /^(POST|DELETE) \/(v1\/(organization|service_accounts)|team)(\/|$)/,
   /^POST \/(v1|settings)\/keys(\/:id(\/rotate)?)?$/,

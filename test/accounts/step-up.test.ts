@@ -75,6 +75,9 @@ test("pages of the administration come back after the password; the API answers 
     ["GET", "/v1/admin/users", undefined],
     ["POST", "/v1/keys", { name: "x" }],
     ["DELETE", "/v1/models/ft:none", undefined],
+    ["POST", "/v1/billing/portal", {}],
+    ["POST", "/v1/billing/checkout", {}],
+    ["PATCH", "/v1/billing/settings", { grace_hours: 1 }],
     ["POST", `/v1/admin/users/${t.users.member}`, { role: "member" }],
   ] as const)
     expect(await codeOf(await browser.send(method, path, { body }))).toBe("reauthentication_required");
