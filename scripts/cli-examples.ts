@@ -94,6 +94,25 @@ try {
   await example("job pause", `job pause ${again}`);
   await example("job resume", `job resume ${again}`);
   await example("job cancel", `job cancel ${again}`);
+  writeFileSync(
+    join(dir, "people.jsonl"),
+    ["My address is jane.doe@example.com", "Where is my card?", "Pay to DE89 3704 0044 0532 0130 00"]
+      .map((content) =>
+        JSON.stringify({
+          messages: [
+            { role: "user", content },
+            { role: "assistant", content: "Done." },
+          ],
+        }),
+      )
+      .join("\n"),
+  );
+  const people = find(/ds_\w+/, await example("dataset create people", "dataset create people.jsonl"));
+  recording.pop();
+  for (let status = ""; status !== "done"; await Bun.sleep(100))
+    status = (await live.call<{ status: string }>("GET", `/v1/datasets/${people}/pii`)).status;
+  await example("dataset pii", `dataset pii ${people}`);
+  await example("dataset pii-decide", `dataset pii-decide ${people} mask --kind email --kind iban`);
   await example("usage", "usage --by kind");
   await example("usage export", "usage export --format csv");
   await example("model delete", `model delete ${model} --yes`);
