@@ -8,6 +8,7 @@ import { type Ctx, systemActor } from "../ctx.ts";
 import { organization, user } from "../db/schema/auth.ts";
 import { hold } from "../db/schema/holds.ts";
 import { noticeDelivery } from "../db/schema/notices.ts";
+import { startRounds } from "../lib/rounds.ts";
 import { addMail } from "../notices/delivery/outbox.ts";
 import { mailServer } from "../notices/mail/settings.ts";
 import { ERASED, KEPT } from "./kept.ts";
@@ -97,21 +98,5 @@ export async function eraseDue(ctx: Ctx): Promise<void> {
 }
 
 /** Looks now and twice a minute. @returns the function that stops it and waits for the erasure in progress */
-export function startErasure(ctx: Ctx): () => Promise<void> {
-  let running: Promise<void> | null = null;
-  const look = () => {
-    running ??= eraseDue(ctx)
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "deletions could not be carried out", { cause });
-      })
-      .finally(() => {
-        running = null;
-      });
-  };
-  look();
-  const timer = setInterval(look, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
-}
+export const startErasure = (ctx: Ctx): (() => Promise<void>) =>
+  startRounds(ctx, EVERY_MS, "deletions could not be carried out", () => eraseDue(ctx));

@@ -5,6 +5,7 @@ import { budget, budgetUse } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
+import { startRounds } from "../../lib/rounds.ts";
 import { recordEvent, recordForAll } from "../../notices/events/store.ts";
 import { budgetMarks } from "./limits.ts";
 import { isLow, renewHolds } from "./reserve.ts";
@@ -99,24 +100,8 @@ export async function watchBudgets(ctx: Ctx): Promise<void> {
 }
 
 /** Starts the regular look. @returns a function that stops it */
-export function startBudgets(ctx: Ctx): () => Promise<void> {
-  let running: Promise<void> | null = null;
-  const look = () => {
-    running ??= watchBudgets(ctx)
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "budgets could not be checked; they are checked again", { cause });
-      })
-      .finally(() => {
-        running = null;
-      });
-  };
-  look();
-  const timer = setInterval(look, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
-}
+export const startBudgets = (ctx: Ctx): (() => Promise<void>) =>
+  startRounds(ctx, EVERY_MS, "budgets could not be checked", () => watchBudgets(ctx));
 
 /** Why a budget of an actor, or of who started something, is used up; null = none is. */
 export function exhaustedFor(ctx: Ctx, { org, userId, keyId }: Pick<Actor, "org" | "userId" | "keyId">): string | null {

@@ -1,5 +1,6 @@
 /** The background work that meters what is stored and what requests used. */
 import type { Ctx } from "../../ctx.ts";
+import { startRounds } from "../../lib/rounds.ts";
 import { collectRequests } from "./requests.ts";
 import { collectStorage } from "./storage.ts";
 
@@ -18,12 +19,5 @@ export function startCollecting(ctx: Ctx): () => Promise<void> {
     await safely("storage", collectStorage);
     if (rounds++ % REQUESTS_EVERY === 0) await safely("requests", collectRequests);
   };
-  let running = round();
-  const timer = setInterval(() => {
-    running = running.then(round);
-  }, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
+  return startRounds(ctx, EVERY_MS, "use not metered", round);
 }

@@ -4,6 +4,7 @@ import { announceHold } from "../../accounts/suspension/service.ts";
 import type { Ctx } from "../../ctx.ts";
 import { billingAccount, statement } from "../../db/schema/billing.ts";
 import { emitAll } from "../../lib/bus.ts";
+import { startRounds } from "../../lib/rounds.ts";
 import type { BillingSettings } from "../settings/model.ts";
 import { billingSettings } from "../settings/service.ts";
 import { chargeLate } from "./charges.ts";
@@ -56,21 +57,5 @@ export async function checkLate(ctx: Ctx): Promise<void> {
 }
 
 /** Looks now and four times a minute. @returns the function that stops it */
-export function startLate(ctx: Ctx): () => Promise<void> {
-  let running: Promise<void> | null = null;
-  const look = () => {
-    running ??= checkLate(ctx)
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "late invoices could not be checked", { cause });
-      })
-      .finally(() => {
-        running = null;
-      });
-  };
-  look();
-  const timer = setInterval(look, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
-}
+export const startLate = (ctx: Ctx): (() => Promise<void>) =>
+  startRounds(ctx, EVERY_MS, "late invoices could not be checked", () => checkLate(ctx));

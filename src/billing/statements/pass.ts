@@ -3,6 +3,7 @@ import { and, asc, eq, gte, isNull, lte, min, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { lateCharge, meterInterval, statement } from "../../db/schema/billing.ts";
 import { emitAll } from "../../lib/bus.ts";
+import { startRounds } from "../../lib/rounds.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
 import { giveAutomaticCredits } from "./automatic-credits.ts";
@@ -80,22 +81,8 @@ export async function closeMonths(ctx: Ctx, { again = false } = {}): Promise<num
 }
 
 /** Gives automatic credits and closes months, now and every minute. @returns the function that stops it */
-export function startClosing(ctx: Ctx): () => Promise<void> {
-  let running: Promise<unknown> | null = null;
-  const pass = () => {
-    running ??= giveAutomaticCredits(ctx)
-      .then(() => closeMonths(ctx))
-      .catch((cause) => {
-        if (!ctx.signal.aborted) ctx.log("error", "months could not be closed", { cause });
-      })
-      .finally(() => {
-        running = null;
-      });
-  };
-  pass();
-  const timer = setInterval(pass, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await running;
-  };
-}
+export const startClosing = (ctx: Ctx): (() => Promise<void>) =>
+  startRounds(ctx, EVERY_MS, "months could not be closed", async () => {
+    await giveAutomaticCredits(ctx);
+    await closeMonths(ctx);
+  });
