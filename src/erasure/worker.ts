@@ -8,7 +8,7 @@ import { type Ctx, systemActor } from "../ctx.ts";
 import { organization, user } from "../db/schema/auth.ts";
 import { hold } from "../db/schema/holds.ts";
 import { noticeDelivery } from "../db/schema/notices.ts";
-import { startRounds } from "../lib/rounds.ts";
+import { startRounds } from "../lib/background/rounds.ts";
 import { addMail } from "../notices/delivery/outbox.ts";
 import { mailServer } from "../notices/mail/settings.ts";
 import { ERASED, KEPT } from "./kept.ts";

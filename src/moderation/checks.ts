@@ -6,8 +6,8 @@ import { forgetRestrictions, lift, restrict } from "../accounts/restrictions/ser
 import { type Ctx, perContext, systemActor } from "../ctx.ts";
 import { moderationCheck } from "../db/schema/moderation.ts";
 import { AppError } from "../errors.ts";
+import { workQueue } from "../lib/background/work-queue.ts";
 import { emitAll } from "../lib/bus.ts";
-import { workQueue } from "../lib/work-queue.ts";
 import { insertCase } from "./cases.ts";
 import { checkVersion, type Found, versionFor } from "./dataset-check.ts";
 import type { CheckRow, Finding } from "./model.ts";

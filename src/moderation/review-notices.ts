@@ -5,7 +5,7 @@ import { sqlJson } from "../db/json.ts";
 import { installation } from "../db/schema/audit.ts";
 import { moderationCase } from "../db/schema/moderation.ts";
 import type { Db } from "../db/types.ts";
-import { workQueue } from "../lib/work-queue.ts";
+import { workQueue } from "../lib/background/work-queue.ts";
 import { recordForAll } from "../notices/events/store.ts";
 import { WAITING } from "./model.ts";
 

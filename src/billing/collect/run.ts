@@ -1,6 +1,6 @@
 /** The background work that meters what is stored and what requests used. */
 import type { Ctx } from "../../ctx.ts";
-import { startRounds } from "../../lib/rounds.ts";
+import { startRounds } from "../../lib/background/rounds.ts";
 import { collectRequests } from "./requests.ts";
 import { collectStorage } from "./storage.ts";
 

@@ -2,8 +2,8 @@
 import { and, asc, eq, gte, isNull, lte, min, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { lateCharge, meterInterval, statement } from "../../db/schema/billing.ts";
+import { startRounds } from "../../lib/background/rounds.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { startRounds } from "../../lib/rounds.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
 import { giveAutomaticCredits } from "./automatic-credits.ts";

@@ -2,7 +2,7 @@
 import { and, asc, eq, lte, notInArray } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { statement } from "../../db/schema/billing.ts";
-import { workQueue } from "../../lib/work-queue.ts";
+import { workQueue } from "../../lib/background/work-queue.ts";
 import { billingSettings } from "../settings/service.ts";
 import { stripeMode } from "./client.ts";
 import { type EventRow, fillGaps, handleEvent, nextEvent } from "./events.ts";

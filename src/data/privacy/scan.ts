@@ -9,7 +9,7 @@ import { and, desc, eq, inArray, isNull, notInArray, sql } from "drizzle-orm";
 import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { dataset, piiScan } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
-import { workQueue } from "../../lib/work-queue.ts";
+import { workQueue } from "../../lib/background/work-queue.ts";
 import { versionOf } from "../datasets/versions.ts";
 import type { PiiOutcome } from "../pii/scan-rows.ts";
 import { FINDINGS_FILE } from "../pii/scan-rows.ts";
