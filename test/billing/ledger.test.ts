@@ -4,10 +4,10 @@ import { sql } from "drizzle-orm";
 import { recordUse, reverseUse, type Use } from "../../src/billing/ledger/record.ts";
 import { amountOf, centsOf, microsFrom } from "../../src/billing/meters/money.ts";
 import type { Prices } from "../../src/billing/prices/rate.ts";
-import { budget, priceList } from "../../src/db/schema/billing.ts";
+import { budget } from "../../src/db/schema/billing.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { addPriceList, HOUR, useOf as hourOf, item } from "../support/billing.ts";
 
-const HOUR = 3_600_000;
 const START = Date.UTC(2026, 10, 3);
 
 let t: TestApp;
@@ -19,39 +19,10 @@ afterAll(async () => {
   await t.close();
 });
 
-const item = { gpu_model: null, provider: null, model: null, unit_micros: null, cost_plus_percent: null };
-
-async function setPrices(prices: Prices, org: string | null = null, effectiveAt = 0): Promise<string> {
-  const id = `prices_${crypto.randomUUID()}`;
-  await t.ctx.write(async (tx) => {
-    await tx.insert(priceList).values({ id, org, prices, effectiveAt, createdBy: "system", createdAt: effectiveAt });
-  });
-  return id;
-}
-
-function useOf(org: string, more: Partial<Use> & Pick<Use, "source">): Use {
-  return {
-    org,
-    userId: `user of ${org}`,
-    keyId: null,
-    kind: "train",
-    meter: "gpu_seconds",
-    jobId: null,
-    attemptId: null,
-    deploymentId: null,
-    sweepId: null,
-    model: null,
-    provider: "process",
-    gpuModel: "H100",
-    from: START,
-    to: START + HOUR,
-    quantity: 3600,
-    free: null,
-    costMicros: null,
-    ...more,
-  };
-}
-
+const setPrices = (prices: Prices, org: string | null = null, effectiveAt = 0) =>
+  addPriceList(t, prices, org, effectiveAt);
+const useOf = (org: string, more: Partial<Use> & Pick<Use, "source">) =>
+  hourOf(org, START, { userId: `user of ${org}`, ...more });
 const record = (use: Use) => t.ctx.write((tx) => recordUse(tx, START, use));
 const sumsOf = async (org: string) => {
   const [row] = await t.ctx.db.all<{ quantity: number; micros: number; free: number; entries: number; owed: number }>(

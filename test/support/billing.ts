@@ -10,26 +10,28 @@ export const DAY = 24 * HOUR;
 /** An item that matches everything, without a price. */
 export const item = { gpu_model: null, provider: null, model: null, unit_micros: null, cost_plus_percent: null };
 
-/** Stores a price list, in force from the beginning. */
-export async function setPrices(t: TestApp, items: Prices["items"], org: string | null = null): Promise<void> {
+/** Stores a price list, in force from the beginning unless a time is given. */
+export async function addPriceList(
+  t: TestApp,
+  prices: Prices,
+  org: string | null = null,
+  effectiveAt = 0,
+): Promise<void> {
+  const id = `prices_${crypto.randomUUID()}`;
   await t.ctx.write((tx) =>
-    tx.insert(priceList).values({
-      id: `prices_${crypto.randomUUID()}`,
-      org,
-      prices: { items, free: [] },
-      effectiveAt: 0,
-      createdBy: "system",
-      createdAt: 0,
-    }),
+    tx.insert(priceList).values({ id, org, prices, effectiveAt, createdBy: "system", createdAt: effectiveAt }),
   );
 }
 
-/** Records one hour on a GPU that ends now, with other fields as given. */
-export function recordHour(t: TestApp, more: Partial<Use> & Pick<Use, "source">): Promise<boolean> {
-  const now = t.ctx.clock.now();
-  const use: Use = {
-    org: t.orgs.a,
-    userId: t.users.member,
+/** The same without free allowances. */
+export const setPrices = (t: TestApp, items: Prices["items"], org: string | null = null): Promise<void> =>
+  addPriceList(t, { items, free: [] }, org);
+
+/** One hour on a GPU from a time on, with other fields as given. */
+export function useOf(org: string, from: number, more: Partial<Use> & Pick<Use, "source">): Use {
+  return {
+    org,
+    userId: null,
     keyId: null,
     kind: "train",
     meter: "gpu_seconds",
@@ -40,13 +42,19 @@ export function recordHour(t: TestApp, more: Partial<Use> & Pick<Use, "source">)
     model: null,
     provider: "process",
     gpuModel: "H100",
-    from: now - HOUR,
-    to: now,
+    from,
+    to: from + HOUR,
     quantity: 3600,
     free: null,
     costMicros: null,
     ...more,
   };
+}
+
+/** Records one hour on a GPU that ends now, with other fields as given. */
+export function recordHour(t: TestApp, more: Partial<Use> & Pick<Use, "source">): Promise<boolean> {
+  const now = t.ctx.clock.now();
+  const use = useOf(t.orgs.a, now - HOUR, { userId: t.users.member, ...more });
   return t.ctx.write((tx) => recordUse(tx, now, use));
 }
 
