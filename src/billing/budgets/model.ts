@@ -2,13 +2,12 @@
 import * as v from "valibot";
 import { PageQuery } from "../../lib/page.ts";
 import { id, seconds } from "../../lib/request-fields.ts";
-import { microsFrom } from "../meters/money.ts";
+import { MICROS, microsFrom } from "../meters/money.ts";
 import { monthRange } from "../meters/months.ts";
 import { type BudgetState, leftOf, percentUsed } from "./state.ts";
 
 const SCOPES = ["team", "installation", "user", "key", "job", "sweep"] as const;
 const PERIODS = ["month", "total"] as const;
-const MICROS = 1_000_000;
 const HOUR_S = 3600;
 
 const limitUsd = v.optional(

@@ -1,9 +1,9 @@
 /** Budgets in words: their names, amounts, and why work waits for one. */
 import { formatMoney, formatNumber } from "../../lib/text/format.ts";
+import { MICROS } from "../meters/money.ts";
 import type { BudgetRow, Scope } from "./scopes.ts";
 import type { BudgetState } from "./state.ts";
 
-const MICROS = 1_000_000;
 const HOUR_S = 3600;
 
 const WHOSE: Record<Scope, string> = {

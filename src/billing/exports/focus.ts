@@ -3,10 +3,10 @@
  * docs/billing-exports.md explains every column.
  */
 import { METERS, type MeterName } from "../meters/meters.ts";
+import { MICROS } from "../meters/money.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import { type Column, type Interval, unitsOf } from "./intervals.ts";
 
-const MICROS = 1_000_000;
 const VENDOR = "Fine-Tune Lab";
 
 /** Name and allowed category and subcategory of each kind of use. */

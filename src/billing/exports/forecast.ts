@@ -2,12 +2,12 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { can } from "../../roles.ts";
+import { MICROS } from "../meters/money.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import type { ForecastView } from "./model.ts";
 import { DAY_MS, HOUR_MS, visible } from "./scope.ts";
 
 const DAYS = 7;
-const MICROS = 1_000_000;
 /** Endpoints in these states cost until somebody stops them. */
 const RUNNING = ["starting", "running"];
 

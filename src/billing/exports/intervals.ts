@@ -2,11 +2,11 @@
 import { sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { METERS, type MeterName } from "../meters/meters.ts";
+import { MICROS } from "../meters/money.ts";
 import { visible } from "./scope.ts";
 import type { Period } from "./series.ts";
 
 const PAGE = 2000;
-const MICROS = 1_000_000;
 
 /** A column of an export. Times are in milliseconds since 1970. */
 export interface Column<Row> {

@@ -9,13 +9,12 @@ import type { Db } from "../../db/types.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { cursorOf, moveCursor } from "../collect/cursors.ts";
 import { book } from "../ledger/entries.ts";
-import { amountOf, microsFrom } from "../meters/money.ts";
+import { amountOf, MICROS_PER_CENT, microsFrom } from "../meters/money.ts";
 import { dayAt } from "../meters/months.ts";
 import type { BillingSettings } from "../settings/model.ts";
 import { DAY_MS, type Overdue } from "./overdue.ts";
 import { noticeOfAnother } from "./steps.ts";
 
-const MICROS_PER_CENT = 10_000;
 /** Decimals of the percentage that count. */
 const PARTS = 1_000_000;
 const CURSOR = "late";

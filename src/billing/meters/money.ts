@@ -1,8 +1,9 @@
 /** Money in micro-dollars (USD × 1,000,000): whole numbers, exact products, and amounts as texts. */
 import { AppError } from "../../errors.ts";
 
-const MICROS = 1_000_000;
-const MICROS_PER_CENT = 10_000;
+/** Micro-dollars of a dollar, and of a cent. */
+export const MICROS = 1_000_000;
+export const MICROS_PER_CENT = 10_000;
 
 /**
  * `quantity` units at `unitMicros` for every `per` units, rounded half to even. Exact for products of any size.

@@ -10,13 +10,12 @@ import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
 import { book } from "../ledger/entries.ts";
-import { centsOf, dollars } from "../meters/money.ts";
+import { centsOf, dollars, MICROS_PER_CENT } from "../meters/money.ts";
 import type { BillingSettings } from "../settings/model.ts";
 import { applyCredits } from "./credit-use.ts";
 import { centsByLine, type Line, linesOf, type Scope, unbilledCharges, unbilledOf } from "./lines.ts";
 import { notifyAdministrators, notifyPayers } from "./notices.ts";
 
-const MICROS_PER_CENT = 10_000;
 const DAY_MS = 86_400_000;
 const RETRY_MS = 3_600_000;
 

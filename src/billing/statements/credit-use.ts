@@ -2,6 +2,7 @@
 import { and, asc, eq, gt, isNull, lt, or, type SQL, sql } from "drizzle-orm";
 import { credit, creditUse } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
+import { MICROS_PER_CENT } from "../meters/money.ts";
 
 /** The condition for credits with something left. */
 export const usableCredits = (org: string, now: number): SQL | undefined =>
@@ -12,8 +13,6 @@ export const usableCredits = (org: string, now: number): SQL | undefined =>
     lt(credit.usedMicros, credit.micros),
     or(isNull(credit.expiresAt), gt(credit.expiresAt, now)),
   );
-
-const MICROS_PER_CENT = 10_000;
 
 /**
  * Uses credits for a statement, in whole cents.

@@ -8,13 +8,12 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
-import { dollars, microsFrom } from "../meters/money.ts";
+import { dollars, MICROS_PER_CENT, microsFrom } from "../meters/money.ts";
 import type { GiveCredit, GiveRefund, StatementRow } from "./model.ts";
 import { notifyPayers } from "./notices.ts";
 import { recordRefund } from "./transitions.ts";
 
 type CreditRow = typeof credit.$inferSelect;
-const MICROS_PER_CENT = 10_000;
 
 async function requireStatement(tx: Db, id: string): Promise<StatementRow> {
   const [row] = await tx.select().from(statement).where(eq(statement.id, id)).limit(1);

@@ -3,10 +3,9 @@ import { and, eq, gte, inArray, isNull, lte, type SQL, sql } from "drizzle-orm";
 import { lateCharge, meterInterval } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { METERS, type MeterName } from "../meters/meters.ts";
-import { centsOf } from "../meters/money.ts";
+import { centsOf, MICROS_PER_CENT } from "../meters/money.ts";
 import { monthRange } from "../meters/months.ts";
 
-const MICROS_PER_CENT = 10_000;
 const PRICED = Object.entries(METERS).flatMap(([meter, { priced }]) => (priced ? [meter] : []));
 
 const KIND_NAMES: Record<string, string> = {

@@ -11,10 +11,8 @@ import { AppError, notFound } from "../../errors.ts";
 import type { BusMessage } from "../../lib/bus.ts";
 import { newId } from "../../lib/ids.ts";
 import { book } from "../ledger/entries.ts";
-import { dollars } from "../meters/money.ts";
+import { dollars, MICROS_PER_CENT } from "../meters/money.ts";
 import { notifyPayers } from "./notices.ts";
-
-const MICROS_PER_CENT = 10_000;
 
 type StatementRow = typeof statement.$inferSelect;
 

@@ -3,10 +3,9 @@ import { and, asc, eq, notInArray } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { credit, statement } from "../../db/schema/billing.ts";
 import { AppError } from "../../errors.ts";
+import { MICROS_PER_CENT } from "../meters/money.ts";
 import { markRefundFailed, recordRefund } from "../statements/transitions.ts";
 import { askStripe, idOf } from "./client.ts";
-
-const MICROS_PER_CENT = 10_000;
 
 export type RefundRow = typeof credit.$inferSelect;
 

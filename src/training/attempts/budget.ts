@@ -2,6 +2,7 @@
 import { and, eq, isNull, or, sql } from "drizzle-orm";
 import { budgetMarks } from "../../billing/budgets/limits.ts";
 import { reserve, type Wanted, type Work } from "../../billing/budgets/reserve.ts";
+import { MICROS } from "../../billing/meters/money.ts";
 import { listsAt, listsOfJob } from "../../billing/prices/lists.ts";
 import { rateOf } from "../../billing/prices/rate.ts";
 import type { Progress } from "../../contract/job.ts";
@@ -12,7 +13,6 @@ import type { Db } from "../../db/types.ts";
 import type { JobRow } from "../jobs/model.ts";
 
 const HOUR_S = 3600;
-const MICROS = 1_000_000;
 /** How far ahead work is watched that saves no checkpoints. */
 const WATCH_S = 30;
 

@@ -1,12 +1,11 @@
 /** What a job may cost at most, and the form that changes it. */
 import type { MaxCost } from "../../../src/billing/budgets/max-cost.ts";
+import { MICROS } from "../../../src/billing/meters/money.ts";
 import { isFinal } from "../../../src/contract/job.ts";
 import { formatMoney } from "../../../src/lib/text/format.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { TextField } from "../../parts/form.tsx";
-
-const MICROS = 1_000_000;
 
 /** @param max null = its owner set no limit */
 export function JobCostLimit({ job, max }: { job: JobRow; max: MaxCost | null }) {
