@@ -1,5 +1,4 @@
 /** What an attempt will use at most, for the budgets that apply to its job: reserved when it opens. */
-import { and, eq, isNull, or, sql } from "drizzle-orm";
 import { budgetMarks } from "../../billing/budgets/limits.ts";
 import { reserve, type Wanted, type Work } from "../../billing/budgets/reserve.ts";
 import { MICROS } from "../../billing/meters/money.ts";
@@ -8,25 +7,13 @@ import { rateOf } from "../../billing/prices/rate.ts";
 import type { Progress } from "../../contract/job.ts";
 import type { Offer } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
-import { trial } from "../../db/schema/sweeps.ts";
 import type { Db } from "../../db/types.ts";
+import { sweepOf } from "../jobs/metering.ts";
 import type { JobRow } from "../jobs/model.ts";
 
 const HOUR_S = 3600;
 /** How far ahead work is watched that saves no checkpoints. */
 const WATCH_S = 30;
-
-/** The sweep of a job; its trial may not know the job yet when that starts at once. */
-async function sweepOf(db: Db, row: JobRow): Promise<string | null> {
-  const { sweep = "", trial: number = "" } = row.metadata;
-  const started = and(eq(trial.sweepId, sweep), sql`${trial.number} = ${number}`, isNull(trial.jobId));
-  const [found] = await db
-    .select({ id: trial.sweepId })
-    .from(trial)
-    .where(or(eq(trial.jobId, row.id), started))
-    .limit(1);
-  return found?.id ?? null;
-}
 
 /** What an hour at an offer costs, by the prices that the job was started with. */
 async function paceOf(db: Db, row: JobRow, at: { provider: string; offer: Offer }, now: number) {

@@ -51,7 +51,7 @@ export async function takeBackLost(
         gt(meterInterval.to, since),
       ),
     );
-  const sweepId = await sweepOf(tx, row.id);
+  const sweepId = await sweepOf(tx, row);
   for (const { source, quantity, reason } of rows) {
     if (quantity === 0 || (reason !== null && reason !== "allowance")) continue;
     await reverseUse(tx, now, { source, since, why: "lost", sweepId });

@@ -2,7 +2,7 @@
  * Meters attempts while they run: intervals of use, cut at every hour (UTC) and where the job's state, or what is
  * charged, changes. Each is written in the transaction that moves the attempt's position, so none is lost or doubled.
  */
-import { and, eq, ne, sql } from "drizzle-orm";
+import { and, eq, isNull, ne, or, sql } from "drizzle-orm";
 import { recordUse, type Use } from "../../billing/ledger/record.ts";
 import { METERS } from "../../billing/meters/meters.ts";
 import { microsFrom } from "../../billing/meters/money.ts";
@@ -33,9 +33,15 @@ export const isWork = (phase: string): boolean => !PREPARING.has(phase);
 /** What all rows of an attempt share. */
 type Shared = Omit<Use, "source" | "meter" | "from" | "to" | "quantity" | "free" | "costMicros" | "deploymentId">;
 
-/** The sweep that a job is a trial of; null = none. */
-export async function sweepOf(db: Db, jobId: string): Promise<string | null> {
-  const [found] = await db.select({ id: trial.sweepId }).from(trial).where(eq(trial.jobId, jobId)).limit(1);
+/** The sweep of a job; its trial may not know the job yet when that starts at once. */
+export async function sweepOf(db: Db, row: JobRow): Promise<string | null> {
+  const { sweep = "", trial: number = "" } = row.metadata;
+  const started = and(eq(trial.sweepId, sweep), sql`${trial.number} = ${number}`, isNull(trial.jobId));
+  const [found] = await db
+    .select({ id: trial.sweepId })
+    .from(trial)
+    .where(or(eq(trial.jobId, row.id), started))
+    .limit(1);
   return found?.id ?? null;
 }
 
@@ -47,7 +53,7 @@ async function sharedOf(tx: Db, row: JobRow, which: AttemptRow): Promise<Shared>
     kind: row.kind,
     jobId: row.id,
     attemptId: which.id,
-    sweepId: await sweepOf(tx, row.id),
+    sweepId: await sweepOf(tx, row),
     model: row.spec.base_model.id,
     provider: which.provider,
     gpuModel: which.offer.gpuName,
