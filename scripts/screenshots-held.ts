@@ -5,9 +5,8 @@ import { signIn } from "../src/accounts/auth/sign-in.ts";
 import { suspendOrganization, suspendUser } from "../src/accounts/suspension/service.ts";
 import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
 import { scheduleOrganization, scheduleUser } from "../src/erasure/schedule.ts";
+import { DAY_MS } from "../src/lib/clock.ts";
 import type { Shot } from "./screenshots-shoot.ts";
-
-const DAY_MS = 86_400_000;
 
 /** Adds them. @returns Cookie headers of `suspended` (of its team), `leaving` (the account) and `ending` (the team) */
 export async function addHeld(ctx: Ctx, admin: Actor, password: string): Promise<Record<string, string>> {

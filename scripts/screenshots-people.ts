@@ -8,13 +8,13 @@ import { createInvitation } from "../src/accounts/organizations/invitations.ts";
 import { type Actor, type Ctx, memberActor, systemActor } from "../src/ctx.ts";
 import { passkey, verification } from "../src/db/schema/auth.ts";
 import { noticeEvent } from "../src/db/schema/notices.ts";
+import { DAY_MS } from "../src/lib/clock.ts";
 import { newSecret, randomChars, sha256Hex } from "../src/lib/ids.ts";
 import { alertToken } from "../src/notices/events/alert.ts";
 import { totp } from "../test/support/totp.ts";
 import { addHeld } from "./screenshots-held.ts";
 import type { Site } from "./screenshots-shoot.ts";
 
-const DAY_MS = 86_400_000;
 const CLIENT = { address: "203.0.113.7", userAgent: "Firefox on Linux" };
 
 /** A Cookie header with the values of `Set-Cookie` headers. */

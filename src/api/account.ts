@@ -11,11 +11,11 @@ import { EndedSessions } from "../accounts/organizations/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { DAY_MS } from "../lib/clock.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 import { checkModelNames } from "../models/tuned/allowed.ts";
 import { serviceAccountsApi } from "./service-accounts.ts";
 
-const DAY_MS = 86_400_000;
 const tags = ["Keys"];
 
 async function listKeysRoute(ctx: Ctx, actor: Actor, page: PageQuery) {

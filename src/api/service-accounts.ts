@@ -20,10 +20,10 @@ import {
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
+import { DAY_MS } from "../lib/clock.ts";
 import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 import { checkModelNames } from "../models/tuned/allowed.ts";
 
-const DAY_MS = 86_400_000;
 const tags = ["Service accounts"];
 
 async function list(ctx: Ctx, actor: Actor, page: PageQuery) {

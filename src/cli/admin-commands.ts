@@ -11,12 +11,12 @@ import { askedOf, RestrictionFields } from "../accounts/keys/restrictions.ts";
 import { verifyLedger } from "../billing/ledger/verify.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
+import { DAY_MS } from "../lib/clock.ts";
 import { INSTALLATION_ROLES, SCOPES } from "../roles.ts";
 
 /** The person at the terminal: trusted by this machine, without an organization. */
 const operator: Actor = { ...systemActor(), via: "cli" };
 
-const DAY_MS = 86_400_000;
 const KeyOfUser = v.strictObject({
   email: Email,
   name: Name,

@@ -18,14 +18,13 @@ import { member, organization, user } from "../db/schema/auth.ts";
 import { hold } from "../db/schema/holds.ts";
 import type { Db } from "../db/types.ts";
 import { AppError, notFound } from "../errors.ts";
+import { DAY_MS } from "../lib/clock.ts";
 import { newId } from "../lib/ids.ts";
 import { seconds } from "../lib/request-fields.ts";
 import { formatDate } from "../lib/text/format.ts";
 import { can, requirePermission } from "../roles.ts";
 import { ERASED, KEPT } from "./kept.ts";
 import type { DeletionRow, DeletionView } from "./model.ts";
-
-const DAY_MS = 86_400_000;
 
 /** @throws AppError `session_required`: a leaked key must not delete everything */
 function requirePerson(actor: Actor): void {

@@ -1,4 +1,7 @@
-/** A clock that tests can replace: wall time in milliseconds, and a sleep that can be aborted. */
+/** A clock that tests can replace: wall time in milliseconds, a sleep that can be aborted, and the length of a day. */
+
+/** Milliseconds of a day. */
+export const DAY_MS = 86_400_000;
 
 export interface Clock {
   /** Milliseconds since 1970. */

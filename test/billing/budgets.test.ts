@@ -155,7 +155,7 @@ test("the page sets, changes and deletes budgets, and shows a refused form with 
   const target = `key ${t.keyIds.admin}`;
   const wrong = await post("/usage/budgets", { target, period: "month", limit_usd: "-3", limit_gpu_hours: "" });
   expect(wrong.status).toBe(422);
-  expect(await wrong.text()).toContain("The limit in USD must be at least 0.");
+  expect(await wrong.text()).toContain("The limit in USD must not be negative.");
   const none = await post("/usage/budgets", { target, period: "month", limit_usd: "", limit_gpu_hours: "" });
   expect(await none.text()).toContain("Set limit_usd, limit_gpu_hours, or both.");
   expect((await post("/usage/budgets", { target, period: "month", limit_usd: "2,5" })).status).toBe(303);

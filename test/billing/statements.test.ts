@@ -1,6 +1,6 @@
 /** Statements as API, page, CSV and PDF; credits and refunds of administrators; automatic credits. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { eq } from "drizzle-orm";
+import { eq, inArray } from "drizzle-orm";
 import { giveAutomaticCredits } from "../../src/billing/statements/automatic-credits.ts";
 import { markPaid } from "../../src/billing/statements/transitions.ts";
 import { credit, statement } from "../../src/db/schema/billing.ts";
@@ -93,6 +93,33 @@ test("a statement is a page, a CSV and a PDF with its fonts, and administrators 
   expect(all).toContain(",Alpha,final,");
   expect(all).toContain(",Beta,final,");
   expect((await t.request("GET", "/v1/admin/billing/statements.csv?month=2026-11", { as: "member" })).status).toBe(403);
+});
+
+test("pages of a team leave no statement out when one of them was kept back", async () => {
+  const { a } = t.orgs;
+  const numbers = [7, 8, 9].map((n) => `2026-90000${n}`);
+  const closed = { org: a, mode: "chargeback", subtotalCents: 0, totalCents: 0, closedAt: 0 } as const;
+  await t.ctx.write((tx) =>
+    tx.insert(statement).values(
+      numbers.map((number, n) => {
+        const state = n === 1 ? ("failed" as const) : ("final" as const);
+        return { ...closed, id: `stm_page${n}`, number, month: `2025-0${n + 1}`, state };
+      }),
+    ),
+  );
+  const seen: string[] = [];
+  for (let after = "", more = true; more; ) {
+    const page = await t.json<{ data: View[]; has_more: boolean; last_id: string }>(
+      "GET",
+      `/v1/billing/statements?limit=2${after && `&after=${after}`}`,
+    );
+    expect(page.data).toHaveLength(page.has_more ? 2 : page.data.length);
+    seen.push(...page.data.map(({ number }) => number));
+    more = page.has_more;
+    after = page.last_id;
+  }
+  await t.ctx.write((tx) => tx.delete(statement).where(inArray(statement.number, numbers)));
+  expect(seen).toEqual(["2026-900009", "2026-900007", expect.any(String)]);
 });
 
 test("an administrator gives a credit with a reason, which the team sees and the statement shows", async () => {

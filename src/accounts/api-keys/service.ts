@@ -6,6 +6,7 @@ import { olderThan } from "../../db/paging.ts";
 import { apiKey, member, user } from "../../db/schema/auth.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId, newSecret, sha256Hex } from "../../lib/ids.ts";
 import { can, requirePermission, SCOPES, type Scope } from "../../roles.ts";
 import { audit } from "../audit/service.ts";
@@ -13,7 +14,6 @@ import { announceSecurity } from "../auth/events.ts";
 import { forgetKeys } from "../keys/cache.ts";
 import { type Restrictions, restrictBelow, restrictionsSet } from "../keys/restrictions.ts";
 
-const DAY_MS = 86_400_000;
 /** Life of a key that is created without an expiry. */
 const DEFAULT_DAYS = 90;
 /** Active keys of one user. */

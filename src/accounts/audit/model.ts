@@ -1,5 +1,6 @@
 /** The audit log as clients see it. */
 import * as v from "valibot";
+import { DAY_MS } from "../../lib/clock.ts";
 import { PageQuery } from "../../lib/page.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import type { Named } from "./names.ts";
@@ -31,7 +32,6 @@ export type AuditQuery = v.InferOutput<typeof AuditQuery>;
 export const AuditExportQuery = v.strictObject({ ...FILTER, format: v.optional(v.picklist(["csv", "jsonl"]), "csv") });
 export type AuditExportQuery = v.InferOutput<typeof AuditExportQuery>;
 
-const DAY_MS = 86_400_000;
 /** The filter of a query; an empty field means all. */
 export function auditFilter(query: Pick<AuditQuery, keyof typeof FILTER>): AuditFilter {
   return {

@@ -2,9 +2,9 @@
 import { and, asc, count, desc, gte, lt, lte, max, min, sql } from "drizzle-orm";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { auditForward, auditLog } from "../../db/schema/audit.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { audit, PRUNE_ACTION } from "./service.ts";
 
-const DAY_MS = 86_400_000;
 const EVERY_MS = 3_600_000;
 /** Entries that one write removes, so that others wait little. */
 const PIECE = 5000;

@@ -4,8 +4,8 @@ import { type Ctx, perContext } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { installation } from "../../db/schema/audit.ts";
 import { member, organization, user } from "../../db/schema/auth.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 
-const DAY_MS = 86_400_000;
 const ROW = "two_factor_since";
 
 /** Since when the installation requires it; null = it does not. The time is stored when the setting is first seen. */

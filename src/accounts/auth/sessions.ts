@@ -4,6 +4,7 @@ import { and, eq, gt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, type Hold, perContext, type Source } from "../../ctx.ts";
 import { isPerson } from "../../db/accounts.ts";
 import { member, organization, session, user } from "../../db/schema/auth.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { cookieName, readCookie, writeCookie } from "../../lib/cookies.ts";
 import { newSecret, randomChars } from "../../lib/ids.ts";
 import { type Lru, lruOf } from "../../lib/lru.ts";
@@ -26,7 +27,6 @@ interface SessionState {
 }
 
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 /** How long a proof counts. */
 export const PROOF_MS = 15 * 60_000;
 const CACHE_SIZE = 5_000;

@@ -3,11 +3,11 @@ import { and, desc, eq, isNull } from "drizzle-orm";
 import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
 import { termsVersion } from "../../db/schema/terms.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { audit } from "../audit/service.ts";
 import { DOCUMENTS, type DocumentName, type PublishVersion, TITLES, type VersionRow } from "./model.ts";
 
-const DAY_MS = 86_400_000;
 /** How long before its effect a material change must be published. */
 const NOTICE_DAYS = 30;
 /** A date of the past that is only the time it took to send the request. */

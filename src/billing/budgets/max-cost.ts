@@ -4,17 +4,11 @@ import * as v from "valibot";
 import { jobPrice } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { microsFrom } from "../meters/money.ts";
+import { amountUpTo } from "../meters/usd.ts";
 import { freezePrices } from "../prices/lists.ts";
 
 /** A maximum cost in dollars, as requests have it; null = none. */
-export const MaxCostUsd = v.nullable(
-  v.pipe(
-    v.number("must be a number"),
-    v.gtValue(0, "must be greater than 0"),
-    v.maxValue(1_000_000_000, "must be at most 1000000000"),
-    v.check((usd) => microsFrom(usd) !== null, "must have at most six decimals"),
-  ),
-);
+export const MaxCostUsd = v.nullable(v.pipe(amountUpTo(1_000_000_000), v.gtValue(0, "must be greater than 0")));
 
 /** In micro-dollars; null without one. */
 export const maxMicrosOf = (usd: number | null | undefined): number | null =>

@@ -2,24 +2,16 @@
 import * as v from "valibot";
 import { PageQuery } from "../../lib/page.ts";
 import { id, seconds } from "../../lib/request-fields.ts";
-import { MICROS, microsFrom } from "../meters/money.ts";
+import { MICROS } from "../meters/money.ts";
 import { monthRange } from "../meters/months.ts";
+import { amountUpTo } from "../meters/usd.ts";
 import { type BudgetState, leftOf, percentUsed } from "./state.ts";
 
 const SCOPES = ["team", "installation", "user", "key", "job", "sweep"] as const;
 const PERIODS = ["month", "total"] as const;
 const HOUR_S = 3600;
 
-const limitUsd = v.optional(
-  v.nullable(
-    v.pipe(
-      v.number("must be a number"),
-      v.minValue(0, "must be at least 0"),
-      v.maxValue(1_000_000_000, "must be at most 1000000000"),
-      v.check((usd) => microsFrom(usd) !== null, "must have at most six decimals"),
-    ),
-  ),
-);
+const limitUsd = v.optional(v.nullable(amountUpTo(1_000_000_000)));
 const limitHours = v.optional(
   v.nullable(
     v.pipe(

@@ -1,11 +1,12 @@
 /** What a month will cost: cost so far, the mean of the last full days, and endpoints that run now. */
 import { type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { can } from "../../roles.ts";
 import { MICROS } from "../meters/money.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import type { ForecastView } from "./model.ts";
-import { DAY_MS, HOUR_MS, visible } from "./scope.ts";
+import { HOUR_MS, visible } from "./scope.ts";
 
 const DAYS = 7;
 /** Endpoints in these states cost until somebody stops them. */

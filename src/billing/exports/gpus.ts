@@ -1,8 +1,9 @@
 /** How much of the GPUs was used: held by work that counts, reserved without effect, or idle. */
 import { sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import type { GpuUse } from "./model.ts";
-import { DAY_MS, HOUR_MS, visible } from "./scope.ts";
+import { HOUR_MS, visible } from "./scope.ts";
 import type { Period } from "./series.ts";
 
 const SECONDS_PER_HOUR = 3600;

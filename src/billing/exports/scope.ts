@@ -4,7 +4,6 @@ import type { Actor } from "../../ctx.ts";
 import { can } from "../../roles.ts";
 import type { MeterName } from "../meters/meters.ts";
 
-export const DAY_MS = 86_400_000;
 export const HOUR_MS = 3_600_000;
 
 /** Columns of `usage_day` and `meter_interval` by the name of the group. */

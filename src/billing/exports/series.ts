@@ -1,11 +1,12 @@
 /** Use over time by group, and the jobs that used most: from the sums by day, or from intervals for hours. */
+
 import { type SQL, sql } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import type { JobUse, UsageSeries } from "./model.ts";
 import {
-  DAY_MS,
   type Group,
   groupColumn,
   HOUR_MS,

@@ -3,10 +3,11 @@ import { eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { AppError } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { focusColumns, isCharge } from "./focus.ts";
 import { INTERVAL_COLUMNS, type Interval, intervalPages } from "./intervals.ts";
 import type { ExportFormat } from "./model.ts";
-import { DAY_MS } from "./scope.ts";
+
 import type { Period } from "./series.ts";
 import { asCsv, asJsonLines, asParquet } from "./write.ts";
 

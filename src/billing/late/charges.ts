@@ -7,12 +7,13 @@ import type { Ctx } from "../../ctx.ts";
 import { lateCharge, statement, statementLine } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { cursorOf, moveCursor } from "../collect/cursors.ts";
 import { book } from "../ledger/entries.ts";
 import { amountOf, MICROS_PER_CENT, microsFrom } from "../meters/money.ts";
 import { dayAt } from "../meters/months.ts";
 import type { BillingSettings } from "../settings/model.ts";
-import { DAY_MS, type Overdue } from "./overdue.ts";
+import type { Overdue } from "./overdue.ts";
 import { noticeOfAnother } from "./steps.ts";
 
 /** Decimals of the percentage that count. */

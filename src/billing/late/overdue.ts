@@ -6,8 +6,6 @@ import type { Db } from "../../db/types.ts";
 import { dollars } from "../meters/money.ts";
 import { dayAt } from "../meters/months.ts";
 
-export const DAY_MS = 86_400_000;
-
 /** An unpaid invoice past its due date. Amounts in cents. */
 export interface Overdue {
   id: string;

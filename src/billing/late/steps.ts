@@ -9,10 +9,11 @@ import type { Ctx } from "../../ctx.ts";
 import { billingAccount } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { dayAt } from "../meters/months.ts";
 import type { BillingSettings } from "../settings/model.ts";
 import { notifyPayers } from "../statements/notices.ts";
-import { DAY_MS, type Overdue, overdueText, readOverdue, reasonText } from "./overdue.ts";
+import { type Overdue, overdueText, readOverdue, reasonText } from "./overdue.ts";
 
 const STEPS = ["notice", "no_new_work", "suspended"] as const;
 export type LateStep = (typeof STEPS)[number];

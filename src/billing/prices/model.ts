@@ -8,6 +8,7 @@ import { id, seconds } from "../../lib/request-fields.ts";
 import { METERS } from "../meters/meters.ts";
 import { microsFrom, usdOf } from "../meters/money.ts";
 import { dayAt } from "../meters/months.ts";
+import { amountUpTo } from "../meters/usd.ts";
 import type { PriceItem, Prices } from "./rate.ts";
 
 export type PriceListRow = typeof priceList.$inferSelect;
@@ -42,13 +43,7 @@ const MAX_PERCENT = 1000;
 /** Below 2^53 micro-dollars. */
 const MAX_USD = 9_000_000_000;
 
-const amount = v.pipe(
-  v.number("must be a number"),
-  v.finite("must be a finite number"),
-  v.minValue(0, "must not be negative"),
-  v.maxValue(MAX_USD, "must be at most nine billion"),
-  v.check((value) => microsFrom(value) !== null, "has more than six decimals"),
-);
+const amount = amountUpTo(MAX_USD);
 const percent = v.pipe(
   v.number("must be a number"),
   v.integer("must be a whole number"),

@@ -10,6 +10,7 @@ import { priceList } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { recordForAll } from "../../notices/events/store.ts";
 import { dayAt } from "../meters/months.ts";
@@ -29,7 +30,6 @@ import {
 import type { Prices } from "./rate.ts";
 import { laterLists, upcomingFor } from "./upcoming.ts";
 
-const DAY_MS = 86_400_000;
 /** How long before its effect a raise must be announced. */
 const NOTICE_DAYS = 30;
 

@@ -1,17 +1,12 @@
 /** The billing settings of the installation: defaults, what a change may contain, and the answer of the API. */
 import * as v from "valibot";
-import { microsFrom } from "../meters/money.ts";
+import { amountUpTo } from "../meters/usd.ts";
 
 const MODES = ["off", "chargeback", "stripe"] as const;
 const COLLECTIONS = ["charge", "send"] as const;
 const MAX_USD = 1_000_000;
 
-const dollars = v.pipe(
-  v.number(),
-  v.minValue(0, "must not be negative"),
-  v.maxValue(MAX_USD, "must be at most one million dollars"),
-  v.check((usd) => microsFrom(usd) !== null, "must have at most six decimals"),
-);
+const dollars = amountUpTo(MAX_USD);
 const count = (max: number) => v.pipe(v.number(), v.integer("must be a whole number"), v.minValue(0), v.maxValue(max));
 const decimal = (max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(0, "must not be negative"), v.maxValue(max, `must be at most ${max}`));

@@ -6,12 +6,12 @@ import { organization } from "../../db/schema/auth.ts";
 import { credit, meterInterval } from "../../db/schema/billing.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { microsFrom, usdOf } from "../meters/money.ts";
 import { billingSettings } from "../settings/service.ts";
 
 const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
 /** Outcomes of attempts that did not fail. */
 const FINE = ["succeeded", "cancelled", "paused"];
 

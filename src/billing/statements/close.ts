@@ -8,6 +8,7 @@ import { type Ctx, systemActor } from "../../ctx.ts";
 import { credit, lateCharge, ledgerEntry, meterInterval, statement, statementLine } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import type { BusMessage } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { book } from "../ledger/entries.ts";
 import { centsOf, dollars, MICROS_PER_CENT } from "../meters/money.ts";
@@ -16,7 +17,6 @@ import { applyCredits } from "./credit-use.ts";
 import { centsByLine, type Line, linesOf, type Scope, unbilledCharges, unbilledOf } from "./lines.ts";
 import { notifyAdministrators, notifyPayers } from "./notices.ts";
 
-const DAY_MS = 86_400_000;
 const RETRY_MS = 3_600_000;
 
 type Row = typeof statement.$inferSelect;

@@ -4,7 +4,8 @@ import type { credit, statement, statementLine } from "../../db/schema/billing.t
 import { PageQuery } from "../../lib/page.ts";
 import { id, seconds, text } from "../../lib/request-fields.ts";
 import { METERS, type MeterName } from "../meters/meters.ts";
-import { microsFrom, usdOf } from "../meters/money.ts";
+import { usdOf } from "../meters/money.ts";
+import { amountUpTo } from "../meters/usd.ts";
 
 const Month = v.pipe(v.string(), v.regex(/^\d{4}-(0[1-9]|1[0-2])$/, "must be a month such as 2026-11"));
 const STATES = ["closing", "final", "open", "paid", "past_due", "void", "uncollectible", "failed"] as const;
@@ -76,18 +77,11 @@ export const AllStatementsQuery = v.strictObject({ ...PageQuery.entries, month: 
 export type AllStatementsQuery = v.InferOutput<typeof AllStatementsQuery>;
 export const MonthQuery = v.strictObject({ month: Month });
 
-const amount = v.pipe(
-  v.number(),
-  v.minValue(0.01, "must be at least 0.01"),
-  v.maxValue(1_000_000, "must be at most one million dollars"),
-);
+const amount = v.pipe(amountUpTo(1_000_000), v.minValue(0.01, "must be at least 0.01"));
 
 export const GiveCredit = v.strictObject({
   organization: id,
-  amount_usd: v.pipe(
-    amount,
-    v.check((usd) => microsFrom(usd) !== null, "must have at most six decimals"),
-  ),
+  amount_usd: amount,
   reason: v.picklist(["outage", "billing_error", "goodwill"], "must be outage, billing_error or goodwill"),
   note: v.optional(v.pipe(text(500), v.trim()), ""),
   /** Unix seconds; absent or null = it does not expire. */

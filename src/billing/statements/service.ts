@@ -1,5 +1,5 @@
 /** Reads statements and credits: those of the actor's organization, and all of them for administrators. */
-import { and, asc, desc, eq, lt, type SQL } from "drizzle-orm";
+import { and, asc, desc, eq, lt, ne, type SQL } from "drizzle-orm";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { credit, statement, statementLine } from "../../db/schema/billing.ts";
@@ -30,7 +30,7 @@ async function page(ctx: Ctx, of: SQL | undefined, { limit, after }: PageQuery):
 /** The statements of the actor's organization, newest first; one more than `limit` when there are more. */
 export async function listStatements(ctx: Ctx, actor: Actor, query: PageQuery): Promise<StatementRow[]> {
   requirePermission(actor, "usage.team");
-  return (await page(ctx, eq(statement.org, actor.org), query)).filter(sent);
+  return page(ctx, and(eq(statement.org, actor.org), ne(statement.state, "failed")), query);
 }
 
 /** The statements of all organizations, newest first. Administrators only. */

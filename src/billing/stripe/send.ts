@@ -8,6 +8,7 @@ import type { Ctx } from "../../ctx.ts";
 import { statement, statementLine } from "../../db/schema/billing.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { dollars } from "../meters/money.ts";
 import { billingSettings } from "../settings/service.ts";
 import { notifyAdministrators } from "../statements/notices.ts";
@@ -16,7 +17,6 @@ import { askStripe, findAtStripe, idOf } from "./client.ts";
 import { accountOf, customerOf } from "./customers.ts";
 import { syncInvoice } from "./effects.ts";
 
-const DAY_MS = 86_400_000;
 const FIRST_RETRY_MS = 30_000;
 const LAST_RETRY_MS = 3_600_000;
 

@@ -8,12 +8,12 @@ import { archive } from "../../db/schema/archives.ts";
 import { AppError } from "../../errors.ts";
 import { workQueue } from "../../lib/background/work-queue.ts";
 import { emitAll } from "../../lib/bus.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { requireDisk, writeFailure } from "../../lib/disk/reserve.ts";
 import { recordEvent } from "../../notices/events/store.ts";
 import { type ArchiveRow, KEEP_DAYS } from "./model.ts";
 import { writeArchive } from "./write.ts";
 
-const DAY = 86_400_000;
 const PROGRESS_MS = 500;
 const EXPIRE_EVERY_MS = 600_000;
 const PART = ".part";
@@ -61,7 +61,7 @@ async function end(ctx: Ctx, row: ArchiveRow, values: Partial<ArchiveRow> & { st
   const of = row.scope === "user" ? "your data" : "your team";
   const message = await ctx.write(async (tx) => {
     const now = ctx.clock.now();
-    const expiresAt = done ? now + KEEP_DAYS * DAY : null;
+    const expiresAt = done ? now + KEEP_DAYS * DAY_MS : null;
     const unfinished = and(eq(archive.id, row.id), inArray(archive.status, OPEN));
     const [ended] = await tx
       .update(archive)

@@ -10,6 +10,7 @@ import { olderThan } from "../../db/paging.ts";
 import { subjectRequest } from "../../db/schema/archives.ts";
 import { sealedIn } from "../../db/sealed-columns.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
 import { csvField } from "../../lib/text/csv.ts";
@@ -19,7 +20,6 @@ import { subjectView } from "./model.ts";
 import { subjectQueue, termsOf } from "./run.ts";
 import { hitsIndexPath, hitsPath, removeHits } from "./search.ts";
 
-const DAY_MS = 86_400_000;
 /** Searches of one organization that have not ended. */
 const MAX_OPEN = 5;
 const OPEN = ["waiting", "running", "erasing"] as const;

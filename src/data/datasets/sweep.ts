@@ -5,6 +5,7 @@ import { and, inArray, isNull, lte } from "drizzle-orm";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { file } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { dropFile } from "../files/service.ts";
 import { expireUploads } from "../uploads/service.ts";
 import { eraseLeft } from "../validation/erase.ts";
@@ -12,7 +13,6 @@ import { removeHalfDone, validationQueue } from "../validation/service.ts";
 import { resumeCounts } from "../validation/token-stats.ts";
 
 const EVERY_MS = 600_000;
-const DAY_MS = 86_400_000;
 const BATCH = 500;
 
 /** Deletes expired files. A file that an unfinished job needs is tried again in the next round. */

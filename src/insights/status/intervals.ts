@@ -1,6 +1,5 @@
 /** Splits observed time by day and by planned maintenance. Pure; times in milliseconds since 1970. */
-
-export const DAY_MS = 86_400_000;
+import { DAY_MS } from "../../lib/clock.ts";
 
 export interface Span {
   from: number;

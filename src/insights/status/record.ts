@@ -7,8 +7,9 @@ import { eq, lt, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { statusComponent, statusDay } from "../../db/schema/status.ts";
 import type { Db } from "../../db/types.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import type { Probe, ProbeState } from "./checks.ts";
-import { DAY_MS, piecesOf, type Span } from "./intervals.ts";
+import { piecesOf, type Span } from "./intervals.ts";
 
 /** Days that are kept and shown, with today. */
 export const KEPT_DAYS = 90;

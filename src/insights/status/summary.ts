@@ -3,11 +3,12 @@ import { gte } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { statusDay } from "../../db/schema/status.ts";
 import { AppError } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { type Component, currentComponents } from "./components.ts";
 import { openIncidents } from "./incidents.ts";
-import { DAY_MS } from "./intervals.ts";
+
 import type { ComponentState, ComponentView, IncidentView, StatusView } from "./model.ts";
 import { KEPT_DAYS } from "./record.ts";
 import { keptSummary } from "./summary-cache.ts";

@@ -1,5 +1,6 @@
 /** Percentages of a component by day and month, from its stored days. Pure. */
-import { DAY_MS } from "./intervals.ts";
+import { DAY_MS } from "../../lib/clock.ts";
+
 import type { DayView, MonthView } from "./model.ts";
 
 /** One stored day. */

@@ -7,13 +7,13 @@ import { notice, noticeDelivery, noticeEvent } from "../../db/schema/notices.ts"
 import { sealedIn } from "../../db/sealed-columns.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { seal, unseal } from "../../lib/sealed.ts";
 import { type Letter, type Mail, mailOf } from "../mail/template.ts";
 import type { DeliveryRow } from "../webhooks/model.ts";
 import { getEndpoint } from "../webhooks/service.ts";
 
-const DAY_MS = 86_400_000;
 /** The wait after the first failure; each further one is three times as long, up to the cap. */
 const FIRST_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 12 * 3_600_000;

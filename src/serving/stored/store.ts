@@ -6,12 +6,12 @@ import { sqlJson } from "../../db/json.ts";
 import { storedAnswer } from "../../db/schema/answers.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
+import { DAY_MS } from "../../lib/clock.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 
 export type StoredAnswer = typeof storedAnswer.$inferSelect;
 type Kind = StoredAnswer["kind"];
 
-const DAY_MS = 86_400_000;
 const EVERY_MS = 3_600_000;
 
 /** True when this installation keeps answers at all. */

@@ -9,9 +9,8 @@ import {
   restrictBelow,
 } from "../../../src/accounts/keys/restrictions.ts";
 import { AppError } from "../../../src/errors.ts";
+import { DAY_MS } from "../../../src/lib/clock.ts";
 import { SCOPES } from "../../../src/roles.ts";
-
-const DAY_MS = 86_400_000;
 
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
 

@@ -9,9 +9,9 @@ import {
 } from "../../../src/billing/exports/scope.ts";
 import type { Period } from "../../../src/billing/exports/series.ts";
 import { monthAt, monthRange } from "../../../src/billing/meters/months.ts";
+import { DAY_MS } from "../../../src/lib/clock.ts";
 import { formatCount, formatMoney, formatNumber } from "../../../src/lib/text/format.ts";
 
-const DAY_MS = 86_400_000;
 const MONTH = /^\d{4}-(0[1-9]|1[0-2])$/;
 const LAST = { "1d": 1, "7d": 7, "30d": 30, "90d": 90 } as const;
 

@@ -12,13 +12,13 @@ import {
 } from "apache-arrow";
 import { decompress } from "lz4js";
 import { AppError } from "../../../errors.ts";
+import { DAY_MS } from "../../../lib/clock.ts";
 import { bigOf, dayOf, decimalOf, shortOf, timeOf } from "./cells.ts";
 import { countedFile } from "./input.ts";
 import { type Cell, createJsonLines } from "./json-lines.ts";
 import type { Output } from "./output.ts";
 import { Unreadable } from "./unreadable.ts";
 
-const DAY_MS = 86_400_000;
 /** The first bytes of a file; a stream has none. */
 const MAGIC = Buffer.from("ARROW1");
 
