@@ -23,6 +23,7 @@ import {
   stripeKey,
   stripeSigningSecret,
 } from "./lib/text/setting-fields.ts";
+import { checkTrainerSettings, trainerSettings } from "./lib/text/trainer-settings.ts";
 
 /** Every setting, with its default. Environment: `FTL_` and the name in capitals with underscores (`FTL_DATA_DIR`). */
 const ConfigSchema = v.strictObject({
@@ -40,9 +41,7 @@ const ConfigSchema = v.strictObject({
     listOf(/^[0-9a-fA-F.:]+(\/\d{1,3})?$/, "must be addresses or networks such as 127.0.0.1 or 10.0.0.0/8"),
     [],
   ),
-  /**
-   * Origins (`https://chat.example`) whose pages may call /v1 with an API key, separated by commas; none = no CORS.
-   */
+  /** Origins (`https://chat.example`) whose pages may call /v1 with an API key, by commas; none = no CORS. */
   allowed_origins: v.optional(
     listOf(
       /^https?:\/\/[a-z0-9._-]+(:\d{1,5})?$|^https?:\/\/\[[0-9a-f:]+\](:\d{1,5})?$/,
@@ -50,6 +49,7 @@ const ConfigSchema = v.strictObject({
     ),
     [],
   ),
+  ...trainerSettings,
   log_level: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
   /** Remote libSQL server instead of the file in the data directory. */
   database_url: v.optional(v.nullable(v.string()), null),
@@ -374,6 +374,7 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
     throw invalid(v.getDotPath(issue) ?? "configuration", issue.message);
   }
   checkMail(parsed.output);
+  checkTrainerSettings(parsed.output, invalid);
   const { listen } = parsed.output;
   for (const name of ["fail_points", "stripe_test_url"] as const)
     if (parsed.output[name] && !listen.startsWith("127.0.0.1:"))

@@ -1,10 +1,13 @@
 /**
- * The listeners: the application on TCP, trainers of this machine and the administrator's command line on Unix sockets.
+ * The listeners: the application on TCP, trainers of this machine and the administrator's command line on Unix sockets,
+ * and trainers elsewhere on a TCP address of their own.
  */
-import { chmodSync, mkdirSync } from "node:fs";
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { App, OpenCtx } from "./app.ts";
 import { adminHandler } from "./cli/admin-socket.ts";
+import type { Config } from "./config.ts";
 import { AppError, errorBody } from "./errors.ts";
 import { pathOf } from "./http/address.ts";
 import { largestBody } from "./http/body.ts";
@@ -17,6 +20,8 @@ import { splitListen } from "./lib/listen.ts";
 export interface RunningServer {
   /** `http://127.0.0.1:3900`, with the port the system chose. */
   url: string;
+  /** The same of the listener for trainers elsewhere, `https://…` where it has a certificate; null without one. */
+  trainerUrl: string | null;
   /** Stops listening; requests in progress get `graceS` seconds. Does not close the context. */
   stop(graceS?: number): Promise<void>;
 }
@@ -59,36 +64,102 @@ function listenUnix(
   }
 }
 
+const isForTrainers = (request: Request) => pathOf(request.url).startsWith(TRAINER_PREFIX);
+const refused = (message: string) => Response.json({ error: { message, code: "unknown_url" } }, { status: 404 });
+
+/** Runs `serve`, which listens on `address`. @throws AppError `cannot_listen` with what to change */
+function listening<T>(address: string, setting: string, serve: () => T): T {
+  try {
+    return serve();
+  } catch (cause) {
+    throw new AppError(
+      "unavailable",
+      "cannot_listen",
+      `Cannot listen on ${address}: the port is in use, or this machine does not have the address. Choose another with ${setting}.`,
+      { cause },
+    );
+  }
+}
+
+/** The certificate of the listener for trainers. @throws AppError `bad_certificate` */
+function certificateOf({ trainer_cert_file: certFile, trainer_key_file: keyFile }: Config) {
+  if (!certFile || !keyFile) return undefined;
+  try {
+    const [cert, key] = [readFileSync(certFile, "utf8"), readFileSync(keyFile, "utf8")];
+    if (!new X509Certificate(cert).checkPrivateKey(createPrivateKey(key)))
+      throw new Error("the key is not the one of the certificate");
+    return { cert, key };
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new AppError(
+      "invalid",
+      "bad_certificate",
+      `trainer_cert_file and trainer_key_file must be PEM files of a certificate and its key: ${why}.`,
+      { cause },
+    );
+  }
+}
+
+const addressOf = (scheme: string, hostname: string, port: number | undefined) =>
+  `${scheme}://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+
+/** The listener of trainers elsewhere; null when it is not configured. */
+function listenTrainers({ config }: OpenCtx, app: App, error: (error: unknown) => Response) {
+  if (!config.trainer_listen) return null;
+  const { hostname, port } = splitListen(config.trainer_listen);
+  const tls = certificateOf(config);
+  const server = listening(config.trainer_listen, "the setting trainer_listen", () =>
+    Bun.serve({
+      hostname,
+      port,
+      ...(tls && { tls }),
+      fetch(request) {
+        if (!isForTrainers(request)) return refused("Trainers only.");
+        // The router reads paths of plain HTTP. The request itself stays the same, with its connection and address.
+        if (tls) Object.defineProperty(request, "url", { value: request.url.replace(/^https:/, "http:") });
+        return app.fetch(request);
+      },
+      idleTimeout: 60,
+      maxRequestBodySize: TRAINER_BODY,
+      development: false,
+      error,
+    }),
+  );
+  return { server, url: addressOf(tls ? "https" : "http", hostname, server.port) };
+}
+
 /**
- * Starts all three listeners.
- * @throws AppError `cannot_listen` when the address is in use, or not an address of this machine
+ * Starts all listeners.
+ * @throws AppError `cannot_listen` when an address is in use, or not an address of this machine, `bad_certificate`
  */
 export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const { hostname, port } = splitListen(ctx.config.listen);
   app.compile();
   const failed = lastResort(ctx);
-  let tcp: ReturnType<typeof Bun.serve>;
-  try {
-    tcp = Bun.serve({
+  const tcp = listening(ctx.config.listen, "--listen HOST:PORT", () =>
+    Bun.serve({
       hostname,
       port,
-      fetch: app.fetch,
+      fetch: ctx.config.listen_trainers
+        ? app.fetch
+        : (request) =>
+            isForTrainers(request) ? refused("Trainers use another address: trainer_url.") : app.fetch(request),
       idleTimeout: 60,
       // The gate and streaming routes enforce the limits with an error that says what to do; the listener's has no
       // text.
       maxRequestBodySize: largestBody(ctx.config) + BODY_SLACK,
       development: false,
       error: failed,
-    });
-  } catch (cause) {
-    throw new AppError(
-      "unavailable",
-      "cannot_listen",
-      `Cannot listen on ${ctx.config.listen}: the port is in use, or this machine does not have the address. Choose another with --listen HOST:PORT.`,
-      { cause },
-    );
-  }
+    }),
+  );
   app.server = tcp;
+  let elsewhere: ReturnType<typeof listenTrainers>;
+  try {
+    elsewhere = listenTrainers(ctx, app, failed);
+  } catch (error) {
+    tcp.stop(true);
+    throw error;
+  }
 
   const run = ctx.files.path("run");
   const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
@@ -97,10 +168,7 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const trainers = listenUnix(
     trainerPath,
     TRAINER_BODY,
-    (request) =>
-      pathOf(request.url).startsWith(TRAINER_PREFIX)
-        ? app.fetch(request)
-        : Response.json({ error: { message: "Trainers only.", code: "unknown_url" } }, { status: 404 }),
+    (request) => (isForTrainers(request) ? app.fetch(request) : refused("Trainers only.")),
     failed,
     shown ? 0o666 : 0o600,
   );
@@ -108,14 +176,14 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const adminPath = socketPath(run, "admin.sock");
   const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx), failed);
 
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
-  const url = `http://${host}:${tcp.port}`;
+  const url = addressOf("http", hostname, tcp.port);
   ctx.lock.announce({ url, adminSocket: adminPath });
   probesListener(ctx, url);
   return {
     url,
+    trainerUrl: elsewhere?.url ?? null,
     async stop(graceS = 5) {
-      const all = [tcp, trainers, admin];
+      const all = [tcp, trainers, admin, ...(elsewhere ? [elsewhere.server] : [])];
       const graceful = Promise.all(all.map((server) => server.stop()));
       await Promise.race([graceful, Bun.sleep(graceS * 1000)]);
       await Promise.all(all.map((server) => server.stop(true)));

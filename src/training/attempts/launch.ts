@@ -79,10 +79,10 @@ export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): Laun
   };
 }
 
-/** The URL of the control plane for a trainer: the socket on this machine, the public address elsewhere. */
+/** The URL of the control plane for a trainer: the socket on this machine, the address for trainers elsewhere. */
 function controlPlaneUrl(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
   const local = offer.local ?? plugin.capabilities.local;
-  return local ? ctx.trainerHome : (ctx.config.public_url ?? ctx.trainerHome);
+  return local ? ctx.trainerHome : (ctx.config.trainer_url ?? ctx.config.public_url ?? ctx.trainerHome);
 }
 
 /** Where to start a job: on a host with the given GPUs, or at providers that are asked for offers. */

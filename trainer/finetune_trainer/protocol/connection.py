@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import ssl
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
+
+from .tls import https_connection
 
 PREFIX = "/trainer/v1"
 
@@ -59,9 +60,7 @@ class Connection:
             return UnixConnection(self._url[len("unix:") :], timeout=self._timeout)
         parts = urllib.parse.urlsplit(self._url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(
-                parts.netloc, timeout=self._timeout, context=ssl.create_default_context()
-            )
+            return https_connection(parts.netloc, self._timeout)
         return http.client.HTTPConnection(parts.netloc, timeout=self._timeout)
 
     def once(
@@ -74,9 +73,9 @@ class Connection:
         if body is not None and not isinstance(body, (bytes, memoryview)):
             body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
             sent["content-type"] = "application/json"
-        if self._http is None:
-            self._http = self._open()
         try:
+            if self._http is None:
+                self._http = self._open()
             self._http.request(method, PREFIX + path, body=body, headers=sent)
             response = self._http.getresponse()
         except (OSError, http.client.HTTPException) as error:
