@@ -98,7 +98,7 @@ function ulimits(order: Order): { Name: string; Soft: number; Hard: number }[] {
 }
 
 function environment(order: Order, scratch: string): string[] {
-  const { url, token } = order.context.callHome;
+  const { url, token, fingerprint } = order.context.callHome;
   const home = order.local && url.startsWith("unix:") ? `unix:${SOCKET_DIR}/${basename(url)}` : url;
   const variables = {
     LANG: "C.UTF-8",
@@ -111,6 +111,7 @@ function environment(order: Order, scratch: string): string[] {
     TMPDIR: "/tmp",
     FTL_HOME_URL: home,
     FTL_ATTEMPT_TOKEN: token,
+    ...(fingerprint ? { FTL_HOME_FINGERPRINT: fingerprint } : {}),
     FTL_SCRATCH: scratch,
     // The server and the container can have different users. The directory of the socket keeps out all others.
     ...(order.local?.scratch ? { FTL_SOCKET_MODE: "666" } : {}),

@@ -5,9 +5,18 @@ import { createDockerProvider } from "./provider.ts";
 const plugin: ProviderPlugin = {
   id: "docker",
   title: "Docker",
-  contract: 1,
+  contract: 2,
   kind: "container",
-  capabilities: { logs: true, gpus: true, survivesServer: true, local: true },
+  capabilities: {
+    logs: true,
+    gpus: true,
+    survivesServer: true,
+    local: true,
+    priced: false,
+    spot: false,
+    vendorDeadline: false,
+    multiNode: false,
+  },
   config: [
     {
       name: "hosts",

@@ -4,6 +4,7 @@ import { statfsSync } from "node:fs";
 import { freemem, loadavg } from "node:os";
 import type { HostReport, Offer, ProviderHost } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
+import { OWN_MACHINE } from "../shared/own-machine.ts";
 import type { Engine } from "./engines.ts";
 import { EngineTimeout, engineFailure } from "./errors.ts";
 import { choose, type Gpu, gpusInUse, gpusOf, probe } from "./gpus.ts";
@@ -81,7 +82,7 @@ export function machineLookup(host: ProviderHost, settings: Settings) {
       gpuMemoryMb: gpu?.memoryMb ?? 0,
       cpus,
       memoryMb,
-      pricePerHour: 0,
+      ...OWN_MACHINE,
       startsInS: 0,
       available: free !== null,
       local: engine.local,

@@ -8,9 +8,18 @@ import { createProcessProvider } from "./provider.ts";
 const plugin: ProviderPlugin = {
   id: "process",
   title: "This machine (processes)",
-  contract: 1,
+  contract: 2,
   kind: "process",
-  capabilities: { logs: true, gpus: false, survivesServer: true, local: true },
+  capabilities: {
+    logs: true,
+    gpus: false,
+    survivesServer: true,
+    local: true,
+    priced: false,
+    spot: false,
+    vendorDeadline: false,
+    multiNode: false,
+  },
   config: [
     {
       name: "log_bytes",

@@ -2,11 +2,13 @@
  * The process provider: each launch is a directory `<data>/<key>` whose files hold its state, also while no server
  * runs.
  */
+
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { join } from "node:path";
 import type { Offer, OwnedWork, Provider, ProviderHost } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
+import { OWN_MACHINE } from "../shared/own-machine.ts";
 import { directoryOf, handleOf, isKey } from "./directory.ts";
 import { launch, launcherOnDisk } from "./launch.ts";
 import { lastLines } from "./logs.ts";
@@ -66,7 +68,7 @@ function offersOf(need: Need): Offer[] {
       gpuMemoryMb: 0,
       cpus,
       memoryMb,
-      pricePerHour: 0,
+      ...OWN_MACHINE,
       startsInS: 0,
       available: true,
     },

@@ -87,6 +87,7 @@ function create(host: ProviderHost, config: Record<string, unknown>): Provider {
           ...spec.env,
           FTL_HOME_URL: context.callHome.url,
           FTL_ATTEMPT_TOKEN: context.callHome.token,
+          ...(context.callHome.fingerprint ? { FTL_HOME_FINGERPRINT: context.callHome.fingerprint } : {}),
           FTL_SCRATCH: "/scratch",
         },
       });
@@ -122,9 +123,18 @@ function create(host: ProviderHost, config: Record<string, unknown>): Provider {
 const plugin: ProviderPlugin = {
   id: "my-provider",
   title: "My provider",
-  contract: 1,
+  contract: 2,
   kind: "machine",
-  capabilities: { logs: false, gpus: true, survivesServer: true, local: false },
+  capabilities: {
+    logs: false,
+    gpus: true,
+    survivesServer: true,
+    local: false,
+    priced: true,
+    spot: false,
+    vendorDeadline: true,
+    multiNode: false,
+  },
   config: [
     {
       name: "api_url",

@@ -9,7 +9,10 @@ export const RULE_CASES: readonly ConformanceCase[] = [
   {
     name: "the manifest is complete and speaks this contract",
     async check(_make, { plugin }) {
-      expect(plugin.contract === PROVIDER_CONTRACT, `contract is ${plugin.contract}, this host speaks 1`);
+      expect(
+        plugin.contract === PROVIDER_CONTRACT,
+        `contract is ${plugin.contract}, this host speaks ${PROVIDER_CONTRACT}`,
+      );
       expect(/^[a-z][a-z0-9-]{0,31}$/.test(plugin.id), "id must be 1 to 32 of a-z, 0-9 and -, a letter first");
       expect(plugin.title.trim().length > 0, "title is empty");
       expect(["container", "machine", "process"].includes(plugin.kind), `kind "${plugin.kind}" is unknown`);

@@ -52,7 +52,8 @@ export async function launch(provider: Provider, tools: ConformanceTools, work: 
       key,
       labels: work.labels ?? { purpose: "conformance" },
       deadline: Date.now() + (work.deadlineInMs ?? 600_000),
-      callHome: { url: "unix:/nowhere/trainer.sock", token: `fta-conformance-${key}` },
+      maxPricePerHour: null,
+      callHome: { url: "unix:/nowhere/trainer.sock", token: `fta-conformance-${key}`, fingerprint: null },
     },
   );
 }

@@ -1,15 +1,17 @@
 /**
- * Provider contract v1: what a GPU provider plugin implements. The host provides all tools; a provider imports only
- * these types.
+ * Provider contract v2: what a GPU provider plugin implements. The host provides all tools; a provider imports only
+ * these types. Plugins of version 1 run through an adapter of the host.
  */
 import type { Need } from "./spec.ts";
 
-export const PROVIDER_CONTRACT = 1;
+export const PROVIDER_CONTRACT = 2;
+/** Earlier versions that the host still loads. */
+export const ADAPTED_CONTRACTS: readonly number[] = [1];
 
 /** The only error kinds a provider may throw; they steer the scheduler. */
 export type ProviderErrorKind = "auth" | "quota" | "no_capacity" | "invalid" | "rate_limited" | "transient" | "fatal";
 
-/** Shape of an error a provider throws; made with `host.error(kind, message, {retryAfterS, cause})`. */
+/** Shape of an error a provider throws; made with `host.error(kind, message, {retryAfterS, vendorCode, cause})`. */
 export interface ProviderFailure extends Error {
   readonly providerErrorKind: ProviderErrorKind;
   /** Seconds to wait before asking again, when the provider said so. */
@@ -19,6 +21,8 @@ export interface ProviderFailure extends Error {
    * retry rule.
    */
   readonly reason: string | null;
+  /** The vendor's own code, such as `InsufficientInstanceCapacity`, for people who look it up; null without one. */
+  readonly vendorCode: string | null;
 }
 
 /** Tools from the host; providers use nothing else to reach the outside. */
@@ -47,21 +51,43 @@ export interface ProviderHost {
   error: (
     kind: ProviderErrorKind,
     message: string,
-    options?: { retryAfterS?: number; cause?: unknown; reason?: string },
+    options?: { retryAfterS?: number; cause?: unknown; reason?: string; vendorCode?: string },
   ) => ProviderFailure;
 }
 
-/** A resource that could run the work now. `pricePerHour` in USD, 0 for own machines. */
+/**
+ * How a machine is rented. `own` costs nothing per hour, `spot` may be taken back by its vendor at any time.
+ */
+export type Market = "own" | "on_demand" | "spot";
+
+/** A resource that could run the work now. */
 export interface Offer {
   id: string;
-  /** A host name or a region. */
+  market: Market;
+  /** Where it is, for people: a host name, or region and zone. */
   location: string;
+  /** The vendor's region and zone; null for own machines and where the vendor has none. */
+  region: string | null;
+  zone: string | null;
+  /** The vendor's name of the machine type, such as `g5.xlarge`; null for own machines. */
+  machineType: string | null;
   gpus: number;
   gpuName: string | null;
   gpuMemoryMb: number;
   cpus: number;
   memoryMb: number;
+  /** Disk that the work may fill; null when not known. */
+  diskMb: number | null;
+  /** For the whole machine, 0 for own machines. */
   pricePerHour: number;
+  /** ISO 4217 code of the price. The host refuses offers in a currency other than USD. */
+  currency: string;
+  /** Milliseconds since 1970 until which this price and this machine are promised; null = no promise. */
+  quoteExpiresAt: number | null;
+  /** The longest the vendor lets such a machine run, in seconds; null = no limit. */
+  maxLifetimeS: number | null;
+  /** Seconds of warning before the vendor takes the machine back; 0 = none, null = it is never taken back. */
+  preemptionNoticeS: number | null;
   /** Seconds until the trainer could start, as far as known. */
   startsInS: number;
   /** Free for use right now. */
@@ -90,16 +116,37 @@ export interface LaunchSpec {
   inputs?: string[];
   /** GPUs for the exclusive use of this work, by UUID; the provider chooses free ones when absent. */
   gpus?: string[];
+  /** Machines that the work needs together; absent = 1. No bundled provider accepts more yet. */
+  nodes?: number;
 }
 
 export interface LaunchContext {
   /** Idempotency key: the same key never starts a second one. `[a-z0-9-]{1,64}` */
   key: string;
   labels: Record<string, string>;
-  /** Milliseconds since 1970 after which the provider may kill the work. */
+  /**
+   * Milliseconds since 1970 after which the provider may kill the work. Rented machines must end themselves then, even
+   * when neither the server nor the work asks for it; the provider sets the vendor's own deadline too, if there is one.
+   */
   deadline: number;
-  /** Where the trainer calls home, and its token. */
-  callHome: { url: string; token: string };
+  /**
+   * The highest price per hour in USD that this launch may cost; null = no limit. A vendor that asks for more now is a
+   * failure `no_capacity` with the reason `price_raised`.
+   */
+  maxPricePerHour: number | null;
+  callHome: CallHome;
+}
+
+/** Where the trainer calls home. The provider passes it on as FTL_HOME_URL, FTL_ATTEMPT_TOKEN, FTL_HOME_FINGERPRINT. */
+export interface CallHome {
+  url: string;
+  /**
+   * On this machine the token of the attempt. On a rented one a bootstrap token: it is valid once, for minutes, and the
+   * trainer exchanges it for the token of the attempt, so that nothing secret stays in the vendor's user data.
+   */
+  token: string;
+  /** SHA-256 of the certificate that the trainer accepts, in hexadecimal; null = public certificate authorities. */
+  fingerprint: string | null;
 }
 
 /**
@@ -132,11 +179,27 @@ export interface WorkStatus {
   endedAt: number | null;
   /** The same as in the handle, for addresses that are known only later. The handle takes precedence. */
   serving?: ServingPlace;
+  /** The vendor's id of the machine, for people who look it up in its console. */
+  machine?: string;
+  /** When the vendor takes the machine back, in milliseconds since 1970, once it has said so. */
+  preemptAt?: number;
+  /** The vendor took the machine back, or it broke: the work is not at fault, and other machines may finish it. */
+  preempted?: boolean;
+  /** What the vendor charges now in USD, when it differs from the offer. */
+  pricePerHour?: number;
 }
 
 export type TerminateResult = { gone: true } | { gone: false; againAfterS: number };
 
+/** What may remain at a vendor and cost money. */
+export type ResourceKind = "machine" | "volume" | "address" | "spot_request" | "key" | "network";
+
+/** Something that a vendor holds for this installation. `terminate` of its handle removes it. */
 export interface OwnedWork {
+  /** Absent = a machine or its counterpart, such as a container. */
+  resource?: ResourceKind;
+  /** It serves every launch of the installation (a key, a security group): the sweep leaves it alone. */
+  shared?: boolean;
   handle: Handle;
   labels: Record<string, string>;
   state: WorkState;
@@ -152,6 +215,34 @@ export interface Capabilities {
   survivesServer: boolean;
   /** Work runs on this machine and can read local paths. */
   local: boolean;
+  /** Machines cost money by the hour. */
+  priced: boolean;
+  /** Offers may be of the market `spot`. */
+  spot: boolean;
+  /** The vendor itself ends a machine at the deadline, without help from the server or the machine. */
+  vendorDeadline: boolean;
+  /** It accepts `nodes` above 1. */
+  multiNode: boolean;
+}
+
+/** One thing that was checked at a vendor. */
+export interface AccountCheck {
+  /** What was tried, such as `ec2:RunInstances` or `Balance`. */
+  name: string;
+  /** `unknown`: the vendor does not let this key ask. */
+  outcome: "passed" | "failed" | "unknown";
+  /** What was found, and what to do when it failed. */
+  message: string;
+}
+
+/** The state of the account at the vendor. */
+export interface AccountReport {
+  checks: AccountCheck[];
+  /** Money left in USD; null when the vendor does not say. */
+  balanceUsd: number | null;
+  /** Limits of the vendor by name, such as GPUs or vCPUs per region; null when the vendor does not say. */
+  quotas: { name: string; region: string | null; limit: number | null; used: number | null }[];
+  regions: string[];
 }
 
 export interface Provider {
@@ -165,8 +256,13 @@ export interface Provider {
   describe(handle: Handle): Promise<WorkStatus>;
   /** Asks the work to end; success when it no longer exists. The host repeats this until it is gone. */
   terminate(handle: Handle, options?: { graceS?: number }): Promise<TerminateResult>;
-  /** All work with this installation's label, for the orphan sweep. */
+  /**
+   * Everything with this installation's label, in every region and on every page of the vendor's answers, for the
+   * orphan sweep. It throws when a part of the answer is missing: an incomplete list looks like work that ended.
+   */
   listOwned(installation: string): Promise<OwnedWork[]>;
+  /** Credentials, permissions one by one, quotas and balance; only with `capabilities.priced`. Starts nothing. */
+  inspect?(): Promise<AccountReport>;
   /**
    * The machines of this provider, for providers with their own machines. A machine that does not answer is reported
    * with its problem.
@@ -204,9 +300,12 @@ export interface ConfigField {
   name: string;
   label: string;
   help: string;
-  type: "string" | "integer" | "boolean" | "secret";
+  /** `list` is text separated by commas, `text` has several lines. */
+  type: "string" | "integer" | "boolean" | "secret" | "list" | "text";
   required: boolean;
   default?: string | number | boolean;
+  /** The only values that are accepted, for a `string` or the parts of a `list`. */
+  options?: readonly string[];
 }
 
 /** What a plugin's `index.ts` exports as default. */

@@ -146,12 +146,12 @@ function request({ next, pick }: ReturnType<typeof chance>): Record<string, unkn
 }
 
 async function orderOf(spec: Order["spec"], key: string, labels: Record<string, string>): Promise<Order> {
-  const callHome = { url: app.ctx.trainerHome, token: `fta-${key}-0123456789` };
+  const callHome = { url: app.ctx.trainerHome, token: `fta-${key}-0123456789`, fingerprint: null };
   return {
     installation: app.ctx.installation,
     settings,
     spec,
-    context: { key, labels, deadline: Date.now() + 1000, callHome },
+    context: { key, labels, deadline: Date.now() + 1000, maxPricePerHour: null, callHome },
     image: spec.image ?? IMAGE,
     machine: { cpus: 8, memoryMb: 64_000 },
     gpus: [],

@@ -1,7 +1,9 @@
 /** Hosts and GPUs: reports are stored, hosts are administered, and a GPU is never allocated to two jobs at once. */
+
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import { allocateGpus, freeGpus, reconcileAllocations, releaseGpus } from "../../src/compute/hosts/allocations.ts";
 import { pollHosts, storeReport } from "../../src/compute/hosts/inventory.ts";
 import type { HostView } from "../../src/compute/hosts/model.ts";
@@ -60,7 +62,7 @@ async function attemptOf(id: string, goneAt: number | null = null) {
         gpuMemoryMb: 0,
         cpus: 1,
         memoryMb: 1,
-        pricePerHour: 0,
+        ...OWN_MACHINE,
         startsInS: 0,
         available: true,
       },

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Compute, openCompute } from "../../src/compute/providers/registry.ts";
 import { loadConfig } from "../../src/config.ts";
+import type { Need } from "../../src/contract/spec.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { openFiles } from "../../src/lib/disk/files.ts";
 
@@ -19,6 +20,9 @@ const capabilities = { logs: false, gpus: false, survivesServer: true, local: fa
 export default { id: "good", title: "Good", contract: 1, kind: "machine", capabilities, config: [], create: () => provider };
 `;
 const change = (from: string, to: string) => GOOD.replace(from, to);
+const OFFER =
+  '{ id: "a", location: "eu", gpus: 1, gpuName: "L4", gpuMemoryMb: 24000, cpus: 8, memoryMb: 32000, pricePerHour: 2, startsInS: 60, available: true }';
+const RENTS = change("offers: async () => []", `offers: async () => [${OFFER}]`).replace('id: "good"', 'id: "rents"');
 const KEY = `config: [{ name: "api_key", label: "Key", help: "The key.", type: "secret", required: true }]`;
 
 /** Folder, its files, and the stage that must be named (null: it is used). */
@@ -32,13 +36,19 @@ const FOLDERS: [name: string, files: Record<string, string>, stage: string | nul
     },
     null,
   ],
+  ["rents", { "index.ts": RENTS }, null],
   ["empty", { "README.md": "nothing" }, "folder"],
   ["broken", { "index.ts": "export default {" }, "import"],
   ["package", { "index.ts": `import x from "no-such-package";\nexport const used = x;\n${GOOD}` }, "import"],
   ["nothing", { "index.ts": "export const x = 1;" }, "manifest"],
   ["odd-id", { "index.ts": change('id: "good"', 'id: "Odd Id"') }, "manifest"],
   ["twin", { "index.ts": change('id: "good"', 'id: "process"') }, "manifest"],
-  ["future", { "index.ts": change("contract: 1", "contract: 2").replace('id: "good"', 'id: "future"') }, "contract"],
+  ["future", { "index.ts": change("contract: 1", "contract: 3").replace('id: "good"', 'id: "future"') }, "contract"],
+  [
+    "flagless",
+    { "index.ts": change("contract: 1", "contract: 2").replace('id: "good"', 'id: "flagless"') },
+    "manifest",
+  ],
   ["keyless", { "index.ts": change("config: []", KEY).replace('id: "good"', 'id: "keyless"') }, "config"],
   ["typo", { "index.ts": change('id: "good"', 'id: "typo"'), "config.json": '{"api_kee": "x"}' }, "config"],
   [
@@ -98,7 +108,14 @@ describe("a plugin folder", () => {
     expect(compute.problems().find((problem) => problem.plugin === "template")).toMatchObject({ stage: "config" });
   });
 
+  test("of contract 1 gets the flags and the facts of offers that it does not know", async () => {
+    const rented = compute.get("rents");
+    expect(rented?.plugin).toMatchObject({ contract: 2, capabilities: { local: false, priced: true, spot: false } });
+    const [offer] = (await rented?.provider.offers({} as Need)) ?? [];
+    expect(offer).toMatchObject({ id: "a", pricePerHour: 2, market: "on_demand", currency: "USD", region: null });
+  });
+
   test("never stops the bundled providers from working", () => {
-    expect(compute.list().map(({ plugin }) => plugin.id)).toEqual(["process", "good", "parts"]);
+    expect(compute.list().map(({ plugin }) => plugin.id)).toEqual(["process", "good", "parts", "rents"]);
   });
 });

@@ -221,7 +221,8 @@ describe.skipIf(skip !== null)(`an engine over TCP${skip ? ` (skipped: ${skip})`
           key: tools.key(),
           labels: {},
           deadline: Date.now() + 1000,
-          callHome: { url, token: "fta-0123456789" },
+          maxPricePerHour: null,
+          callHome: { url, token: "fta-0123456789", fingerprint: null },
         })
         .then(
           () => null,

@@ -168,7 +168,8 @@ with open(path, "wb") as file:
       key,
       labels: {},
       deadline: Date.now() + 60_000,
-      callHome: { url: "unix:/nowhere/trainer.sock", token: "fta-test-token-000" },
+      maxPricePerHour: null,
+      callHome: { url: "unix:/nowhere/trainer.sock", token: "fta-test-token-000", fingerprint: null },
     });
     const spec = { kind: "train" as const, need: tools.need, image: null, argv: ["true"], env: {} };
     const offer = await offerFor(make(), tools);
@@ -226,7 +227,8 @@ except OSError as problem: print(problem.strerror, flush=True)`;
         key,
         labels: {},
         deadline: Date.now() + 60_000,
-        callHome: { url: "unix:/nowhere/trainer.sock", token: `fta-${key}` },
+        maxPricePerHour: null,
+        callHome: { url: "unix:/nowhere/trainer.sock", token: `fta-${key}`, fingerprint: null },
       },
     );
     await untilState(make(), tools, handle, ["exited"]);
@@ -242,7 +244,13 @@ except OSError as problem: print(problem.strerror, flush=True)`;
       make().launch(
         { kind: "train", need: tools.need, image: null, argv: tools.python("import time; time.sleep(600)"), env: {} },
         offer,
-        { key, labels: {}, deadline: Date.now() + 60_000, callHome: { url: "unix:/nowhere/trainer.sock", token } },
+        {
+          key,
+          labels: {},
+          deadline: Date.now() + 60_000,
+          maxPricePerHour: null,
+          callHome: { url: "unix:/nowhere/trainer.sock", token, fingerprint: null },
+        },
       );
     const first = await go("fta-first-token-0000");
     const before = await untilState(make(), tools, first, ["running"]);

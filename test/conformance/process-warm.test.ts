@@ -46,7 +46,8 @@ async function start(made: Provider): Promise<Handle> {
     key: `warm-${++launches}`,
     labels: {},
     deadline: Date.now() + 120_000,
-    callHome: { url: `unix:${dataDir}/nobody.sock`, token: TOKEN },
+    maxPricePerHour: null,
+    callHome: { url: `unix:${dataDir}/nobody.sock`, token: TOKEN, fingerprint: null },
   });
 }
 const end = (made: Provider, handle: Handle, graceS: number) =>

@@ -1,5 +1,7 @@
 /** Attempts with a fast clock and the real transitions, and what the ledger has of them. */
+
 import { eq, sql } from "drizzle-orm";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import { verifyLedger } from "../../src/billing/ledger/verify.ts";
 import type { TrainerEvent } from "../../src/contract/trainer.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -85,6 +87,8 @@ export function metered(app: () => Pick<TestApp, "ctx" | "orgs" | "users">, cloc
           gpuMemoryMb: 80_000,
           cpus: 8,
           memoryMb: 1000,
+          ...OWN_MACHINE,
+          market: price > 0 ? "on_demand" : "own",
           pricePerHour: price,
           startsInS: 0,
           available: true,

@@ -1,6 +1,8 @@
 /** Creates a job with a running attempt directly in the database, with a client of the trainer protocol for it. */
+
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { TrainSpec } from "../../src/contract/spec.ts";
 import type { ArtifactOpened } from "../../src/contract/trainer.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -162,7 +164,7 @@ export async function makeTrainer(
       gpuMemoryMb: 0,
       cpus: 1,
       memoryMb: 100,
-      pricePerHour: 0,
+      ...OWN_MACHINE,
       startsInS: 0,
       available: true,
     };

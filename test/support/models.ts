@@ -1,6 +1,8 @@
 /** Small base models and fine-tuned models for tests: real files on disk, real rows, no weights worth loading. */
+
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { ServingPlace } from "../../src/contract/provider.ts";
 import type { FileEntry, ServeSpec, TrainSpec } from "../../src/contract/spec.ts";
 import type { Ctx } from "../../src/ctx.ts";
@@ -161,7 +163,7 @@ export async function insertAttempt(ctx: Ctx, jobId: string, serving: ServingPla
       number: 1,
       state: "running",
       provider: "process",
-      offer: { ...offer, pricePerHour: 0, startsInS: 0, available: true },
+      offer: { ...offer, ...OWN_MACHINE, startsInS: 0, available: true },
       handle: { provider: "process", key: jobId, serving },
       tokenHash: newId("attempt"),
       createdAt: ctx.clock.now(),

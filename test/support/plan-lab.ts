@@ -1,4 +1,5 @@
 /** A lab whose only provider offers what a test puts on its shelf, for tests of plans. */
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { Offer, Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { Need, TrainSpec } from "../../src/contract/spec.ts";
 import type { ComputeRegistry } from "../../src/ctx.ts";
@@ -61,7 +62,7 @@ export const MACHINE: Offer = {
   gpuMemoryMb: 0,
   cpus: 8,
   memoryMb: 200_000,
-  pricePerHour: 0,
+  ...OWN_MACHINE,
   startsInS: 0,
   available: true,
   local: false,
@@ -82,10 +83,19 @@ function registryOf(shelf: Shelf): ComputeRegistry {
   const plugin: ProviderPlugin = {
     id: "shelf",
     title: "Shelf",
-    contract: 1,
+    contract: 2,
     kind: "machine",
     config: [],
-    capabilities: { logs: false, gpus: true, survivesServer: true, local: false },
+    capabilities: {
+      logs: false,
+      gpus: true,
+      survivesServer: true,
+      local: false,
+      priced: true,
+      spot: false,
+      vendorDeadline: false,
+      multiNode: false,
+    },
     create: () => provider,
   };
   const never = () => Promise.reject(new Error("nothing is launched here"));

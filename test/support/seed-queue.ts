@@ -1,4 +1,5 @@
 /** A seeded queue: work on the cards of one machine, and waiting work of two teams with everything a place can be. */
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { organization } from "../../src/db/schema/auth.ts";
 import { gpuAllocation } from "../../src/db/schema/hosts.ts";
@@ -128,7 +129,7 @@ const offerOn = (gpus: number) => ({
   gpuMemoryMb: 81_559,
   cpus: 64,
   memoryMb: 515_000,
-  pricePerHour: 0,
+  ...OWN_MACHINE,
   startsInS: 0,
   available: true,
 });

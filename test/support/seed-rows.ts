@@ -1,5 +1,7 @@
 /** Rows of a seeded installation: jobs with their runs and attempts, and base models. */
+
 import { sql } from "drizzle-orm";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { TrainSpec } from "../../src/contract/spec.ts";
 import type { Actor, Ctx } from "../../src/ctx.ts";
 import { attempt, type job } from "../../src/db/schema/jobs.ts";
@@ -251,7 +253,7 @@ export async function addAttempt(
         gpuMemoryMb: 0,
         cpus: 2,
         memoryMb: 7800,
-        pricePerHour: 0,
+        ...OWN_MACHINE,
         startsInS: 0,
         available: true,
       },

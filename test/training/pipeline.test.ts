@@ -1,4 +1,5 @@
 /** The pipeline with real processes: launch, events, cancel, pause, resume, retries, timeouts, and server restarts. */
+
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -362,27 +363,25 @@ describe("a restarted server", () => {
   }, 60_000);
 
   test("terminates orphaned work with its label after a grace period", async () => {
+    const need = (await lab.job(await lab.train("any"))).spec.need;
+    const [anOffer] = await lab.provider.offers(need);
+    if (!anOffer) throw new Error("no offer");
     await lab.provider.launch(
       {
         kind: "train",
-        need: (await lab.job(await lab.train("any"))).spec.need,
+        need,
         image: null,
         argv: ["sleep", "600"],
         env: {},
       },
+      anOffer,
       {
-        id: "local",
-        location: "",
-        gpus: 0,
-        gpuName: null,
-        gpuMemoryMb: 0,
-        cpus: 1,
-        memoryMb: 1,
-        pricePerHour: 0,
-        startsInS: 0,
-        available: true,
+        key: "att-nobodys",
+        labels: {},
+        deadline: Date.now() + 600_000,
+        maxPricePerHour: null,
+        callHome: { url: "unix:/x", token: "fta-x", fingerprint: null },
       },
-      { key: "att-nobodys", labels: {}, deadline: Date.now() + 600_000, callHome: { url: "unix:/x", token: "fta-x" } },
     );
     const orphan = { provider: "process", key: "att-nobodys" };
     // Several sweeps later it still runs.

@@ -2,8 +2,10 @@
  * The queue over HTTP and with real processes: permissions, visibility between teams, preemption, time windows and
  * resuming.
  */
+
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
+import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { LaunchSpec, Provider } from "../../src/contract/provider.ts";
 import { gpu, gpuAllocation, host } from "../../src/db/schema/hosts.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
@@ -30,7 +32,7 @@ function addRack(): void {
         gpuMemoryMb: 80_000,
         cpus: 64,
         memoryMb: 512_000,
-        pricePerHour: 0,
+        ...OWN_MACHINE,
         startsInS: 0,
         available: true,
       },

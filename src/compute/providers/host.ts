@@ -24,11 +24,11 @@ interface HostParts {
 export function providerError(
   kind: ProviderErrorKind,
   message: string,
-  options: { retryAfterS?: number; cause?: unknown; reason?: string } = {},
+  options: { retryAfterS?: number; cause?: unknown; reason?: string; vendorCode?: string } = {},
 ): ProviderFailure {
   const error = new Error(message, { cause: options.cause });
-  const { retryAfterS = null, reason = null } = options;
-  return Object.assign(error, { providerErrorKind: kind, retryAfterS, reason });
+  const { retryAfterS = null, reason = null, vendorCode = null } = options;
+  return Object.assign(error, { providerErrorKind: kind, retryAfterS, reason, vendorCode });
 }
 
 /** True for errors from `providerError`. */

@@ -11,6 +11,10 @@ export const ProviderView = v.strictObject({
     gpus: v.boolean(),
     survivesServer: v.boolean(),
     local: v.boolean(),
+    priced: v.boolean(),
+    spot: v.boolean(),
+    vendorDeadline: v.boolean(),
+    multiNode: v.boolean(),
   }),
 });
 export type ProviderView = v.InferOutput<typeof ProviderView>;

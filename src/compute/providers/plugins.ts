@@ -7,8 +7,14 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as v from "valibot";
 import { BUNDLED } from "../../../plugins/index.ts";
-import { type ConfigField, PROVIDER_CONTRACT, type ProviderPlugin } from "../../contract/provider.ts";
+import {
+  ADAPTED_CONTRACTS,
+  type ConfigField,
+  PROVIDER_CONTRACT,
+  type ProviderPlugin,
+} from "../../contract/provider.ts";
 import { providerSecret } from "../../db/secret-settings.ts";
+import { upgradePlugin } from "./contract-v1.ts";
 
 /** Where loading stopped. */
 type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
@@ -38,25 +44,31 @@ interface LoadedPlugin {
   config: Record<string, unknown>;
 }
 
+/** The flags of contract 1, and those that contract 2 added. */
+const FLAGS_V1 = { logs: v.boolean(), gpus: v.boolean(), survivesServer: v.boolean(), local: v.boolean() };
+const FLAGS = {
+  ...FLAGS_V1,
+  priced: v.boolean(),
+  spot: v.boolean(),
+  vendorDeadline: v.boolean(),
+  multiNode: v.boolean(),
+};
+
 const Manifest = v.object({
   id: v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,31}$/, "1 to 32 of a-z, 0-9 and -, a letter first")),
   title: v.pipe(v.string(), v.nonEmpty()),
   contract: v.number(),
   kind: v.picklist(["container", "machine", "process"]),
-  capabilities: v.object({
-    logs: v.boolean(),
-    gpus: v.boolean(),
-    survivesServer: v.boolean(),
-    local: v.boolean(),
-  }),
+  capabilities: v.object(FLAGS_V1),
   config: v.array(
     v.object({
       name: v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_]*$/)),
       label: v.string(),
       help: v.string(),
-      type: v.picklist(["string", "integer", "boolean", "secret"]),
+      type: v.picklist(["string", "integer", "boolean", "secret", "list", "text"]),
       required: v.boolean(),
       default: v.optional(v.union([v.string(), v.number(), v.boolean()])),
+      options: v.optional(v.array(v.string())),
     }),
   ),
   create: v.function(),
@@ -75,22 +87,28 @@ class StageError extends Error {
 
 const text = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
+function refuseManifest(issue: v.BaseIssue<unknown>, where: string): never {
+  throw new StageError(
+    "manifest",
+    `${[where, v.getDotPath(issue)].filter(Boolean).join(".") || "default export"}: ${issue.message}`,
+    "Export the manifest as default, in the form of plugins/template.",
+  );
+}
+
+/** The plugin of a manifest, in the current contract. @throws StageError */
 function checkManifest(value: unknown): ProviderPlugin {
   const parsed = v.safeParse(Manifest, value);
-  if (!parsed.success) {
-    const issue = parsed.issues[0];
-    throw new StageError(
-      "manifest",
-      `${v.getDotPath(issue) ?? "default export"}: ${issue.message}`,
-      "Export the manifest as default, in the form of plugins/template.",
-    );
-  }
-  if (parsed.output.contract !== PROVIDER_CONTRACT)
+  if (!parsed.success) refuseManifest(parsed.issues[0], "");
+  const { contract } = parsed.output;
+  if (ADAPTED_CONTRACTS.includes(contract)) return upgradePlugin(value as Parameters<typeof upgradePlugin>[0]);
+  if (contract !== PROVIDER_CONTRACT)
     throw new StageError(
       "contract",
-      `it speaks provider contract ${parsed.output.contract}; this host speaks ${PROVIDER_CONTRACT}`,
+      `it speaks provider contract ${contract}; this host speaks ${[...ADAPTED_CONTRACTS, PROVIDER_CONTRACT].join(" and ")}`,
       "Install the release of the plugin that fits this version of Fine-Tune Lab.",
     );
+  const flags = v.safeParse(v.object(FLAGS), (value as ProviderPlugin).capabilities);
+  if (!flags.success) refuseManifest(flags.issues[0], "capabilities");
   return value as ProviderPlugin;
 }
 

@@ -201,7 +201,8 @@ export async function launchAttempt(ctx: Ctx, row: JobRow, which: AttemptRow, to
       key: keyOf(which.id),
       labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
-      callHome: { url: controlPlaneUrl(ctx, entry.plugin, which.offer), token },
+      maxPricePerHour: row.spec.need.max_price_per_hour,
+      callHome: { url: controlPlaneUrl(ctx, entry.plugin, which.offer), token, fingerprint: null },
     });
   } catch (error) {
     problem = failureOf(error);
