@@ -18,6 +18,7 @@ import type { DeploymentRow, Serving } from "./model.ts";
 import { heldEndpoint, insertDeployment, stoppedError } from "./records.ts";
 import { nextChange, type Runtime } from "./runtime.ts";
 import { loadedKey, noteLoaded } from "./sharing.ts";
+import { requirePaid } from "./unpaid.ts";
 
 /** Time after which a request restarts a failed deployment. */
 const RETRY_FAILED_MS = 30_000;
@@ -25,7 +26,8 @@ const MAX_ROUTES = 10_000;
 
 /**
  * Searches for a ready engine for `model`, and starts one where needed.
- * @throws AppError `model_starting` after `waitMs`, and the codes of `ensureServing`
+ * @throws AppError `model_starting` after `waitMs`, `insufficient_quota` when the start waits for a budget or a payment,
+ * and the codes of `ensureServing`
  */
 export async function findServing(
   ctx: Ctx,
@@ -57,6 +59,7 @@ export async function findServing(
       if (generation === runtime.generation) runtime.routes.set(`${actor.org} ${model}`, found);
       return found;
     }
+    if (own) await requirePaid(ctx, own);
     await requestStart(ctx, runtime, actor, resolved, own);
     const left = deadline - ctx.clock.monotonic();
     if (left <= 0 || ctx.signal.aborted) throw stillStarting(model);
