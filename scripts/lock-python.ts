@@ -56,6 +56,7 @@ const OTHERS: Lock[] = [
     overrides: ["openai==3.54.0", "jiter>=0.15"],
   },
   { input: "requirements-tools.in", output: "requirements-tools.txt", python: "3.10" },
+  { input: "requirements-focus.in", output: "requirements-focus.txt", python: "3.11" },
 ];
 
 const read = (name: string) => (existsSync(join(TRAINER, name)) ? readFileSync(join(TRAINER, name), "utf8") : "");

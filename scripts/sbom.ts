@@ -127,6 +127,7 @@ export function npmPackages(lock: BunLock): Group {
 const SCOPES: Record<string, Scope> = {
   "requirements-clients.txt": "excluded",
   "requirements-dev.txt": "excluded",
+  "requirements-focus.txt": "excluded",
   "requirements-tools.txt": "excluded",
   "requirements-zero.txt": "optional",
   "requirements-pip.txt": "optional",

@@ -97,14 +97,14 @@ async function installWithUv(python: string, requirements: string): Promise<bool
 
 /**
  * A Python environment with the packages of trainer/<file> alone, below .cache/<folder>; created if missing. uv is in
- * the first one, which pip makes.
+ * the first one, which pip makes. `pythons` are the ones to prefer, where this machine has them.
  * @throws AppError as `makeVenv` and `runPip`
  */
 async function separateEnvironment(
   folder: string,
   file: string,
   what: string,
-  install: "pip" | "uv" = "pip",
+  { install = "pip", pythons = [] }: { install?: "pip" | "uv"; pythons?: string[] } = {},
 ): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
   const { installCommand, runPip } = await import("../src/compute/environment/pip.ts");
@@ -114,7 +114,9 @@ async function separateEnvironment(
   if (!existsSync(complete)) {
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(join(CACHE, folder), { recursive: true });
-    const python = await makeVenv(await findPython(null), directory);
+    const named = pythons.map((name) => findPython(name).catch(() => null));
+    const preferred = (await Promise.all(named)).find((found) => found !== null);
+    const python = await makeVenv(preferred ?? (await findPython(null)), directory);
     const requirements = join(ROOT, "trainer", file);
     say(`Installing ${what}`);
     // Where uv reaches no package index, pip may: it has other settings.
@@ -147,8 +149,11 @@ const SOURCES = [
   ],
 ] as const;
 
-/** Downloads a source package and unpacks it to `<name>-source` of an environment, unless it is there. */
-async function unpackSource(directory: string, name: string, pinned: string): Promise<void> {
+/**
+ * Downloads a source package and unpacks it to `<name>-source` of an environment, unless it is there; `more` are
+ * options of pip.
+ */
+async function unpackSource(directory: string, name: string, pinned: string, more: string[] = []): Promise<void> {
   const source = join(directory, `${name}-source`);
   if (existsSync(join(source, "PKG-INFO"))) return;
   mkdirSync(source, { recursive: true });
@@ -156,7 +161,7 @@ async function unpackSource(directory: string, name: string, pinned: string): Pr
   writeFileSync(wanted, `${pinned}\n`);
   const pip = [join(directory, "bin/python"), "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"];
   await runStep(
-    [...pip, "--no-binary", name, "--require-hashes", "-r", wanted, "-d", source],
+    [...pip, ...more, "--no-binary", name, "--require-hashes", "-r", wanted, "-d", source],
     `Downloading the source of ${name}`,
     "Check that pip reaches a package index.",
   );
@@ -174,10 +179,41 @@ export async function clientSuites(): Promise<void> {
     "clients",
     "requirements-clients.txt",
     "the test suites of client libraries",
-    "uv",
+    { install: "uv" },
   );
   for (const [name, pinned] of SOURCES) await unpackSource(directory, name, pinned);
   linkInCache("clients-env", directory);
+}
+
+const FOCUS_VALIDATOR =
+  "focus-validator==2.2.1 --hash=sha256:0b9560ec8b7e36b5cf0c9685bb7ed2fa6f0e734cb8a14eb176a2bff5369cabcb";
+/** The one expression of focus-validator that Python 3.11 cannot read, and the same as it can. */
+const ONLY_IN_312 = `f"'{k.replace('\\"', '\\"\\"')}'"`;
+const ALSO_IN_311 = `"'" + k.replace('"', '""') + "'"`;
+
+/**
+ * The environment with focus-validator, linked as .cache/focus-env. It asks for Python 3.12, which Debian 12 does not
+ * have.
+ */
+export async function focusValidator(): Promise<void> {
+  const directory = await separateEnvironment("focus", "requirements-focus.txt", "focus-validator", {
+    install: "uv",
+    pythons: ["python3.13", "python3.12"],
+  });
+  await unpackSource(directory, "focus-validator", FOCUS_VALIDATOR, [
+    "--ignore-requires-python",
+    "--no-build-isolation",
+  ]);
+  const path = join(directory, "focus-validator-source/focus_validator/config_objects/focus_to_duckdb_converter.py");
+  const text = readFileSync(path, "utf8");
+  if (!text.includes(ALSO_IN_311)) {
+    if (!text.includes(ONLY_IN_312)) giveUp(`${path} has changed: adapt ONLY_IN_312 in scripts/setup.ts.`);
+    writeFileSync(
+      path,
+      text.replace(ONLY_IN_312, () => ALSO_IN_311),
+    );
+  }
+  linkInCache("focus-env", directory);
 }
 
 /** Links `.cache/<name>` to `target`, for programs that read it there. */

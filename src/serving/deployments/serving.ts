@@ -26,7 +26,7 @@ const MAX_ROUTES = 10_000;
 
 /**
  * Searches for a ready engine for `model`, and starts one where needed.
- * @throws AppError `model_starting` after `waitMs`, `insufficient_quota` when the start waits for a budget or a payment,
+ * @throws AppError `model_starting` after `waitMs`, `insufficient_quota` when the start waits for a budget or payment,
  * and the codes of `ensureServing`
  */
 export async function findServing(
