@@ -110,6 +110,11 @@ const ConfigSchema = v.strictObject({
   requests_per_minute: v.optional(integer(0, 10_000_000), 0),
   /** Seconds without a request until an endpoint sleeps; 0 = never. */
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
+  /**
+   * Seconds without a request until an endpoint on a machine that costs money is stopped, also one that never sleeps;
+   * its owner gets a notice. 0 = never.
+   */
+  paid_idle_after_s: v.optional(integer(0, 31_536_000), 86_400),
   /** Answers that may wait in the queue of an endpoint on the built-in engine; further requests get 429. */
   endpoint_queue: v.optional(integer(1, 100_000), 512),
   /** Hugging Face hub used by "import from the hub"; `none` = no network access (stored as the empty string). */

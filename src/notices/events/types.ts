@@ -23,6 +23,7 @@ const WORK_TYPES = [
   "response.cancelled",
   "deployment.ready",
   "deployment.failed",
+  "deployment.idle",
   "dataset.ready",
   "dataset.failed",
   "dataset.import.succeeded",

@@ -4,13 +4,11 @@
  */
 import { and, eq, inArray, isNotNull, ne, notInArray, or, sql } from "drizzle-orm";
 import { readHeld } from "../../accounts/holds/service.ts";
-import { budgetMarks } from "../../billing/budgets/limits.ts";
-import { exhaustedFor } from "../../billing/budgets/watch.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
-import type { DeploymentRow } from "./model.ts";
+import { overBudget } from "./budget.ts";
 import { type Runtime, runtimeOf } from "./runtime.ts";
 import { endDeploymentsOf, endSharedDeployments } from "./service.ts";
 import { JOB_OVER, reconcileOne } from "./step.ts";
@@ -90,12 +88,6 @@ async function cancelOrphans(ctx: Ctx): Promise<void> {
     )
     .limit(100);
   for (const row of rows) await cancelJob(ctx, systemActor(row.org), row.id);
-}
-
-/** Why a budget stops an endpoint; null = none does. */
-function overBudget(ctx: Ctx, { org, createdBy, jobId }: DeploymentRow): string | null {
-  const stops = jobId === null ? undefined : budgetMarks(ctx).stopping.get(jobId);
-  return stops ?? exhaustedFor(ctx, { org, userId: createdBy, keyId: null });
 }
 
 async function reconcileAll(ctx: Ctx, runtime: Runtime): Promise<void> {

@@ -6,7 +6,7 @@ import { audit } from "../../accounts/audit/service.ts";
 import { heldMessage } from "../../accounts/holds/service.ts";
 import { requestCheck } from "../../accounts/restrictions/requests.ts";
 import { knownOfModel, modelInOrg } from "../../accounts/restrictions/service.ts";
-import type { Actor, Ctx, Hold } from "../../ctx.ts";
+import { type Actor, type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -149,6 +149,27 @@ async function recordMove(tx: Db, ctx: Ctx, from: DeploymentRow, to: DeploymentR
   return [message];
 }
 
+/** Stops an endpoint that costs money although nobody asks it, and tells its owner. `why`: a sentence without a period. */
+export async function stopIdle(ctx: Ctx, row: DeploymentRow, why: string): Promise<void> {
+  const messages = await ctx.write(async (tx) => {
+    const [stopped] = await tx
+      .update(deployment)
+      .set({ wanted: "stopped", error: `${why}. Start it when it is needed.` })
+      .where(and(eq(deployment.id, row.id), eq(deployment.state, "ready"), eq(deployment.wanted, "running")))
+      .returning({ id: deployment.id });
+    if (!stopped) return null;
+    await audit(tx, ctx, systemActor(row.org), "deployment.stop", row.id, { model: row.model, reason: "idle" });
+    const event = { type: "deployment.idle" as const, subject: row.id, org: row.org, userId: row.createdBy };
+    const text = { title: `Endpoint ${row.name} was stopped`, body: `${why}. Start it on its page when it is needed.` };
+    return [await recordEvent(tx, ctx, { ...event, ...text, path: `/deployments/${row.id}` })];
+  });
+  if (messages === null) return;
+  ctx.log("info", "an idle endpoint was stopped", { deployment: row.id, why });
+  publishChange(ctx, row);
+  emitAll(ctx.bus, messages);
+  runtimeOf(ctx).hint();
+}
+
 /** Begins another interval of the engines that a deployment joins, leaves, or is ready on from now. */
 async function meterEngines(
   tx: Db,
@@ -191,6 +212,13 @@ export function heldEndpoint(row: DeploymentRow, hold: Hold): AppError {
     `The endpoint of ${row.model} is stopped. ${heldMessage(hold)}. It starts again when that is lifted.`,
     { param: "model" },
   );
+}
+
+/** The error for a deployment whose next hour does not fit in a budget, as OpenAI answers. */
+export function unpaidEndpoint(row: DeploymentRow, why: string): AppError {
+  return new AppError("over_quota", "insufficient_quota", `The endpoint of ${row.model} is stopped. ${why}.`, {
+    param: "model",
+  });
 }
 
 /** The error for a deployment that a person stopped. */

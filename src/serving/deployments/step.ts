@@ -13,10 +13,12 @@ import { stopsEndpoints } from "../../notices/maintenance/current.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
 import { createJob } from "../../training/jobs/store.ts";
 import { announcedAddress } from "./address.ts";
+import { shortOfBudget } from "./budget.ts";
 import { probe } from "./engine.ts";
 import { evictIdle } from "./eviction.ts";
+import { idleAtCost, lastUseOf } from "./idle.ts";
 import type { DeploymentRow } from "./model.ts";
-import { move } from "./records.ts";
+import { move, stopIdle } from "./records.ts";
 import { forget, type Runtime, runtimeOf } from "./runtime.ts";
 import { isShared, planEngine } from "./sharing.ts";
 import { buildServeSpec } from "./spec.ts";
@@ -64,8 +66,10 @@ export async function reconcileOne(
   const step = nextStep(factsOf(ctx, { ...row, wanted }, engine));
   const now = ctx.clock.now();
   switch (step) {
-    case "none":
-      return rest(ctx, row, engine);
+    case "none": {
+      const idle = wanted === "running" ? await idleAtCost(ctx, row) : null;
+      return idle === null ? rest(ctx, row, engine) : stopIdle(ctx, row, idle);
+    }
     case "launch":
       return launch(ctx, row);
     case "ready":
@@ -74,7 +78,8 @@ export async function reconcileOne(
     case "sleep":
       return move(ctx, row, { wanted: "asleep" });
     case "stop":
-      if (row.state !== "stopping") await move(ctx, row, { state: "stopping", address: null });
+      if (row.state !== "stopping")
+        await move(ctx, row, { state: "stopping", address: null, ...(why ? { error: why } : {}) });
       return endJob(ctx, row, engine.job?.state);
     case "rest":
       if (row.deletedAt) forget(runtimeOf(ctx), row.id);
@@ -130,16 +135,12 @@ async function engineOf(ctx: Ctx, row: DeploymentRow): Promise<Engine> {
 function factsOf(ctx: Ctx, row: DeploymentRow, engine: Engine): Facts {
   const runtime = runtimeOf(ctx);
   const now = ctx.clock.now();
-  const lastUse = Math.max(row.lastRequestAt ?? 0, runtime.used.get(row.id) ?? 0, runtime.since.get(row.id) ?? 0);
   return {
     wanted: row.wanted,
     state: row.state,
     job: !engine.job ? "none" : engine.over ? "over" : "live",
     engine: engine.health,
-    idle:
-      row.idleAfterS !== null &&
-      !runtime.active.has(row.id) &&
-      now - (lastUse || row.createdAt) > row.idleAfterS * 1000,
+    idle: row.idleAfterS !== null && !runtime.active.has(row.id) && now - lastUseOf(ctx, row) > row.idleAfterS * 1000,
     waiting: (runtime.notBefore.get(row.id) ?? 0) > now,
     exhausted: row.restarts >= MAX_RESTARTS && engine.wellMs < WELL_MS,
   };
@@ -194,11 +195,19 @@ async function wait(ctx: Ctx, row: DeploymentRow): Promise<void> {
   if (row.state !== "starting") await move(ctx, row, { state: "starting", jobId: null, address: null });
 }
 
+/** Nothing is started while its next hour does not fit in a budget; the page says so. */
+async function waitStopped(ctx: Ctx, row: DeploymentRow, error: string): Promise<void> {
+  if (row.state === "stopped" && row.error === error) return;
+  await move(ctx, row, { state: "stopped", jobId: null, address: null, error });
+}
+
 async function launch(ctx: Ctx, row: DeploymentRow): Promise<void> {
   try {
     const plan = await planEngine(ctx, row);
     if (plan.step === "wait") return wait(ctx, row);
     if (plan.step === "join") return move(ctx, row, { state: "starting", jobId: plan.jobId, address: null });
+    const short = await shortOfBudget(ctx, row);
+    if (short !== null) return waitStopped(ctx, row, short);
     const spec = await buildServeSpec(ctx, systemActor(row.org), row.model, row.idleAfterS);
     const created = await createJob(
       ctx,
@@ -211,7 +220,8 @@ async function launch(ctx: Ctx, row: DeploymentRow): Promise<void> {
         metadata: { deployment_id: row.id },
       },
     );
-    await move(ctx, row, { state: "starting", jobId: created.id, address: null });
+    const error = row.state === "stopped" ? null : row.error;
+    await move(ctx, row, { state: "starting", jobId: created.id, address: null, error });
   } catch (cause) {
     if (!(cause instanceof AppError) || cause.kind === "unavailable" || cause.kind === "internal") throw cause;
     runtimeOf(ctx).since.set(row.id, ctx.clock.now());

@@ -55,6 +55,23 @@ function upperSeconds({ kind, progress, estimateHighS, spec }: JobRow): number {
   return Math.min(spec.limits.total_s, estimateHighS * (1 - Math.min(1, Math.max(0, progress.fraction ?? 0))));
 }
 
+/** What the next attempt of a job may use at an offer, by the prices that the job was started with or those of now. */
+export async function wantedBy(
+  db: Db,
+  row: JobRow,
+  at: { provider: string; offer: Offer },
+  now: number,
+): Promise<Wanted> {
+  const saveEvery = row.spec.kind === "train" ? row.spec.schedule.save_every : null;
+  const leastSeconds =
+    row.spec.kind === "train" && row.attempts > 0 ? checkpointAheadS(row.progress, saveEvery, true) : 0;
+  return {
+    ...(await paceOf(db, row, at, now)),
+    seconds: Math.max(upperSeconds(row), leastSeconds),
+    leastSeconds,
+  };
+}
+
 /**
  * Reserves what the next attempt of a job uses at most, in the transaction that opens it.
  * @returns why it waits for a budget; null = it is reserved
@@ -66,14 +83,7 @@ export async function reserveAttempt(
   at: { provider: string; offer: Offer },
 ): Promise<string | null> {
   const now = ctx.clock.now();
-  const saveEvery = row.spec.kind === "train" ? row.spec.schedule.save_every : null;
-  const leastSeconds =
-    row.spec.kind === "train" && row.attempts > 0 ? checkpointAheadS(row.progress, saveEvery, true) : 0;
-  const wanted: Wanted = {
-    ...(await paceOf(tx, row, at, now)),
-    seconds: Math.max(upperSeconds(row), leastSeconds),
-    leastSeconds,
-  };
+  const wanted = await wantedBy(tx, row, at, now);
   const work: Work = {
     org: row.org,
     userId: row.createdBy,

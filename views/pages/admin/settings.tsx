@@ -17,7 +17,10 @@ const GROUPS: [string, RegExp][] = [
   ["Sign-in", /^(password_.*|key_.*|session_.*|require_.*|two_factor_.*|open_sign_up|terms_.*)$/],
   ["Hardware and trainer", /^(python|trainer_env|environments_dir|torch|providers|provider_settings|.*_slots)$/],
   ["Limits", /^(max_.*|quota_.*|disk_reserve_bytes|requests_per_minute)$/],
-  ["Models and endpoints", /^(hub_.*|prepared_models|import_roots|idle_after_s|endpoint_queue|embedding_model)$/],
+  [
+    "Models and endpoints",
+    /^(hub_.*|prepared_models|import_roots|(paid_)?idle_after_s|endpoint_queue|embedding_model)$/,
+  ],
   ["Mail and notices", /^(mail_.*|notice_.*|webhook_hosts|status_.*)$/],
   [
     "Data and privacy",
