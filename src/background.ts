@@ -33,6 +33,7 @@ import { flushUsage } from "./serving/gateway/usage.ts";
 import { endInterruptedResponses } from "./serving/responses/background.ts";
 import { startAnswerExpiry } from "./serving/stored/store.ts";
 import { startCheckpointNotes } from "./training/jobs/checkpoint-notes.ts";
+import { startLostCredits } from "./training/jobs/lost-credits.ts";
 import { startPushes } from "./training/pushes/run.ts";
 import { startPipeline } from "./training/queue/pipeline.ts";
 import { startWandb } from "./training/results/wandb-sync.ts";
@@ -65,6 +66,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startScans(ctx),
     startImports(ctx),
     startCheckpointNotes(ctx),
+    startLostCredits(ctx),
     startClosing(ctx),
     startLate(ctx),
     startStripe(ctx),

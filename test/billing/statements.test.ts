@@ -1,7 +1,7 @@
 /** Statements as API, page, CSV and PDF; credits and refunds of administrators; automatic credits. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq, inArray } from "drizzle-orm";
-import { giveAutomaticCredits } from "../../src/billing/statements/automatic-credits.ts";
+import { giveSignUpCredits } from "../../src/billing/statements/automatic-credits.ts";
 import { markPaid } from "../../src/billing/statements/transitions.ts";
 import { credit, statement } from "../../src/db/schema/billing.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -159,7 +159,7 @@ test("a refund is never above what was paid, and used GPU time needs a decision 
 
 test("a new team gets the credit of a sign-up once, an old one never", async () => {
   const made = await t.json<{ id: string }>("POST", "/v1/admin/orgs", { body: { name: "Gamma" } });
-  for (let n = 0; n < 2; n++) await giveAutomaticCredits(t.ctx);
+  for (let n = 0; n < 2; n++) await giveSignUpCredits(t.ctx);
   const rows = await t.ctx.db.select().from(credit).where(eq(credit.reason, "sign_up"));
   expect(rows.map(({ org, micros, source }) => [org, micros, source])).toEqual([
     [made.id, 5_000_000, `sign-up ${made.id}`],

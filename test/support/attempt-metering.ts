@@ -1,6 +1,6 @@
 /** Attempts with a fast clock and the real transitions, and what the ledger has of them. */
 
-import { eq, sql } from "drizzle-orm";
+import { and, desc, eq, sql } from "drizzle-orm";
 import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import { verifyLedger } from "../../src/billing/ledger/verify.ts";
 import type { TrainerEvent } from "../../src/contract/trainer.ts";
@@ -8,6 +8,7 @@ import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { artifact } from "../../src/db/schema/models.ts";
 import { newId } from "../../src/lib/ids.ts";
 import { applyTrainerEvents } from "../../src/training/attempts/trainer-events.ts";
+import type { EndReason } from "../../src/training/jobs/failures.ts";
 import { attemptFailed, finishJob, jobIn, move, newestAttempt } from "../../src/training/jobs/transitions.ts";
 import type { TestApp } from "./app.ts";
 import { trainSpec } from "./attempt.ts";
@@ -70,6 +71,15 @@ export function metered(app: () => Pick<TestApp, "ctx" | "orgs" | "users">, cloc
           createdAt: now,
           queuedAt: now,
         });
+      // As its trainer would ask for it.
+      const [saved] = before
+        ? await tx
+            .select({ id: artifact.id })
+            .from(artifact)
+            .where(and(eq(artifact.jobId, id), eq(artifact.kind, "checkpoint"), eq(artifact.status, "complete")))
+            .orderBy(desc(artifact.createdAt))
+            .limit(1)
+        : [];
       const { phase: _phase, ...progress } = before?.progress ?? {};
       await tx.update(job).set({ progress }).where(eq(job.id, id));
       await tx.insert(attempt).values({
@@ -94,6 +104,7 @@ export function metered(app: () => Pick<TestApp, "ctx" | "orgs" | "users">, cloc
           available: true,
         },
         tokenHash: attemptId,
+        resumedFrom: saved?.id ?? null,
         createdAt: now,
         startedAt: now,
       });
@@ -131,7 +142,7 @@ export function metered(app: () => Pick<TestApp, "ctx" | "orgs" | "users">, cloc
         completedAt: clock.now(),
       }),
     );
-  async function fail(of: Launched, reason: "lost" | "out_of_memory") {
+  async function fail(of: Launched, reason: EndReason) {
     await app().ctx.write(async (tx) => {
       const row = await jobIn(tx, of.id);
       const which = await newestAttempt(tx, of.id);

@@ -1,19 +1,14 @@
-/** Credits that the server gives by itself when the settings say so: at sign-up, and for failed work. Each once. */
-import { and, eq, gt, lt, notInArray, sql } from "drizzle-orm";
+/** Credits that the server gives by itself when the settings say so, each once. */
+import { and, eq, gt, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Ctx, systemActor } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
-import { credit, meterInterval } from "../../db/schema/billing.ts";
-import { attempt } from "../../db/schema/jobs.ts";
+import { credit } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { DAY_MS } from "../../lib/clock.ts";
 import { newId } from "../../lib/ids.ts";
 import { microsFrom, usdOf } from "../meters/money.ts";
 import { billingSettings } from "../settings/service.ts";
-
-const HOUR_MS = 3_600_000;
-/** Outcomes of attempts that did not fail. */
-const FINE = ["succeeded", "cancelled", "paused"];
 
 interface Automatic {
   org: string;
@@ -25,7 +20,7 @@ interface Automatic {
 }
 
 /** A credit that the server gives by itself, in the caller's transaction. */
-async function giveOnce(tx: Db, ctx: Ctx, { org, source, ...rest }: Automatic): Promise<void> {
+export async function giveOnce(tx: Db, ctx: Ctx, { org, source, ...rest }: Automatic): Promise<void> {
   const [known] = await tx.select({ id: credit.id }).from(credit).where(eq(credit.source, source)).limit(1);
   if (known || rest.micros <= 0) return;
   const id = newId("credit");
@@ -35,7 +30,9 @@ async function giveOnce(tx: Db, ctx: Ctx, { org, source, ...rest }: Automatic): 
   await audit(tx, ctx, systemActor(org), "credit.give", id, detail);
 }
 
-const none = (source: unknown) => sql`not exists (select 1 from ${credit} where ${credit.source} = ${source})`;
+/** SQL: no such credit was given. */
+export const notCredited = (source: unknown) =>
+  sql`not exists (select 1 from ${credit} where ${credit.source} = ${source})`;
 
 /** Teams of the last day get the credit of a sign-up: those that were there before it was switched on do not. */
 async function creditSignUps(ctx: Ctx, usd: number): Promise<void> {
@@ -43,42 +40,15 @@ async function creditSignUps(ctx: Ctx, usd: number): Promise<void> {
   const teams = await ctx.db
     .select({ org: organization.id, source })
     .from(organization)
-    .where(and(gt(organization.createdAt, new Date(ctx.clock.now() - DAY_MS)), none(source)));
+    .where(and(gt(organization.createdAt, new Date(ctx.clock.now() - DAY_MS)), notCredited(source)));
   for (const team of teams)
     await ctx.write((tx) =>
       giveOnce(tx, ctx, { ...team, reason: "sign_up", note: "Welcome", micros: microsFrom(usd) ?? 0 }),
     );
 }
 
-/** Failed attempts of the last week, an hour after their end: what they used is recorded by then. */
-async function creditFailures(ctx: Ctx): Promise<void> {
-  const now = ctx.clock.now();
-  const micros = sql<number>`sum(${meterInterval.micros})`;
-  const failed = await ctx.db
-    .select({ org: attempt.org, source: attempt.id, micros })
-    .from(attempt)
-    .innerJoin(meterInterval, eq(meterInterval.attemptId, attempt.id))
-    .where(
-      and(
-        eq(attempt.state, "ended"),
-        notInArray(attempt.outcome, FINE),
-        gt(attempt.endedAt, now - 7 * DAY_MS),
-        lt(attempt.endedAt, now - HOUR_MS),
-        none(attempt.id),
-      ),
-    )
-    .groupBy(attempt.id)
-    .having(gt(micros, 0));
-  for (const each of failed)
-    await ctx.write((tx) =>
-      giveOnce(tx, ctx, { ...each, reason: "failed_work", note: `Attempt ${each.source} failed` }),
-    );
-}
-
-/** Gives what is due by the settings. */
-export async function giveAutomaticCredits(ctx: Ctx): Promise<void> {
-  const { mode, sign_up_credit_usd: usd, credit_failed_work: failures } = await billingSettings(ctx);
-  if (mode === "off") return;
-  if (usd > 0) await creditSignUps(ctx, usd);
-  if (failures) await creditFailures(ctx);
+/** Gives new teams what is due by the settings. */
+export async function giveSignUpCredits(ctx: Ctx): Promise<void> {
+  const { mode, sign_up_credit_usd: usd } = await billingSettings(ctx);
+  if (mode !== "off" && usd > 0) await creditSignUps(ctx, usd);
 }

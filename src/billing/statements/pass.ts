@@ -6,7 +6,7 @@ import { startRounds } from "../../lib/background/rounds.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { monthAt, monthRange } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
-import { giveAutomaticCredits } from "./automatic-credits.ts";
+import { giveSignUpCredits } from "./automatic-credits.ts";
 import { closeMonth } from "./close.ts";
 
 const EVERY_MS = 60_000;
@@ -80,9 +80,9 @@ export async function closeMonths(ctx: Ctx, { again = false } = {}): Promise<num
   return closed;
 }
 
-/** Gives automatic credits and closes months, now and every minute. @returns the function that stops it */
+/** Gives credits of sign-ups and closes months, now and every minute. @returns the function that stops it */
 export const startClosing = (ctx: Ctx): (() => Promise<void>) =>
   startRounds(ctx, EVERY_MS, "months could not be closed", async () => {
-    await giveAutomaticCredits(ctx);
+    await giveSignUpCredits(ctx);
     await closeMonths(ctx);
   });

@@ -110,6 +110,8 @@ export const attempt = sqliteTable(
      * its first batch.
      */
     trimStep: integer("trim_step"),
+    /** The artifact of the checkpoint that it resumed from; null = it began at step 0. */
+    resumedFrom: text("resumed_from"),
     /** Set once the provider confirmed the termination. */
     goneAt: integer("gone_at"),
     /** `succeeded`, `cancelled`, `paused`, or a failure reason. */

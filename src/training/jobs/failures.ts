@@ -130,9 +130,13 @@ export const REASONS: Record<EndReason, Rule> = {
   },
 };
 
+/** The reasons that are no fault of the user. */
+export const OUR_REASONS: readonly string[] = Object.entries(REASONS).flatMap(([reason, rule]) =>
+  "ours" in rule ? [reason] : [],
+);
+
 /** Whether an attempt with this outcome failed through no fault of its user. */
-export const isOurs = (outcome: string): boolean =>
-  Object.hasOwn(REASONS, outcome) && REASONS[outcome as EndReason].ours === true;
+export const isOurs = (outcome: string): boolean => OUR_REASONS.includes(outcome);
 
 /** Texts in a provider's exit reason and the reason each stands for. The first match counts. */
 const EXIT_TEXTS: readonly (readonly [string, EndReason])[] = [

@@ -84,6 +84,7 @@ async function inputsOf(ctx: Ctx, trainer: Trainer): Promise<Map<string, Input>>
 
 interface Resume extends Input {
   checkpointId: string;
+  artifactId: string;
   step: number;
 }
 
@@ -105,12 +106,13 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   if (!newest) return null;
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
   if (!row) return null;
-  const resume = { checkpointId: newest.id, step: newest.step, directory: artifactDir(ctx, row.id), files: row.files };
+  const { id: checkpointId, step } = newest;
+  const resume = { checkpointId, artifactId: row.id, step, directory: artifactDir(ctx, row.id), files: row.files };
   resumes(ctx).set(trainer.id, resume);
   return resume;
 }
 
-/** The reply to `GET /spec`. Also stores the step at which the attempt resumes, so that later points are dropped. */
+/** The reply to `GET /spec`. Also stores where the attempt resumes, so that later points are dropped. */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
@@ -123,7 +125,7 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
     await ctx.write((tx) =>
       tx
         .update(attempt)
-        .set({ trimStep: resume?.step ?? 0 })
+        .set({ trimStep: resume?.step ?? 0, resumedFrom: resume?.artifactId ?? null })
         .where(eq(attempt.id, trainer.id)),
     );
   return {

@@ -12,7 +12,7 @@ import { collectRequests } from "../../../src/billing/collect/requests.ts";
 import { collectStorage } from "../../../src/billing/collect/storage.ts";
 import { checkLate } from "../../../src/billing/late/pass.ts";
 import { freezePrices } from "../../../src/billing/prices/lists.ts";
-import { giveAutomaticCredits } from "../../../src/billing/statements/automatic-credits.ts";
+import { giveSignUpCredits } from "../../../src/billing/statements/automatic-credits.ts";
 import { closeMonths } from "../../../src/billing/statements/pass.ts";
 import { fillGaps } from "../../../src/billing/stripe/events.ts";
 import { kickStripe } from "../../../src/billing/stripe/run.ts";
@@ -24,6 +24,7 @@ import { attempt, job } from "../../../src/db/schema/jobs.ts";
 import { armFailPoints, type FailPoint } from "../../../src/lib/fail-points.ts";
 import { reserveAttempt } from "../../../src/training/attempts/budget.ts";
 import { meterRunning } from "../../../src/training/attempts/meter.ts";
+import { creditLostWork } from "../../../src/training/jobs/lost-credits.ts";
 import { jobIn, newestAttempt } from "../../../src/training/jobs/transitions.ts";
 import { type Launched, metered } from "../attempt-metering.ts";
 import { fakeClock } from "../clock.ts";
@@ -157,7 +158,8 @@ async function pass(what: "own" | "stripe", gaps: boolean): Promise<Reply> {
     const stopped = await stopOverBudget();
     await watchBudgets(ctx);
     await checkLate(ctx);
-    await giveAutomaticCredits(ctx);
+    await giveSignUpCredits(ctx);
+    await creditLostWork(ctx);
     await closeMonths(ctx);
     return { stopped };
   }

@@ -11,14 +11,16 @@ export interface YearJob {
   pricePerHour: number;
 }
 
+/** `lost` is our failure, which another attempt follows, `bad_result` one that ends the job; the last is the user's. */
+export type YearFailure = "lost" | "bad_result" | "out_of_memory";
+
 /** Each can be repeated after a kill: what was done before changes nothing the second time. */
 export type Act =
   /** `number` of the attempt. */
   | { do: "launch"; job: YearJob; number: number }
   | { do: "phase"; job: YearJob; phase: string }
   | { do: "checkpoint"; job: YearJob }
-  /** `lost` is our failure, `out_of_memory` the user's. */
-  | { do: "fail"; job: YearJob; number: number; reason: "lost" | "out_of_memory" }
+  | { do: "fail"; job: YearJob; number: number; reason: YearFailure }
   | { do: "end"; job: YearJob; how: "succeeded" | "cancelled" }
   | { do: "ask"; id: string; org: string; userId: string; input: number; output: number }
   | { do: "store"; id: string; org: string; userId: string; bytes: number }

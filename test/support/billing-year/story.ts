@@ -254,7 +254,7 @@ export function planYear(story: Story): void {
   on(at(3, 29, 12), () => work.launch(late, costsOfTraining(prices, false, at(3, 29, 12))));
   on(at(3, 29, 13), () => work.begin(late.id));
   on(at(3, 30), () => work.save(late.id));
-  on(at(4, 4, 12), () => work.fail(late.id, "lost"));
+  on(at(4, 4, 12), () => work.fail(late.id, "bad_result"));
   planBudget(story);
   on(at(3, 5), () => credit(story, alpha, { amount_usd: 50, reason: "goodwill" }));
   on(at(6, 5), () => credit(story, beta, { amount_usd: 10, reason: "outage", expires_at: at(7, 15) / 1000 }));

@@ -1,7 +1,7 @@
 /** Jobs of the simulated year: the server carries each step out, and the book gets what it should cost. */
 import type { Book } from "./book.ts";
 import type { YearLab } from "./lab.ts";
-import type { YearJob } from "./steps.ts";
+import type { YearFailure, YearJob } from "./steps.ts";
 
 /** Micro-dollars for a second of one GPU, and of an endpoint beside its GPU. */
 export interface Rates {
@@ -59,12 +59,16 @@ export function workOf(lab: YearLab, book: Book) {
       await lab.act({ do: "checkpoint", job: of.job });
       of.savedAt = lab.now();
     },
-    /** Our failure takes back what followed the last checkpoint. Both failures are credited with what is left. */
-    async fail(id: string, reason: "lost" | "out_of_memory"): Promise<void> {
+    /**
+     * Our failure takes back what followed the last checkpoint. The rest is credited when it ends the job: otherwise
+     * the next attempt resumes from that checkpoint.
+     */
+    async fail(id: string, reason: YearFailure): Promise<void> {
       const of = find(id);
       await lab.act({ do: "fail", job: of.job, number: of.number, reason });
-      const kept = reason === "lost" ? (of.savedAt ?? 0) : lab.now();
-      book.addCredit(of.job.org, ended(of, kept));
+      const kept = reason === "out_of_memory" ? lab.now() : (of.savedAt ?? 0);
+      const cost = ended(of, kept);
+      if (reason === "bad_result") book.addCredit(of.job.org, cost);
     },
     async end(id: string, how: "succeeded" | "cancelled"): Promise<void> {
       const of = find(id);
