@@ -108,12 +108,8 @@ const ConfigSchema = v.strictObject({
   quota_waiting_jobs: v.optional(integer(0, 10_000_000), 1000),
   /** Requests per minute for one API key; 0 = no limit. */
   requests_per_minute: v.optional(integer(0, 10_000_000), 0),
-  /** Seconds without a request until an endpoint sleeps; 0 = never. */
+  /** Seconds without a request until an endpoint sleeps, and until any on a rented machine is stopped; 0 = never. */
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
-  /**
-   * Seconds without a request until an endpoint on a machine that costs money is stopped, also one that never sleeps;
-   * its owner gets a notice. 0 = never.
-   */
   paid_idle_after_s: v.optional(integer(0, 31_536_000), 86_400),
   /** Answers that may wait in the queue of an endpoint on the built-in engine; further requests get 429. */
   endpoint_queue: v.optional(integer(1, 100_000), 512),

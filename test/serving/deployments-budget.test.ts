@@ -141,7 +141,7 @@ test("one that a person stops and starts while nothing is left waits as well", a
   await t.ctx.write((tx) => tx.update(deployment).set({ wanted: "stopped" }).where(eq(deployment.id, id)));
 }, 60_000);
 
-test("one on a rented machine that nobody asks is stopped although it never sleeps, and its owner is told", async () => {
+test("one on a rented machine that nobody asks is stopped although it never sleeps, and its owner gets a notice", async () => {
   const { id } = await deploy();
   await reach(id, "ready");
   expect((await chat()).status).toBe(200);

@@ -149,7 +149,10 @@ async function recordMove(tx: Db, ctx: Ctx, from: DeploymentRow, to: DeploymentR
   return [message];
 }
 
-/** Stops an endpoint that costs money although nobody asks it, and tells its owner. `why`: a sentence without a period. */
+/**
+ * Stops an endpoint that costs money although nobody asks it, and notifies its owner.
+ * @param why a sentence without a period
+ */
 export async function stopIdle(ctx: Ctx, row: DeploymentRow, why: string): Promise<void> {
   const messages = await ctx.write(async (tx) => {
     const [stopped] = await tx

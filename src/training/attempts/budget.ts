@@ -55,7 +55,7 @@ function upperSeconds({ kind, progress, estimateHighS, spec }: JobRow): number {
   return Math.min(spec.limits.total_s, estimateHighS * (1 - Math.min(1, Math.max(0, progress.fraction ?? 0))));
 }
 
-/** What the next attempt of a job may use at an offer, by the prices that the job was started with or those of now. */
+/** What the next attempt of a job may use at an offer, by the prices that the job was started with. */
 export async function wantedBy(
   db: Db,
   row: JobRow,
