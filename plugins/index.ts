@@ -7,4 +7,5 @@ import type { ProviderPlugin } from "../src/contract/provider.ts";
 export const BUNDLED: Readonly<Record<string, () => Promise<ProviderPlugin>>> = {
   process: async () => (await import("./process/index.ts")).default,
   docker: async () => (await import("./docker/index.ts")).default,
+  runpod: async () => (await import("./runpod/index.ts")).default,
 };

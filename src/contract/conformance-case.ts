@@ -18,6 +18,11 @@ export interface ConformanceTools {
   sleep(ms: number): Promise<void>;
   /** Longest wait for work to begin or end, in milliseconds: seconds for processes, minutes for rented machines. */
   patienceMs: number;
+  /**
+   * `describe` knows exit codes. Vendors of rented machines do not: the trainer on the machine reports its own
+   * exit.
+   */
+  exitCodes: boolean;
   /** Handles to terminate at the end of the case, whatever its result. */
   cleanup: Handle[];
 }

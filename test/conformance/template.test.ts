@@ -104,7 +104,7 @@ describe("the plugin template conforms:", () => {
     test(one.name, async () => {
       const config = { api_url: `http://127.0.0.1:${cloud.port}`, api_key: KEY };
       const { make, tools } = conformanceSetup(template, config, dataDir);
-      const result = await runCase(one, make, { ...tools, patienceMs: 15_000 });
+      const result = await runCase(one, make, { ...tools, exitCodes: true, patienceMs: 15_000 });
       expect(result.detail || result.outcome, one.name).toBe(result.outcome === "skipped" ? result.detail : "passed");
     }, 30_000);
 });

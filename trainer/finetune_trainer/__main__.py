@@ -1,8 +1,10 @@
 """`python -m finetune_trainer`: runs the attempt that the environment names. A provider starts it."""
 
+import os
 import sys
 
-from .launch.attempt import main
+from .launch import attempt, rented
 
 if __name__ == "__main__":
-    sys.exit(main())
+    on_rented = "FTL_DEADLINE" in os.environ and os.environ.get("FTL_RENTED") != "child"
+    sys.exit(rented.main() if on_rented else attempt.main())

@@ -59,6 +59,7 @@ export function conformanceSetup(
       canary: setCanary(),
       sleep: (ms) => Bun.sleep(ms),
       patienceMs: plugin.kind === "process" ? 15_000 : plugin.kind === "container" ? 120_000 : 900_000,
+      exitCodes: !plugin.capabilities.priced,
       cleanup: [],
     },
   };
