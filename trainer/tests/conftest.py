@@ -28,6 +28,9 @@ def pytest_collection_finish() -> None:
 
 
 PACKAGE = Path(__file__).resolve().parent.parent
+# A Python whose trainers are forks of a preloaded one, where the test command started that: for what trainers compute,
+# not for how they start and end.
+FORKED = os.environ.get("FTL_TEST_FORKED_PYTHON", sys.executable)
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{% if tools and loop.first %}"
     "{{ 'tools: ' + (tools | tojson) + '\\n' }}{% endif %}{{ m['content'] }}"
@@ -153,7 +156,7 @@ class Attempt:
         self.env = env
         self.process: subprocess.Popen | None = None
 
-    def start(self) -> Attempt:
+    def start(self, python: str = sys.executable) -> Attempt:
         environment = {
             "PATH": os.environ["PATH"],
             "OMP_NUM_THREADS": "1",
@@ -164,7 +167,7 @@ class Attempt:
             **self.env,
         }
         self.log = (self.root / "log").open("ab")
-        command = [sys.executable, "-m", "finetune_trainer"]
+        command = [python, "-m", "finetune_trainer"]
         self.process = subprocess.Popen(command, env=environment, stdout=self.log, stderr=self.log)
         return self
 

@@ -5,7 +5,7 @@ needs no other.
 from __future__ import annotations
 
 import torch
-from conftest import Here, losses, make_rows
+from conftest import FORKED, Here, losses, make_rows
 from jobs import evaluate_reply, full_reply, rows_of, serve_reply, train_reply
 from pytest import approx, fixture, mark
 from safetensors import safe_open
@@ -146,6 +146,6 @@ def test_the_best_step_is_the_result_with_keep_best(here, tiny):
 def test_two_processes_train_like_one(attempt, here, tiny):
     one = here(full_reply(tiny, total=4, batch=6, save_every=2))
     assert one.run() == 0
-    two = attempt(full_reply(tiny, total=4, batch=3, processes=2, save_every=2)).start()
+    two = attempt(full_reply(tiny, total=4, batch=3, processes=2, save_every=2)).start(FORKED)
     two.wait(timeout=120)
     assert list(losses(two.server).values()) == approx(list(losses(one.server).values()), rel=1e-4)

@@ -9,7 +9,7 @@ import { createClient } from "@libsql/client";
 import type { JobState } from "../../../src/contract/job.ts";
 import type { Limits } from "../../../src/contract/spec.ts";
 import { keyOf } from "../../../src/training/attempts/launch.ts";
-import { type Live, startLive, TRAINER_ENV, until } from "../../support/live.ts";
+import { type Live, SERVER_ENV, startLive, until } from "../../support/live.ts";
 import { importTinyModel, trainingLines } from "../../support/tiny.ts";
 import { type Hands, processHands } from "./hands.ts";
 
@@ -99,7 +99,7 @@ export async function readFrom<T>(path: string, sql: string, args: (string | num
 export async function startBench(options: BenchOptions): Promise<Bench> {
   const scripted = options.trainer === "scripted" ? scriptedEnvironment() : null;
   const live = await startLive({
-    env: { FTL_TRAIN_SLOTS: "8", FTL_TRAINER_ENV: scripted ?? TRAINER_ENV, ...options.env },
+    env: { FTL_TRAIN_SLOTS: "8", FTL_TRAINER_ENV: scripted ?? SERVER_ENV, ...options.env },
   });
   await importTinyModel(live);
   const form = new FormData();
