@@ -108,22 +108,31 @@ async function separateEnvironment(
 ): Promise<string> {
   const { findPython, makeVenv } = await import("../src/compute/environment/python.ts");
   const { installCommand, runPip } = await import("../src/compute/environment/pip.ts");
+  const { withFileLock } = await import("../src/lib/disk/file-lock.ts");
   const { sha256Hex } = await import("../src/lib/ids.ts");
   const directory = join(CACHE, folder, sha256Hex(readFileSync(join(ROOT, "trainer", file), "utf8")).slice(0, 16));
   const complete = join(directory, ".complete");
-  if (!existsSync(complete)) {
-    rmSync(directory, { recursive: true, force: true });
-    mkdirSync(join(CACHE, folder), { recursive: true });
-    const named = pythons.map((name) => findPython(name).catch(() => null));
-    const preferred = (await Promise.all(named)).find((found) => found !== null);
-    const python = await makeVenv(preferred ?? (await findPython(null)), directory);
-    const requirements = join(ROOT, "trainer", file);
-    say(`Installing ${what}`);
-    // Where uv reaches no package index, pip may: it has other settings.
-    if (install === "pip" || !(await installWithUv(python, requirements)))
-      await runPip(installCommand(python, [requirements]), { from: 0, to: 1, packages: 1 }, () => {});
-    writeFileSync(complete, "");
-  }
+  if (existsSync(complete)) return directory;
+  mkdirSync(join(CACHE, folder), { recursive: true });
+  // The audit runs beside the tests, and both need the tools.
+  await withFileLock(
+    `${directory}.lock`,
+    () => {},
+    undefined,
+    async () => {
+      if (existsSync(complete)) return;
+      rmSync(directory, { recursive: true, force: true });
+      const named = pythons.map((name) => findPython(name).catch(() => null));
+      const preferred = (await Promise.all(named)).find((found) => found !== null);
+      const python = await makeVenv(preferred ?? (await findPython(null)), directory);
+      const requirements = join(ROOT, "trainer", file);
+      say(`Installing ${what}`);
+      // Where uv reaches no package index, pip may: it has other settings.
+      if (install === "pip" || !(await installWithUv(python, requirements)))
+        await runPip(installCommand(python, [requirements]), { from: 0, to: 1, packages: 1 }, () => {});
+      writeFileSync(complete, "");
+    },
+  );
   return directory;
 }
 
