@@ -112,17 +112,10 @@ async function ensureBase({ docker }: Engine): Promise<void> {
   if (there) return;
   const tar = join(DOCKER_CACHE, "base.tar");
   if (!existsSync(tar)) {
-    if (!Bun.which("debootstrap"))
-      throw new Error("debootstrap is not installed (Debian: apt-get install debootstrap)");
-    const folder = mkdtempSync(join(tmpdir(), "ftl-base-"));
-    try {
-      const packages = "--include=python3,python3-venv,ca-certificates";
-      await runProgram(["debootstrap", "--variant=minbase", packages, DISTRIBUTION, folder]);
-      await runProgram(["tar", "-C", folder, "--exclude=./var/cache/apt/*", "-cf", `${tar}.new`, "."]);
-      await runProgram(["mv", `${tar}.new`, tar]);
-    } finally {
-      rmSync(folder, { recursive: true, force: true });
-    }
+    if (!Bun.which("mmdebstrap")) throw new Error("mmdebstrap is not installed (Debian: apt-get install mmdebstrap)");
+    const packages = "--include=python3,python3-venv,ca-certificates";
+    await runProgram(["mmdebstrap", "--variant=minbase", "--quiet", packages, DISTRIBUTION, `${tar}.new.tar`]);
+    await runProgram(["mv", `${tar}.new.tar`, tar]);
   }
   const stream = await docker.importImage(tar, { fromSrc: "-", repo: "ftl-test/base", tag: "latest" });
   await new Response(stream as unknown as ReadableStream).text();
