@@ -4,6 +4,7 @@ import type { Shot } from "./screenshots-shoot.ts";
 export const BILLING_SHOTS: Shot[] = [
   { name: "billing", path: "/billing", seeds: ["empty", "full"] },
   { name: "admin-billing", path: "/admin/billing", seeds: ["empty", "full"] },
+  { name: "admin-verification", path: "/admin/billing/verify", seeds: ["empty", "full"] },
   { name: "pricing", path: "/pricing", seeds: ["empty", "full"] },
   { name: "admin-prices", path: "/admin/prices", seeds: ["empty", "full"] },
   {

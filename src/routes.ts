@@ -94,6 +94,7 @@ import { modelsApi } from "./api/models.ts";
 import { moderationApi, moderationRulesApi } from "./api/moderation.ts";
 import { moderationsApi } from "./api/moderations.ts";
 import { monitoringApi } from "./api/monitoring.ts";
+import { moreTimeApi } from "./api/more-time.ts";
 import { noticesApi } from "./api/notices.ts";
 import { organizationUsageApi } from "./api/organization-usage.ts";
 import { organizationsApi } from "./api/organizations.ts";
@@ -146,6 +147,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   deliveriesApi,
   mailApi,
   stripeApi,
+  moreTimeApi,
   stripeWebhook,
   noticesApi,
   announcementsApi,

@@ -1,13 +1,13 @@
 /** /v1/admin/billing/verify: the checks of the ledger, for administrators. */
 import { Elysia } from "elysia";
 import { LedgerVerification } from "../billing/ledger/model.ts";
-import { verifyLedger } from "../billing/ledger/verify.ts";
+import { verifyNow } from "../billing/ledger/verification.ts";
 import type { Ctx } from "../ctx.ts";
 import { answers } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 
 async function verifyRoute(ctx: Ctx): Promise<LedgerVerification> {
-  const checks = await verifyLedger(ctx.db);
+  const { checks } = await verifyNow(ctx);
   return { object: "ledger_verification", ok: checks.every(({ violations }) => violations.length === 0), checks };
 }
 

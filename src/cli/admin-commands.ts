@@ -8,7 +8,7 @@ import { Email, Name } from "../accounts/auth/model.ts";
 import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
 import { resetTwoFactor } from "../accounts/factors/two-factor.ts";
 import { askedOf, RestrictionFields } from "../accounts/keys/restrictions.ts";
-import { verifyLedger } from "../billing/ledger/verify.ts";
+import { verifyNow } from "../billing/ledger/verification.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { DAY_MS } from "../lib/clock.ts";
@@ -80,7 +80,7 @@ const COMMANDS = {
     return { rows, broken_at: brokenAt, removed };
   }),
   /** Checks the ledger. -> `{checks}` */
-  "billing.verify": command(v.strictObject({}), async (ctx) => ({ checks: await verifyLedger(ctx.db) })),
+  "billing.verify": command(v.strictObject({}), async (ctx) => ({ checks: (await verifyNow(ctx)).checks })),
   /** The checks of `doctor` by the running server, with its settings. -> `{checks}` */
   doctor: command(v.strictObject({}), async (ctx) => {
     const { runChecks } = await import("./doctor/machine.ts");

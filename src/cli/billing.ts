@@ -7,7 +7,8 @@ export const billingVerify: Verb = {
   name: "billing verify",
   summary: "Checks that metered use, ledger, budgets and statements agree. Exit code 1 when they do not.",
   options: { data: CONFIG_OPTIONS.data },
-  notes: "Reads only, also while the server runs. Each check is printed with how much it compared and what is wrong.",
+  notes:
+    "Changes nothing of what it checks, also while the server runs. Administrators see the last result on a page. Each check is printed with how much it compared and what is wrong.",
   async run(args) {
     const { checks } = (await command(args, "billing.verify", {})) as Pick<LedgerVerification, "checks">;
     for (const { name, checked, violations } of checks) {

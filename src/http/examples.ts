@@ -182,6 +182,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/responses": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/input_tokens": { model: MODEL, input: "My card was declined." },
   "POST /v1/responses/compact": { model: MODEL, previous_response_id: "resp_abc" },
+  "POST /v1/admin/orgs/{id}/more_time": { until: 1798761600, reason: "The bank transfer is on its way" },
   "POST /v1/admin/billing/credits": { organization: "org-abc", amount_usd: 25, reason: "outage", note: "GPU outage" },
   "POST /v1/admin/billing/statements/{id}/refunds": { amount_usd: 12.5, reason: "billing_error" },
   "PATCH /v1/billing/settings": { mode: "chargeback", grace_hours: 72 },

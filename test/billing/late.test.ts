@@ -180,6 +180,54 @@ describe("an invoice that stays unpaid", () => {
     expect((await t.request("GET", "/v1/models", { as: "other" })).status).toBe(200);
   });
 
+  test("more time from an administrator leads back to the notice until it ends, by itself or early", async () => {
+    const id = await invoice(1234);
+    await at(DUE + 15 * DAY);
+    const path = `/v1/admin/orgs/${t.orgs.b}/more_time`;
+    const give = (days: number, reason = "The transfer is on its way") =>
+      t.request("POST", path, { body: { until: (DUE + days * DAY) / 1000, reason } });
+    for (const [answer, code] of [
+      [await give(14), "end_in_the_past"],
+      [await give(14 + 400), "end_too_late"],
+      [await give(20, " "), "invalid_value"],
+    ] as const)
+      expect([answer.status, (await answer.json()).error.code]).toEqual([400, code]);
+    expect((await t.request("POST", path, { as: "other", body: {} })).status).toBe(403);
+    expect((await give(20)).status).toBe(200);
+    // At once, without a look.
+    expect([await step(), await held(), await waits()]).toEqual(["notice", null, null]);
+    expect((await t.request("GET", "/v1/models", { as: "other" })).status).toBe(200);
+    expect((await lateTeam(t.ctx, t.orgs.b))?.text).toBe(
+      `Invoice 2026-000001 was due on 2026-12-10, and $12.34 of it is unpaid. An administrator gave the team time until 2026-12-30 (The transfer is on its way). From 2026-12-30 on no new paid work starts. On 2026-12-30 the team is suspended: training saves a checkpoint, and jobs and endpoints stop. ${LEGAL}`,
+    );
+    await at(DUE + 20 * DAY - 1);
+    expect(await step()).toBe("notice");
+    await at(DUE + 20 * DAY);
+    expect([await step(), (await held()) !== null]).toEqual(["suspended", true]);
+    expect((await lateTeam(t.ctx, t.orgs.b))?.text).not.toContain("gave the team time");
+    const browser = browserOf(t);
+    await browser.signIn("otherAdmin");
+    const team = `/admin/teams/${t.orgs.b}`;
+    const form = { until: "2027-01-10", reason: "Second try" };
+    expect((await browser.send("POST", `${team}/more-time`, { form })).status).toBe(303);
+    expect(await (await browser.send("GET", team)).text()).toContain("Reason: Second try");
+    expect([await step(), await held()]).toEqual(["notice", null]);
+    expect((await browser.send("POST", `${team}/more-time/end`)).status).toBe(303);
+    expect([await step(), (await held()) !== null]).toEqual(["suspended", true]);
+    expect((await notices()).filter((title) => title.startsWith("You have until"))).toEqual([
+      "You have until 2026-12-30 to pay invoice 2026-000001",
+      "You have until 2027-01-10 to pay invoice 2026-000001",
+    ]);
+    const audited = await t.ctx.db.all<{ action: string; detail: string }>(
+      sql`select action, detail from audit_log where action like 'payment_time.%' order by rowid`,
+    );
+    expect(audited.map(({ action }) => action)).toEqual(["payment_time.give", "payment_time.give", "payment_time.end"]);
+    expect(audited[0]?.detail).toContain("The transfer is on its way");
+    await pay(id, 1234);
+    await at(DUE + 21 * DAY);
+    expect([await step(), await held()]).toEqual([null, null]);
+  });
+
   test("a suspension by an administrator stays when the invoice is paid", async () => {
     const id = await invoice(1234);
     await t.json("POST", `/v1/admin/orgs/${t.orgs.b}/suspend`, { body: { reason: "Abuse report 12" } });

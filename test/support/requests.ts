@@ -167,6 +167,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/moderation/reports": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
   "POST /report": (e) => ({ type: "model", id: e.model, category: "other", text: "matrix" }),
   "POST /v1/admin/orgs/:id/billing": () => ({ collection: "send" }),
+  "POST /v1/admin/orgs/:id/more_time": () => ({ until: Math.floor(Date.now() / 1000) + 86_400, reason: "matrix" }),
+  "POST /admin/teams/:id/more-time": () => ({ until: "2100-01-01", reason: "matrix" }),
   "POST /v1/reauthenticate": () => ({ password: "not the password" }),
   "POST /v1/admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),
   "POST /admin/settings/secrets": () => ({ name: "hub_token", value: "hf_matrix" }),

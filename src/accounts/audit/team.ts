@@ -27,6 +27,7 @@ export const TEAM_ACTIONS = [
   "organization",
   "passkey",
   "payment_method",
+  "payment_time",
   "service_account",
   "session",
   "statement",

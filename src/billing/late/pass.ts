@@ -9,7 +9,7 @@ import type { BillingSettings } from "../settings/model.ts";
 import { billingSettings } from "../settings/service.ts";
 import { chargeLate } from "./charges.ts";
 import { markOverdue, type Overdue, readOverdue } from "./overdue.ts";
-import { isSettled, settleTeam } from "./steps.ts";
+import { isSettled, type Moved, settleTeam } from "./steps.ts";
 
 const EVERY_MS = 15_000;
 
@@ -26,9 +26,13 @@ async function anyDue(ctx: Ctx): Promise<boolean> {
 /** Brings one team to the step of its oldest overdue invoice. Writes only when something changes. */
 async function checkTeam(ctx: Ctx, org: string, oldest: Overdue | undefined, settings: BillingSettings) {
   if (await isSettled(ctx.db, org, oldest, ctx.clock.now(), settings.late)) return;
-  const moved = await ctx.write((tx) => settleTeam(tx, ctx, org, settings));
-  emitAll(ctx.bus, moved.messages);
-  if (moved.hold) announceHold(ctx, "organization", org, []);
+  announceMove(ctx, org, await ctx.write((tx) => settleTeam(tx, ctx, org, settings)));
+}
+
+/** What follows the commit of a move. */
+export function announceMove(ctx: Ctx, org: string, { messages, hold }: Moved): void {
+  emitAll(ctx.bus, messages);
+  if (hold) announceHold(ctx, "organization", org, []);
   ctx.bus.emit("budget.changed", { org });
 }
 

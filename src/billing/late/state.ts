@@ -2,7 +2,9 @@
 import { inArray } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { billingAccount } from "../../db/schema/billing.ts";
+import { dayAt } from "../meters/months.ts";
 import { billingSettings } from "../settings/service.ts";
+import { moreTimeOf } from "./more-time.ts";
 import { type Overdue, overdueText, readOverdue } from "./overdue.ts";
 import { isWaived, type LateStep, nextText, storedPosition } from "./steps.ts";
 
@@ -26,18 +28,20 @@ const TITLES: Record<LateStep, string> = {
 export async function lateTeam(ctx: Ctx, org: string): Promise<LateTeam | null> {
   const settings = await billingSettings(ctx);
   if (settings.mode !== "stripe") return null;
-  const { step } = await storedPosition(ctx.db, org);
+  const { step, moreTimeUntil } = await storedPosition(ctx.db, org);
   if (step === null) return null;
   const [oldest] = await readOverdue(ctx.db, ctx.clock.now(), org);
   if (!oldest) return null;
   const waived = await isWaived(ctx.db, org, step);
-  const next = waived ? "" : nextText(oldest, step, settings.late);
+  const more = await moreTimeOf(ctx, org);
+  const given = more && `An administrator gave the team time until ${dayAt(more.until)} (${more.reason}).`;
+  const next = waived ? "" : nextText(oldest, step, { late: settings.late, moreTimeUntil });
   const legal = settings.late.legal_text;
   return {
     step: waived ? "notice" : step,
     invoice: { id: oldest.id, number: oldest.number },
     title: TITLES[waived ? "notice" : step],
-    text: [`${overdueText(oldest)}.`, next, legal].filter(Boolean).join(" "),
+    text: [`${overdueText(oldest)}.`, given, next, legal].filter(Boolean).join(" "),
   };
 }
 

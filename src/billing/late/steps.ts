@@ -26,15 +26,23 @@ const daysOf = (late: BillingSettings["late"]): Record<LateStep, number> => ({
 
 const rankOf = (step: LateStep | null): number => (step === null ? -1 : STEPS.indexOf(step));
 
-/** The step that an invoice has reached; null before the first one. */
-function stepOf({ dueAt }: Overdue, now: number, late: BillingSettings["late"]): LateStep | null {
-  const days = daysOf(late);
-  return STEPS.findLast((step) => now >= dueAt + days[step] * DAY_MS) ?? null;
+/** The days of the installation, and until when an administrator gave the team more time; 0 without it. */
+interface LateRules {
+  late: BillingSettings["late"];
+  moreTimeUntil: number;
 }
 
+/** When a step follows, in milliseconds since 1970. */
+const startOf = (step: LateStep, { dueAt }: Overdue, { late, moreTimeUntil }: LateRules): number =>
+  Math.max(dueAt + daysOf(late)[step] * DAY_MS, step === "notice" ? 0 : moreTimeUntil);
+
+/** The step that an invoice has reached; null before the first one. */
+const stepOf = (invoice: Overdue, now: number, rules: LateRules): LateStep | null =>
+  STEPS.findLast((step) => now >= startOf(step, invoice, rules)) ?? null;
+
 /** What comes next, with the days, as sentences; empty after the last step. */
-export function nextText({ dueAt }: Overdue, at: LateStep | null, late: BillingSettings["late"]): string {
-  const on = (step: LateStep) => dayAt(dueAt + daysOf(late)[step] * DAY_MS);
+export function nextText(invoice: Overdue, at: LateStep | null, rules: LateRules): string {
+  const on = (step: LateStep) => dayAt(startOf(step, invoice, rules));
   const next: string[] = [];
   if (rankOf(at) < rankOf("no_new_work")) next.push(`From ${on("no_new_work")} on no new paid work starts.`);
   if (rankOf(at) < rankOf("suspended"))
@@ -45,20 +53,21 @@ export function nextText({ dueAt }: Overdue, at: LateStep | null, late: BillingS
 const HOW = "Pay it, or change the payment method, under Billing.";
 
 /** Stores the notice of a step. */
-function noticeOf(tx: Db, ctx: Ctx, step: LateStep, invoice: Overdue, late: BillingSettings["late"]) {
+function noticeOf(tx: Db, ctx: Ctx, step: LateStep, invoice: Overdue, rules: LateRules) {
   const { id, org, number } = invoice;
+  const { late } = rules;
   const said = `${overdueText(invoice)}.`;
   const legal = late.legal_text ? ` ${late.legal_text}` : "";
   const notices = {
     notice: {
       type: "billing.late" as const,
       title: `Invoice ${number} is overdue`,
-      body: `${said} ${HOW} ${nextText(invoice, step, late)}${legal}`,
+      body: `${said} ${HOW} ${nextText(invoice, step, rules)}${legal}`,
     },
     no_new_work: {
       type: "billing.late" as const,
       title: `No new paid work starts: invoice ${number} is unpaid`,
-      body: `${said} What runs continues, and jobs wait in the queue. ${HOW} ${nextText(invoice, step, late)}${legal}`,
+      body: `${said} What runs continues, and jobs wait in the queue. ${HOW} ${nextText(invoice, step, rules)}${legal}`,
     },
     suspended: {
       type: "billing.suspended" as const,
@@ -85,22 +94,22 @@ interface Position {
 }
 
 /** The position that the overdue invoices of a team lead to. */
-function positionFor(oldest: Overdue | undefined, now: number, late: BillingSettings["late"]): Position {
-  return oldest ? { since: oldest.dueAt, step: stepOf(oldest, now, late) } : { since: null, step: null };
+function positionFor(oldest: Overdue | undefined, now: number, rules: LateRules): Position {
+  return oldest ? { since: oldest.dueAt, step: stepOf(oldest, now, rules) } : { since: null, step: null };
 }
 
-/** Where a team is, as stored. */
-export async function storedPosition(db: Db, org: string): Promise<Position> {
+/** Where a team is as stored, and the time that it was given, which may be over. */
+export async function storedPosition(db: Db, org: string): Promise<Position & { moreTimeUntil: number }> {
   const [row] = await db
-    .select({ since: billingAccount.lateSince, step: billingAccount.lateStep })
+    .select({ since: billingAccount.lateSince, step: billingAccount.lateStep, until: billingAccount.moreTimeUntil })
     .from(billingAccount)
     .where(eq(billingAccount.org, org))
     .limit(1);
-  return row ?? { since: null, step: null };
+  return { since: row?.since ?? null, step: row?.step ?? null, moreTimeUntil: row?.until ?? 0 };
 }
 
 /** What changed for the work of a team. */
-interface Moved {
+export interface Moved {
   messages: BusMessage[];
   /** The suspension began or ended. */
   hold: boolean;
@@ -113,17 +122,17 @@ async function goOn(
   from: LateStep | null,
   to: LateStep,
   oldest: Overdue,
-  settings: BillingSettings,
+  rules: LateRules,
 ): Promise<BusMessage[]> {
   const messages: BusMessage[] = [];
   for (const step of STEPS.slice(rankOf(from) + 1, rankOf(to) + 1)) {
     if (step === "suspended") await holdUnpaid(tx, ctx, oldest.org, reasonText(oldest));
-    messages.push(await noticeOf(tx, ctx, step, oldest, settings.late));
+    messages.push(await noticeOf(tx, ctx, step, oldest, rules));
   }
   return messages;
 }
 
-/** Leads back after a payment. A notice stopped nothing, so its end has no notice. */
+/** Leads back after a payment, or when the team gets more time. A notice stopped nothing, so its end has no notice. */
 async function goBack(
   tx: Db,
   ctx: Ctx,
@@ -151,21 +160,22 @@ export async function settleTeam(tx: Db, ctx: Ctx, org: string, settings: Billin
   const now = ctx.clock.now();
   const [oldest] = settings.mode === "stripe" ? await readOverdue(tx, now, org) : [];
   const before = await storedPosition(tx, org);
-  const after = positionFor(oldest, now, settings.late);
+  const rules = { late: settings.late, moreTimeUntil: before.moreTimeUntil };
+  const after = positionFor(oldest, now, rules);
   const set = { lateSince: after.since, lateStep: after.step, updatedAt: now };
   await tx
     .insert(billingAccount)
     .values({ org, collection: settings.collection, ...set })
     .onConflictDoUpdate({ target: billingAccount.org, set });
   if (oldest && after.step !== null && rankOf(after.step) > rankOf(before.step)) {
-    const messages = await goOn(tx, ctx, before.step, after.step, oldest, settings);
+    const messages = await goOn(tx, ctx, before.step, after.step, oldest, rules);
     return { messages, hold: after.step === "suspended" };
   }
   if (before.step !== null && rankOf(after.step) < rankOf(before.step))
     return goBack(tx, ctx, org, {
       from: before.step,
       to: after.step,
-      rest: oldest ? ` ${overdueText(oldest)}. ${nextText(oldest, after.step, settings.late)}`.trimEnd() : "",
+      rest: oldest ? ` ${overdueText(oldest)}. ${nextText(oldest, after.step, rules)}`.trimEnd() : "",
     });
   // The invoice that it was suspended for is paid, and the next one suspends it too.
   const stays = oldest !== undefined && after.step === "suspended" && !(await isWaived(tx, org, after.step));
@@ -182,7 +192,7 @@ export async function isSettled(
   late: BillingSettings["late"],
 ): Promise<boolean> {
   const before = await storedPosition(db, org);
-  const after = positionFor(oldest, now, late);
+  const after = positionFor(oldest, now, { late, moreTimeUntil: before.moreTimeUntil });
   if (before.since !== after.since || before.step !== after.step) return false;
   if (!oldest || after.step !== "suspended") return true;
   const hold = await activeHold(db, "unpaid", "organization", org);

@@ -142,10 +142,24 @@ const RULES: Rule[] = [
   },
 ];
 
-/** Compares the ledger with itself and with what it was made from. Never repairs anything. */
-export async function verifyLedger(db: Db): Promise<LedgerVerification["checks"]> {
+/** The check that runs, and how many there are. */
+export interface VerifyProgress {
+  done: number;
+  of: number;
+  name: string;
+}
+
+/**
+ * Compares the ledger with itself and with what it was made from. Never repairs anything.
+ * @param progress called before each check
+ */
+export async function verifyLedger(
+  db: Db,
+  progress: (at: VerifyProgress) => void = () => {},
+): Promise<LedgerVerification["checks"]> {
   const checks: LedgerVerification["checks"] = [];
   for (const { name, count, wrong } of RULES) {
+    progress({ done: checks.length, of: RULES.length, name });
     const [found] = await db.all<{ n: number }>(count);
     const rows = await db.all<{ what: string }>(sql`${wrong} limit ${MOST}`);
     checks.push({ name, checked: found?.n ?? 0, violations: rows.map(({ what }) => what) });

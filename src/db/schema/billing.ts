@@ -328,6 +328,9 @@ export const billingAccount = sqliteTable(
     /** Since when an invoice is unpaid after its due date, and the last step that followed; see src/billing/late. */
     lateSince: integer("late_since"),
     lateStep: text("late_step", { enum: ["notice", "no_new_work", "suspended"] }),
+    /** More time that an administrator gave: until then nothing beyond the notice follows. The team reads why. */
+    moreTimeUntil: integer("more_time_until"),
+    moreTimeReason: text("more_time_reason"),
     updatedAt: integer("updated_at").notNull(),
   },
   (t) => [uniqueIndex("billing_account_stripe").on(t.stripeCustomerId)],

@@ -1,6 +1,7 @@
 /** Page routes of billing for administrators: overview, settings, closing, credits and refunds. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { readVerification, startVerification } from "../../../src/billing/ledger/verification.ts";
 import { monthAt } from "../../../src/billing/meters/months.ts";
 import {
   type BillingSettings,
@@ -21,6 +22,7 @@ import { parseForm } from "../../../src/http/validation.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { AdminBillingPage, type AdminBillingProps } from "./billing.tsx";
 import { LATE_NUMBERS, NUMBERS, type SettingsForm, SWITCHES } from "./billing-settings.tsx";
+import { VerificationPage, VerificationResults } from "./verification.tsx";
 
 const MAX = 100;
 const HERE = "/admin/billing";
@@ -142,11 +144,25 @@ async function refund(ctx: Ctx, { request, actor }: Visit, id: string, form: v.I
   return redirect(request, HERE, state === "done" ? "Refunded." : "The refund waits for Stripe.");
 }
 
+async function showVerification(ctx: Ctx, { request, actor }: Visit) {
+  const props = await readVerification(ctx, actor);
+  return html(pageOf(ctx, request, actor), <VerificationPage {...props} />, {
+    fragments: { verification: () => <VerificationResults {...props} /> },
+  });
+}
+
+function verify(ctx: Ctx, { request, actor }: Visit) {
+  startVerification(ctx, actor);
+  return redirect(request, `${HERE}/verify`);
+}
+
 export const adminBillingPages = (ctx: Ctx) =>
   new Elysia({ name: "admin.billing.pages", prefix: HERE, seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
     .get("", (visit) => show(ctx, visit))
     .post("", (visit) => save(ctx, visit, visit.body), { body: Form })
+    .get("/verify", (visit) => showVerification(ctx, visit))
+    .post("/verify", (visit) => verify(ctx, visit))
     .post("/close", (visit) => close(ctx, visit))
     .post("/credits", (visit) => credit(ctx, visit, visit.body), { body: CreditForm })
     .post("/statements/:id/refund", (visit) => refund(ctx, visit, visit.params.id, visit.body), {

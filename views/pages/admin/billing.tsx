@@ -1,5 +1,4 @@
 /** Billing of all teams: mode and settings, unbilled use, months to close, margins, statements and credits. */
-import { usdOf } from "../../../src/billing/meters/money.ts";
 import type { BillingSettings } from "../../../src/billing/settings/model.ts";
 import type { CreditView, StatementSummary } from "../../../src/billing/statements/model.ts";
 import type { Margin, MonthToClose, TeamRow } from "../../../src/billing/statements/overview.ts";
@@ -173,7 +172,12 @@ function Margins({ margins, month }: { margins: Margin[]; month: string }) {
         rows={margins}
         rowId={({ provider }) => `margin-${provider}`}
         columns={[
-          { key: "provider", label: "Provider", name: true, render: ({ provider }) => provider || "None" },
+          {
+            key: "provider",
+            label: "Provider",
+            name: true,
+            render: ({ provider }) => provider || "Without a provider",
+          },
           { key: "charged", label: "Charged", end: true, render: (row) => microsText(row.chargedMicros) },
           {
             key: "cost",
@@ -186,7 +190,7 @@ function Margins({ margins, month }: { margins: Margin[]; month: string }) {
             key: "margin",
             label: "Margin",
             end: true,
-            render: (row) => usdText(usdOf(row.chargedMicros - row.costMicros)),
+            render: (row) => microsText(row.chargedMicros - row.costMicros),
           },
         ]}
       />
@@ -238,7 +242,14 @@ function Statements({ statements, teams }: { statements: StatementSummary[]; tea
 export function AdminBillingPage(props: AdminBillingProps) {
   const { settings, failed, teams } = props;
   return (
-    <AdminLayout title="Billing">
+    <AdminLayout
+      title="Billing"
+      actions={
+        <a class="button" href="/admin/billing/verify">
+          Check the ledger
+        </a>
+      }
+    >
       {failed.map(({ number, error }) => (
         <Notice kind="bad" title={`Statement ${number} is kept back`} alert>
           {error ?? ""}

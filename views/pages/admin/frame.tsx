@@ -1,31 +1,82 @@
-/** The frame of the administration pages: the list of pages at the left, the content beside it. */
+/** The frame of the administration pages: the pages in groups at the left, the content beside it. */
 import type { ComponentChildren } from "preact";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Icon, type IconName } from "../../parts/icons.tsx";
 
-const PAGES: { href: string; label: string; icon: IconName }[] = [
-  { href: "/admin/users", label: "Users", icon: "user" },
-  { href: "/admin/teams", label: "Teams", icon: "models" },
-  { href: "/admin/sso", label: "Single sign-on", icon: "key" },
-  { href: "/admin/providers", label: "Providers", icon: "hosts" },
-  { href: "/admin/settings", label: "Settings", icon: "settings" },
-  { href: "/admin/beta", label: "Beta features", icon: "compare" },
-  { href: "/admin/billing", label: "Billing", icon: "usage" },
-  { href: "/admin/mail", label: "Mail", icon: "chat" },
-  { href: "/admin/payments", label: "Payments", icon: "key" },
-  { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
-  { href: "/admin/announcements", label: "Announcements", icon: "bell" },
-  { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
-  { href: "/admin/prices", label: "Prices", icon: "usage" },
-  { href: "/admin/terms", label: "Terms", icon: "scale" },
-  { href: "/admin/incidents", label: "Incidents", icon: "warn" },
-  { href: "/admin/moderation", label: "Moderation", icon: "scale" },
-  { href: "/admin/backups", label: "Backups", icon: "save" },
-  { href: "/admin/deletions", label: "Deletions", icon: "cancelled" },
-  { href: "/admin/audit", label: "Audit log", icon: "shield" },
-  { href: "/admin/status", label: "Status", icon: "info" },
+interface Entry {
+  href: string;
+  label: string;
+  icon: IconName;
+}
+
+/** The pages under what people look for them by. */
+const GROUPS: [title: string, pages: Entry[]][] = [
+  [
+    "People",
+    [
+      { href: "/admin/users", label: "Users", icon: "user" },
+      { href: "/admin/teams", label: "Teams", icon: "models" },
+      { href: "/admin/sso", label: "Single sign-on", icon: "key" },
+      { href: "/admin/terms", label: "Terms", icon: "scale" },
+      { href: "/admin/deletions", label: "Deletions", icon: "cancelled" },
+    ],
+  ],
+  [
+    "Money",
+    [
+      { href: "/admin/billing", label: "Billing", icon: "usage" },
+      { href: "/admin/prices", label: "Prices", icon: "scale" },
+      { href: "/admin/payments", label: "Payments", icon: "key" },
+    ],
+  ],
+  [
+    "Compute",
+    [
+      { href: "/admin/providers", label: "Providers", icon: "hosts" },
+      { href: "/admin/maintenance", label: "Maintenance", icon: "clock" },
+    ],
+  ],
+  [
+    "Messages",
+    [
+      { href: "/admin/announcements", label: "Announcements", icon: "bell" },
+      { href: "/admin/incidents", label: "Incidents", icon: "warn" },
+      { href: "/admin/mail", label: "Mail", icon: "chat" },
+      { href: "/admin/deliveries", label: "Deliveries", icon: "repeat" },
+    ],
+  ],
+  [
+    "Data and safety",
+    [
+      { href: "/admin/moderation", label: "Moderation", icon: "scale" },
+      { href: "/admin/audit", label: "Audit log", icon: "shield" },
+      { href: "/admin/backups", label: "Backups", icon: "save" },
+    ],
+  ],
+  [
+    "System",
+    [
+      { href: "/admin/settings", label: "Settings", icon: "settings" },
+      { href: "/admin/beta", label: "Beta features", icon: "compare" },
+      { href: "/admin/status", label: "Status", icon: "info" },
+    ],
+  ],
 ];
+
+function Pages({ pages }: { pages: Entry[] }) {
+  const { pathname } = usePage().url;
+  return (
+    <>
+      {pages.map(({ href, label, icon }) => (
+        <a href={href} aria-current={pathname === href || pathname.startsWith(`${href}/`) ? "page" : undefined}>
+          <Icon name={icon} />
+          {label}
+        </a>
+      ))}
+    </>
+  );
+}
 
 /** A page of the administration. `parent` is the list that a page of one thing belongs to. */
 export function AdminLayout(props: {
@@ -36,7 +87,6 @@ export function AdminLayout(props: {
   live?: { topics: string[] };
   children: ComponentChildren;
 }) {
-  const { pathname } = usePage().url;
   return (
     <Layout
       title={props.title}
@@ -47,14 +97,13 @@ export function AdminLayout(props: {
     >
       <div class="with-subnav">
         <nav class="subnav" aria-label="Administration">
-          {PAGES.map((page) => (
-            <a
-              href={page.href}
-              aria-current={pathname === page.href || pathname.startsWith(`${page.href}/`) ? "page" : undefined}
-            >
-              <Icon name={page.icon} />
-              {page.label}
-            </a>
+          {GROUPS.map(([title, pages]) => (
+            <section aria-label={title}>
+              <div class="group" aria-hidden="true">
+                {title}
+              </div>
+              <Pages pages={pages} />
+            </section>
           ))}
         </nav>
         <div class="stack">{props.children}</div>

@@ -13,10 +13,13 @@ import { listUsers } from "../../../src/accounts/organizations/users.ts";
 import { LIMITS, type LimitName } from "../../../src/accounts/quotas/model.ts";
 import { limitsOfOrganization, setLimits } from "../../../src/accounts/quotas/service.ts";
 import { liftOrganization, suspendOrganization } from "../../../src/accounts/suspension/service.ts";
+import { endTime, GiveTime, giveTime, moreTimeOf } from "../../../src/billing/late/more-time.ts";
+import { lateTeam } from "../../../src/billing/late/state.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../../src/ctx.ts";
 import { AppError, notFound } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { parseForm } from "../../../src/http/validation.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { viewQueue } from "../../../src/training/queue/service.ts";
 import { setShare } from "../../../src/training/queue/teams.ts";
@@ -33,6 +36,7 @@ const Query = v.object({ after: text(100) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const NameForm = v.object({ name: text(300) });
 const WandbForm = v.strictObject({ wandb_url: text(500), wandb_key: text(200) });
+const TimeForm = v.object({ until: text(20), reason: text(600) });
 const SignInForm = v.object({ required: text(3) });
 
 interface Visit {
@@ -55,6 +59,7 @@ async function teamProps(ctx: Ctx, actor: Actor, id: string): Promise<TeamProps>
   return {
     team: await getOrganization(ctx, actor, id),
     own: id === actor.org,
+    overdue: { path: pathOf(id), late: await lateTeam(ctx, id), moreTime: await moreTimeOf(ctx, id) },
     graceDays: ctx.config.two_factor_grace_days,
     requiredByAll: ctx.config.require_two_factor,
     members: await listUsers(ctx, actor, { limit: MAX_MEMBERS, org: id }),
@@ -158,6 +163,23 @@ async function lift(ctx: Ctx, { request, actor, params }: OnOne) {
   return redirect(request, pathOf(params.id), "The suspension is lifted. Jobs and endpoints resume.");
 }
 
+async function moreTime(ctx: Ctx, visit: OnOne, { until, reason }: v.InferOutput<typeof TimeForm>) {
+  const path = pathOf(visit.params.id);
+  try {
+    const at = Date.parse(`${until}T00:00:00Z`) / 1000;
+    await giveTime(ctx, visit.actor, visit.params.id, parseForm(GiveTime, { until: at, reason }, { until: "The end" }));
+  } catch (error) {
+    if (!(error instanceof AppError) || error.kind === "internal" || error.kind === "not_found") throw error;
+    return show(ctx, visit, { error: error.message });
+  }
+  return redirect(visit.request, path, "The team has more time to pay, and was notified.");
+}
+
+async function lessTime(ctx: Ctx, { request, actor, params }: OnOne) {
+  await endTime(ctx, actor, params.id);
+  return redirect(request, pathOf(params.id), "The time is ended.");
+}
+
 export const teamPages = (ctx: Ctx) =>
   new Elysia({ name: "admin.teams.pages", prefix: "/admin/teams", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -170,5 +192,7 @@ export const teamPages = (ctx: Ctx) =>
     .post("/:id/wandb", (visit) => saveWandb(ctx, visit, visit.body), { params: Id, body: WandbForm })
     .post("/:id/wandb/remove", (visit) => forgetWandb(ctx, visit), { params: Id })
     .post("/:id/suspend", (visit) => suspend(ctx, visit, visit.body), { params: Id, body: SuspendForm })
+    .post("/:id/more-time", (visit) => moreTime(ctx, visit, visit.body), { params: Id, body: TimeForm })
+    .post("/:id/more-time/end", (visit) => lessTime(ctx, visit), { params: Id })
     .post("/:id/lift", (visit) => lift(ctx, visit), { params: Id })
     .post("/:id/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { params: Id, body: SignInForm });

@@ -17,11 +17,13 @@ import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
+import { OverduePanel, type OverdueProps } from "./more-time.tsx";
 import { HoldNotice, HoldPanels, SuspensionPanel } from "./suspension.tsx";
 import { rolesOf } from "./users.tsx";
 
 export interface TeamProps {
   team: OrganizationRow;
+  overdue: OverdueProps;
   members: UserRow[];
   share: TeamView;
   shareForm: ShareForm;
@@ -305,6 +307,7 @@ export function TeamPage(props: TeamProps) {
         </Notice>
       ) : null}
       <HoldNotice holds={team.holds} />
+      <OverduePanel {...props.overdue} />
       <Members {...props} />
       <TeamSignIn
         action={`/admin/teams/${encodeURIComponent(team.id)}/sign-in`}

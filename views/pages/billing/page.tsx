@@ -1,7 +1,7 @@
 /** `/billing`: what the team used this month, its statements and credits, and who sees them. */
 
 import type { LateTeam } from "../../../src/billing/late/state.ts";
-import { dollars } from "../../../src/billing/meters/money.ts";
+import { dollars, MICROS, MICROS_PER_CENT } from "../../../src/billing/meters/money.ts";
 import type { BillingSettings } from "../../../src/billing/settings/model.ts";
 import type { CreditView, StatementSummary } from "../../../src/billing/statements/model.ts";
 import type { TeamMoney } from "../../../src/billing/statements/overview.ts";
@@ -25,9 +25,8 @@ interface BillingProps {
   late: LateTeam | null;
 }
 
-const MICROS_PER_CENT = 10_000;
 export const microsText = (micros: number) => dollars(Math.round(micros / MICROS_PER_CENT));
-export const usdText = (usd: number) => dollars(Math.round(usd * 100));
+export const usdText = (usd: number) => microsText(Math.round(usd * MICROS));
 
 const STATES: Record<StatementSummary["state"], string> = {
   closing: "Being sent",

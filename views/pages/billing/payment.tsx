@@ -61,7 +61,7 @@ export function PaymentPanel({ account }: { account: BillingAccount }) {
 
 export function PaymentPage({ account, stored }: { account: BillingAccount; stored: boolean }) {
   return (
-    <Layout title="Payment method">
+    <Layout title="Payment method" crumbs={[{ label: "Billing", href: "/billing" }]}>
       <div class="stack">
         <TestMode mode={account.mode} />
         {stored && !account.card ? (
