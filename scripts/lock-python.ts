@@ -57,6 +57,7 @@ const OTHERS: Lock[] = [
   },
   { input: "requirements-tools.in", output: "requirements-tools.txt", python: "3.10" },
   { input: "requirements-focus.in", output: "requirements-focus.txt", python: "3.11" },
+  { input: "requirements-clouds.in", output: "requirements-clouds.txt", python: "3.10" },
 ];
 
 const read = (name: string) => (existsSync(join(TRAINER, name)) ? readFileSync(join(TRAINER, name), "utf8") : "");

@@ -126,6 +126,7 @@ export function npmPackages(lock: BunLock): Group {
 /** Files whose packages are not part of an installation, or optional. */
 const SCOPES: Record<string, Scope> = {
   "requirements-clients.txt": "excluded",
+  "requirements-clouds.txt": "excluded",
   "requirements-dev.txt": "excluded",
   "requirements-focus.txt": "excluded",
   "requirements-tools.txt": "excluded",

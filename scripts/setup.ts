@@ -225,6 +225,19 @@ export async function focusValidator(): Promise<void> {
   linkInCache("focus-env", directory);
 }
 
+/** The environment of cloud services that run here (two S3 servers), linked as .cache/clouds-env. */
+export async function cloudServers(): Promise<void> {
+  const directory = await separateEnvironment(
+    "clouds",
+    "requirements-clouds.txt",
+    "moto and the S3 servers of the tests",
+    {
+      install: "uv",
+    },
+  );
+  linkInCache("clouds-env", directory);
+}
+
 /** Links `.cache/<name>` to `target`, for programs that read it there. */
 export function linkInCache(name: string, target: string): void {
   const link = join(CACHE, name);

@@ -9,7 +9,7 @@ import { CACHE, ROOT, say } from "./setup.ts";
 const MOST_AGAIN = 5;
 
 /** What a test file needs before it can run. */
-type Need = "nothing" | "trainer" | "clients" | "focus" | "containers";
+type Need = "nothing" | "trainer" | "clients" | "focus" | "clouds" | "containers";
 
 /** A file and everything it imports below test/. */
 function withImports(path: string, found = new Map<string, string>()): Map<string, string> {
@@ -29,10 +29,11 @@ function needOf(file: string): Need {
   if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
   if (files.has(join(ROOT, "test/support/localstripe.ts"))) return "clients";
   if (files.has(join(ROOT, "test/support/focus-validator.ts"))) return "focus";
+  if (files.has(join(ROOT, "test/support/s3-servers.ts"))) return "clouds";
   // Real models, and a test that is skipped without the trainer's environment.
   const real =
     files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");
-  if (!real) return "nothing";
+  if (!real) return files.has(join(ROOT, "test/support/moto.ts")) ? "clouds" : "nothing";
   return file.startsWith("./test/clients/") ? "clients" : "trainer";
 }
 
@@ -113,7 +114,7 @@ interface Outcome {
 /** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
 const SLOTS = 3;
 /** The same by what they need: trainers take a core each, and there is one engine. Client libraries use trainers. */
-const SLOTS_OF = { nothing: SLOTS, trainer: 2, clients: 2, focus: SLOTS, containers: 1 };
+const SLOTS_OF = { nothing: SLOTS, trainer: 2, clients: 2, focus: SLOTS, clouds: 1, containers: 1 };
 
 /**
  * Runs suites, each as soon as its needs are met and a slot is free, in the given order. Suites that need nothing run

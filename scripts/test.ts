@@ -9,6 +9,7 @@ import type { Counts, Report } from "./junit.ts";
 import {
   CACHE,
   clientSuites,
+  cloudServers,
   findChromium,
   focusValidator,
   installPackages,
@@ -178,6 +179,7 @@ async function main(args: string[]): Promise<number> {
     await prepareTrainer();
     await clientSuites();
     await focusValidator();
+    await cloudServers();
     say("Everything is prepared");
     return 0;
   }
@@ -189,7 +191,9 @@ async function main(args: string[]): Promise<number> {
   const rank = (suite: Suite) =>
     suite.name === "pytest"
       ? 1
-      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, focus: 4, nothing: 5 }[suite.need];
+      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, focus: 4, clouds: 4, nothing: 5 }[
+          suite.need
+        ];
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   const shared = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain).then(sharePython) : null;
@@ -197,11 +201,21 @@ async function main(args: string[]): Promise<number> {
   // Nothing but the tests of client libraries waits for their environment, and nothing but its test for the validator.
   const clients = needs.has("clients") ? trainer.then(async (env) => clientSuites().then(() => env)) : trainer;
   const focus = needs.has("focus") ? clients.then(async (env) => focusValidator().then(() => env)) : trainer;
+  // One after the other, because the first creates the tools of all.
+  const before = Promise.all([clients, focus]);
+  const clouds = needs.has("clouds") ? before.then(async ([env]) => cloudServers().then(() => env)) : trainer;
   const docker = needs.has("containers") ? trainer.then(makeDocker) : null;
   const containers = trainer.then(async (env) => withEngine(env, await docker));
 
   mkdirSync(join(CACHE, "reports"), { recursive: true });
-  const results = await runSuites(suites, { nothing: Promise.resolve(plain), trainer, clients, focus, containers });
+  const results = await runSuites(suites, {
+    nothing: Promise.resolve(plain),
+    trainer,
+    clients,
+    focus,
+    clouds,
+    containers,
+  });
   const engine = await containers;
   const totals: Report[] = [];
   for (const { suite, outcome } of results) totals.push(await runFailedAgain(suite, outcome, engine));
