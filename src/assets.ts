@@ -36,7 +36,7 @@ export const EMBEDDED = [
   "trainer/requirements*.{in,txt}",
   "trainer/pyproject.toml",
   "plugins/template/**/*",
-  "src/contract/{provider,spec}.ts",
+  "src/contract/{provider,spec,data-settings}.ts",
   "compose/**/*",
   "examples/*.{jsonl,md,py,ts}",
 ] as const;

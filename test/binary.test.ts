@@ -271,6 +271,30 @@ describe("the binary in an empty directory", () => {
     expect((await own.send("DELETE", `/v1/passkeys/${data[0]?.id}`)).status).toBe(200);
   });
 
+  test("the commands of the plugin author's guide end in two green checks", () => {
+    const guide = readFileSync(join(import.meta.dir, "../docs/plugin-authors.md"), "utf8");
+    const [, commands = ""] = /```sh\n([\s\S]*?)```/.exec(guide) ?? [];
+    expect(commands.match(/finetune-lab plugin/g)?.length).toBe(4);
+    const empty = join(place, "author");
+    mkdirSync(empty);
+    const env = { PATH: `${place}:${process.env.PATH}`, HOME: place };
+    const child = Bun.spawnSync(["sh", "-ec", commands], { cwd: empty, env });
+    expect([child.exitCode, child.stderr.toString()]).toEqual([0, ""]);
+    expect(child.stdout.toString().match(/^all passed$/gm)?.length).toBe(2);
+  }, 60_000);
+
+  test("the client of AWS is inside", () => {
+    const settings = {
+      access_key_id: "AKIAIOSFODNN7EXAMPLE",
+      secret_access_key: "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+      image: `registry.example/trainer@sha256:${"ab".repeat(32)}`,
+      endpoint: "http://127.0.0.1:1",
+    };
+    const { out } = run("plugin", "check", "aws", "--config", JSON.stringify(settings));
+    expect(out).toContain("ok    a working configuration validates");
+    expect(out).toContain("AWS did not answer in us-east-1");
+  }, 60_000);
+
   test("a second server on the same data directory is refused with exit code 3", () => {
     const second = run("serve", "--data", data, "--listen", "127.0.0.1:0");
     expect(second.code).toBe(3);

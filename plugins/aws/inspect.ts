@@ -131,7 +131,7 @@ async function regionChecks(parts: Parts): Promise<AccountCheck[]> {
   }
 }
 
-/** A quota; its limit is null when AWS does not tell it to this key, which does not mean zero. */
+/** A quota; its limit is null when this key may not ask for it, which does not mean zero. */
 async function quota(parts: Parts, region: string, code: string, name: string) {
   try {
     const command = new GetServiceQuotaCommand({ ServiceCode: "ec2", QuotaCode: code });

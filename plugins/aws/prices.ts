@@ -96,14 +96,14 @@ const PRODUCTS = {
 
 async function priceList(parts: Parts, region: string): Promise<Map<string, number>> {
   const filters = Object.entries({ ...PRODUCTS, regionCode: region });
-  const list = await pages(async (NextToken) => {
+  const list = await pages<string>(async (NextToken) => {
     const command = new GetProductsCommand({
       ServiceCode: "AmazonEC2",
       Filters: filters.map(([Field, Value]) => ({ Type: "TERM_MATCH", Field, Value })),
       NextToken,
     });
     const answer = await parts.call("pricing", () => parts.pricing().send(command));
-    return { items: (answer.PriceList ?? []).map((entry) => String(entry)), token: answer.NextToken };
+    return { items: (answer.PriceList ?? []).map((one: unknown) => String(one)), token: answer.NextToken };
   });
   return new Map(list.map((text) => readEntry(text)).filter((entry) => entry !== null));
 }

@@ -1,5 +1,6 @@
 /** The type of a conformance case, and the tools it gets. */
-import type { Handle, Provider, ProviderPlugin } from "./provider.ts";
+import type { Wire } from "./conformance-wire.ts";
+import type { Handle, Offer, Provider, ProviderPlugin } from "./provider.ts";
 import type { Need } from "./spec.ts";
 
 /** The tools that the runner gives to every case. */
@@ -25,6 +26,12 @@ export interface ConformanceTools {
   exitCodes: boolean;
   /** Handles to terminate at the end of the case, whatever its result. */
   cleanup: Handle[];
+  /** Every request of the plugin to its vendor. */
+  wire: Wire;
+  /** Secrets of the configuration; none of them may be in a request body. */
+  secrets: string[];
+  /** The offer that machines are rented with; chosen by the first case that needs one. */
+  offer: Offer | null;
 }
 
 /**
@@ -34,6 +41,8 @@ export type ProviderFactory = (config?: Record<string, unknown>) => Provider;
 
 export interface ConformanceCase {
   name: string;
+  /** Machines that it rents at a real vendor; absent = it breaks requests, and runs against a fake only. */
+  rents?: number;
   /** Returns nothing when it passed, or why it does not apply. Throws an Error that describes the failure. */
   check(make: ProviderFactory, tools: ConformanceTools): Promise<{ skipped: string } | undefined>;
 }

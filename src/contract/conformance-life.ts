@@ -3,7 +3,7 @@
  * no leaks.
  */
 import type { ConformanceCase } from "./conformance-case.ts";
-import { expect, launch, output, untilGone, untilState } from "./conformance-tools.ts";
+import { expect, failureKind, launch, output, untilGone, untilState } from "./conformance-tools.ts";
 import type { Handle } from "./provider.ts";
 
 const FOREVER = "import time\nprint('up', flush=True)\ntime.sleep(600)";
@@ -200,6 +200,22 @@ export const LIFE_CASES: readonly ConformanceCase[] = [
       const lines = await output(provider, handle, 5);
       expect(lines.length <= 5, `asked for 5 lines, got ${lines.length}`);
       expect(lines.at(-1) === "last", `the last line is "${lines.at(-1)}"`);
+      return undefined;
+    },
+  },
+  {
+    name: "a program that is not there fails with a known kind, or exits with a code",
+    async check(make, tools) {
+      if (!tools.exitCodes) return OWN_REPORT;
+      const provider = make();
+      try {
+        const handle = await launch(provider, tools, { argv: ["/nowhere/no-such-program"] });
+        const status = await untilState(provider, tools, handle, ["exited", "absent"]);
+        expect(status.exitCode !== 0, "it ended with exit code 0");
+      } catch (error) {
+        if (error instanceof Error && !("providerErrorKind" in error)) throw error;
+        failureKind(error);
+      }
       return undefined;
     },
   },

@@ -1,6 +1,16 @@
 /** Helpers of the conformance cases: expectations with messages, waiting, and launches with defaults. */
 import type { ConformanceTools } from "./conformance-case.ts";
-import type { Handle, LaunchSpec, Offer, Provider, ProviderErrorKind, WorkStatus } from "./provider.ts";
+import type { WireCall } from "./conformance-wire.ts";
+import type {
+  Handle,
+  LaunchSpec,
+  Offer,
+  OwnedWork,
+  Provider,
+  ProviderErrorKind,
+  ProviderFailure,
+  WorkStatus,
+} from "./provider.ts";
 
 const KINDS: readonly ProviderErrorKind[] = [
   "auth",
@@ -98,4 +108,56 @@ export async function untilGone(
 export async function output(provider: Provider, handle: Handle, tail = 1000): Promise<string[]> {
   expect(provider.logs, "capabilities.logs is set but there is no logs()");
   return provider.logs(handle, { tail });
+}
+
+/** The bootstrap token of a launch, which its machine is to get. */
+const tokenOf = (key: string) => `ftb-conformance-${key}`;
+
+interface Rent {
+  key?: string;
+  labels?: Record<string, string>;
+  deadline?: number;
+  maxPricePerHour?: number | null;
+}
+
+/** An offer of a rented machine, the same for all cases. */
+export async function rentedOffer(provider: Provider, tools: ConformanceTools): Promise<Offer> {
+  tools.offer ??= await offerFor(provider, tools);
+  return tools.offer;
+}
+
+/** Rents a machine for the trainer; it is terminated at the end of the case. */
+export async function rent(provider: Provider, tools: ConformanceTools, given: Rent = {}): Promise<Handle> {
+  const key = given.key ?? tools.key();
+  const offer = await rentedOffer(provider, tools);
+  tools.cleanup.push({ provider: tools.plugin.id, key });
+  return provider.launch({ kind: "train", need: tools.need, image: null, argv: null, env: {} }, offer, {
+    key,
+    labels: given.labels ?? { purpose: "conformance" },
+    deadline: given.deadline ?? Date.now() + 600_000,
+    maxPricePerHour: given.maxPricePerHour ?? null,
+    callHome: { url: "https://lab.example.com", token: tokenOf(key), fingerprint: null },
+  });
+}
+
+/** True for the request that creates the machine of a key: the one that carries its token. */
+export const creates = (key: string) => (call: WireCall) =>
+  call.method !== "GET" && call.readable.includes(tokenOf(key));
+
+/** Machines of a key that are not at their end. */
+export async function machinesOf(provider: Provider, tools: ConformanceTools, key: string): Promise<OwnedWork[]> {
+  const owned = await provider.listOwned(tools.installation);
+  const alive = (one: OwnedWork) => one.state !== "exited" && one.state !== "absent";
+  return owned.filter((one) => (one.resource ?? "machine") === "machine" && one.handle.key === key && alive(one));
+}
+
+/** What a call throws, as a failure of the contract; null when it throws nothing. */
+export async function failureOf(work: Promise<unknown>): Promise<ProviderFailure | null> {
+  try {
+    await work;
+    return null;
+  } catch (error) {
+    failureKind(error);
+    return error as ProviderFailure;
+  }
 }

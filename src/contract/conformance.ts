@@ -3,9 +3,11 @@
  * run these same cases.
  */
 import type { ConformanceCase, ConformanceTools, ProviderFactory } from "./conformance-case.ts";
+import { FAULT_CASES } from "./conformance-faults.ts";
 import { LIFE_CASES } from "./conformance-life.ts";
+import { RENTED_CASES } from "./conformance-rented.ts";
 import { RULE_CASES } from "./conformance-rules.ts";
-import type { Provider } from "./provider.ts";
+import type { Provider, ProviderPlugin } from "./provider.ts";
 
 export interface CaseResult {
   name: string;
@@ -14,7 +16,16 @@ export interface CaseResult {
   ms: number;
 }
 
+/** Cases about work that runs the programs of the cases. */
 export const CASES: readonly ConformanceCase[] = [...RULE_CASES, ...LIFE_CASES];
+
+/** Every case that a plugin must pass. Rented machines run the trainer: what they share are the cases about vendors. */
+export function casesFor({ capabilities }: Pick<ProviderPlugin, "capabilities">): readonly ConformanceCase[] {
+  return capabilities.priced ? [...RULE_CASES, ...RENTED_CASES, ...FAULT_CASES] : CASES;
+}
+
+/** Cases that rent machines at a real vendor, or ask it. The others break requests, or start programs. */
+export const isLive = (one: ConformanceCase) => one.rents !== undefined;
 
 async function terminateAll(provider: Provider, tools: ConformanceTools): Promise<void> {
   for (const handle of tools.cleanup.splice(0)) {
@@ -40,12 +51,14 @@ export async function runCase(
     ms: Math.round(performance.now() - begin),
   });
   let answer: CaseResult;
+  tools.wire.clear();
   try {
     const skipped = await one.check(make, tools);
     answer = skipped ? result("skipped", skipped.skipped) : result("passed", "");
   } catch (error) {
     answer = result("failed", error instanceof Error ? error.message : String(error));
   }
+  tools.wire.clear();
   try {
     await terminateAll(make(), tools);
   } catch (error) {

@@ -48,23 +48,6 @@ describe("how verbs are called", () => {
     for (const option of Object.keys(verb.options)) expect(ran.out).toContain(`--${option}`);
   });
 
-  test("plugin new makes a folder that needs nothing else of ours, and refuses a full one", () => {
-    const dir = mkdtempSync(join(tmpdir(), "ftl-plugin-"));
-    const folder = join(dir, "my-cloud");
-    expect(run("plugin", "new", "my-cloud", folder)).toMatchObject({ code: 0 });
-    const source = readFileSync(join(folder, "index.ts"), "utf8");
-    expect(source).toContain('id: "my-cloud"');
-    for (const [, from] of source.matchAll(/from "(\.[^"]+)"/g))
-      expect(existsSync(join(folder, from as string))).toBe(true);
-    expect(run("plugin", "new", "my-cloud", folder)).toMatchObject({ code: 3 });
-    expect(run("plugin", "new", "../evil", folder).code).toBe(2);
-    // Loaded as the server would; only its key is still missing.
-    const checked = run("plugin", "check", folder);
-    expect(checked.code).toBe(1);
-    expect(checked.err).toContain('"api_key" is missing');
-    rmSync(dir, { recursive: true });
-  });
-
   test("doctor --json answers one object and says whether this machine can train", () => {
     const dir = mkdtempSync(join(tmpdir(), "ftl-doctor-"));
     const ran = run("doctor", "--json", "--data", dir, "--python", "/nonexistent/python");

@@ -83,7 +83,9 @@ beforeAll(async () => {
     for (const [file, text] of Object.entries(contents)) writeFileSync(files.path("plugins", name, file), text);
   }
   // The result of `plugin new` without its key: reported, not loaded.
-  cpSync(join(import.meta.dir, "../../plugins/template"), files.path("plugins", "template"), { recursive: true });
+  const template = join(import.meta.dir, "../../plugins/template");
+  cpSync(template, files.path("plugins", "template"), { recursive: true });
+  cpSync(join(template, "container.ts"), files.path("plugins", "template", "index.ts"));
   compute = await openCompute({
     installation: "test",
     config: loadConfig({ data_dir: dir }, {}),

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
-import { CASES, runCase } from "../../src/contract/conformance.ts";
+import { CASES, casesFor, runCase } from "../../src/contract/conformance.ts";
 import type { ProviderPlugin } from "../../src/contract/provider.ts";
 import { fastClock } from "../support/fake-cloud/clock.ts";
 import { FakeCloud, type Machine } from "../support/fake-cloud/core.ts";
@@ -54,10 +54,10 @@ describe.each(Object.keys(VENDORS))("%s conforms:", (vendor) => {
 
   const fast: ProviderPlugin = { ...plugin, create: (host, given) => plugin.create({ ...host, clock }, given) };
 
-  for (const one of CASES)
+  for (const one of new Set([...CASES, ...casesFor(plugin)]))
     test(one.name, async () => {
       const settings = { ...config, api_key: "fake-api-key", api_url: url };
-      const { make, tools } = conformanceSetup(fast, settings, dir, 1);
+      const { make, tools } = conformanceSetup(fast, settings, dir);
       const sleep = (ms: number) => Bun.sleep(Math.min(ms, 20));
       const result = await runCase(one, make, { ...tools, sleep, patienceMs: 20_000 });
       expect(result.detail || result.outcome, one.name).toBe(result.outcome === "skipped" ? result.detail : "passed");

@@ -1,110 +1,154 @@
 /**
- * The plugin template against a cloud that speaks its API: what `plugin new` copies passes the suite once its calls are
- * answered.
+ * The plugin templates pass every case against the fake vendor of `plugin check`, and plugins with one mistake each
+ * fail the case that is about it.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import template from "../../plugins/template/index.ts";
+import container from "../../plugins/template/container.ts";
+import machine from "../../plugins/template/machine.ts";
 import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
-import { CASES, runCase } from "../../src/contract/conformance.ts";
+import { type FakeVendor, startFakeVendor } from "../../src/compute/providers/fake-vendor.ts";
+import { fakeSettings } from "../../src/compute/providers/plugin-check.ts";
+import { casesFor, runCase } from "../../src/contract/conformance.ts";
+import type { Provider, ProviderHost, ProviderPlugin } from "../../src/contract/provider.ts";
 
-interface Machine {
-  id: string;
-  name: string;
-  labels: Record<string, string>;
-  child: Bun.Subprocess;
-  startedAt: number;
-}
-
-const KEY = "cloud-key";
-const machines = new Map<string, Machine>();
-let scratch: string;
-let cloud: ReturnType<typeof Bun.serve>;
 let dataDir: string;
-
-const view = ({ id, name, labels, child, startedAt }: Machine) => ({
-  id,
-  name,
-  labels,
-  status: child.exitCode === null && child.signalCode === null ? "running" : "exited",
-  exit_code: child.signalCode === "SIGKILL" ? 137 : child.exitCode,
-  started_at: startedAt,
-  ended_at: null,
-});
-
-interface Order {
-  name: string;
-  command: string[];
-  labels: Record<string, string>;
-  env: Record<string, string>;
-}
-
-function start({ name, command, labels, env }: Order): Response {
-  const before = [...machines.values()].find((one) => one.name === name);
-  if (before) return Response.json({ instance: view(before) });
-  if (!Bun.which(command[0] ?? "")) return Response.json({ error: "no such command" }, { status: 400 });
-  const id = crypto.randomUUID();
-  const child = Bun.spawn(command, {
-    env: { PATH: process.env.PATH ?? "", ...env, FTL_SCRATCH: mkdtempSync(join(scratch, "m-")) },
-    stdout: "ignore",
-    stderr: "ignore",
-  });
-  const machine = { id, name, labels, child, startedAt: Date.now() };
-  machines.set(id, machine);
-  return Response.json({ instance: view(machine) });
-}
-
+let vendor: FakeVendor;
 beforeAll(() => {
-  scratch = mkdtempSync(join(tmpdir(), "ftl-cloud-"));
   dataDir = mkdtempSync(join(tmpdir(), "ftl-template-"));
-  cloud = Bun.serve({
-    port: 0,
-    hostname: "127.0.0.1",
-    async fetch(request) {
-      const { pathname, searchParams } = new URL(request.url);
-      if (request.headers.get("authorization") !== `Bearer ${KEY}`) return new Response("no", { status: 401 });
-      if (pathname === "/account") return Response.json({ ok: true });
-      if (pathname === "/instance-types") {
-        const size = { gpus: 1, gpuName: "T1", gpuMemoryMb: 24_000, cpus: 8, memoryMb: 32_000, startsInS: 30 };
-        const types = [0.9, 0.4].map((pricePerHour, i) => ({
-          id: `t${i}`,
-          location: "eu",
-          ...size,
-          pricePerHour,
-          available: true,
-        }));
-        return Response.json({ types });
-      }
-      if (request.method === "POST") return start((await request.json()) as Order);
-      if (request.method === "DELETE") {
-        const machine = machines.get(pathname.split("/").at(-1) ?? "");
-        machine?.child.kill("SIGKILL");
-        await machine?.child.exited;
-        machines.delete(machine?.id ?? "");
-        return Response.json({});
-      }
-      const [name, installation] = [searchParams.get("name"), searchParams.get("installation")];
-      const found = [...machines.values()].filter(
-        (one) => (!name || one.name === name) && (!installation || one.labels.installation === installation),
-      );
-      return Response.json({ instances: found.map(view) });
-    },
-  });
 });
-afterAll(async () => {
-  for (const { child } of machines.values()) child.kill("SIGKILL");
-  await cloud.stop(true);
-  for (const dir of [scratch, dataDir]) rmSync(dir, { recursive: true, force: true });
+beforeEach(() => {
+  vendor = startFakeVendor();
 });
+afterEach(() => vendor.stop());
+afterAll(() => rmSync(dataDir, { recursive: true, force: true }));
 
-describe("the plugin template conforms:", () => {
-  for (const one of CASES)
-    test(one.name, async () => {
-      const config = { api_url: `http://127.0.0.1:${cloud.port}`, api_key: KEY };
-      const { make, tools } = conformanceSetup(template, config, dataDir);
-      const result = await runCase(one, make, { ...tools, exitCodes: true, patienceMs: 15_000 });
-      expect(result.detail || result.outcome, one.name).toBe(result.outcome === "skipped" ? result.detail : "passed");
-    }, 30_000);
+const setup = (plugin: ProviderPlugin) => conformanceSetup(plugin, fakeSettings(plugin, vendor, {}), dataDir);
+
+for (const [name, plugin] of Object.entries({ container, machine }))
+  describe(`the template for a ${name} cloud conforms:`, () => {
+    for (const one of casesFor(plugin))
+      test(one.name, async () => {
+        const { make, tools } = setup(plugin);
+        const result = await runCase(one, make, tools);
+        expect(result.detail || result.outcome).toBe("passed");
+        expect(vendor.machines.filter(({ status }) => status !== "stopping")).toEqual([]);
+      });
+  });
+
+/** The container template with a mistake. */
+const wrong = (
+  change: (provider: Provider, host: ProviderHost, config: Record<string, unknown>) => Partial<Provider>,
+) => ({
+  ...container,
+  create(host: ProviderHost, config: Record<string, unknown>) {
+    const provider = container.create(host, config);
+    return { ...provider, ...change(provider, host, config) };
+  },
+});
+const gone = { state: "absent", exitCode: null, reason: null, startedAt: null, endedAt: null } as const;
+
+/** Each mistake, and the beginnings of the names of cases that must see it. */
+const MISTAKES: [what: string, plugin: ProviderPlugin, cases: string[]][] = [
+  [
+    "a list that swallows errors",
+    wrong((provider) => ({ listOwned: (id) => provider.listOwned(id).catch(() => []) })),
+    ["listOwned() throws"],
+  ],
+  [
+    "a delete that is believed at once",
+    wrong((provider) => ({ terminate: (handle) => provider.terminate(handle).then(() => ({ gone: true }) as const) })),
+    ["a delete that the vendor did not"],
+  ],
+  [
+    "a delete that hides its failure",
+    wrong((provider) => ({ terminate: (handle) => provider.terminate(handle).catch(() => ({ gone: true }) as const) })),
+    ["a delete that the vendor did not"],
+  ],
+  [
+    "an outage that looks like the end of the work",
+    wrong((provider) => ({ describe: (handle) => provider.describe(handle).catch(() => gone) })),
+    ["a vendor that fails is no sign", "a refused key is said", "a rate limit with"],
+  ],
+  [
+    "a price limit that is not looked at",
+    wrong((provider) => ({
+      launch: (spec, offer, context) => provider.launch(spec, offer, { ...context, maxPricePerHour: null }),
+    })),
+    ["a machine that costs more"],
+  ],
+  [
+    "a secret in the machine's variables",
+    wrong((provider, _host, config) => ({
+      launch: (spec, offer, context) =>
+        provider.launch({ ...spec, env: { SETUP: btoa(`key ${config.api_key} for all`) } }, offer, context),
+    })),
+    ["no secret of the configuration"],
+  ],
+  [
+    "launches that do not wait for each other",
+    {
+      ...container,
+      create: (host, config) => container.create({ ...host, inTurn: (_name, work) => work() }, config),
+    },
+    ["five launches of one key"],
+  ],
+  [
+    "a key of its own for each launch",
+    wrong((provider) => ({
+      launch: async (spec, offer, context) => ({
+        ...(await provider.launch(spec, offer, { ...context, key: crypto.randomUUID() })),
+        key: context.key,
+      }),
+    })),
+    ["five launches of one key", "a create whose answer is lost", "a restarted server finds"],
+  ],
+  [
+    "a refused key that is tried again and again",
+    {
+      ...container,
+      create(host, config) {
+        const often = async (input: string | URL | Request, init?: RequestInit) => {
+          for (let i = 0; i < 9; i++) {
+            const answer = await host.fetch(input as string, init);
+            if (answer.status !== 401) return answer;
+          }
+          return host.fetch(input as string, init);
+        };
+        return container.create({ ...host, fetch: often as typeof fetch }, config);
+      },
+    },
+    ["a refused key is said"],
+  ],
+  [
+    "offers without a price",
+    wrong((provider) => ({
+      offers: async (need) => (await provider.offers(need)).map((offer) => ({ ...offer, pricePerHour: 0 })),
+    })),
+    ["offers of rented machines"],
+  ],
+  [
+    "no deadline",
+    wrong((provider) => ({
+      launch: (spec, offer, context) => provider.launch(spec, offer, { ...context, deadline: 4_102_444_800_000 }),
+    })),
+    ["the machine or the vendor knows"],
+  ],
+  ["no report of the account", wrong(() => ({ inspect: undefined })), ["capability flags", "inspect() reports"]],
+];
+
+describe("a plugin fails with", () => {
+  for (const [what, plugin, names] of MISTAKES)
+    test(what, async () => {
+      for (const name of names) {
+        const one = casesFor(plugin).find((each) => each.name.startsWith(name));
+        if (!one) throw new Error(`no case is called ${name}`);
+        const { make, tools } = setup(plugin);
+        const result = await runCase(one, make, { ...tools, patienceMs: 1000 });
+        expect(`${result.outcome} ${name}`).toBe(`failed ${name}`);
+        expect(result.detail.length).toBeGreaterThan(10);
+      }
+    });
 });

@@ -11,7 +11,7 @@ import { createInTurn } from "../../src/lib/in-turn.ts";
 import { type AwsWorld, awsWorld } from "./aws-world.ts";
 
 /** An image that moto has in every region. */
-const AMI = "ami-03cf127a";
+export const AMI = "ami-03cf127a";
 export const IMAGE = `registry.example/trainer@sha256:${"ab".repeat(32)}`;
 export const SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY";
 export const NEED: Need = {

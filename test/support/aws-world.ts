@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 
-export interface AwsCall {
+interface AwsCall {
   /** `RunInstances`, `GetParameter`, … */
   action: string;
   region: string;

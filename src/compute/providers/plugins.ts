@@ -170,6 +170,12 @@ function checkConfig(
  * The module runs with the server's rights: only an administrator may put folders there.
  */
 async function loadFolder(folder: string, secrets: Secrets): Promise<LoadedPlugin> {
+  const plugin = await importPlugin(folder);
+  return { plugin, bundled: false, folder, config: readConfig(folder, plugin, secrets) };
+}
+
+/** The plugin of a folder, without its settings. @throws StageError */
+async function importPlugin(folder: string): Promise<ProviderPlugin> {
   const entry = ["index.ts", "index.js"].map((name) => join(folder, name)).find((path) => existsSync(path));
   if (!entry) throw new StageError("folder", "there is no index.ts in it", "Copy the whole plugin folder.");
   let module: { default?: unknown };
@@ -182,18 +188,24 @@ async function loadFolder(folder: string, secrets: Secrets): Promise<LoadedPlugi
       "A plugin imports types of the contract, node: modules and its own files.",
     );
   }
-  const plugin = checkManifest(module.default);
-  return { plugin, bundled: false, folder, config: readConfig(folder, plugin, secrets) };
+  return checkManifest(module.default);
 }
 
-/** As `loadFolder`, for one folder anywhere on disk; a failure comes back as its problem. */
+/**
+ * As `loadFolder`, for one folder anywhere on disk; a failure comes back as its problem.
+ * @param settings used in place of `config.json` and stored secrets
+ */
 export async function loadPluginFolder(
   folder: string,
   name: string,
   secrets: Secrets = new Map(),
+  settings?: (plugin: ProviderPlugin) => Record<string, unknown>,
 ): Promise<{ loaded: LoadedPlugin } | { problem: PluginProblem }> {
   try {
-    return { loaded: await loadFolder(folder, secrets) };
+    if (!settings) return { loaded: await loadFolder(folder, secrets) };
+    const plugin = await importPlugin(folder);
+    const config = checkConfig(plugin, settings(plugin), "the settings of the check", folder);
+    return { loaded: { plugin, bundled: false, folder, config } };
   } catch (error) {
     const known = error instanceof StageError ? error : new StageError("import", text(error), "See the log.");
     const { stage, message, remedy, incomplete } = known;
