@@ -58,18 +58,13 @@ const ConfigSchema = v.strictObject({
   database_token_file: v.optional(v.nullable(absolutePath), null),
   /** Python 3.10+ used to create the trainer environment; searched on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
-  /**
-   * A prepared trainer environment (a venv) with the packages of trainer/requirements.txt; created by the server when
-   * null.
-   */
+  /** A prepared trainer environment (a venv) with the packages of trainer/requirements.txt; null = created here. */
   trainer_env: v.optional(v.nullable(v.string()), null),
   /** Directory of trainer environments (1.6 GB each); `environments` in the data directory when null. */
   environments_dir: v.optional(v.nullable(v.string()), null),
   /** Which PyTorch to install: auto chooses CUDA only when nvidia-smi works. */
   torch: v.optional(v.picklist(["auto", "cpu", "cuda"]), "auto"),
-  /**
-   * Active bundled providers, in order of preference: `process` runs processes on this machine, `docker` containers.
-   */
+  /** Active bundled providers, in order of preference: `process` for processes on this machine, `docker`. */
   providers: v.optional(listOf(/^[a-z][a-z0-9-]{0,31}$/, "must name providers, such as process or docker"), [
     "process",
   ]),
@@ -78,6 +73,8 @@ const ConfigSchema = v.strictObject({
    * "unix:///var/run/docker.sock"}}`.
    */
   provider_settings: v.optional(providerSettings, {}),
+  /** How often the machine of one job may be taken back by its provider; these do not count as failed attempts. */
+  max_preemptions: v.optional(integer(0, 10_000), 20),
   /** Concurrent training and evaluation jobs on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
   /** Concurrent endpoints on this machine. */

@@ -1,7 +1,7 @@
 /** JSON API of the installation, for administrators: providers with their settings, settings, backups. */
 import { Elysia } from "elysia";
 import type * as v from "valibot";
-import { describeProviders, testProvider } from "../compute/providers/administration.ts";
+import { describeProviders, testProvider } from "../compute/limits/administration.ts";
 import { ProviderDetail, ProviderTest } from "../compute/providers/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";

@@ -211,6 +211,7 @@ const NOT_SECRET: Record<string, string> = {
   "invitation.token_hash": "SHA-256 of 165 random bits",
   "job.lease_token": "names the lease of a process, and opens nothing",
   "moderation_case.hash": "hash of rows or files",
+  "provider_orphan.key": "names what a provider holds",
   "passkey.credential_id": "names the key pair of an authenticator, and opens nothing",
   "restriction.hash": "hash of rows or files",
   "scim_connection.token_hash": "SHA-256 of random bits",

@@ -37,6 +37,24 @@ export type ProviderSettings = v.InferOutput<typeof ProviderSettings>;
 /** A provider with its settings, for administrators. */
 export const ProviderDetail = v.strictObject({ ...ProviderView.entries, ...ProviderSettings.entries });
 
+/** The state of the account at a vendor. Amounts in US dollars; null = the vendor does not say. */
+const AccountView = v.strictObject({
+  checks: v.array(
+    v.strictObject({ name: v.string(), outcome: v.picklist(["passed", "failed", "unknown"]), message: v.string() }),
+  ),
+  balance_usd: v.nullable(v.number()),
+  quotas: v.array(
+    v.strictObject({
+      name: v.string(),
+      region: v.nullable(v.string()),
+      limit: v.nullable(v.number()),
+      used: v.nullable(v.number()),
+    }),
+  ),
+  regions: v.array(v.string()),
+});
+export type AccountView = v.InferOutput<typeof AccountView>;
+
 /** Whether the settings and the connection of a provider work. */
 export const ProviderTest = v.strictObject({
   object: v.literal("provider_test"),
@@ -44,5 +62,7 @@ export const ProviderTest = v.strictObject({
   ok: v.boolean(),
   took_ms: v.number(),
   problems: v.array(v.strictObject({ field: v.string(), message: v.string(), remedy: v.string() })),
+  /** Null for providers without an account, and where the settings have problems. */
+  account: v.nullable(AccountView),
 });
 export type ProviderTest = v.InferOutput<typeof ProviderTest>;

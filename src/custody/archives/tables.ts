@@ -142,6 +142,10 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   gpu: "of the installation",
   gpu_allocation: "of the installation",
   host_sample: "of the installation",
+  provider_limit: "of the installation",
+  provider_pause: "of the installation",
+  provider_error: "of the installation",
+  provider_orphan: "of the installation",
   base_model: "of the installation",
   sso_provider: "of the installation",
   sso_domain: "of the installation",
@@ -165,8 +169,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
     "allowed_addresses allowed_models answer architecture categories components counts data decisions detail " +
-    "erased erasure error event_types files findings grader handle input mapping metadata metrics offer options " +
-    "orgs prices progress prompt reading report request result roles rungs scopes settings source spec stats summary tags " +
+    "erased erasure error event_types files findings grader handle input machine_types mapping metadata metrics offer options " +
+    "orgs prices progress prompt reading regions report request result roles rungs scopes settings source spec stats summary tags " +
     "transports values window"
   ).split(" "),
 );

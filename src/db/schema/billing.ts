@@ -58,6 +58,8 @@ export const meterInterval = sqliteTable(
     index("meter_interval_job").on(t.jobId, t.meter, t.from),
     index("meter_interval_attempt").on(t.attemptId, t.meter, t.from),
     index("meter_interval_unbilled").on(t.org, t.to).where(sql`statement_id is null`),
+    /** For what a provider charged in a month. */
+    index("meter_interval_provider").on(t.provider, t.from).where(sql`meter = 'provider_micros'`),
   ],
 );
 

@@ -1,5 +1,6 @@
-/** Hosts, their GPUs, the allocation of GPUs to work, and utilization samples. */
+/** Hosts, their GPUs, allocations and samples; providers: their limits, pauses, errors, and orphans found there. */
 import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { jsonText } from "../json.ts";
 
 export const host = sqliteTable("host", {
   /** `<provider>.<the provider's own id>`. */
@@ -89,4 +90,67 @@ export const hostSample = sqliteTable(
     powerW: real("power_w"),
   },
   (t) => [primaryKey({ columns: [t.source, t.at] }), index("host_sample_at").on(t.at)],
+);
+
+/** What the installation allows a provider; without a row, no limit. */
+export const providerLimit = sqliteTable("provider_limit", {
+  provider: text("provider").primaryKey(),
+  /** The vendor's names; an empty list = all. */
+  regions: jsonText("regions").$type<string[]>().notNull(),
+  machineTypes: jsonText("machine_types").$type<string[]>().notNull(),
+  /** In US dollars, for the whole machine; null = no limit. */
+  maxPricePerHour: real("max_price_per_hour"),
+  /** Machines at the same time; null = no limit. */
+  maxMachines: integer("max_machines"),
+  /** US dollars that it may charge in a calendar month (UTC); null = no limit. */
+  monthUsd: real("month_usd"),
+  /** When an administrator stopped everything there; null = it may be used. */
+  stoppedAt: integer("stopped_at"),
+  stoppedBy: text("stopped_by"),
+  updatedAt: integer("updated_at").notNull(),
+});
+
+/** A provider that refused a request and is not asked until a time, a change of its settings, or a test that passes. */
+export const providerPause = sqliteTable("provider_pause", {
+  provider: text("provider").primaryKey(),
+  /** A kind of provider error: `auth`, `quota` or `rate_limited`. */
+  kind: text("kind").notNull(),
+  message: text("message").notNull(),
+  vendorCode: text("vendor_code"),
+  since: integer("since").notNull(),
+  until: integer("until").notNull(),
+});
+
+/** The newest errors of a provider; equal ones in a row are one. */
+export const providerError = sqliteTable(
+  "provider_error",
+  {
+    n: integer("n").primaryKey(),
+    provider: text("provider").notNull(),
+    /** What was asked of it: `offers`, `launch`, `describe`, `terminate` or `sweep`. */
+    request: text("request").notNull(),
+    kind: text("kind").notNull(),
+    message: text("message").notNull(),
+    vendorCode: text("vendor_code"),
+    times: integer("times").notNull().default(1),
+    at: integer("at").notNull(),
+  },
+  (t) => [index("provider_error_provider").on(t.provider, t.n)],
+);
+
+/** Something of this installation at a vendor that belonged to no live attempt. */
+export const providerOrphan = sqliteTable(
+  "provider_orphan",
+  {
+    provider: text("provider").notNull(),
+    /** `machine`, `volume`, `address`, … */
+    resource: text("resource").notNull(),
+    key: text("key").notNull(),
+    foundAt: integer("found_at").notNull(),
+    /** How often it was asked to go, and when it was no longer there; null = it is still listed. */
+    tries: integer("tries").notNull().default(0),
+    removedAt: integer("removed_at"),
+    error: text("error"),
+  },
+  (t) => [primaryKey({ columns: [t.provider, t.resource, t.key] }), index("provider_orphan_found").on(t.foundAt)],
 );

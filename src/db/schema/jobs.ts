@@ -52,7 +52,18 @@ export const job = sqliteTable(
     estimateHighS: integer("estimate_high_s"),
     /** Why the scheduler asked it to save and release its GPUs; it is queued again afterwards. */
     yieldFor: text("yield_for", {
-      enum: ["priority", "window", "drain", "quota", "maintenance", "resume", "held", "budget"],
+      enum: [
+        "priority",
+        "window",
+        "drain",
+        "quota",
+        "maintenance",
+        "resume",
+        "held",
+        "budget",
+        "provider",
+        "preempted",
+      ],
     }),
     attempts: integer("attempts").notNull().default(0),
     /** Earliest next attempt (back-off after a failed one). */

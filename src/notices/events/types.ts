@@ -49,6 +49,7 @@ const INSTALLATION_TYPES = [
   "maintenance.scheduled",
   "maintenance.changed",
   "maintenance.canceled",
+  "provider.refused",
   "billing.budget.threshold",
   "billing.budget.exhausted",
   "billing.prices_announced",
@@ -91,7 +92,7 @@ export function topicOf(type: string): Topic {
   if (isSecurity(type)) return "security";
   if (/^(announcement|maintenance)\./.test(type)) return "announcements";
   if (type.startsWith("deployment.")) return "deployments";
-  if (type.startsWith("incident.")) return "incidents";
+  if (/^(incident|provider)\./.test(type)) return "incidents";
   if (type.startsWith("review.")) return "reviews";
   if (type.startsWith("billing.")) return "billing";
   return type.startsWith("dataset.") ? "datasets" : "jobs";

@@ -1,13 +1,14 @@
 /** One step of one deployment: reads the facts, asks the state machine, and applies its answer. */
-import { eq, sql } from "drizzle-orm";
+import { and, eq, isNull, sql } from "drizzle-orm";
 import { heldMessage } from "../../accounts/holds/service.ts";
 import { budgetMarks } from "../../billing/budgets/limits.ts";
 import { sentence } from "../../billing/budgets/texts.ts";
 import { lateWork } from "../../billing/late/state.ts";
+import { isStopped } from "../../compute/limits/service.ts";
 import { FINAL_STATES } from "../../contract/job.ts";
 import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
-import { job } from "../../db/schema/jobs.ts";
+import { attempt, job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { stopsEndpoints } from "../../notices/maintenance/current.ts";
 import { cancelJob } from "../../training/jobs/service.ts";
@@ -58,9 +59,10 @@ export async function reconcileOne(
   row: DeploymentRow,
   stops: { hold: Hold | null; budget: string | null },
 ): Promise<void> {
-  // A maintenance puts endpoints to sleep; what is wanted stays, and they start again after it.
+  // A maintenance, or a provider that is stopped, puts endpoints to sleep; what is wanted stays, and they start again.
   const why = stopReason(stops);
-  const rests = why ? "stopped" : (await stopsEndpoints(ctx)) ? "asleep" : null;
+  const sleeps = (await stopsEndpoints(ctx)) || (await isAtStopped(ctx, row.jobId));
+  const rests = why ? "stopped" : sleeps ? "asleep" : null;
   const wanted = row.wanted === "running" ? (rests ?? row.wanted) : row.wanted;
   const engine = await engineOf(ctx, { ...row, wanted });
   const step = nextStep(factsOf(ctx, { ...row, wanted }, engine));
@@ -93,6 +95,17 @@ export async function reconcileOne(
     case "give_up":
       return recover(ctx, row, engine, step === "give_up");
   }
+}
+
+/** Whether the engine of an endpoint runs at a provider where an administrator stopped everything. */
+async function isAtStopped(ctx: Ctx, jobId: string | null): Promise<boolean> {
+  if (jobId === null) return false;
+  const [on] = await ctx.db
+    .select({ provider: attempt.provider })
+    .from(attempt)
+    .where(and(eq(attempt.jobId, jobId), isNull(attempt.goneAt)))
+    .limit(1);
+  return on !== undefined && isStopped(ctx.db, on.provider);
 }
 
 /** Why an endpoint is stopped although it is wanted, for its page; null = nothing stops it. */

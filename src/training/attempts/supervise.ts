@@ -3,16 +3,17 @@
  * terminates work until its provider confirms it.
  */
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
-import { reconcileAllocations, releaseGpus } from "../../compute/hosts/allocations.ts";
+import { releaseGpus } from "../../compute/hosts/allocations.ts";
 import type { Handle, WorkStatus } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { newSecret, sha256Hex } from "../../lib/ids.ts";
-import { exitMessage, reasonOfExit } from "../jobs/failures.ts";
+import { exitMessage, preemptedMessage, reasonOfExit } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "../jobs/transitions.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
+import { followNotice, followPrice, wasTakenBack } from "./taken-back.ts";
 
 /** How long to wait for events of a process that has exited. */
 const LATE_EVENTS_MS = 2000;
@@ -38,7 +39,7 @@ export interface SupervisorState {
   lateQueued: Set<string>;
   /** Earliest time of the next terminate call, by attempt id. */
   askAgainAt: Map<string, number>;
-  /** When work without a live attempt was first seen, by provider and key. */
+  /** When work without a live attempt was first seen, by provider, kind of resource and key. */
   orphanSince: Map<string, number>;
 }
 
@@ -61,7 +62,9 @@ export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job
 async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
-  const owned = (await entry.provider.listOwned(ctx.installation)).find((work) => work.handle.key === keyOf(which.id));
+  const owned = (await entry.provider.listOwned(ctx.installation)).find(
+    (work) => work.handle.key === keyOf(which.id) && (work.resource ?? "machine") === "machine",
+  );
   if (owned?.state === "starting") return;
   if (owned) {
     await ctx.write((tx) =>
@@ -150,13 +153,14 @@ async function recordExit(
   const provider = ctx.compute.get(which.provider)?.provider;
   const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
   const code = status.state === "exited" ? status.exitCode : null;
+  const takenBack = wasTakenBack(which, status);
   ctx.failPoint("exit.seen");
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];
     return attemptFailed(tx, ctx, current, which, {
-      reason: reasonOfExit(row.kind, code, status.reason),
-      message: exitMessage(code, status.reason),
+      reason: takenBack ? "preempted" : reasonOfExit(row.kind, code, status.reason),
+      message: takenBack ? preemptedMessage(status.reason) : exitMessage(code, status.reason),
       retry: true,
       exitCode: code,
       detail: tail?.join("\n") || null,
@@ -176,6 +180,8 @@ async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobR
   const status = await entry.provider.describe(which.handle);
   if (status.state === "exited" || status.state === "absent") return recordExit(ctx, supervisor, row, which, status);
   supervisor.goneSince.delete(which.id);
+  await followPrice(ctx, row, which, status);
+  await followNotice(ctx, row, status);
   const late = timedOut(ctx, supervisor, row, which);
   const wasLate = supervisor.late.delete(which.id);
   if (!late) return;
@@ -260,50 +266,4 @@ export async function expireQueued(ctx: Ctx, supervisor: SupervisorState): Promi
     });
     emitAll(ctx.bus, messages);
   }
-}
-
-const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
-
-/**
- * Compares the work of providers with the database. Work that is labeled with this installation but belongs to no live
- * attempt (a lost row, an old backup) is terminated after a grace period, repeatedly until it is gone. The table of GPU
- * allocations follows the labels of live work. Work of an unreachable provider keeps the time it was first seen.
- */
-export async function sweepOrphans(ctx: Ctx, supervisor: SupervisorState, graceMs: number): Promise<void> {
-  const now = ctx.clock.monotonic();
-  const living: { attemptId: string; gpus: readonly string[] }[] = [];
-  for (const { plugin, provider } of ctx.compute.list()) {
-    try {
-      const owned = await provider.listOwned(ctx.installation);
-      const idOf = (key: string) => `${plugin.id} ${key}`;
-      const there = new Set(owned.map((work) => idOf(work.handle.key)));
-      for (const known of supervisor.orphanSince.keys())
-        if (known.startsWith(idOf("")) && !there.has(known)) supervisor.orphanSince.delete(known);
-      for (const work of owned) {
-        const attemptId = attemptIdOf(work.handle);
-        const [row] = await ctx.db
-          .select({ goneAt: attempt.goneAt })
-          .from(attempt)
-          .where(eq(attempt.id, attemptId))
-          .limit(1);
-        if (row && row.goneAt === null) {
-          living.push({ attemptId, gpus: work.gpus ?? [] });
-          continue;
-        }
-        const { key } = work.handle;
-        const since = supervisor.orphanSince.get(idOf(key)) ?? now;
-        supervisor.orphanSince.set(idOf(key), since);
-        if (now - since < graceMs) continue;
-        ctx.log("warn", "terminating orphaned work", { provider: plugin.id, key });
-        await provider.terminate(work.handle, { graceS: TERMINATE_GRACE_S });
-      }
-    } catch (cause) {
-      // Work of an unreachable provider is left alone; the other providers are swept anyway.
-      if (!ctx.signal.aborted)
-        ctx.log("warn", "could not sweep a provider for orphaned work", { provider: plugin.id, cause });
-    }
-  }
-  const { entered } = await reconcileAllocations(ctx, living);
-  if (entered > 0)
-    ctx.log("warn", "added GPUs in use that were missing in the table of allocations", { gpus: entered });
 }

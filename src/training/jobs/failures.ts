@@ -12,6 +12,7 @@ export type EndReason =
   | "killed"
   | "interrupted"
   | "lost"
+  | "preempted"
   | "no_progress"
   | "total_timeout"
   | "queued_timeout"
@@ -79,6 +80,12 @@ export const REASONS: Record<EndReason, Rule> = {
     advice: "The machine stopped the process. The job resumes from its last checkpoint.",
   },
   lost: { retry: true, ours: true, advice: "The process disappeared. Check whether its machine restarted." },
+  preempted: {
+    retry: true,
+    ours: true,
+    advice:
+      "The provider took its machines back more often than max_preemptions allows. Run the job on demand or on an own host.",
+  },
   no_progress: {
     retry: true,
     ours: true,
@@ -172,9 +179,17 @@ export function exitMessage(code: number | null, word: string | null): string {
   return `The trainer exited without reporting, with exit code ${code}.`;
 }
 
-/** What follows a failed launch: try the next offer, wait before a retry, or fail the job. */
-export function afterLaunchFailure(kind: ProviderErrorKind): "next" | "wait" | "fail" {
-  if (kind === "transient" || kind === "rate_limited") return "wait";
+/** The message to users when a provider took the machine of an attempt back. */
+export const preemptedMessage = (word: string | null): string =>
+  word ? `The provider took the machine back: ${word}.` : "The provider took the machine back.";
+
+/**
+ * What follows a failed launch: try the next offer when nothing was made for certain, wait before a retry when
+ * something may have been, count it as a failed attempt, or fail the job.
+ */
+export function afterLaunchFailure(kind: ProviderErrorKind): "next" | "wait" | "count" | "fail" {
+  if (kind === "transient") return "wait";
+  if (kind === "fatal") return "count";
   return kind === "invalid" ? "fail" : "next";
 }
 

@@ -185,18 +185,19 @@ interface Failure {
   exitCode?: number | null;
 }
 
-/** The number of failed attempts since a user last resumed the job; these count against its limit. */
-async function failuresOf(tx: Db, row: JobRow): Promise<number> {
+/**
+ * The number of failed attempts since a user last resumed the job; these count against its limit. Machines that were
+ * taken back have a limit of their own, and launches that were refused have none.
+ */
+async function failuresOf(tx: Db, row: JobRow, reason: EndReason): Promise<number> {
+  const counted =
+    reason === "preempted"
+      ? sql`${attempt.outcome} = 'preempted'`
+      : sql`${attempt.outcome} not in ('succeeded', 'cancelled', 'paused', 'preempted', 'no_capacity', 'launch_refused')`;
   const [count] = await tx
     .select({ n: sql<number>`count(*)` })
     .from(attempt)
-    .where(
-      and(
-        eq(attempt.jobId, row.id),
-        sql`${attempt.outcome} not in ('succeeded', 'cancelled', 'paused')`,
-        sql`${attempt.createdAt} >= ${row.queuedAt ?? 0}`,
-      ),
-    );
+    .where(and(eq(attempt.jobId, row.id), counted, sql`${attempt.createdAt} >= ${row.queuedAt ?? 0}`));
   return count?.n ?? 0;
 }
 
@@ -214,13 +215,14 @@ export async function attemptFailed(
     detail: failure.detail ?? failure.message,
   });
   if (!ended || isFinal(row.state)) return [];
-  const failures = await failuresOf(tx, row);
+  const preempted = failure.reason === "preempted";
+  const failures = await failuresOf(tx, row, failure.reason);
   const { remember, why } = repeatedFailure(row, which.number, failure);
   const after = stateAfter(row.state, {
     reason: failure.reason,
     retry: failure.retry && !why,
     failures,
-    maxAttempts: row.spec.limits.max_attempts,
+    maxAttempts: preempted ? ctx.config.max_preemptions + 1 : row.spec.limits.max_attempts,
   });
   if (after === "failed" || after === "cancelled") {
     const advice = why ? `${why} ${failure.advice ?? REASONS[failure.reason].advice}` : failure.advice;
@@ -229,7 +231,7 @@ export async function attemptFailed(
   }
   // It died while it was being preempted: no user asked for a pause.
   const to = after === "paused" && row.yieldFor ? "queued" : after;
-  const wait = to === "queued" ? backOffMs(failures) : 0;
+  const wait = to === "queued" ? backOffMs(preempted ? 1 : failures) : 0;
   const message = await move(tx, ctx, row, to, {
     notBefore: ctx.clock.now() + wait,
     progressAt: ctx.clock.now(),
@@ -238,7 +240,11 @@ export async function attemptFailed(
   if (!message) return [];
   if (after === "paused") await closeCommands(tx, ctx, row.id);
   const next =
-    to === "paused" ? "The job is paused." : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
+    to === "paused"
+      ? "The job is paused."
+      : preempted
+        ? "The job resumes from its newest checkpoint on the best other offer."
+        : `Attempt ${failures + 1} follows in ${Math.round(wait / 1000)} s.`;
   await note(tx, ctx, row, `Attempt ${which.number} failed: ${failure.message} ${next}`, "warn");
   return [message];
 }

@@ -8,13 +8,8 @@ import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
 import { meterRunning } from "../attempts/meter.ts";
-import {
-  expireQueued,
-  liveAttempts,
-  type SupervisorState,
-  superviseAttempt,
-  sweepOrphans,
-} from "../attempts/supervise.ts";
+import { sweepOrphans } from "../attempts/orphans.ts";
+import { expireQueued, liveAttempts, type SupervisorState, superviseAttempt } from "../attempts/supervise.ts";
 import { adviseOutOfMemory } from "../plan/oom-advice.ts";
 import { settleValidating } from "../plan/service.ts";
 import { keepResults } from "../results/result-files.ts";
@@ -148,7 +143,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
   }
   if (ctx.clock.monotonic() - pipeline.sweptAt > sweepMs) {
     pipeline.sweptAt = ctx.clock.monotonic();
-    tasks.start("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor, orphanGraceMs));
+    tasks.start("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor.orphanSince, orphanGraceMs));
     tasks.start("queue", "expiring the queue", () => expireQueued(ctx, supervisor));
   }
   const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);

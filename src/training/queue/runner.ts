@@ -2,12 +2,13 @@
  * Carries out the scheduler's rounds: starts jobs under their leases, preempts running ones, and stores why the others
  * wait.
  */
-import { and, eq, isNull } from "drizzle-orm";
+import { and, eq } from "drizzle-orm";
 import { type Ctx, perContext } from "../../ctx.ts";
-import { command, job } from "../../db/schema/jobs.ts";
+import { job } from "../../db/schema/jobs.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
-import { randomChars } from "../../lib/ids.ts";
-import { begin, failUnrunnable, type Target, type Track } from "../attempts/launch.ts";
+import { begin, failUnrunnable, type Track } from "../attempts/begin.ts";
+import type { Target } from "../attempts/candidates.ts";
+import { askToPause } from "../attempts/taken-back.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
 import { schedule } from "../scheduler/round.ts";
 import type { Input, Preemption, Round } from "../scheduler/types.ts";
@@ -49,7 +50,7 @@ export async function decide(ctx: Ctx, carry = queueCarry(ctx)): Promise<{ input
   return decided;
 }
 
-const PREEMPTION_NOTES: Record<Exclude<Preemption["cause"], "budget">, string> = {
+const PREEMPTION_NOTES: Record<Exclude<Preemption["cause"], "budget" | "provider">, string> = {
   priority: "Preempted by a job of higher priority: it saves a checkpoint, then waits in the queue",
   window: "Its time window has ended: it saves a checkpoint, then waits for the next window",
   drain: "Its host is being drained: it saves a checkpoint, then resumes on another host or waits",
@@ -59,7 +60,7 @@ const PREEMPTION_NOTES: Record<Exclude<Preemption["cause"], "budget">, string> =
 };
 
 const noteOf = ({ cause, why }: Preemption): string =>
-  cause === "budget"
+  cause === "budget" || cause === "provider"
     ? `It saves a checkpoint and waits in the queue: ${why ?? "a budget is used up"}`
     : PREEMPTION_NOTES[cause];
 
@@ -71,21 +72,11 @@ async function preempt(ctx: Ctx, preemptions: readonly Preemption[]): Promise<vo
     for (const preemption of preemptions) {
       const { jobId, cause } = preemption;
       const row = await jobIn(tx, jobId);
-      const stops = cause === "held" || cause === "budget" || cause === "maintenance";
+      const stops = cause === "held" || cause === "budget" || cause === "provider" || cause === "maintenance";
       if (row?.state !== "running" && !(stops && row?.state === "starting")) continue;
       const message = await move(tx, ctx, row, "pausing", { yieldFor: cause });
       if (!message) continue;
-      await tx
-        .update(command)
-        .set({ doneAt: ctx.clock.now() })
-        .where(and(eq(command.jobId, jobId), eq(command.type, "pause"), isNull(command.doneAt)));
-      await tx.insert(command).values({
-        id: `cmd_${randomChars(20)}`,
-        jobId,
-        type: "pause",
-        createdBy: "system",
-        createdAt: ctx.clock.now(),
-      });
+      await askToPause(tx, ctx, jobId);
       await note(tx, ctx, row, noteOf(preemption));
       found.push(message);
     }

@@ -2,17 +2,16 @@
  * Reads the scheduler's input from the database: capacity, running work, the queue and the usage of teams. A long queue
  * is mirrored in memory, and only its changes are read.
  */
-import { availableParallelism, totalmem } from "node:os";
-import { asc, isNull, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import { type Held, heldMessage, readHeld } from "../../accounts/holds/service.ts";
 import { budgetMarks, overLimit } from "../../billing/budgets/limits.ts";
 import { stillShort } from "../../billing/budgets/reserve.ts";
 import { lateWork } from "../../billing/late/state.ts";
-import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
+import { stoppedProviders } from "../../compute/limits/service.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
-import { gpu, gpuAllocation, host } from "../../db/schema/hosts.ts";
+import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job, teamShare } from "../../db/schema/jobs.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { checkpointAheadS } from "../attempts/budget.ts";
@@ -20,8 +19,6 @@ import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 import {
   type Capacity,
-  type Gpu,
-  type Host,
   type Input,
   type Job,
   type Maintenance,
@@ -33,6 +30,7 @@ import {
   UNKNOWN,
   type Wants,
 } from "../scheduler/types.ts";
+import { readCapacity, type Stopped } from "./capacity.ts";
 import { decayed, monthOf, newUsageBook, readUsage, type UsageBook } from "./usage.ts";
 
 const HOUR = 3_600_000;
@@ -219,7 +217,8 @@ async function waitingForBudget(ctx: Ctx, carry: QueueCarry, now: number): Promi
 }
 
 /** Work that holds capacity, whether its attempt still counts or not. */
-async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<string>, holds: Held) {
+async function readRunning(ctx: Ctx, carry: QueueCarry, capacity: Capacity, holds: Held, stopped: Stopped) {
+  const hosts = new Set(capacity.hosts.map((one) => one.id));
   const now = ctx.clock.now();
   const rows =
     await ctx.db.all<RunningRow>(sql`select ${COLUMNS}, ${attempt.id} as "attemptId", ${attempt.provider} as "provider",
@@ -253,70 +252,10 @@ async function readRunning(ctx: Ctx, carry: QueueCarry, hosts: ReadonlySet<strin
       preemptible: open && row.kind === "train" && row.state === "running",
       stoppable: open && row.kind !== "serve" && (row.state === "running" || row.state === "starting"),
       preempting: !open || row.state === "pausing" || row.state === "stopping",
+      ...(stopped.has(row.provider) ? { providerStops: stopped.get(row.provider) } : {}),
     };
   });
   return { running, ending };
-}
-
-/**
- * All capacity: hosts of the inventory, processes of this machine, and providers of rented machines that must be asked
- * for offers. Hosts come before providers.
- */
-async function readCapacity(ctx: Ctx): Promise<Capacity> {
-  const now = ctx.clock.now();
-  const rows = await ctx.db.select().from(host).orderBy(asc(host.provider), asc(host.name), asc(host.id));
-  const gpus = await ctx.db
-    .select({ hostId: gpu.hostId, uuid: gpu.uuid, model: gpu.model, memoryMb: gpu.memoryMb, shares: gpu.shares })
-    .from(gpu)
-    .where(isNull(gpu.lostAt))
-    .orderBy(gpu.hostId, gpu.position, gpu.uuid);
-  const byHost: Map<string, Gpu[]> = Map.groupBy(gpus, (one) => one.hostId);
-  const own = { train: ctx.config.train_slots, serve: ctx.config.serve_slots };
-  const pools: Record<string, typeof own> = { local: own };
-  const hosts: Host[] = [];
-  for (const { plugin, provider } of ctx.compute.list()) {
-    const mine = rows.filter((row) => row.provider === plugin.id);
-    const { local } = plugin.capabilities;
-    if (plugin.kind === "process") {
-      const [row] = mine;
-      hosts.push({
-        id: `${plugin.id}.local`,
-        provider: plugin.id,
-        state: row?.state ?? "ready",
-        gpus: [],
-        ask: false,
-        cpus: availableParallelism(),
-        memoryMb: Math.floor(totalmem() / 2 ** 20),
-        pool: local ? "local" : null,
-      });
-    } else if (provider.hosts && mine.length > 0)
-      for (const row of mine) {
-        const pool = (row.local ?? local) ? "local" : row.id;
-        pools[pool] ??= own;
-        hosts.push({
-          id: row.id,
-          provider: plugin.id,
-          cpus: row.cpus,
-          memoryMb: row.memoryMb,
-          pool,
-          ask: false,
-          state: row.seenAt < now - HEARTBEAT_TIMEOUT_MS ? "silent" : row.state,
-          gpus: plugin.capabilities.gpus ? (byHost.get(row.id) ?? []) : [],
-        });
-      }
-    else
-      hosts.push({
-        id: plugin.id,
-        provider: plugin.id,
-        state: "ready",
-        cpus: 0,
-        memoryMb: 0,
-        gpus: [],
-        ask: true,
-        pool: local ? "local" : null,
-      });
-  }
-  return { pools, hosts: [...hosts.filter((one) => !one.ask), ...hosts.filter((one) => one.ask)] };
 }
 
 async function readMaintenance(ctx: Ctx): Promise<Maintenance[]> {
@@ -332,15 +271,11 @@ async function readMaintenance(ctx: Ctx): Promise<Maintenance[]> {
 /** Reads everything for one round. */
 export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const now = ctx.clock.now();
-  const capacity = await readCapacity(ctx);
+  const stopped = await stoppedProviders(ctx);
+  const capacity = await readCapacity(ctx, stopped);
   await readQueued(ctx, carry);
   const holds = await readHeld(ctx.db);
-  const { running, ending: leaving } = await readRunning(
-    ctx,
-    carry,
-    new Set(capacity.hosts.map((one) => one.id)),
-    holds,
-  );
+  const { running, ending: leaving } = await readRunning(ctx, carry, capacity, holds, stopped);
   await readUsage(ctx.db, carry.usage, now);
   const short = await waitingForBudget(ctx, carry, now);
   const unpaid = await lateWork(ctx);

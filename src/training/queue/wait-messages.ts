@@ -10,7 +10,7 @@ const size = ({ wants }: Job) => (wants.gpuMemoryMb > 0 ? ` of ${Math.ceil(wants
 export function waitMessage(
   job: Job,
   wait: Wait,
-  hosts: ReadonlyMap<string, Pick<Host, "pool">>,
+  hosts: ReadonlyMap<string, Pick<Host, "pool" | "provider" | "why">>,
   retry: string | null,
   now: number,
 ): string {
@@ -39,6 +39,8 @@ export function waitMessage(
     case "quota_hours":
       return `The team's GPU-hours of this month are used or reserved; the next month begins ${formatExact(wait.until ?? 0)}`;
     case "hosts_away":
+      for (const { why, provider } of hosts.values())
+        if (why !== undefined && (job.wants.provider ?? provider) === provider) return why;
       return "Every host that could run it is cordoned, draining or unreachable";
     case "never":
       return "No machine here can run it; asking the providers";

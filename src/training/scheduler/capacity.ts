@@ -185,7 +185,7 @@ function placeByAsking(cluster: Cluster, job: Job): Place | null {
   if (cluster.asks <= 0) return null;
   const slot = slotOf(job.kind);
   for (const host of cluster.capacity.hosts) {
-    if (!host.ask || !suits(host, job)) continue;
+    if (!host.ask || host.state !== "ready" || !suits(host, job)) continue;
     if (host.pool !== null && (cluster.slots.get(host.pool)?.[slot] ?? 0) <= 0) continue;
     cluster.asks--;
     return { hostId: host.id, gpus: [], backfills: null };

@@ -113,11 +113,13 @@ function forcedPreemptions(input: Input, accounts: ReadonlyMap<string, Account>)
   const states = new Map(input.capacity.hosts.map((host) => [host.id, host.state]));
   const maintained = input.maintenance.some(({ from, until }) => from <= input.now && until > input.now);
   const preemptions: Round["preemptions"] = [];
-  for (const { job, hostId, preemptible, stoppable, preempting } of input.running) {
-    const { held, overBudget: why } = job;
-    const stops = held !== undefined ? "held" : why !== undefined ? "budget" : maintained ? "maintenance" : null;
+  for (const { job, hostId, preemptible, stoppable, preempting, providerStops } of input.running) {
+    const { held, overBudget } = job;
+    const why = overBudget ?? providerStops;
+    const worded = overBudget !== undefined ? "budget" : providerStops !== undefined ? "provider" : null;
+    const stops = held !== undefined ? "held" : (worded ?? (maintained ? "maintenance" : null));
     if (stops && stoppable && !preempting) {
-      preemptions.push({ jobId: job.id, cause: stops, forJob: null, ...(stops === "budget" ? { why } : {}) });
+      preemptions.push({ jobId: job.id, cause: stops, forJob: null, ...(stops === worded ? { why } : {}) });
       continue;
     }
     if (!preemptible || preempting) continue;

@@ -53,6 +53,8 @@ export interface Host {
   pool: string | null;
   /** Its capacity is only known from offers (rented machines), so any job may try it. */
   ask: boolean;
+  /** Why it is not ready, in words, where that is known. */
+  why?: string;
 }
 
 /** All hosts, preferred ones first. */
@@ -116,6 +118,8 @@ export interface Running {
   stoppable?: boolean;
   /** It is being preempted. */
   preempting: boolean;
+  /** Why nothing may run at its provider now; absent = it may. */
+  providerStops?: string;
 }
 
 /** The fair share and limits of an organization. Usage in GPU-hours. */
@@ -177,9 +181,9 @@ interface Start {
 /** A job to preempt. `forJob` is set with cause `priority`. */
 export interface Preemption {
   jobId: string;
-  cause: "priority" | "window" | "drain" | "quota" | "held" | "budget" | "maintenance";
+  cause: "priority" | "window" | "drain" | "quota" | "held" | "budget" | "provider" | "maintenance";
   forJob: string | null;
-  /** The reason in words, with cause `budget`. */
+  /** The reason in words, with the causes `budget` and `provider`. */
   why?: string;
 }
 

@@ -1,5 +1,10 @@
 /** GPU providers: whether each works, its settings, a test of the connection, and plugins that were not loaded. */
-import type { ProviderSettings, ProviderTest, ProviderView } from "../../../src/compute/providers/model.ts";
+import type {
+  AccountView,
+  ProviderSettings,
+  ProviderTest,
+  ProviderView,
+} from "../../../src/compute/providers/model.ts";
 import type { PluginProblem } from "../../../src/compute/providers/plugins.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { RoleLink } from "../../parts/allowed.tsx";
@@ -24,11 +29,35 @@ const CAPABILITIES: Record<string, string> = {
 };
 const KINDS = { container: "Containers", machine: "Rented machines", process: "Processes on this machine" } as const;
 
+const OUTCOMES = { passed: "Passed", failed: "Failed", unknown: "Not known" } as const;
+
+/** What the vendor says about the account: permissions one by one, balance, quotas and regions. */
+function Account({ of }: { of: AccountView }) {
+  return (
+    <ul>
+      {of.checks.map((check) => (
+        <li>
+          <strong>{OUTCOMES[check.outcome]}</strong>: {check.name}. {check.message}
+        </li>
+      ))}
+      {of.balance_usd === null ? null : <li>Balance: ${of.balance_usd.toFixed(2)}</li>}
+      {of.quotas.map(({ name, region, limit, used }) => (
+        <li>
+          Quota {name}
+          {region ? ` in ${region}` : ""}: {used ?? "?"} of {limit ?? "?"} used
+        </li>
+      ))}
+      {of.regions.length > 0 ? <li>Regions: {of.regions.join(", ")}</li> : null}
+    </ul>
+  );
+}
+
 function TestResult({ test }: { test: ProviderTest }) {
   if (test.ok)
     return (
       <Notice kind="ok" title={`${test.provider} works`} alert>
         Settings and connection were checked in {test.took_ms} ms.
+        {test.account ? <Account of={test.account} /> : null}
       </Notice>
     );
   return (
@@ -40,6 +69,7 @@ function TestResult({ test }: { test: ProviderTest }) {
           </li>
         ))}
       </ul>
+      {test.account ? <Account of={test.account} /> : null}
     </Notice>
   );
 }

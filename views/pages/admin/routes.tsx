@@ -6,7 +6,7 @@ import { verifyAudit } from "../../../src/accounts/audit/service.ts";
 import { VERSION } from "../../../src/assets.ts";
 import { runChecks } from "../../../src/cli/doctor/machine.ts";
 import { listHosts } from "../../../src/compute/hosts/service.ts";
-import { describeProviders, testProvider } from "../../../src/compute/providers/administration.ts";
+import { describeProviders, testProvider } from "../../../src/compute/limits/administration.ts";
 import type { ProviderTest } from "../../../src/compute/providers/model.ts";
 import { pluginProblems, trainerIdentity } from "../../../src/compute/providers/registry.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";

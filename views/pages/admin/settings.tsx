@@ -15,7 +15,10 @@ const GROUPS: [string, RegExp][] = [
     /^(contact_address|abuse_address|data_dir|listen|public_url|trusted_proxies|allowed_origins|log_level|database_.*)$/,
   ],
   ["Sign-in", /^(password_.*|key_.*|session_.*|require_.*|two_factor_.*|open_sign_up|terms_.*)$/],
-  ["Hardware and trainer", /^(python|trainer_env|environments_dir|torch|providers|provider_settings|.*_slots)$/],
+  [
+    "Hardware and trainer",
+    /^(python|trainer_env|environments_dir|torch|providers|provider_settings|max_preemptions|.*_slots)$/,
+  ],
   ["Limits", /^(max_.*|quota_.*|disk_reserve_bytes|requests_per_minute)$/],
   [
     "Models and endpoints",

@@ -1,8 +1,10 @@
 /** Providers as administrators see them: settings without secrets, and a test of the connection. */
+import type { AccountReport } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { notFound } from "../../errors.ts";
-import type { ProviderSettings, ProviderTest, ProviderView } from "./model.ts";
-import { type Compute, listProviders } from "./registry.ts";
+import type { AccountView, ProviderSettings, ProviderTest, ProviderView } from "../providers/model.ts";
+import { type Compute, listProviders } from "../providers/registry.ts";
+import { endPause } from "./pauses.ts";
 
 const TEST_MS = 20_000;
 /** What stands for a secret that is set. */
@@ -34,32 +36,51 @@ export function describeProviders(ctx: Ctx, actor: Actor): (ProviderView & Provi
   return listProviders(ctx).map((view) => ({ ...view, ...settingsOf(ctx, view.id) }));
 }
 
+/** What the vendor says about the account; null when the provider cannot say. */
+function accountOf(report: AccountReport): AccountView {
+  return {
+    checks: report.checks.map(({ name, outcome, message }) => ({ name, outcome, message })),
+    balance_usd: report.balanceUsd,
+    quotas: report.quotas.map(({ name, region, limit, used }) => ({ name, region, limit, used })),
+    regions: [...report.regions],
+  };
+}
+
 /**
- * Asks a provider to check its settings and its connection, for at most 20 seconds.
+ * Asks a provider to check its settings and its connection, and its account where it is one of a vendor; for at most 20
+ * seconds. A test that passes ends the pause of a provider that refused a request.
  * @throws AppError `provider_not_found`
  */
 export async function testProvider(ctx: Ctx, actor: Actor, id: string): Promise<ProviderTest> {
   requireAdmin(actor);
   const entry = ctx.compute.get(id);
   if (!entry) throw notFound("provider", id);
+  const { provider } = entry;
   const from = ctx.clock.monotonic();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${TEST_MS / 1000} s`)), TEST_MS);
   });
-  const answer = (problems: ProviderTest["problems"]): ProviderTest => ({
+  const answer = (problems: ProviderTest["problems"], account: AccountReport | null): ProviderTest => ({
     object: "provider_test",
     provider: id,
-    ok: problems.length === 0,
+    ok: problems.length === 0 && !account?.checks.some(({ outcome }) => outcome === "failed"),
     took_ms: Math.round(ctx.clock.monotonic() - from),
     problems,
+    account: account && accountOf(account),
   });
   try {
-    const found = await Promise.race([entry.provider.validate(), late]);
-    return answer(found.ok ? [] : found.problems);
+    const found = await Promise.race([provider.validate(), late]);
+    if (!found.ok) return answer(found.problems, null);
+    const made = answer([], provider.inspect ? await Promise.race([provider.inspect(), late]) : null);
+    if (made.ok) {
+      await ctx.write((tx) => endPause(tx, id));
+      ctx.bus.emit("hosts.changed", { ids: [] });
+    }
+    return made;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    return answer([{ field: "connection", message, remedy: "Check that the machine or service answers." }]);
+    return answer([{ field: "connection", message, remedy: "Check that the machine or service answers." }], null);
   } finally {
     clearTimeout(timer);
   }

@@ -1,0 +1,162 @@
+/** The limits of providers: what administrators set, what a provider charged and runs, and the stop switch. */
+import { and, eq, isNull, ne, or, sql } from "drizzle-orm";
+import { audit } from "../../accounts/audit/service.ts";
+import { usdOf } from "../../billing/meters/money.ts";
+import type { Offer } from "../../contract/provider.ts";
+import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
+import { meterInterval } from "../../db/schema/billing.ts";
+import { providerLimit } from "../../db/schema/hosts.ts";
+import { attempt } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
+import { notFound } from "../../errors.ts";
+import { type Limits, NO_LIMITS, type ProviderUse, providerRefusal } from "./check.ts";
+import type { LimitsChange, LimitsView } from "./model.ts";
+
+const HOUR_MS = 3_600_000;
+
+/** The start of the month (UTC) that a time is in, in milliseconds since 1970. */
+function monthStart(at: number): number {
+  const date = new Date(at);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth(), 1);
+}
+
+type LimitRow = typeof providerLimit.$inferSelect;
+
+const limitsFrom = (row: LimitRow): Limits => ({
+  regions: row.regions,
+  machineTypes: row.machineTypes,
+  maxPricePerHour: row.maxPricePerHour,
+  maxMachines: row.maxMachines,
+  monthUsd: row.monthUsd,
+  stopped: row.stoppedAt !== null,
+});
+
+/** The limits of one provider. */
+export async function limitsOf(db: Db, provider: string): Promise<Limits> {
+  const [row] = await db.select().from(providerLimit).where(eq(providerLimit.provider, provider)).limit(1);
+  return row ? limitsFrom(row) : NO_LIMITS;
+}
+
+/** What work at a provider has cost since the last interval that is recorded, in US dollars. */
+function unmetered(row: { offer: Offer; startedAt: number | null; meteredMs: number }, now: number): number {
+  if (row.startedAt === null) return 0;
+  return (Math.max(0, now - row.startedAt - row.meteredMs) / HOUR_MS) * row.offer.pricePerHour;
+}
+
+/**
+ * What a provider runs for this installation, and what it charged this month: from the ledger, with what is not
+ * recorded yet.
+ * @param without an attempt that does not count
+ */
+export async function useOf(db: Db, provider: string, now: number, without?: string): Promise<ProviderUse> {
+  const live = await db
+    .select({ offer: attempt.offer, startedAt: attempt.startedAt, meteredMs: attempt.meteredMs, state: attempt.state })
+    .from(attempt)
+    .where(and(eq(attempt.provider, provider), isNull(attempt.goneAt), without ? ne(attempt.id, without) : undefined));
+  const [charged] = await db
+    .select({ micros: sql<number>`coalesce(sum(${meterInterval.quantity}), 0)` })
+    .from(meterInterval)
+    .where(
+      and(
+        eq(meterInterval.provider, provider),
+        sql`meter = 'provider_micros'`,
+        sql`${meterInterval.from} >= ${monthStart(now)}`,
+      ),
+    );
+  const open = live.filter((row) => row.state !== "ended");
+  return {
+    machines: live.length,
+    monthUsd: usdOf(charged?.micros ?? 0) + open.reduce((sum, row) => sum + unmetered(row, now), 0),
+    perHourUsd: live.reduce((sum, row) => sum + row.offer.pricePerHour, 0),
+  };
+}
+
+/** Why running work at a provider must save and stop: it is stopped, or its month is used up. By provider. */
+export async function stoppedProviders(ctx: Ctx): Promise<ReadonlyMap<string, string>> {
+  const rows = await ctx.db
+    .select()
+    .from(providerLimit)
+    .where(or(sql`${providerLimit.stoppedAt} is not null`, sql`${providerLimit.monthUsd} is not null`));
+  const found = new Map<string, string>();
+  for (const row of rows) {
+    const title = titleOf(ctx, row.provider);
+    const use = await useOf(ctx.db, row.provider, ctx.clock.now());
+    const why = providerRefusal(title, { ...limitsFrom(row), maxMachines: null }, use);
+    if (why) found.set(row.provider, why);
+  }
+  return found;
+}
+
+/** True while an administrator has stopped everything at a provider. */
+export const isStopped = async (db: Db, provider: string): Promise<boolean> => (await limitsOf(db, provider)).stopped;
+
+/** The title of a provider for people; its id when it is not loaded. */
+export const titleOf = (ctx: Ctx, id: string): string => ctx.compute.get(id)?.plugin.title ?? id;
+
+const viewOf = (provider: string, row: LimitRow | undefined): LimitsView => ({
+  object: "provider_limits",
+  provider,
+  regions: row?.regions ?? [],
+  machine_types: row?.machineTypes ?? [],
+  max_price_per_hour: row?.maxPricePerHour ?? null,
+  max_machines: row?.maxMachines ?? null,
+  month_usd: row?.monthUsd ?? null,
+  stopped_at: row?.stoppedAt ?? null,
+});
+
+function requireProvider(ctx: Ctx, id: string): void {
+  if (!ctx.compute.get(id)) throw notFound("provider", id.slice(0, 100));
+}
+
+/** Changes columns of a provider's limits, audited; the queue looks at them at once. */
+async function store(ctx: Ctx, actor: Actor, provider: string, set: Partial<LimitRow>, action: string, detail: object) {
+  const row = await ctx.write(async (tx) => {
+    const updatedAt = ctx.clock.now();
+    const [stored] = await tx
+      .insert(providerLimit)
+      .values({ provider, regions: [], machineTypes: [], ...set, updatedAt })
+      .onConflictDoUpdate({ target: providerLimit.provider, set: { ...set, updatedAt } })
+      .returning();
+    await audit(tx, ctx, actor, action, provider, { ...detail });
+    return stored;
+  });
+  ctx.bus.emit("hosts.changed", { ids: [] });
+  return viewOf(provider, row);
+}
+
+/**
+ * Changes the limits of a provider. Administrators only; audited.
+ * @throws AppError `provider_not_found`
+ */
+export function changeLimits(ctx: Ctx, actor: Actor, provider: string, change: LimitsChange): Promise<LimitsView> {
+  requireAdmin(actor);
+  requireProvider(ctx, provider);
+  const { regions, machine_types, max_price_per_hour, max_machines, month_usd } = change;
+  const set = {
+    ...(regions === undefined ? {} : { regions: [...new Set(regions)] }),
+    ...(machine_types === undefined ? {} : { machineTypes: [...new Set(machine_types)] }),
+    ...(max_price_per_hour === undefined ? {} : { maxPricePerHour: max_price_per_hour }),
+    ...(max_machines === undefined ? {} : { maxMachines: max_machines }),
+    ...(month_usd === undefined ? {} : { monthUsd: month_usd }),
+  };
+  return store(ctx, actor, provider, set, "provider.limits", change);
+}
+
+/**
+ * Stops everything at a provider: trainings save a checkpoint and return to the queue, endpoints stop, and nothing
+ * starts there until `resumeProvider`. Administrators only; audited.
+ * @throws AppError `provider_not_found`
+ */
+export function stopProvider(ctx: Ctx, actor: Actor, provider: string): Promise<LimitsView> {
+  requireAdmin(actor);
+  requireProvider(ctx, provider);
+  const set = { stoppedAt: ctx.clock.now(), stoppedBy: actor.userId };
+  return store(ctx, actor, provider, set, "provider.stop", {});
+}
+
+/** Lets work start at a provider again. Administrators only; audited. @throws AppError `provider_not_found` */
+export function resumeProvider(ctx: Ctx, actor: Actor, provider: string): Promise<LimitsView> {
+  requireAdmin(actor);
+  requireProvider(ctx, provider);
+  return store(ctx, actor, provider, { stoppedAt: null, stoppedBy: null }, "provider.resume", {});
+}

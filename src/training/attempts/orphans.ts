@@ -1,0 +1,81 @@
+/**
+ * The orphan sweep: what providers hold for this installation without a live attempt is terminated, again and again
+ * until it is no longer listed, and recorded for administrators.
+ */
+import { eq } from "drizzle-orm";
+import { reconcileAllocations } from "../../compute/hosts/allocations.ts";
+import { recordOrphan, settleOrphans } from "../../compute/limits/orphans.ts";
+import { readFailure } from "../../compute/limits/pauses.ts";
+import type { Handle, OwnedWork, Provider, ProviderPlugin } from "../../contract/provider.ts";
+import type { Ctx } from "../../ctx.ts";
+import { attempt } from "../../db/schema/jobs.ts";
+import { noteFailure } from "./candidates.ts";
+
+const GRACE_S = 20;
+
+/** When work without a live attempt was first seen, by provider, kind of resource and key; lost in a restart. */
+type Seen = Map<string, number>;
+
+const attemptIdOf = (handle: Handle) => handle.key.replace(/^att-/, "att_");
+const resourceOf = (work: OwnedWork) => work.resource ?? "machine";
+
+/** Whether the attempt of a key still needs what the provider holds: it is there and not over. */
+async function isLive(ctx: Ctx, attemptId: string): Promise<boolean> {
+  const [row] = await ctx.db.select({ goneAt: attempt.goneAt }).from(attempt).where(eq(attempt.id, attemptId)).limit(1);
+  return row !== undefined && row.goneAt === null;
+}
+
+async function terminate(ctx: Ctx, plugin: ProviderPlugin, provider: Provider, work: OwnedWork): Promise<void> {
+  const { key } = work.handle;
+  const orphan = { provider: plugin.id, resource: resourceOf(work), key };
+  let error: string | null = null;
+  try {
+    await provider.terminate(work.handle, { graceS: GRACE_S });
+  } catch (cause) {
+    const failure = readFailure(cause);
+    error = failure.message.slice(0, 500);
+    await noteFailure(ctx, plugin.id, "terminate", failure);
+  }
+  const tries = await recordOrphan(ctx, orphan, error);
+  ctx.log("warn", "terminating orphaned work", { ...orphan, tries, error });
+}
+
+/**
+ * Compares what providers hold with the database. Work that is labeled with this installation but belongs to no live
+ * attempt (a lost row, an old backup, a delete that had no effect) is terminated after a grace period. The table of GPU
+ * allocations follows the labels of live work. Work of an unreachable provider keeps the time it was first seen.
+ */
+export async function sweepOrphans(ctx: Ctx, seen: Seen, graceMs: number): Promise<void> {
+  const now = ctx.clock.monotonic();
+  const living: { attemptId: string; gpus: readonly string[] }[] = [];
+  for (const { plugin, provider } of ctx.compute.list()) {
+    try {
+      const owned = (await provider.listOwned(ctx.installation)).filter((work) => !work.shared);
+      const listed = new Set(owned.map((work) => `${resourceOf(work)} ${work.handle.key}`));
+      const mine = `${plugin.id} `;
+      for (const known of seen.keys())
+        if (known.startsWith(mine) && !listed.has(known.slice(mine.length))) seen.delete(known);
+      for (const one of await settleOrphans(ctx, plugin.id, listed))
+        ctx.log("info", "orphaned work is gone", { ...one });
+      for (const work of owned) {
+        const attemptId = attemptIdOf(work.handle);
+        if (await isLive(ctx, attemptId)) {
+          if (resourceOf(work) === "machine") living.push({ attemptId, gpus: work.gpus ?? [] });
+          continue;
+        }
+        const id = `${mine}${resourceOf(work)} ${work.handle.key}`;
+        const since = seen.get(id) ?? now;
+        seen.set(id, since);
+        if (now - since >= graceMs) await terminate(ctx, plugin, provider, work);
+      }
+    } catch (cause) {
+      // Work of an unreachable provider is left alone; the other providers are swept anyway.
+      if (ctx.signal.aborted) continue;
+      ctx.log("warn", "could not sweep a provider for orphaned work", { provider: plugin.id, cause });
+      await noteFailure(ctx, plugin.id, "sweep", readFailure(cause));
+    }
+  }
+  const { entered } = await reconcileAllocations(ctx, living);
+  if (entered > 0)
+    ctx.log("warn", "added GPUs in use that were missing in the table of allocations", { gpus: entered });
+}
