@@ -8,13 +8,13 @@ import {
   type RunInstancesCommandInput,
 } from "@aws-sdk/client-ec2";
 import type { Handle, LaunchContext, LaunchSpec, Offer } from "../../src/contract/provider.ts";
+import { checkKey, PINNED_IMAGE, rentedName } from "../shared/rented.ts";
 import type { Parts } from "./clients.ts";
 import { codeOf, isUncertain } from "./errors.ts";
-import { handleOf, isKey, machinesOfKey, onlyOne, TAG } from "./machines.ts";
+import { handleOf, machinesOfKey, onlyOne, TAG } from "./machines.ts";
 import { diskFor } from "./offers.ts";
 import type { Places } from "./place.ts";
 import { extrasPerHour, type Prices } from "./prices.ts";
-import { IMAGE } from "./settings.ts";
 import { userData } from "./user-data.ts";
 
 /** Seconds until a machine that AWS has just created can be found. */
@@ -25,7 +25,7 @@ const MAX_LABELS = 40;
 /** A launch refuses what EC2 would do differently. @returns where the machine is to be */
 function placeOf(parts: Parts, spec: LaunchSpec, offer: Offer, context: LaunchContext) {
   const { host, settings } = parts;
-  if (!isKey(context.key)) throw host.error("invalid", "A launch key is 1 to 64 of a-z, 0-9 and -.");
+  checkKey(host, context.key);
   if (spec.kind === "serve")
     throw host.error("invalid", "Machines at AWS accept no connections, so they cannot serve a model.");
   if ((spec.nodes ?? 1) > 1) throw host.error("invalid", "AWS machines of this provider work alone.");
@@ -34,7 +34,7 @@ function placeOf(parts: Parts, spec: LaunchSpec, offer: Offer, context: LaunchCo
   if (!settings.regions.includes(region))
     throw host.error("invalid", `The region ${region} is not among the configured regions.`);
   if (offer.market === "spot" && !settings.spot) throw host.error("invalid", "Spot machines are switched off.");
-  const image = spec.image && IMAGE.test(spec.image) ? spec.image : settings.image;
+  const image = spec.image && PINNED_IMAGE.test(spec.image) ? spec.image : settings.image;
   return { region, zone, type, image };
 }
 
@@ -60,7 +60,7 @@ function tagsOf(parts: Parts, context: LaunchContext) {
   const { installation } = parts.host;
   const labels = Object.entries(context.labels).slice(0, MAX_LABELS);
   return [
-    { Key: "Name", Value: `ftl-${installation}-${context.key}` },
+    { Key: "Name", Value: rentedName(installation, context.key) },
     { Key: TAG.installation, Value: installation },
     { Key: TAG.key, Value: context.key },
     { Key: TAG.expires, Value: new Date(context.deadline).toISOString() },

@@ -1,4 +1,6 @@
 /** The settings of the AWS provider, with problems by field. Nothing here reaches AWS. */
+import { PINNED_IMAGE } from "../shared/rented.ts";
+import { apiUrl, type FieldProblem, fieldProblems, listOf } from "../shared/vendor-settings.ts";
 
 export interface Settings {
   accessKeyId: string;
@@ -18,30 +20,13 @@ export interface Settings {
   endpoint: string | undefined;
 }
 
-interface FieldProblem {
-  field: string;
-  message: string;
-  remedy: string;
-}
-
 /** AWS's own image with driver, Docker and container toolkit; the parameter always names the newest one. */
 export const DEFAULT_AMI = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id";
 export const DEFAULT_TYPES = "g4dn.*, g5.*, g6.*, g6e.*, g7e.*, p4d.*, p4de.*, p5.*, p5e.*, p5en.*, p6-b200.*";
 
-/** An image reference with a digest. */
-export const IMAGE = /^[a-z0-9][A-Za-z0-9._/:-]{0,200}@sha256:[0-9a-f]{64}$/;
 const REGION = /^[a-z]{2}(-[a-z]+)+-\d{1,2}$/;
 const TYPE = /^[a-z0-9*][a-z0-9.*-]{0,40}$/;
 const AMI = /^(ami-[0-9a-f]{8,32}|\/?[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+){0,15})$/;
-
-const list = (value: unknown): string[] =>
-  String(value ?? "")
-    .split(/[\s,]+/)
-    .filter(Boolean);
-
-function isAddress(text: string): boolean {
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
-}
 
 /** Reads the configuration. The settings are valid only without problems. */
 export function readSettings(config: Record<string, unknown>): { settings: Settings; problems: FieldProblem[] } {
@@ -50,20 +35,17 @@ export function readSettings(config: Record<string, unknown>): { settings: Setti
     accessKeyId: text("access_key_id"),
     secretAccessKey: text("secret_access_key"),
     sessionToken: text("session_token") || undefined,
-    regions: list(config.regions),
-    types: list(config.instance_types || DEFAULT_TYPES),
+    regions: listOf(config.regions),
+    types: listOf(config.instance_types || DEFAULT_TYPES),
     spot: config.spot !== false,
     image: text("image"),
     ami: text("ami") || DEFAULT_AMI,
     diskGb: Number(config.disk_gb ?? 200),
-    subnets: list(config.subnet_ids),
-    securityGroups: list(config.security_group_ids),
+    subnets: listOf(config.subnet_ids),
+    securityGroups: listOf(config.security_group_ids),
     endpoint: text("endpoint") || undefined,
   };
-  const problems: FieldProblem[] = [];
-  const check = (good: boolean, field: string, message: string, remedy: string) => {
-    if (!good) problems.push({ field, message, remedy });
-  };
+  const { problems, require: check } = fieldProblems();
   const all = (values: string[], pattern: RegExp) => values.every((value) => pattern.test(value));
   check(
     /^[A-Z0-9]{16,128}$/.test(settings.accessKeyId),
@@ -96,7 +78,7 @@ export function readSettings(config: Record<string, unknown>): { settings: Setti
     "Use names such as g5.xlarge, or patterns such as g6.*.",
   );
   check(
-    IMAGE.test(settings.image),
+    PINNED_IMAGE.test(settings.image),
     "image",
     "The image has no digest, so machines could run another one tomorrow.",
     "Use REGISTRY/NAME@sha256:…, as `docker inspect` shows it after a push.",
@@ -121,10 +103,10 @@ export function readSettings(config: Record<string, unknown>): { settings: Setti
     "Use ids such as sg-0123456789abcdef0.",
   );
   check(
-    settings.endpoint === undefined || isAddress(settings.endpoint),
+    settings.endpoint === undefined || apiUrl(settings.endpoint) !== "",
     "endpoint",
     "This is not an address.",
-    "Use an address such as http://localhost:4566, or leave it empty for AWS.",
+    "Use HTTPS, or HTTP on this machine, such as http://localhost:4566. Leave it empty for AWS.",
   );
   return { settings, problems };
 }

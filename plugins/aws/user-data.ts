@@ -3,6 +3,7 @@
  * machine when the container exits, when the deadline passes, or when AWS takes the machine back.
  */
 import type { LaunchContext, LaunchSpec, ProviderHost } from "../../src/contract/provider.ts";
+import { rentedEnv } from "../shared/rented.ts";
 
 /** EC2 accepts no more, before base64. */
 const MAX_BYTES = 16_384;
@@ -17,19 +18,11 @@ const quote = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
  * @throws `invalid` when a variable does not fit on a line, or the script is too long for EC2
  */
 export function userData(host: ProviderHost, spec: LaunchSpec, context: LaunchContext, image: string): string {
-  const { url, token, fingerprint } = context.callHome;
-  const env: Record<string, string> = {
-    ...spec.env,
-    FTL_HOME_URL: url,
-    FTL_ATTEMPT_TOKEN: token,
-    ...(fingerprint ? { FTL_HOME_FINGERPRINT: fingerprint } : {}),
-    FTL_SCRATCH: "/scratch",
-  };
+  const env = rentedEnv(host, spec, context);
   for (const [name, value] of Object.entries(env))
     if (!/^[A-Za-z_]\w*$/.test(name) || /[\r\n\0]/.test(value))
       throw host.error("invalid", `The variable ${name} cannot be passed to a machine: it must be one line.`);
   const lifeS = Math.max(MIN_LIFE_S, Math.ceil((context.deadline - host.clock.now()) / 1000));
-  const command = (spec.argv ?? []).map(quote).join(" ");
   const script = `#!/bin/sh
 # Fine-Tune Lab: runs one container, then ends this machine.
 umask 077
@@ -54,7 +47,7 @@ n=0
 until docker pull -q "$image"; do n=$((n + 1)); [ "$n" -lt 10 ] || end; sleep 15; done
 docker run -d --name ftl${spec.need.gpus > 0 ? " --gpus all" : ""} --ipc=host --ulimit memlock=-1 \\
   --ulimit stack=67108864 --cap-drop ALL --security-opt no-new-privileges --env-file /run/ftl/env \\
-  -v /opt/ftl/scratch:/scratch "$image" ${command} || end
+  -v /opt/ftl/scratch:/scratch "$image" || end
 rm -f /run/ftl/env
 # AWS announces two minutes before that it takes a spot machine back: the trainer saves a checkpoint and stops.
 meta=http://169.254.169.254/latest

@@ -20,7 +20,7 @@ cat > /run/ftl-env <<'FTL_ENV'
 ${lines.join("\n")}
 FTL_ENV
 docker pull ${quote(image)} || poweroff -f
-docker run --name ftl --gpus all --ipc=host --env-file /run/ftl-env ${quote(image)} ${(spec.argv ?? []).map(quote).join(" ")}
+docker run --name ftl --gpus all --ipc=host --env-file /run/ftl-env ${quote(image)}
 poweroff -f
 `;
 }

@@ -26,6 +26,7 @@ async function boot(programs: Record<string, string>, deadlineInS: number, argv:
   const bin = join(place, "bin");
   mkdirSync(bin, { recursive: true });
   const host = {
+    installation: "lab",
     clock: { now: () => Date.now() },
     error: (_kind: string, message: string) => new Error(message),
   } as unknown as ProviderHost;
@@ -71,19 +72,27 @@ async function boot(programs: Record<string, string>, deadlineInS: number, argv:
 }
 
 describe("a machine ends", () => {
-  test("when its container exits; the image came by digest, with the four variables", async () => {
+  test("when its container exits; the image came by digest, with its variables", async () => {
     const docker = 'cd "$(dirname "$0")/.."; [ "$1" != run ] || cp run/ftl/env env';
     const { off, calls, env } = await boot({ docker }, 3600, ["echo", "it's"]);
     expect(off).toBe(true);
     expect(calls).toContain(`docker pull -q ${IMAGE}`);
     const run = calls.find((line) => line.startsWith("docker run"));
-    for (const word of ["--gpus all", "--cap-drop ALL", `${IMAGE} echo it's`]) expect(run).toContain(word);
-    expect(env.trim().split("\n")).toEqual([
-      "FTL_HOME_URL=https://lab.example",
-      "FTL_ATTEMPT_TOKEN=ftb-once",
-      "FTL_HOME_FINGERPRINT=ab",
-      "FTL_SCRATCH=/scratch",
-    ]);
+    for (const word of ["--gpus all", "--cap-drop ALL", IMAGE]) expect(run).toContain(word);
+    const given = new Map(
+      env
+        .trim()
+        .split("\n")
+        .map((line) => line.split(/=(.*)/) as [string, string]),
+    );
+    expect(Object.fromEntries(given)).toMatchObject({
+      FTL_HOME_URL: "https://lab.example",
+      FTL_ATTEMPT_TOKEN: "ftb-once",
+      FTL_HOME_FINGERPRINT: "ab",
+      FTL_SCRATCH: "/scratch",
+      FTL_ARGV: '["echo","it\'s"]',
+    });
+    expect(Number(given.get("FTL_DEADLINE")) - Date.now() / 1000).toBeCloseTo(3600, -2);
     expect(calls.find((line) => line.startsWith("systemd-run"))).toMatch(/--on-active=3(599|600)s .*poweroff -f$/);
   });
 
