@@ -53,8 +53,6 @@ Then: finetune-lab plugin check DIR, and docs/plugin-authors.md.`,
 interface Subject {
   plugin: ProviderPlugin;
   config: Record<string, unknown>;
-  /** The check is offline against the fake vendor of this program, or the one at `--api-url`. */
-  offline?: boolean;
   close?: () => Promise<void>;
 }
 
@@ -72,12 +70,10 @@ async function folderSubject(folder: string, args: Args): Promise<Subject> {
   const { fakeSettings } = await import("../compute/providers/plugin-check.ts");
   const { startFakeVendor } = await import("../compute/providers/fake-vendor.ts");
   let close = async () => {};
-  let offline = false;
   const path = join(folder, "config.json");
   const stored = () => readConfig(existsSync(path) ? readFileSync(path, "utf8") : undefined, path);
   const answer = await loadPluginFolder(folder, basename(folder), undefined, (plugin) => {
     if (args.on("live") || !plugin.capabilities.priced) return stored();
-    offline = true;
     const own = args.text("api-url");
     const fake = own === undefined ? startFakeVendor() : { url: own, key: "fake-key", stop: async () => {} };
     close = fake.stop;
@@ -88,7 +84,7 @@ async function folderSubject(folder: string, args: Args): Promise<Subject> {
     const { stage, message, remedy } = answer.problem;
     throw new AppError("invalid", "plugin_not_loaded", `${stage}: ${message}. ${remedy}`);
   }
-  return { ...answer.loaded, offline, close };
+  return { ...answer.loaded, close };
 }
 
 /** The embedded provider, a bundled one by id, or the plugin in a folder. */
@@ -164,7 +160,9 @@ Exit code 1 when a case fails.`,
     if (wanted !== undefined && !/^\d{1,3}$/.test(wanted)) throw new UsageError("--gpus must be a whole number.");
     const gpus = wanted === undefined ? undefined : Number(wanted);
     const subject = await subjectOf(args);
-    const { plugin, config, offline } = subject;
+    const { plugin, config } = subject;
+    // Cases break requests and rent dozens of machines: never at a real vendor.
+    const send = plugin.capabilities.priced ? { send: loopbackOnly } : {};
     if (maxUsd !== undefined && !plugin.capabilities.priced) throw new UsageError(`${plugin.title} costs nothing.`);
     const width = Math.max(...casesFor(plugin).map((one) => one.name.length));
     let failures = 0;
@@ -177,9 +175,7 @@ Exit code 1 when a case fails.`,
     say(`\n${plugin.title} (${plugin.id}), provider contract ${plugin.contract}\n`);
     try {
       if (maxUsd !== undefined && !(await runLive(subject, dataDir, maxUsd, gpus, show))) failures++;
-      if (maxUsd === undefined)
-        for await (const one of conform(plugin, config, dataDir, { gpus, ...(offline ? { send: loopbackOnly } : {}) }))
-          show(one);
+      if (maxUsd === undefined) for await (const one of conform(plugin, config, dataDir, { gpus, ...send })) show(one);
     } finally {
       rmSync(dataDir, { recursive: true, force: true });
       await subject.close?.();
