@@ -75,7 +75,7 @@ function operationOf(headers: Headers, body: string): string {
   const [, action] = /(?:^|&)Action=(\w+)/.exec(body) ?? [];
   if (action) return action;
   // GraphQL: the first field.
-  const [, field] = /"query"\s*:\s*"[^{]*\{\s*(?:\\n|\s)*(\w+)/.exec(body) ?? [];
+  const [, field] = /"query"\s?:\s?"[^"{]{0,300}\{(?:\\n|\s){0,40}(\w+)/.exec(body) ?? [];
   return field ?? "";
 }
 

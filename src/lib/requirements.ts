@@ -25,7 +25,8 @@ export function readPins(text: string): Pin[] {
     .filter(Boolean);
   return lines.map((line) => {
     const [spec = "", ...options] = line.split(/\s--hash=/);
-    const [, name, version, marker] = /^([A-Za-z0-9._-]+)(?:\[[\w,.-]+\])?==([^\s;]+)\s*(?:;\s*(.+))?$/.exec(spec.trim()) ?? [];
+    const [, name, version, marker] =
+      /^([A-Za-z0-9._-]+)(?:\[[\w,.-]+\])?==([^\s;]+)\s*(?:;\s*(.+))?$/.exec(spec.trim()) ?? [];
     if (!name || !version) throw new Error(`"${line.slice(0, 80)}" is not an exact version of a package`);
     const hashes = options.map((option) => /^sha256:([0-9a-f]{64})$/.exec(option.trim())?.[1] ?? "");
     if (hashes.includes("")) throw new Error(`${name}: a hash that is not a sha256`);
