@@ -55,6 +55,7 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   budget: ofOrg,
   budget_hold: ofOrg,
   billing_account: ofOrg,
+  meter_event: ofOrg,
   beta_switch: ofOrg,
   wandb_server: ofOrg,
   sso_group: ofOrg,

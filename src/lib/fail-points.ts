@@ -32,6 +32,7 @@ export const FAIL_POINTS = {
   "stripe.checked": "an invoice at Stripe equals the ledger, it is a draft",
   "stripe.finalized": "an invoice at Stripe is finalized, that is not stored",
   "stripe.refunded": "a refund exists at Stripe, its credit note does not",
+  "stripe.meter_event": "a use is counted by a meter of Stripe, that is not stored",
   "stripe.event": "an event of Stripe is carried out, that is not stored",
 } as const;
 export type FailPoint = keyof typeof FAIL_POINTS;

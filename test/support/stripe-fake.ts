@@ -19,6 +19,7 @@ import {
   wordsOf,
 } from "./stripe-http.ts";
 import { invoicesOf } from "./stripe-invoices.ts";
+import { meteringOf } from "./stripe-meters.ts";
 import { type Objects, objectOf, reshaped } from "./stripe-objects.ts";
 
 export const TEST_KEY = "sk_test_51TestOfFineTuneLab";
@@ -46,7 +47,6 @@ export async function startStripe({ now = Date.now }: Options = {}) {
   const extras = new Map<string, Partial<Stripe.Customer>>();
   const sessions = new Map<string, Stripe.Checkout.Session>();
   const disputes = new Map<string, Stripe.Dispute>();
-  const meterEvents = new Map<string, Stripe.Billing.MeterEvent>();
   const customers: string[] = [];
   const keys = idempotent();
   let count = 0;
@@ -164,15 +164,7 @@ export async function startStripe({ now = Date.now }: Options = {}) {
     return objectOf("billing_portal.session", { ...values, url: `https://billing.stripe.com/p/session/${values.id}` });
   }
 
-  function countUse(form: Values): Stripe.Billing.MeterEvent {
-    const identifier = word(form, "identifier") ?? id("mtr");
-    if (meterEvents.has(identifier))
-      throw new Refused(400, { message: `An event already exists with identifier ${identifier}.` });
-    const values = { identifier, event_name: word(form, "event_name") ?? "", payload: wordsOf(form.payload) };
-    const made = objectOf("billing.meter_event", { ...values, created: seconds(), timestamp: Number(form.timestamp) });
-    meterEvents.set(identifier, made);
-    return made;
-  }
+  const metering = meteringOf({ id, now: seconds, customer });
 
   const one = <T>(map: Map<string, T>, what: string, of: string): T => {
     const found = map.get(of);
@@ -241,7 +233,7 @@ export async function startStripe({ now = Date.now }: Options = {}) {
       },
     ],
     [/^POST \/v1\/billing_portal\/sessions$/, openPortal],
-    [/^POST \/v1\/billing\/meter_events$/, countUse],
+    ...metering.routes,
     [/^POST \/v1\/invoices$/, billing.create],
     [
       /^GET \/v1\/invoices$/,
@@ -365,7 +357,9 @@ export async function startStripe({ now = Date.now }: Options = {}) {
     refunds,
     customers,
     customer,
-    meterEvents,
+    meters: metering.meters,
+    /** Uses that meters counted. */
+    counted: metering.counted,
     endpoints,
     emit,
     completeCheckout,

@@ -4,6 +4,7 @@ import examples from "../fixtures/stripe/objects.json";
 
 export interface Objects {
   account: Stripe.Account;
+  "billing.meter": Stripe.Billing.Meter;
   "billing.meter_event": Stripe.Billing.MeterEvent;
   "billing_portal.session": Stripe.BillingPortal.Session;
   charge: Stripe.Charge;

@@ -54,6 +54,8 @@ const FIELDS = {
   /** Carbon of one kilowatt-hour, in grams of CO2. */
   grams_per_kwh: decimal(5000),
   automatic_tax: v.boolean(),
+  /** In the mode stripe: whether each metered use is sent to a meter of Stripe, from when it is switched on. */
+  meter_events: v.boolean(),
 } as const;
 
 export const BillingSettingsView = v.strictObject({ object: v.literal("billing_settings"), ...FIELDS });
@@ -86,4 +88,5 @@ export const DEFAULT_SETTINGS: BillingSettings = {
   cpu_watts_per_core: 10,
   grams_per_kwh: 400,
   automatic_tax: false,
+  meter_events: false,
 };

@@ -1,14 +1,17 @@
 /** How the installation bills: read once and kept until an administrator changes it. */
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { type Actor, type Ctx, keptRead, requireAdmin } from "../../ctx.ts";
 import { installation } from "../../db/schema/audit.ts";
+import { meterCursor } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { monthAt } from "../meters/months.ts";
 import { type BillingSettings, type ChangeBillingSettings, DEFAULT_SETTINGS } from "./model.ts";
 
 const KEY = "billing";
+/** How far the intervals are taken over for the meters of Stripe. */
+export const METER_EVENTS = "meter_events";
 const HOUR_MS = 3_600_000;
 
 async function stored(db: Db): Promise<BillingSettings> {
@@ -67,6 +70,15 @@ function withFirstMonth(before: BillingSettings, after: BillingSettings, now: nu
   );
 }
 
+/** What was used before the meters of Stripe are switched on is not sent to them. */
+async function sendFromNow(tx: Db): Promise<void> {
+  const position = sql`(select coalesce(max(n), 0) from meter_interval)`;
+  await tx
+    .insert(meterCursor)
+    .values({ name: METER_EVENTS, position })
+    .onConflictDoUpdate({ target: meterCursor.name, set: { position } });
+}
+
 /**
  * Changes the settings that are given. What is closed already stays as it is. Administrators only.
  * @throws AppError `invalid_value`, `stripe_not_set`
@@ -83,6 +95,7 @@ export async function changeBillingSettings(
     requireOrder(merged);
     requireKey(ctx, before, merged);
     const after = withFirstMonth(before, merged, ctx.clock.now());
+    if (after.meter_events && !before.meter_events) await sendFromNow(tx);
     const value = JSON.stringify(after);
     await tx
       .insert(installation)

@@ -3,6 +3,7 @@ import type Stripe from "stripe";
 import * as v from "valibot";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { askStripe, STRIPE_API_VERSION, stripeMode } from "./client.ts";
+import { meterEventState } from "./meter-events.ts";
 
 /** Events that are handled; a webhook endpoint sends all of them. */
 export const HANDLED_EVENTS = [
@@ -38,6 +39,14 @@ export const StripeConnection = v.strictObject({
   webhook_url: v.nullable(v.string()),
   webhook_events: v.array(v.string()),
   api_version: v.string(),
+  /** Uses for the meters of Stripe: those that wait to be sent, and those that never will be, with the last error. */
+  meter_events: v.strictObject({
+    enabled: v.boolean(),
+    waiting: v.number(),
+    failed: v.number(),
+    oldest_at: v.nullable(v.number()),
+    error: v.nullable(v.string()),
+  }),
 });
 export type StripeConnection = v.InferOutput<typeof StripeConnection>;
 
@@ -58,7 +67,7 @@ export type StripeTest = v.InferOutput<typeof StripeTest>;
 const webhookUrl = ({ config: { public_url: url } }: Ctx) => (url ? new URL(PATH, url).href : null);
 
 /** The keys as administrators see them. */
-export function getStripe(ctx: Ctx, actor: Actor): StripeConnection {
+export async function getStripe(ctx: Ctx, actor: Actor): Promise<StripeConnection> {
   requireAdmin(actor);
   return {
     object: "stripe_connection",
@@ -67,6 +76,7 @@ export function getStripe(ctx: Ctx, actor: Actor): StripeConnection {
     webhook_url: webhookUrl(ctx),
     webhook_events: [...HANDLED_EVENTS],
     api_version: STRIPE_API_VERSION,
+    meter_events: await meterEventState(ctx),
   };
 }
 

@@ -6,6 +6,7 @@ import { workQueue } from "../../lib/background/work-queue.ts";
 import { billingSettings } from "../settings/service.ts";
 import { stripeMode } from "./client.ts";
 import { type EventRow, fillGaps, handleEvent, nextEvent } from "./events.ts";
+import { type EventToSend, nextEventToSend, sendMeterEvent, takeOver } from "./meter-events.ts";
 import { nextRefund, type RefundRow, sendRefund } from "./refunds.ts";
 import { type StatementRow, sendStatement } from "./send.ts";
 
@@ -40,6 +41,12 @@ const queuesOf = perContext((ctx) => [
     next: (running) => nextRefund(ctx, running),
     run: (row) => sendRefund(ctx, row),
   }),
+  workQueue<EventToSend>(ctx, {
+    what: "uses to send to the meters of Stripe",
+    atOnce: 4,
+    next: (running) => nextEventToSend(ctx, running),
+    run: (row) => sendMeterEvent(ctx, row),
+  }),
   // One at a time: events of one invoice follow each other.
   workQueue<EventRow>(ctx, {
     what: "events of Stripe",
@@ -64,9 +71,15 @@ export function startStripe(ctx: Ctx): () => void {
     void fill().catch((cause) => {
       if (!ctx.signal.aborted) ctx.log("warn", "missed events of Stripe could not be read", { cause });
     });
-  kickStripe(ctx);
+  const look = () =>
+    void takeOver(ctx)
+      .catch((cause) => {
+        if (!ctx.signal.aborted) ctx.log("error", "uses could not be taken over for the meters of Stripe", { cause });
+      })
+      .finally(() => kickStripe(ctx));
+  look();
   fillNow();
-  const timers = [setInterval(() => kickStripe(ctx), EVERY_MS), setInterval(fillNow, GAPS_EVERY_MS)];
+  const timers = [setInterval(look, EVERY_MS), setInterval(fillNow, GAPS_EVERY_MS)];
   return () => {
     for (const timer of timers) clearInterval(timer);
   };

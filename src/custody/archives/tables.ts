@@ -67,6 +67,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   credit_use: { user: null, organization: org },
   late_charge: { user: null, organization: org },
   billing_account: { user: null, organization: org },
+  meter_event: { user: null, organization: org },
   inference: { user, organization: org },
   file: created,
   upload: created,

@@ -338,6 +338,25 @@ export const billingAccount = sqliteTable(
   (t) => [uniqueIndex("billing_account_stripe").on(t.stripeCustomerId)],
 );
 
+/**
+ * Uses that Stripe's meters are not known to have yet, by the number of their interval; a row goes when its event is
+ * accepted, and stays with its error when it never will be. Sending is in src/billing/stripe/meter-events.ts.
+ */
+export const meterEvent = sqliteTable(
+  "meter_event",
+  {
+    n: integer("n").primaryKey(),
+    org: text("org").notNull(),
+    state: text("state", { enum: ["waiting", "failed"] }).notNull(),
+    tries: integer("tries").notNull().default(0),
+    notBefore: integer("not_before").notNull().default(0),
+    /** The first try whose end is not known: Stripe knows an identifier again for a day only. */
+    unsureSince: integer("unsure_since"),
+    error: text("error"),
+  },
+  (t) => [index("meter_event_state").on(t.state, t.notBefore)],
+);
+
 /** Events that Stripe sent, once each; carried out in the background by reading the object again. */
 export const stripeEvent = sqliteTable(
   "stripe_event",

@@ -25,6 +25,7 @@ export const SWITCHES = [
   ["public_prices", "Prices are shown without sign-in"],
   ["credit_failed_work", "Failed work is credited by itself"],
   ["automatic_tax", "Stripe calculates tax"],
+  ["meter_events", "Each metered use is sent to a meter of Stripe (mode Stripe)"],
   ["own_hosts_exempt", "Work on own hosts starts although an invoice is late"],
 ] as const;
 

@@ -18,9 +18,9 @@ interface Visit {
   actor: Actor;
 }
 
-function show(ctx: Ctx, { request, actor }: Visit, more: Partial<PaymentsProps> = {}, status = 200) {
+async function show(ctx: Ctx, { request, actor }: Visit, more: Partial<PaymentsProps> = {}, status = 200) {
   const secrets = listSecretSettings(ctx, actor);
-  const page = <PaymentsPage stripe={getStripe(ctx, actor)} secrets={secrets} {...more} />;
+  const page = <PaymentsPage stripe={await getStripe(ctx, actor)} secrets={secrets} {...more} />;
   return html(pageOf(ctx, request, actor), page, { status });
 }
 

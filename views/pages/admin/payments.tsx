@@ -1,10 +1,12 @@
 /** How payments with Stripe are set up: the keys, the webhook, and a test with Stripe's own answers. */
 import type { StripeConnection, StripeTest } from "../../../src/billing/stripe/connection.ts";
 import type { SecretSettingView } from "../../../src/insights/installation/secret-settings.ts";
+import { plural } from "../../../src/lib/text/format.ts";
 import { PostForm } from "../../parts/allowed.tsx";
 import { TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { TestMode } from "../../parts/test-mode.tsx";
+import { KeyValue, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
 
 export interface PaymentsProps {
@@ -58,6 +60,33 @@ function Secret({ of, name, label }: { of: SecretSettingView | undefined; name: 
       readonly={fixed}
       hint={fixed ? "Set by the configuration; it cannot be changed here." : state}
     />
+  );
+}
+
+/** Uses that go to the meters of Stripe; nothing while that is off and nothing is left. */
+function MeterEvents({ state }: { state: StripeConnection["meter_events"] }) {
+  if (!state.enabled && state.waiting + state.failed === 0) return null;
+  return (
+    <section class="panel" id="meters" aria-labelledby="meters-title">
+      <header>
+        <h2 id="meters-title">Meters of Stripe</h2>
+      </header>
+      <div class="body stack tight">
+        {state.error ? (
+          <Notice kind={state.failed > 0 ? "bad" : "warn"} title="Uses could not be sent">
+            {state.error}
+          </Notice>
+        ) : null}
+        <KeyValue
+          rows={[
+            ["Sending", state.enabled ? "On" : "Off: the mode is not Stripe, or it is switched off under Billing"],
+            ["Waiting", `${plural(state.waiting, "use")}`],
+            state.oldest_at !== null && ["Oldest", <Time at={state.oldest_at * 1000} />],
+            state.failed > 0 && ["Never sent", `${plural(state.failed, "use")}. Invoices have them all the same.`],
+          ]}
+        />
+      </div>
+    </section>
   );
 }
 
@@ -116,6 +145,7 @@ export function PaymentsPage({ stripe, secrets, tested, error }: PaymentsProps) 
           </dl>
         </div>
       </section>
+      <MeterEvents state={stripe.meter_events} />
       {stripe.mode ? (
         <section class="panel" id="test">
           <header>
