@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { inArray } from "drizzle-orm";
 import { user } from "../../src/db/schema/auth.ts";
+import { GPU_NAMES } from "../../src/training/plan/throughput.ts";
 import { PASSWORD } from "../support/app.ts";
 import { hasBrowser, openBrowser, signIn, type TestBrowser } from "../support/browser.ts";
 import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
@@ -24,6 +25,25 @@ const roleOf = (role: "admin" | "member") =>
       .set({ role })
       .where(inArray(user.id, [p.lab.users.member, p.lab.users.other])),
   );
+
+test("GPU models that only a cloud has are suggested, and a name that nobody suggests is taken", async () => {
+  p.offer([{ ...MACHINE, id: "cloud", gpus: 1, gpuName: "H100 of a cloud", gpuMemoryMb: 81_920, local: false }]);
+  const page = await (await p.lab.request("GET", "/admin/prices/new")).text();
+  const suggested = /<datalist id="price-gpus">(.*?)<\/datalist>/s.exec(page)?.[1] ?? "";
+  for (const name of ["H100 of a cloud", ...GPU_NAMES]) expect(suggested).toContain(`<option value="${name}">`);
+  expect(page).toContain('name="gpu_model_0" list="price-gpus"');
+  const form = {
+    meter_0: "gpu_seconds",
+    gpu_model_0: "Z900",
+    provider_0: "",
+    model_0: "",
+    price_0: "9",
+    percent_0: "",
+  };
+  const compared = await p.lab.request("POST", "/admin/prices/new/compare", { form });
+  expect(compared.status).toBe(200);
+  expect(await compared.text()).toContain("Z900");
+});
 
 test.skipIf(!hasBrowser)(
   "prices are compared, saved, and shown in the plan of a member",

@@ -33,7 +33,7 @@ export interface EventToSend extends Pick<typeof meterEvent.$inferSelect, "n" | 
 }
 
 /** The name of the meter at Stripe, such as `ftl_gpu_seconds`. */
-export const eventNameOf = (meter: string): string => `ftl_${meter}`;
+const eventNameOf = (meter: string): string => `ftl_${meter}`;
 
 const wanted = async (ctx: Ctx): Promise<boolean> => {
   const { mode, meter_events: on } = await billingSettings(ctx);
@@ -169,7 +169,7 @@ export async function sendMeterEvent(ctx: Ctx, row: EventToSend): Promise<void> 
 }
 
 /** What administrators see of the meters. `oldest_at` in Unix seconds. */
-export interface MeterEventState {
+interface MeterEventState {
   enabled: boolean;
   waiting: number;
   failed: number;

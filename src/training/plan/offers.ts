@@ -91,6 +91,13 @@ async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; un
   return { found, unanswered: unanswered.sort() };
 }
 
+/** The names of the GPUs that providers offer at the moment; what does not answer in time has none. */
+export async function offeredGpus(ctx: Ctx): Promise<string[]> {
+  const need = { gpus: 1, gpu_memory_mb: 1, cpus: 1, memory_mb: 1, disk_mb: 1 };
+  const { found } = await collectOffers(ctx, { ...need, provider: null, max_price_per_hour: null });
+  return [...new Set(found.flatMap(({ offer }) => offer.gpuName ?? []))];
+}
+
 /** A run on an offer, as it is metered. */
 const workOn = (
   { need, base_model: base }: Pick<JobSpec, "need" | "base_model">,

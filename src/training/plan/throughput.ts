@@ -26,6 +26,34 @@ const GPU_TFLOPS: readonly (readonly [name: RegExp, teraflops: number])[] = [
   [/\bT4G?\b/i, 65],
 ];
 const UNKNOWN_GPU_TFLOPS = 100;
+
+/** Names of GPUs as clouds write them, for those that no provider offers yet. */
+export const GPU_NAMES: readonly string[] = [
+  "A10",
+  "A100",
+  "A100 PCIe",
+  "A100 SXM",
+  "A10G",
+  "A40",
+  "B200",
+  "B300",
+  "GH200",
+  "H100",
+  "H100 NVL",
+  "H100 PCIe",
+  "H100 SXM",
+  "H200",
+  "H200 SXM",
+  "L4",
+  "L40",
+  "L40S",
+  "RTX 4090",
+  "RTX 5090",
+  "RTX 6000 Ada",
+  "RTX A6000",
+  "T4",
+  "V100",
+];
 /** Share of it that training reaches; a guess until a run has finished. */
 const UTILIZATION = { bfloat16: 0.3, float32: 0.08 };
 /**

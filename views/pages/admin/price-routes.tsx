@@ -19,6 +19,8 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
 import { listed } from "../../../src/lib/page.ts";
 import { listCatalogue } from "../../../src/models/base/service.ts";
+import { offeredGpus } from "../../../src/training/plan/offers.ts";
+import { GPU_NAMES } from "../../../src/training/plan/throughput.ts";
 import { formAfter, PriceBody, type PriceForm, requestOf, typedPrices } from "./price-form.ts";
 import { PriceListPage, PriceListsPage, PricesFormPage } from "./prices.tsx";
 
@@ -49,13 +51,18 @@ async function list(ctx: Ctx, { request, actor }: Visit, { team, after }: v.Infe
   return html(pageOf(ctx, request, actor), <PriceListsPage {...props} />);
 }
 
-/** What the selects offer: the GPU models, providers and base models of this installation. */
+/**
+ * What the fields offer: the GPUs of this installation, of its providers and of clouds in general; its providers and
+ * base models.
+ */
 async function choicesOf(ctx: Ctx, actor: Actor, { rows }: PriceForm) {
   const hosts = await listHosts(ctx, actor);
   const sorted = (values: string[]) => [...new Set(values.filter(Boolean))].sort();
   return {
     gpuModels: sorted([
       ...hosts.flatMap(({ gpus }) => gpus.map(({ model }) => model)),
+      ...(await offeredGpus(ctx)),
+      ...GPU_NAMES,
       ...rows.map((row) => row.gpu_model),
     ]),
     providers: sorted([...ctx.compute.list().map(({ plugin }) => plugin.id), ...rows.map((row) => row.provider)]),

@@ -271,7 +271,14 @@ function Row({ row, n, choices }: { row: PriceRow; n: number; choices: Choices }
           </select>
         )}
       />
-      <Choice name={`gpu_model_${n}`} label="GPU model" any="any" values={choices.gpuModels} value={row.gpu_model} />
+      <TextField
+        name={`gpu_model_${n}`}
+        label="GPU model"
+        list="price-gpus"
+        placeholder="any"
+        value={row.gpu_model}
+        maxlength={200}
+      />
       <Choice name={`provider_${n}`} label="Provider" any="any" values={choices.providers} value={row.provider} />
       <TextField
         name={`model_${n}`}
@@ -313,9 +320,14 @@ export function PricesFormPage(props: {
         <form class="body form wide" method="post" action={`/admin/prices/new/compare${query}`}>
           <p class="small muted">
             The price that matches in the most details applies. Rows without a price are ignored. For GPUs, “cost + %”
-            is what the provider charges plus a percentage.
+            is what the provider charges plus a percentage. A GPU has the name that its host or provider reports.
             {team ? " Where a price is missing, the price of the installation applies." : ""}
           </p>
+          <datalist id="price-gpus">
+            {choices.gpuModels.map((model) => (
+              <option value={model} />
+            ))}
+          </datalist>
           <datalist id="price-models">
             {choices.models.map((model) => (
               <option value={model} />
