@@ -32,6 +32,8 @@ import { armFailPoints } from "./lib/fail-points.ts";
 import { createFairQueue } from "./lib/fair-queue.ts";
 import { randomChars } from "./lib/ids.ts";
 import { createLog } from "./lib/log.ts";
+import { diskStore } from "./lib/objects/disk.ts";
+import { openBucket } from "./objects/bucket.ts";
 import { ROUTES } from "./routes.ts";
 
 /** A context with what it owns. */
@@ -110,6 +112,8 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       log,
       bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),
       files,
+      disk: diskStore(files.root),
+      bucket: null,
       compute: noProviders,
       turns: makeTurns(),
       trainerHome: `unix:${socketPath(files.path("run", "trainers"), "trainer.sock")}`,
@@ -126,6 +130,10 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
     };
     const stored = await loadSecretSettings(ctx);
     ctx.config = withSecretSettings(ctx.config, stored);
+    ctx.bucket ??= openBucket(
+      () => ctx.config,
+      () => ctx.clock.now(),
+    );
     // Plugins are created last: their host tools are parts of the context.
     if (!overrides.compute) ctx.compute = await openCompute(ctx, stored);
     return ctx;

@@ -27,6 +27,7 @@ import { startReviewNotices } from "./moderation/review-notices.ts";
 import { startNotices } from "./notices/delivery/loop.ts";
 import { startForwarding } from "./notices/forwarding/loop.ts";
 import { startSecurityNotices } from "./notices/security/listen.ts";
+import { startObjects } from "./objects/sweep.ts";
 import { startDeployments } from "./serving/deployments/reconcile.ts";
 import { askModel } from "./serving/gateway/ask.ts";
 import { flushUsage } from "./serving/gateway/usage.ts";
@@ -52,6 +53,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     });
   const stops: (() => void | Promise<void>)[] = [
     startWalWatch(ctx),
+    startObjects(ctx),
     () => flushKeyUse(ctx),
     () => flushRefusals(ctx),
     startAuditRetention(ctx),

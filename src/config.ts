@@ -7,11 +7,13 @@ import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { AppError } from "./errors.ts";
 import { readSecretFile } from "./lib/disk/secret-file.ts";
+import { objectStoreProblem, objectStoreSettings } from "./lib/objects/settings.ts";
 import { ContactAddress } from "./lib/text/contact.ts";
 import { addressIn } from "./lib/text/mail-address.ts";
 import { mlflowAuthorization } from "./lib/text/mlflow-authorization.ts";
 import {
   absolutePath,
+  absolutePaths,
   flag,
   hosts,
   integer,
@@ -56,6 +58,7 @@ const ConfigSchema = v.strictObject({
   database_token: v.optional(v.nullable(v.string()), null),
   /** File with the database_token, such as a credential of systemd or a secret of Docker; read at the start. */
   database_token_file: v.optional(v.nullable(absolutePath), null),
+  ...objectStoreSettings,
   /** Python 3.10+ used to create the trainer environment; searched on PATH when null. */
   python: v.optional(v.nullable(v.string()), null),
   /** A prepared trainer environment (a venv) with the packages of trainer/requirements.txt; null = created here. */
@@ -131,19 +134,7 @@ const ConfigSchema = v.strictObject({
    * Directories whose models administrators may import by path; separated by commas. default `import` in the data
    * directory.
    */
-  import_roots: v.optional(
-    v.pipe(
-      v.union([
-        v.array(v.string()),
-        v.pipe(
-          v.string(),
-          v.transform((text) => text.split(",").map((path) => path.trim())),
-        ),
-      ]),
-      v.array(v.pipe(v.string(), v.startsWith("/", "must be absolute paths, separated by commas"))),
-    ),
-    [],
-  ),
+  import_roots: v.optional(absolutePaths, []),
   /** Directories below which members may import datasets by path, separated by commas; none = no import by path. */
   dataset_roots: v.optional(listOf(/^\//, "must be absolute paths, separated by commas"), []),
   /**
@@ -291,6 +282,7 @@ const SECRET_FILES = [
   "hub_token",
   "mail_password",
   "metrics_token",
+  "s3_secret_key",
   "stripe_secret_key",
   "stripe_webhook_secret",
 ] as const;
@@ -372,6 +364,8 @@ export function loadConfig(flags: ConfigInput = {}, env: Record<string, string |
     throw invalid(v.getDotPath(issue) ?? "configuration", issue.message);
   }
   checkMail(parsed.output);
+  const problem = objectStoreProblem(parsed.output);
+  if (problem) throw invalid(...problem);
   checkTrainerSettings(parsed.output, invalid);
   const { listen } = parsed.output;
   for (const name of ["fail_points", "stripe_test_url"] as const)

@@ -9,6 +9,7 @@ import type { Files } from "./lib/disk/files.ts";
 import type { FailPoints } from "./lib/fail-points.ts";
 import type { FairQueue } from "./lib/fair-queue.ts";
 import type { Log } from "./lib/log.ts";
+import type { ObjectStore } from "./lib/objects/store.ts";
 import { type InstallationRole, requirePermission, type Scope, type TeamRole } from "./roles.ts";
 
 /** The active providers; see src/compute/providers/registry.ts. */
@@ -31,6 +32,10 @@ export interface Ctx {
   log: Log;
   bus: Bus;
   files: Files;
+  /** The data directory as a store of objects. */
+  disk: ObjectStore;
+  /** The bucket of the settings; null without one. */
+  bucket: ObjectStore | null;
   compute: ComputeRegistry;
   /** Queues with turns between users: Python graders, and rows rendered as a model sees them. */
   turns: { graders: FairQueue; inspection: FairQueue };

@@ -27,7 +27,7 @@ describe("documentation", () => {
 
   test("the administrator guide names every setting, and none that does not exist", () => {
     const guide = read("docs/admin-guide.md");
-    const named = [...guide.matchAll(/^\| `([a-z_]+)` \|/gm)].map((match) => match[1] as string);
+    const named = [...guide.matchAll(/^\| `([a-z0-9_]+)` \|/gm)].map((match) => match[1] as string);
     expect(named.sort()).toEqual([...CONFIG_NAMES].sort());
   });
 

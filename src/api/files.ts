@@ -5,12 +5,13 @@ import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { nested, parseWith, readUpload } from "../data/files/forms.ts";
 import { ExpiresAfter, FileView, fileView, ListFiles, Purposes } from "../data/files/model.ts";
-import { deleteFile, filePath, getFile, keepFile, listFiles } from "../data/files/service.ts";
+import { deleteFile, getFile, keepFile, listFiles } from "../data/files/service.ts";
 import { AppError } from "../errors.ts";
-import { answers, answersType } from "../http/answers.ts";
+import { answers, answersFile } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { storedFile } from "../http/stored-file.ts";
+import { downloadResponse } from "../http/stored-file.ts";
 import { listOf, pageOf } from "../lib/page.ts";
+import { downloadOf } from "../objects/downloads.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Files"];
@@ -56,7 +57,7 @@ const handlers = (ctx: Ctx) => ({
   async download({ actor, params, request, server }: Call & Streaming) {
     const row = await getFile(ctx, actor, params.id);
     server?.timeout(request, 0);
-    return storedFile(filePath(ctx, row.id), row.filename);
+    return downloadResponse(await downloadOf(ctx, { folder: "files", id: row.id }, "", row.filename), row.filename);
   },
   async delete({ actor, params }: Call): Promise<v.InferOutput<typeof DeletedFile>> {
     await deleteFile(ctx, actor, params.id);
@@ -85,7 +86,7 @@ export const filesApi = (ctx: Ctx) => {
       detail: {
         tags,
         summary: "Download the content of a file",
-        responses: answersType("application/octet-stream", "The bytes of the file."),
+        responses: answersFile("The bytes of the file."),
       },
     })
     .delete("/:id", route.delete, {

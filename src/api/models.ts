@@ -4,9 +4,9 @@ import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
 import { notFound } from "../errors.ts";
-import { answers, answersType } from "../http/answers.ts";
+import { answers, answersFile, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { storedArchive, storedFile } from "../http/stored-file.ts";
+import { downloadResponse, storedArchive } from "../http/stored-file.ts";
 import { wholeList } from "../lib/page.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../models/base/imports.ts";
 import { BaseModelView, ImportRequest } from "../models/base/model.ts";
@@ -14,7 +14,9 @@ import { acceptLicense, describeBaseModel, listCatalogue } from "../models/base/
 import { modelLineage } from "../models/tuned/lineage.ts";
 import { ArtifactView, artifactView, DeletedModel, LineageView, ModelList, ModelView } from "../models/tuned/model.ts";
 import { importTuned } from "../models/tuned/promote.ts";
-import { artifactDir, deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
+import { deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
+import { downloadOf } from "../objects/downloads.ts";
+import { localUnit } from "../objects/local.ts";
 import { FittedModel, FittedModelList, fitter } from "../training/plan/fits.ts";
 
 /** Model ids contain `:` and, from the hub, `/` (sent as `%2F`): one path segment, decoded after routing. */
@@ -70,14 +72,16 @@ function artifactRoutes(ctx: Ctx) {
       const file = row.files.find((one) => one.path === params["*"]);
       if (!file) throw notFound("artifact_file", params["*"]);
       const name = file.path.split("/").at(-1) ?? "file";
-      return storedFile(join(artifactDir(ctx, row.id), file.path), name, { etag: `"${file.sha256}"` });
+      const from = await downloadOf(ctx, { folder: "artifacts", id: row.id }, file.path, name);
+      return downloadResponse(from, name, { etag: `"${file.sha256}"` });
     },
     archive: async ({ actor, params }: Request) => {
       const row = await getArtifact(ctx, actor, params.id);
       const folder = `${row.kind}-${row.id}`;
+      const root = await localUnit(ctx, { folder: "artifacts", id: row.id });
       const files = row.files.map((file) => ({
         name: `${folder}/${file.path}`,
-        path: join(artifactDir(ctx, row.id), file.path),
+        path: join(root, file.path),
         size: file.size,
       }));
       return storedArchive(`${folder}.tar`, [`${folder}/`], files);
@@ -159,7 +163,7 @@ export const modelsApi = (ctx: Ctx) => {
       detail: {
         ...models,
         summary: "Download a file of an artifact",
-        responses: answersType("application/octet-stream", "The file."),
+        responses: answersFile("The file."),
       },
     });
 };

@@ -82,7 +82,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
 
 async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return rowsResponse(request, splitFiles(ctx, trainer, split));
+  return rowsResponse(request, await splitFiles(ctx, trainer, split));
 }
 
 async function sendInput(ctx: Ctx, request: Request, name: string, path: string): Promise<Response> {

@@ -5,6 +5,7 @@ import { createApp, createCtx, type OpenCtx } from "../app.ts";
 import { startBackground } from "../background.ts";
 import type { Config } from "../config.ts";
 import type { Ctx } from "../ctx.ts";
+import { requireBucket } from "../objects/bucket.ts";
 import { startServer } from "../server.ts";
 
 interface Running {
@@ -20,10 +21,11 @@ interface Running {
 /** Maximum seconds of a stop. */
 const STOP_S = 10;
 
-/** @throws AppError `data_dir_in_use`, `schema_newer`, `cannot_listen` */
+/** @throws AppError `data_dir_in_use`, `schema_newer`, `object_store_setup`, `cannot_listen` */
 export async function runServer(config: Config, overrides: Partial<Ctx> = {}): Promise<Running> {
   const ctx = await createCtx(config, overrides);
   try {
+    await requireBucket(ctx);
     const server = startServer(ctx, createApp(ctx));
     const stopBackground = startBackground(ctx);
     return {

@@ -10,6 +10,7 @@ export const SECRET_SETTINGS = [
   "hub_token",
   "mail_password",
   "metrics_token",
+  "s3_secret_key",
   "stripe_secret_key",
   "stripe_webhook_secret",
 ] as const;
@@ -48,6 +49,9 @@ export function withSecretSettings(config: Config, stored: ReadonlyMap<string, s
     },
     get metrics_token() {
       return inUse("metrics_token");
+    },
+    get s3_secret_key() {
+      return inUse("s3_secret_key");
     },
     get stripe_secret_key() {
       return inUse("stripe_secret_key");

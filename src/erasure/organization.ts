@@ -14,6 +14,7 @@ import { attempt, job } from "../db/schema/jobs.ts";
 import { model } from "../db/schema/models.ts";
 import { sweep } from "../db/schema/sweeps.ts";
 import { AppError } from "../errors.ts";
+import { dropTeam } from "../objects/keep.ts";
 import { cancelJob } from "../training/jobs/service.ts";
 import { countRows, deleteRows, removeFiles } from "./rows.ts";
 import { OF_ORGANIZATION } from "./tables.ts";
@@ -112,13 +113,15 @@ async function onlyHere(ctx: Ctx, org: string): Promise<string[]> {
 
 /**
  * Erases an organization. May be interrupted at any place, and repeated.
- * @returns false when its work is still stopping: then nothing is erased yet
+ * @returns false when its work is still stopping, or the object store does not answer: then it is continued later
  */
 export async function eraseOrganization(ctx: Ctx, org: string): Promise<boolean> {
   if (!(await endWork(ctx, org))) return false;
   await eraseModels(ctx, org);
   await eraseDatasets(ctx, org);
   await removeFiles(ctx, org);
+  // The rows stay until the bucket has confirmed that it has nothing of the team any more.
+  if (!(await dropTeam(ctx, org))) return false;
   for (const id of await onlyHere(ctx, org)) await eraseUser(ctx, id, org);
   for (const [table, where] of Object.entries(OF_ORGANIZATION)) {
     await deleteRows(ctx, table, where(org));

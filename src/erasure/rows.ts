@@ -3,6 +3,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type SQL, sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { dropUnit } from "../objects/keep.ts";
 
 /** Rows that one write deletes, so that others wait little. */
 const PIECE = 20_000;
@@ -57,7 +58,8 @@ export async function removeFiles(ctx: Ctx, org: string): Promise<void> {
   const remove = (path: string) => rm(path, { recursive: true, force: true });
   for (const [folder, table] of FOLDERS)
     for (const id of await idsOf(ctx, table, org)) {
-      await remove(ctx.files.path(folder, id));
+      if (folder === "artifacts" || folder === "datasets" || folder === "files") await dropUnit(ctx, { folder, id });
+      else await remove(ctx.files.path(folder, id));
       await remove(ctx.files.path(folder, `${id}.part`));
     }
   for (const id of await idsOf(ctx, "dataset_import", org)) await remove(ctx.files.path("tmp", `import-${id}`));

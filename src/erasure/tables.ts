@@ -40,6 +40,8 @@ export const OF_ORGANIZATION: Record<string, (org: string) => SQL> = {
   upload_part: (org) => sql`upload_id in (select id from upload where org = ${org})`,
   upload: ofOrg,
   file: ofOrg,
+  stored_object: ofOrg,
+  object_deletion: ofOrg,
   stored_answer: ofOrg,
   moderation_entry: (org) => sql`case_id in (select id from moderation_case where org = ${org})`,
   moderation_case: ofOrg,

@@ -20,6 +20,12 @@ export function answersType(type: string, description: string): Responses {
   return { 200: { description, content: { [type]: { schema: { type: "string" } } } } };
 }
 
+/** The same for a stored file: it may be in the object store, and the client is then sent there. */
+export const answersFile = (description: string): Responses => ({
+  ...answersType("application/octet-stream", description),
+  302: { description: "The file is in the object store: `location` reads it for five minutes, without a key." },
+});
+
 /** The `requestBody` of a route whose handler reads and checks the body itself. */
 export function takes(schema: v.GenericSchema): DocumentDecoration["requestBody"] {
   return { required: true, content: { "application/json": { schema: schema as never } } };

@@ -5,6 +5,19 @@ import { type AccessWatch, accessEnded, watchAccess } from "../accounts/auth/rev
 import type { Actor, Ctx } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { type TarEntry, tarOf } from "../lib/disk/tar.ts";
+import type { Download } from "../objects/downloads.ts";
+
+/**
+ * The response of a download: the bytes of a file of this machine, or a redirect to the bucket. The address is valid
+ * for minutes, and nobody caches it.
+ * @param name the file name for the client
+ * @throws AppError `bytes_missing`
+ */
+export function downloadResponse(from: Download, name: string, headers: Record<string, string> = {}): Response {
+  if ("path" in from) return storedFile(from.path, name, headers);
+  const hidden = { "cache-control": "no-store", "referrer-policy": "no-referrer" };
+  return new Response(null, { status: 302, headers: { location: from.address, ...hidden } });
+}
 
 /**
  * The response with a stored file's bytes, always as a download.

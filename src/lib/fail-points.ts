@@ -25,6 +25,7 @@ export const FAIL_POINTS = {
   "erasure.rows": "an organization's files are erased, and some of its rows",
   "erasure.account": "what an account created is handed over, and some of its rows are erased",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
+  "objects.sent": "the files of a unit are in the bucket, their rows are not stored",
   "statement.booked": "a statement with its lines, credits and ledger entries is written, nothing is committed",
   "statement.closed": "a month of one organization is closed, the others are not, and nobody was notified",
   "stripe.invoice": "an invoice exists at Stripe, its id is not stored",

@@ -7,6 +7,7 @@ import type { NumberedRow } from "../data/validation/rows/types.ts";
 import { runInWorker } from "../data/validation/worker/host.ts";
 import { dataset, datasetVersion } from "../db/schema/datasets.ts";
 import { restriction } from "../db/schema/moderation.ts";
+import { localUnit } from "../objects/local.ts";
 import { askingRules, findingOf, judge, type Located, matchRulesOf, rulesFor } from "./apply.ts";
 import type { CheckRow, Finding, RuleRow } from "./model.ts";
 
@@ -79,6 +80,7 @@ async function match(
   rules: RuleRow[],
   { signal, onProgress }: { signal: AbortSignal; onProgress: (rows: number) => void },
 ): Promise<Matched> {
+  await localUnit(ctx, { folder: "datasets", id });
   const answer = await runInWorker(
     {
       type: "match",

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmSync } from "node:fs";
-import { filePath } from "../../src/data/files/service.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 
 let lab: TestApp;
@@ -80,7 +79,7 @@ describe("files", () => {
   test("bytes that are missing on disk are reported, and not as a failure of the server", async () => {
     const file = await upload(rows(10));
     await processed(file.id);
-    rmSync(filePath(lab.ctx, file.id));
+    rmSync(lab.ctx.files.path("files", file.id));
     const answer = await lab.request("GET", `/v1/files/${file.id}/content`);
     expect(answer.status).toBe(410);
     expect(await answer.json()).toMatchObject({ error: { code: "bytes_missing" } });

@@ -148,7 +148,7 @@ describe.skipIf(cloudsMissing !== null)("an S3 server", () => {
     expect(await check({ bucket: "absent" })).toMatch(/^setup: The bucket absent does not exist at http/);
     const wrong = { ...ACCESS, secretKey: "not-the-secret-of-it" };
     expect(await check({ credentials: () => wrong })).toContain("Correct s3_secret_key");
-    expect(await check({ credentials: () => ({ ...ACCESS, accessKey: "who" }) })).toContain("Correct s3_access_key");
+    expect(await check({ credentials: () => ({ ...ACCESS, accessKey: "who" }) })).toContain("Correct s3_access_key_id");
     expect(await check({}, () => Date.now() - 600_000)).toContain("differ by 10 minutes. Set the clock");
     expect(await check({ endpoint: "http://127.0.0.1:9" })).toStartWith("unreachable: The object store at");
   });

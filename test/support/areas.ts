@@ -5,6 +5,7 @@ export const AREAS = [
   "lib",
   "contract",
   "db",
+  "objects",
   "accounts",
   "notices",
   "billing",

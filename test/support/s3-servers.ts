@@ -62,7 +62,7 @@ export async function startS3(kind: "moto" | "rclone"): Promise<S3Server> {
 }
 
 /** What the proxy does to connections; set it between requests. */
-export interface Faults {
+interface Faults {
   /** Requests that are answered with 503 SlowDown. */
   slowDown: number;
   /** Connections that are reset after `resetAfter` bytes from the client. */
@@ -98,7 +98,7 @@ export async function faultyProxy(target: S3Server): Promise<{ endpoint: string;
     }
     client.on("data", (piece) => {
       if (faults.stalled) return;
-      if (faults.slowDown > 0 && /^[A-Z]+ \//.test(piece.subarray(0, 12).toString("latin1"))) {
+      if (faults.slowDown > 0 && /^[A-Z]+ \//.test(Buffer.from(piece).subarray(0, 12).toString("latin1"))) {
         faults.slowDown--;
         client.end(
           `HTTP/1.1 503 Slow Down\r\ncontent-type: application/xml\r\ncontent-length: ${SLOW_DOWN.length}\r\nconnection: close\r\n\r\n${SLOW_DOWN}`,

@@ -2,6 +2,8 @@
 import { type SQL, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
+import { type UnitFile, unitFile } from "../../objects/local.ts";
+import type { Unit } from "../../objects/units.ts";
 import { JSON_COLUMNS, PARTS } from "./tables.ts";
 
 /** Rows that one query looks at, whoever they belong to: it never takes long, however large the table is. */
@@ -63,13 +65,10 @@ export async function* rowsOf(
   }
 }
 
-/** A file of the data directory that is part of the archive. */
-export interface ArchiveFile {
-  /** Absolute path on the server. */
-  from: string;
+/** A stored file that is part of the archive. */
+export interface ArchiveFile extends UnitFile {
   /** Path in the archive. */
   to: string;
-  bytes: number;
 }
 
 /** A name as a path segment in the archive. */
@@ -79,22 +78,23 @@ const segment = (name: string) =>
     .replace(/^\.+/, "_")
     .slice(0, 150) || "_";
 
-/** Uploaded files, rows of datasets, and what runs stored, with their size on disk; what is gone is left out. */
+/** Uploaded files, rows of datasets, and what runs stored, with their size; what is gone is left out. */
 export async function filesOf(ctx: Ctx, subject: Subject, checkpoints: boolean): Promise<ArchiveFile[]> {
   const of = (table: string) => conditionOf(table, subject) ?? sql`0`;
-  const found: { from: string; to: string }[] = [];
+  const found: { unit: Unit; path: string; to: string }[] = [];
   const files = await ctx.db.all<{ id: string; filename: string }>(
     sql`select id, filename from "file" where ${of("file")} order by rowid`,
   );
   for (const { id, filename } of files)
-    found.push({ from: ctx.files.path("files", id), to: `files/${id}/${segment(filename)}` });
+    found.push({ unit: { folder: "files", id }, path: "", to: `files/${id}/${segment(filename)}` });
   const versions = await ctx.db.all<{ id: string; dataset_id: string; number: number }>(
     sql`select id, dataset_id, "number" from dataset_version where ${of("dataset_version")} order by rowid`,
   );
   for (const { id, dataset_id, number } of versions)
     for (const split of ["train", "holdout"])
       found.push({
-        from: ctx.files.path("datasets", id, `${split}.jsonl`),
+        unit: { folder: "datasets", id },
+        path: `${split}.jsonl`,
         to: `datasets/${dataset_id}/version-${number}/${split}.jsonl`,
       });
   const artifacts = await ctx.db.all<{ id: string; job_id: string; kind: string; step: number; files: string }>(
@@ -105,14 +105,15 @@ export async function filesOf(ctx: Ctx, subject: Subject, checkpoints: boolean):
     const folder = `runs/${job_id}/${kind}-step-${step}-${id}`;
     for (const { path } of JSON.parse(files) as { path: string }[])
       found.push({
-        from: ctx.files.path("artifacts", id, ...path.split("/")),
+        unit: { folder: "artifacts", id },
+        path,
         to: `${folder}/${path.split("/").map(segment).join("/")}`,
       });
   }
   const sized: ArchiveFile[] = [];
-  for (const { from, to } of found) {
-    const file = Bun.file(from);
-    if (await file.exists()) sized.push({ from, to, bytes: file.size });
+  for (const { unit, path, to } of found) {
+    const file = await unitFile(ctx, unit, path);
+    if (file) sized.push({ ...file, to });
   }
   return sized;
 }

@@ -136,6 +136,8 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   failed_attempt: "counters by hashed key",
   used_code: "one-time codes",
   upload_part: "pieces of unfinished uploads",
+  stored_object: "where files are: hashes and names of objects",
+  object_deletion: "objects that are being removed",
   batch: "how metrics arrived, not the metrics",
   point_bucket: "summaries of points",
   installation: "of the installation",

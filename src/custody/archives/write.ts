@@ -1,5 +1,5 @@
 /** Writes an archive: a ZIP file with rows, files, an explanation, and a manifest with every hash at its end. */
-import { createReadStream, createWriteStream } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
@@ -137,11 +137,11 @@ export async function writeArchive(
 
 function addFile(
   add: (name: string, open: () => Readable, size: number, compress: boolean, extra: () => Partial<Entry>) => void,
-  { from, to, bytes }: ArchiveFile,
+  { open, to, bytes }: ArchiveFile,
 ): void {
   add(
     to,
-    () => createReadStream(from),
+    () => Readable.from(open()),
     bytes,
     false,
     () => ({}),

@@ -13,6 +13,7 @@ import { rowsWithout } from "../../data/privacy/quarantine.ts";
 import { receive } from "../../data/storage/receive.ts";
 import type { SubjectErasure, SubjectResult } from "../../db/schema/archives.ts";
 import { AppError } from "../../errors.ts";
+import { localUnit } from "../../objects/local.ts";
 import type { SubjectRow } from "./model.ts";
 import { hitsPath } from "./search.ts";
 import { eraseStored, type StoredKind } from "./stored.ts";
@@ -54,7 +55,7 @@ async function nextVersion(
     if (isLast) refuseUnsettled(newest);
     if (isLast && rows >= newest.rows)
       return { next_version_id: null, error: "Every row is about this person. Delete the dataset." };
-    const dir = ctx.files.path("datasets", id);
+    const dir = await localUnit(ctx, { folder: "datasets", id });
     if (!existsSync(dir)) return newer;
     const bytes = rowsWithout(dir, await rowsOf(ctx, requestId, id));
     const received = await receive(ctx, bytes, ctx.config.max_upload_bytes);

@@ -1,7 +1,5 @@
 /** One search for a person: in rows of all versions, in files without rows, and in everything else that is stored. */
-import { existsSync } from "node:fs";
 import { appendFile, mkdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { and, asc, eq, isNull, sql } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import type { Hit, PersonTask } from "../../data/pii/find-person.ts";
@@ -11,6 +9,7 @@ import { INDEX_EVERY, writeIndex } from "../../data/storage/index-file.ts";
 import { runInWorker, WorkerFailure } from "../../data/validation/worker/host.ts";
 import type { SubjectResult } from "../../db/schema/archives.ts";
 import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
+import { keptUnits, localUnit } from "../../objects/local.ts";
 import type { SubjectRow } from "./model.ts";
 import { storedItems } from "./stored.ts";
 import { trainedOn } from "./trained.ts";
@@ -48,8 +47,11 @@ async function versionsOf(ctx: Ctx, org: string) {
     .innerJoin(dataset, eq(dataset.id, datasetVersion.datasetId))
     .where(and(eq(datasetVersion.org, org), eq(datasetVersion.status, "ready"), isNull(dataset.deletedAt)))
     .orderBy(asc(datasetVersion.datasetId), asc(datasetVersion.number));
-  return rows.filter(({ id }) => existsSync(join(ctx.files.path("datasets", id), "train.jsonl")));
+  const kept = await keptUnits(ctx, "datasets", idsOf(rows));
+  return rows.filter(({ id }) => kept.has(id));
 }
+
+const idsOf = (rows: readonly { id: string }[]) => rows.map(({ id }) => id);
 
 /** Files without a ready version: their content is nowhere else. */
 async function looseFiles(ctx: Ctx, org: string) {
@@ -60,7 +62,8 @@ async function looseFiles(ctx: Ctx, org: string) {
     .from(file)
     .where(and(eq(file.org, org), isNull(file.deletedAt), sql`not ${used}`))
     .orderBy(asc(file.id));
-  return rows.filter(({ id }) => existsSync(ctx.files.path("files", id)));
+  const kept = await keptUnits(ctx, "files", idsOf(rows));
+  return rows.filter(({ id }) => kept.has(id));
 }
 
 const NONE: SubjectResult["stored"] = { answers: 0, samples: 0, log_lines: 0, responses: 0, completions: 0 };
@@ -124,6 +127,8 @@ export async function search(
   const out = `${hitsPath(ctx, row.id)}.part`;
   await mkdir(ctx.files.path("subjects", row.id), { recursive: true, mode: 0o700 });
   await rm(out, { force: true });
+  for (const { id } of versions) await localUnit(ctx, { folder: "datasets", id });
+  for (const { id } of readable) await localUnit(ctx, { folder: "files", id });
   const places: PersonTask["places"] = [
     ...versions.map(({ id }) => ({ kind: "row" as const, id, path: ctx.files.path("datasets", id) })),
     ...readable.map(({ id }) => ({ kind: "file_line" as const, id, path: ctx.files.path("files", id) })),

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { localUnit } from "../../objects/local.ts";
 import { getFile } from "../files/service.ts";
 import type { VersionRow, VersionWithReport } from "../validation/model.ts";
 import type { Problem } from "../validation/rows/report.ts";
@@ -43,7 +44,7 @@ interface Source {
 async function sourceOf(ctx: Ctx, actor: Actor, version: VersionWithReport): Promise<Source> {
   const file = await getFile(ctx, actor, version.fileId ?? "");
   const container = containerOf(version.report);
-  const path = ctx.files.path("files", file.id);
+  const path = await localUnit(ctx, { folder: "files", id: file.id });
   if (!container || !existsSync(path))
     throw new AppError(
       "conflict",

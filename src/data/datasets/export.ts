@@ -4,6 +4,7 @@ import { rm } from "node:fs/promises";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
+import { localUnit } from "../../objects/local.ts";
 import { getFile } from "../files/service.ts";
 import type { VersionRow } from "../validation/model.ts";
 import { validationTask } from "../validation/task-of.ts";
@@ -26,9 +27,10 @@ export async function versionContent(
 ): Promise<{ version: VersionRow; rows: AsyncGenerator<Uint8Array> }> {
   const version = await versionOf(ctx, actor, datasetId, versionId);
   requireReady(version);
+  const dir = await localUnit(ctx, { folder: "datasets", id: version.id });
   if (!existsSync(splitPath(ctx, version.id, "train")))
     throw new AppError("gone", "rows_gone", "The rows of this version are no longer on the server's disk.");
-  return { version, rows: rowsOnly(ctx.files.path("datasets", version.id)) };
+  return { version, rows: rowsOnly(dir) };
 }
 
 async function* fileOnce(path: string): AsyncGenerator<Uint8Array> {
@@ -52,7 +54,7 @@ export async function faultyRows(
 ): Promise<{ version: VersionRow; rows: AsyncGenerator<Uint8Array> }> {
   const version = await versionOf(ctx, actor, datasetId, versionId);
   const file = await getFile(ctx, actor, version.fileId ?? "");
-  if (!existsSync(ctx.files.path("files", file.id)))
+  if (!existsSync(await localUnit(ctx, { folder: "files", id: file.id })))
     throw new AppError(
       "gone",
       "bytes_missing",

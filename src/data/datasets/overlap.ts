@@ -1,5 +1,6 @@
 /** Which validation rows have the prompt of a training row, by two versions or by the two splits of one. */
 import { type Ctx, perContext } from "../../ctx.ts";
+import { localUnit } from "../../objects/local.ts";
 import type { VersionRow } from "../validation/model.ts";
 import type { Overlap } from "../validation/rows/report.ts";
 import { runInWorker } from "../validation/worker/host.ts";
@@ -29,6 +30,7 @@ interface Sides {
 }
 
 async function count(ctx: Ctx, { data, validation, splits = !validation }: Sides): Promise<Overlap> {
+  for (const { id } of [data, ...(validation ? [validation] : [])]) await localUnit(ctx, { folder: "datasets", id });
   const both = ({ id }: VersionRow) => [splitPath(ctx, id, "train"), splitPath(ctx, id, "holdout")];
   const answer = await runInWorker(
     {

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { localUnit } from "../../objects/local.ts";
 import type { Split, VersionRow, VersionWithReport } from "../validation/model.ts";
 import type { TokenStats } from "../validation/rows/report.ts";
 import { ROW_NAMES } from "../validation/rows/types.ts";
@@ -39,8 +40,9 @@ export async function readRows(
 ): Promise<RowPage> {
   const version = await getVersion(ctx, actor, versionId);
   requireReady(version);
+  const dir = await localUnit(ctx, { folder: "datasets", id: versionId });
   const ids = page.problem === undefined ? undefined : linesWith(version, page.problem);
-  return pageRows(ctx.files.path("datasets", versionId), page.split, { ...page, ids });
+  return pageRows(dir, page.split, { ...page, ids });
 }
 
 /**
@@ -68,7 +70,7 @@ export async function addRow(
       `${of.name} has ${ROW_NAMES[newest.rowType]} rows, but only chat rows can be added one at a time. Save the row to a chat dataset, or upload the whole file again with the row in it.`,
       { param: "messages" },
     );
-  const dir = ctx.files.path("datasets", newest.id);
+  const dir = await localUnit(ctx, { folder: "datasets", id: newest.id });
   if (!existsSync(splitPath(ctx, newest.id, "train")))
     throw new AppError(
       "gone",
@@ -92,6 +94,7 @@ export async function addRowsOf(ctx: Ctx, actor: Actor, datasetId: string, other
   const other = await resolveTrainingData(ctx, actor, otherId, "dataset");
   for (const version of [newest, other]) {
     requireReady(version);
+    await localUnit(ctx, { folder: "datasets", id: version.id });
     if (!existsSync(splitPath(ctx, version.id, "train")))
       throw new AppError("gone", "rows_gone", `The rows of ${version.id} are no longer on the server's disk.`);
   }

@@ -6,6 +6,7 @@ import { type Ctx, systemActor } from "../../ctx.ts";
 import { file } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
 import { DAY_MS } from "../../lib/clock.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { dropFile } from "../files/service.ts";
 import { expireUploads } from "../uploads/service.ts";
 import { eraseLeft } from "../validation/erase.ts";
@@ -53,7 +54,7 @@ async function removeStray(ctx: Ctx): Promise<void> {
       .where(and(inArray(file.id, some), isNull(file.deletedAt)));
     const ids = new Set(known.map((row) => row.id));
     for (const name of some)
-      if (!ids.has(name) && (await old(join(folder, name)))) await rm(join(folder, name), { force: true });
+      if (!ids.has(name) && (await old(join(folder, name)))) await dropUnit(ctx, { folder: "files", id: name });
   }
 }
 

@@ -8,6 +8,7 @@ import { dataset, datasetVersion, file } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { dropUnit, keepUnit } from "../../objects/keep.ts";
 import { requireOwner } from "../../roles.ts";
 import { type Body, cleanFilename, type Received, receive, settleFile } from "../storage/receive.ts";
 import type { DatasetRow } from "../validation/model.ts";
@@ -57,6 +58,7 @@ export async function createFile(ctx: Ctx, actor: Actor, given: NewFile & { body
 
 /**
  * Stores a received body as a file.
+ * @throws AppError `quota_exceeded`, `object_store_unavailable`
  * @param options settings of the dataset that a fine-tune file creates; null to create none, for a file of an existing
  *   dataset
  * @param also further writes in the same transaction
@@ -90,6 +92,7 @@ export async function keepFile(
   try {
     requirePurpose(given.purpose);
     await settleFile(received.path, path);
+    await keepUnit(ctx, { folder: "files", id, org: actor.org }, new Map([["", received.sha256]]));
     created = await ctx.write(async (tx) => {
       await tx.insert(file).values(row);
       await audit(tx, ctx, actor, "file.create", id, {
@@ -102,7 +105,7 @@ export async function keepFile(
       return row.purpose === "fine-tune" && options ? insertDataset(tx, ctx, actor, row, options) : null;
     });
   } catch (error) {
-    await Promise.all([rm(received.path, { force: true }), rm(path, { force: true })]);
+    await Promise.all([rm(received.path, { force: true }), dropUnit(ctx, { folder: "files", id })]);
     throw error;
   }
   ctx.bus.emit("file.changed", { org: actor.org, fileId: id });
@@ -118,11 +121,6 @@ export async function getFile(ctx: Ctx, actor: Actor, id: string): Promise<FileR
     .where(and(eq(file.id, id), eq(file.org, actor.org), isNull(file.deletedAt)));
   if (!row || (row.expiresAt !== null && row.expiresAt <= ctx.clock.now())) throw notFound("file", id);
   return row;
-}
-
-/** Path of the uploaded content of a file. */
-export function filePath(ctx: Ctx, id: string): string {
-  return ctx.files.path("files", id);
 }
 
 /** Files by creation time; at most `limit + 1` rows, so that the caller knows whether there are more. */

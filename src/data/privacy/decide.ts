@@ -7,6 +7,7 @@ import type { Actor, Ctx } from "../../ctx.ts";
 import { user } from "../../db/schema/auth.ts";
 import { piiScan } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
+import { localUnit } from "../../objects/local.ts";
 import { requireOwner } from "../../roles.ts";
 import { newVersionFrom } from "../datasets/new-version.ts";
 import { getDataset } from "../datasets/service.ts";
@@ -101,7 +102,8 @@ export async function decide(ctx: Ctx, actor: Actor, datasetId: string, given: D
     await record(ctx, actor, version, given, null);
     return version;
   }
-  if (scan?.status !== "done" || !existsSync(join(ctx.files.path("datasets", version.id), FINDINGS_INDEX)))
+  const dir = await localUnit(ctx, { folder: "datasets", id: version.id });
+  if (scan?.status !== "done" || !existsSync(join(dir, FINDINGS_INDEX)))
     refuse("not_scanned", "The version has not been scanned yet. Wait until the scan has ended.", "version");
   if (scan.rowsFound === 0) refuse("no_findings", "The version has no findings.", "version");
   const next = await changed(ctx, actor, of, { version, scan }, given);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { piiScan } from "../../db/schema/datasets.ts";
+import { localUnit } from "../../objects/local.ts";
 import { pageLines } from "../datasets/read-rows.ts";
 import { versionOf } from "../datasets/versions.ts";
 import type { PiiKind } from "../pii/kinds.ts";
@@ -32,7 +33,7 @@ export async function foundRows(
 ): Promise<{ rows: FoundRow[]; next: number | null }> {
   const { kind } = page;
   const version = await versionOf(ctx, actor, datasetId, page.version);
-  const dir = ctx.files.path("datasets", version.id);
+  const dir = await localUnit(ctx, { folder: "datasets", id: version.id });
   if (!existsSync(join(dir, FINDINGS_INDEX))) return { rows: [], next: null };
   const wanted = kind ? (row: FoundRow) => row.findings.some((one) => one.kind === kind) : null;
   const found = await pageLines<FoundRow>(join(dir, FINDINGS_FILE), join(dir, FINDINGS_INDEX), page, wanted);

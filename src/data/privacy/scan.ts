@@ -10,6 +10,8 @@ import { type Actor, type Ctx, perContext } from "../../ctx.ts";
 import { dataset, piiScan } from "../../db/schema/datasets.ts";
 import { AppError } from "../../errors.ts";
 import { workQueue } from "../../lib/background/work-queue.ts";
+import { keepUnit } from "../../objects/keep.ts";
+import { localUnit } from "../../objects/local.ts";
 import { versionOf } from "../datasets/versions.ts";
 import type { PiiOutcome } from "../pii/scan-rows.ts";
 import { FINDINGS_FILE } from "../pii/scan-rows.ts";
@@ -77,6 +79,7 @@ async function scan(ctx: Ctx, row: ScanRow, signal: AbortSignal): Promise<void> 
   let savedAt = ctx.clock.monotonic();
   let found: PiiOutcome;
   try {
+    await localUnit(ctx, { folder: "datasets", id: row.versionId });
     const answer = await runInWorker(
       { type: "pii", dir, presidio: python ? { python, language } : null },
       {
@@ -89,6 +92,7 @@ async function scan(ctx: Ctx, row: ScanRow, signal: AbortSignal): Promise<void> 
         },
       },
     );
+    await keepUnit(ctx, { folder: "datasets", id: row.versionId, org: row.org });
     if (answer.type !== "scanned") throw new WorkerFailure("the worker sent an unexpected answer", null);
     found = answer.found;
   } catch (cause) {

@@ -13,6 +13,7 @@ import { answer } from "../../db/schema/evaluations.ts";
 import { datasetImport } from "../../db/schema/imports.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { event, logLine } from "../../db/schema/metrics.ts";
+import { dropUnit } from "../../objects/keep.ts";
 
 /** Rows that one write deletes, so that others wait little. */
 const PIECE = 20_000;
@@ -90,7 +91,7 @@ export async function eraseTraces(ctx: Ctx, { id, org }: { id: string; org: stri
   const versions = (
     await ctx.db.select({ id: datasetVersion.id }).from(datasetVersion).where(eq(datasetVersion.datasetId, id))
   ).map((row) => row.id);
-  for (const version of versions) await rm(ctx.files.path("datasets", version), { recursive: true, force: true });
+  for (const id of versions) await dropUnit(ctx, { folder: "datasets", id });
   await eraseTokens(ctx, versions);
   const users = await ctx.db
     .select({ id: job.id, state: job.state })

@@ -1,7 +1,6 @@
 /**
  * Inserts and deletes datasets and versions, with their files on disk. Shared by the files, uploads and datasets rooms.
  */
-import { rm } from "node:fs/promises";
 import { eq, getTableColumns, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
@@ -10,6 +9,7 @@ import { dataset, datasetVersion } from "../../db/schema/datasets.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { type Reading, readingOf } from "./containers/source.ts";
 import { eraseTraces } from "./erase.ts";
 import type { Mapping } from "./mapping/model.ts";
@@ -137,9 +137,9 @@ export async function refuseInUse(tx: Db, noun: "file" | "dataset", id: string, 
 export async function clearDisk(ctx: Ctx, removed: Removed): Promise<void> {
   for (const id of removed.versions) {
     validationQueue(ctx).stop(id);
-    await rm(ctx.files.path("datasets", id), { recursive: true, force: true });
+    await dropUnit(ctx, { folder: "datasets", id });
   }
-  for (const id of removed.files) await rm(ctx.files.path("files", id), { force: true });
+  for (const id of removed.files) await dropUnit(ctx, { folder: "files", id });
   for (const row of removed.datasets) {
     await eraseTraces(ctx, row);
     ctx.bus.emit("dataset.changed", { org: row.org, datasetId: row.id, versionId: null });

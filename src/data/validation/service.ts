@@ -14,6 +14,8 @@ import type { Db } from "../../db/types.ts";
 import { workQueue } from "../../lib/background/work-queue.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { recordEvent } from "../../notices/events/store.ts";
+import { dropUnit, keepUnit } from "../../objects/keep.ts";
+import { localUnit } from "../../objects/local.ts";
 import { clearWork } from "./containers/opening.ts";
 import type { Mapping } from "./mapping/model.ts";
 import type { ValidateOutcome } from "./pass/task.ts";
@@ -73,13 +75,14 @@ async function validate(ctx: Ctx, version: NonNullable<Waiting>, signal: AbortSi
   const part = ctx.files.path("datasets", version.id + PART);
   let outcome: Outcome;
   try {
-    if (!version.fileId || !existsSync(ctx.files.path("files", version.fileId)))
+    if (!version.fileId || !existsSync(await localUnit(ctx, { folder: "files", id: version.fileId })))
       throw new WorkerFailure("The uploaded file is gone.", "ENOENT");
     outcome = await runValidation(ctx, version, version.fileId, part, signal);
     if (outcome.status === "ready") {
       const place = ctx.files.path("datasets", version.id);
       await rm(place, { recursive: true, force: true });
       await rename(part, place);
+      await keepUnit(ctx, { folder: "datasets", id: version.id, org: version.org });
     }
   } catch (error) {
     // The server is stopping. The row keeps the status "validating", so the next start validates it again.
@@ -226,7 +229,7 @@ async function record(ctx: Ctx, version: NonNullable<Waiting>, outcome: Outcome)
     return ready ? [...noticed, ...(await checked(tx, ctx, version, outcome.hash))] : noticed;
   });
   if (!kept) {
-    await rm(ctx.files.path("datasets", version.id), { recursive: true, force: true });
+    await dropUnit(ctx, { folder: "datasets", id: version.id });
     return;
   }
   emitAll(ctx.bus, kept);

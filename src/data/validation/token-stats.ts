@@ -10,6 +10,7 @@ import { dataset, datasetTokens, datasetVersion } from "../../db/schema/datasets
 import { baseModel } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
+import { localUnit } from "../../objects/local.ts";
 import type { Split, VersionRow } from "./model.ts";
 import type { TokenStats } from "./rows/report.ts";
 import { runInWorker } from "./worker/host.ts";
@@ -78,7 +79,9 @@ function countAll(ctx: Ctx, version: VersionRow, baseModelId: string): void {
   counting.waiting.add(key);
   counting.tail = counting.tail
     .then(async () => {
-      if (ctx.signal.aborted || !existsSync(splitFile(ctx, version))) return;
+      if (ctx.signal.aborted) return;
+      await localUnit(ctx, { folder: "datasets", id: version.id });
+      if (!existsSync(splitFile(ctx, version))) return;
       await count(ctx, version, baseModelId, null);
     })
     .catch((cause) => {
@@ -105,6 +108,7 @@ async function countWith(
   limit: number | null,
   template: string | null,
 ): Promise<TokenStats> {
+  await localUnit(ctx, { folder: "datasets", id: version.id });
   const answer = await runInWorker(
     {
       type: "tokens",

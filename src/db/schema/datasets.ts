@@ -1,6 +1,9 @@
-/** Files as uploaded, multi-part uploads, datasets, their immutable versions, and personal data found in those. */
+/**
+ * Files as uploaded, multi-part uploads, datasets, their immutable versions, and personal data found in those; and
+ * which files are in the bucket.
+ */
 import { sql } from "drizzle-orm";
-import { customType, index, integer, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import { customType, index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 import { organization } from "./auth.ts";
 
@@ -192,3 +195,38 @@ export const privacyPolicy = sqliteTable("privacy_policy", {
   /** Jobs on a version with findings need a decision. */
   requireDecision: integer("require_decision", { mode: "boolean" }).notNull(),
 });
+
+/** A file of a unit (`files/<id>`, `datasets/<version id>`, `artifacts/<id>`) that is in the bucket. */
+export const storedObject = sqliteTable(
+  "stored_object",
+  {
+    unit: text("unit").notNull(),
+    /** Path inside the unit; empty when the unit is one file. */
+    path: text("path").notNull(),
+    /** `teams/<org>/<unit>/<sha256>`, without s3_prefix. */
+    key: text("key").notNull(),
+    org: text("org").notNull(),
+    bytes: integer("bytes").notNull(),
+    sha256: text("sha256").notNull(),
+    createdAt: integer("created_at").notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.unit, t.path] }),
+    index("stored_object_key").on(t.key),
+    index("stored_object_org").on(t.org),
+  ],
+);
+
+/** An object that nothing refers to any more. The row stays until the bucket has confirmed its removal. */
+export const objectDeletion = sqliteTable(
+  "object_deletion",
+  {
+    key: text("key").primaryKey(),
+    org: text("org").notNull(),
+    since: integer("since").notNull(),
+    tries: integer("tries").notNull().default(0),
+    retryAt: integer("retry_at").notNull(),
+    error: text("error"),
+  },
+  (t) => [index("object_deletion_retry").on(t.retryAt), index("object_deletion_org").on(t.org)],
+);

@@ -54,6 +54,10 @@ const HELP: Record<(typeof SECRET_SETTINGS)[number], [string, string]> = {
     "Of the user in mail_url. Not needed for a mail server that was entered on the page Mail.",
   ],
   metrics_token: ["Token of /metrics", "Opens /metrics to other machines. At least 16 characters."],
+  s3_secret_key: [
+    "Secret key of the object store",
+    "Of the access key in s3_access_key_id. Signs requests; never sent.",
+  ],
   stripe_secret_key: [
     "Secret key of Stripe",
     "sk_test_… or sk_live_…, from Developers, API keys. Sent only to Stripe.",

@@ -13,7 +13,7 @@ const SETUP: Record<string, (where: Where) => string> = {
   InvalidBucketName: ({ bucket }) => `${bucket} is not a valid name of a bucket. Correct s3_bucket.`,
   PermanentRedirect: ({ bucket }) => `The bucket ${bucket} is in another region. Correct s3_region and s3_endpoint.`,
   AuthorizationHeaderMalformed: ({ bucket }) => `The bucket ${bucket} is in another region. Correct s3_region.`,
-  InvalidAccessKeyId: ({ endpoint }) => `${endpoint} does not know this access key. Correct s3_access_key.`,
+  InvalidAccessKeyId: ({ endpoint }) => `${endpoint} does not know this access key. Correct s3_access_key_id.`,
   SignatureDoesNotMatch: ({ endpoint }) =>
     `${endpoint} refused the signature: the secret key does not belong to the access key. Correct s3_secret_key.`,
   AccessDenied: ({ endpoint, bucket }) =>

@@ -15,7 +15,7 @@ const AT_ONCE = 3;
 const md5Of = (bytes: Uint8Array) => createHash("md5").update(bytes).digest();
 
 /** Bytes of a part: as many as fit S3's limit for an object of `bytes`. */
-export const partSize = (bytes: number) => Math.max(PART, Math.ceil(bytes / MAX_PARTS / MiB) * MiB);
+const partSize = (bytes: number) => Math.max(PART, Math.ceil(bytes / MAX_PARTS / MiB) * MiB);
 
 /** Blocks of exactly `size` bytes; the last may be shorter, and an empty source has one empty block. */
 async function* blocksOf(source: Source, size: number): AsyncGenerator<Uint8Array> {
@@ -54,7 +54,7 @@ async function* blocksOf(source: Source, size: number): AsyncGenerator<Uint8Arra
 }
 
 /** Where the object goes; `key` with the prefix. */
-export interface Target {
+interface Target {
   client: S3Client;
   bucket: string;
   key: string;

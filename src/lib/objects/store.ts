@@ -14,7 +14,7 @@ export interface Expected {
 }
 
 /** How a browser receives an object: the name that it is saved under, and its type. */
-export interface Presented {
+interface Presented {
   filename: string;
   type: string;
 }
@@ -25,7 +25,8 @@ export type Source = { path: string } | AsyncIterable<Uint8Array>;
 export interface ObjectStore {
   readonly kind: "disk" | "s3";
   /**
-   * Writes an object: complete, or not at all. It is hashed on the way; a source that differs from `expected` is refused.
+   * Writes an object: complete, or not at all. It is hashed on the way; a source that differs from `expected` is
+   * refused.
    * @throws StoreProblem `damaged` and those of the network
    */
   put(key: string, source: Source, expected?: Expected, signal?: AbortSignal): Promise<Expected>;

@@ -38,6 +38,17 @@ export const listOf = (pattern: RegExp, message: string) =>
     ]),
     v.array(v.pipe(v.string(), v.regex(pattern, message))),
   );
+/** Absolute paths, separated by commas. */
+export const absolutePaths = v.pipe(
+  v.union([
+    v.array(v.string()),
+    v.pipe(
+      v.string(),
+      v.transform((text) => text.split(",").map((path) => path.trim())),
+    ),
+  ]),
+  v.array(v.pipe(v.string(), v.startsWith("/", "must be absolute paths, separated by commas"))),
+);
 /** Hosts with or without a port. */
 export const hosts = listOf(/^[a-z0-9.-]+(:\d{1,5})?$|^\[[0-9a-f:]+\](:\d{1,5})?$/, "must be hosts in lower case");
 const value = v.union([v.string(), v.number(), v.boolean()]);

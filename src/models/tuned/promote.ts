@@ -1,10 +1,11 @@
 /** Promotes a fine-tuned model to a base model: installs its merged files under a new id. */
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
+import { localUnit } from "../../objects/local.ts";
 import { beginInstall, idFromName, refuseTaken } from "../base/imports.ts";
 import type { BaseModelView, ImportTunedRequest } from "../base/model.ts";
 import { mergedArtifact } from "./lookup.ts";
-import { artifactDir, resolveChatModel, resolveModel } from "./service.ts";
+import { resolveChatModel, resolveModel } from "./service.ts";
 
 /**
  * Promotes a full fine-tuned model, or the merged safetensors of an adapter, to a base model that everyone on this
@@ -30,6 +31,10 @@ export async function importTuned(
   const id = request.id ?? idFromName(found.id.slice("ft:".length));
   await refuseTaken(ctx, id);
   const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
-  const origin = { kind: "directory" as const, directory: artifactDir(ctx, artifactId), roots: [] };
+  const origin = {
+    kind: "directory" as const,
+    directory: await localUnit(ctx, { folder: "artifacts", id: artifactId }),
+    roots: [],
+  };
   return beginInstall(ctx, actor, { ...row, license: found.base.license }, origin);
 }

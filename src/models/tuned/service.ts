@@ -9,6 +9,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { listProblem, manifestHash } from "../../lib/disk/manifest.ts";
 import { newId } from "../../lib/ids.ts";
+import { localUnit } from "../../objects/local.ts";
 import { requireOwner } from "../../roles.ts";
 import type { BaseModelRow } from "../base/model.ts";
 import { getBaseModel, MAX_LIST, ownerOf, requireLicense } from "../base/service.ts";
@@ -122,10 +123,18 @@ export async function newestCheckpoint(ctx: Ctx, jobId: string): Promise<Checkpo
   return null;
 }
 
-/** Describes what is wrong with the files of a complete artifact; null when they are intact. */
+/**
+ * Describes what is wrong with the files of a complete artifact; null when they are intact.
+ * @throws AppError `object_store_unavailable`: then nothing is known
+ */
 export async function artifactProblem(ctx: Ctx, row: ArtifactRow): Promise<string | null> {
   if (manifestHash(row.files) !== row.manifestHash) return "the manifest does not match its hash";
-  return listProblem(artifactDir(ctx, row.id), row.files);
+  try {
+    return await listProblem(await localUnit(ctx, { folder: "artifacts", id: row.id }), row.files);
+  } catch (error) {
+    if (error instanceof AppError && error.code === "bytes_missing") return error.message;
+    throw error;
+  }
 }
 
 /** A complete artifact of `actor`'s organization. @throws AppError `artifact_not_found` */

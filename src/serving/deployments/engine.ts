@@ -2,7 +2,7 @@
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { isLocalAddress, upstreamFetch } from "../../lib/upstream.ts";
-import { artifactDir } from "../../models/tuned/service.ts";
+import { localUnit } from "../../objects/local.ts";
 
 const PROBE_MS = 5_000;
 const LOAD_MS = 60_000;
@@ -32,8 +32,9 @@ export async function probe(ctx: Ctx, address: string): Promise<ProbeResult> {
 export async function loadAdapter(ctx: Ctx, address: string, name: string, artifactId: string): Promise<boolean> {
   if (!isLocalAddress(address)) return false;
   // A checkpoint that is saved again has different files under the same name: load_inplace replaces the adapter.
-  const body = JSON.stringify({ lora_name: name, lora_path: artifactDir(ctx, artifactId), load_inplace: true });
   try {
+    const path = await localUnit(ctx, { folder: "artifacts", id: artifactId });
+    const body = JSON.stringify({ lora_name: name, lora_path: path, load_inplace: true });
     const reply = await upstreamFetch(address, "/v1/load_lora_adapter", {
       method: "POST",
       headers: { "content-type": "application/json" },

@@ -15,12 +15,15 @@ import type { Db } from "../../db/types.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { baseModelDir } from "../../models/base/service.ts";
 import { artifactDir } from "../../models/tuned/service.ts";
+import { localUnit } from "../../objects/local.ts";
 import { afterLaunchFailure, launchReason, REASONS } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, jobIn, move, note } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, isCurrent, noteFailure, priceLimitOf, RENTED_WAIT_MS, WAIT_MS } from "./candidates.ts";
 
+/** How long a launch waits for an object store that does not answer. */
+const STORE_WAIT_MS = 30_000;
 /** The longest wait after no offer had capacity. */
 const MAX_CAPACITY_WAIT_MS = 300_000;
 
@@ -31,7 +34,13 @@ export const keyOf = (attemptId: string) => attemptId.replaceAll("_", "-");
  * Directories of this machine that the job reads, for providers that isolate it. Its data and the checkpoint it resumes
  * from come over the socket.
  */
-function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
+const inputsOf = (ctx: Ctx, spec: JobRow["spec"]): string[] => [
+  baseModelDir(ctx, spec.base_model.id),
+  ...artifactsOf(spec).map((id) => artifactDir(ctx, id)),
+];
+
+/** Ids of the artifacts that the job reads. */
+function artifactsOf(spec: JobRow["spec"]): string[] {
   const adapters =
     spec.kind === "serve"
       ? [...spec.adapters, spec.whole]
@@ -40,8 +49,7 @@ function inputsOf(ctx: Ctx, spec: JobRow["spec"]): string[] {
         : spec.kind === "export"
           ? [spec.tuned]
           : [spec.tuned, spec.against];
-  const artifacts = adapters.flatMap((one) => (one ? [one.artifact_id] : []));
-  return [baseModelDir(ctx, spec.base_model.id), ...artifacts.map((id) => artifactDir(ctx, id))];
+  return adapters.flatMap((one) => (one ? [one.artifact_id] : []));
 }
 
 /** What a provider is asked to run for a job: the only part of the frozen spec that leaves this server. */
@@ -75,6 +83,12 @@ async function launchOnce(ctx: Ctx, row: JobRow, which: AttemptRow, token: strin
   if (held.length > 0) spec.gpus = held.map(({ uuid }) => uuid);
   const price = priceLimitOf(row.spec.need);
   const most = ceilingOf(which.offer, await limitsOf(ctx.db, which.provider), price);
+  try {
+    for (const id of artifactsOf(row.spec)) await localUnit(ctx, { folder: "artifacts", id });
+  } catch (error) {
+    // The object store does not answer: the launch is repeated.
+    return { ...readFailure(error), kind: "transient", retryAfterMs: STORE_WAIT_MS };
+  }
   try {
     return await entry.provider.launch(spec, which.offer, {
       key: keyOf(which.id),

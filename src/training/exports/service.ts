@@ -2,7 +2,6 @@
  * Exports of fine-tuned models to other formats. Each export is a job; its files are published only when they answer
  * like the trained model.
  */
-import { rm } from "node:fs/promises";
 import { and, desc, eq, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { trainerIdentity } from "../../compute/providers/registry.ts";
@@ -16,7 +15,8 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { baseModelRef } from "../../models/base/service.ts";
 import { titleOf } from "../../models/tuned/lookup.ts";
-import { artifactDir, type ResolvedModel, resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
+import { type ResolvedModel, resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { requireOwner } from "../../roles.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { createJob } from "../jobs/store.ts";
@@ -243,5 +243,5 @@ export async function deleteExport(ctx: Ctx, actor: Actor, id: string): Promise<
     await tx.update(artifact).set({ status: "deleted" }).where(eq(artifact.id, files.id));
     await audit(tx, ctx, actor, "export.delete", id, { artifact: files.id });
   });
-  await rm(artifactDir(ctx, files.id), { recursive: true, force: true });
+  await dropUnit(ctx, { folder: "artifacts", id: files.id });
 }

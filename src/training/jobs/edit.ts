@@ -1,5 +1,4 @@
 /** Changes and deletions of jobs by people: name, tags, note, archive. */
-import { rm } from "node:fs/promises";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { maxMicrosOf, setMaxCost } from "../../billing/budgets/max-cost.ts";
@@ -13,7 +12,7 @@ import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { trial } from "../../db/schema/sweeps.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
-import { artifactDir } from "../../models/tuned/service.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { requireOwner } from "../../roles.ts";
 import type { JobRow, UpdateJob } from "./model.ts";
 import { getJob } from "./store.ts";
@@ -107,7 +106,7 @@ export async function deleteJob(
     await also(tx);
     return artifacts;
   });
-  for (const file of files) await rm(artifactDir(ctx, file.id), { recursive: true, force: true });
+  for (const file of files) await dropUnit(ctx, { folder: "artifacts", id: file.id });
   await deleteMetrics(ctx, id);
   await ctx.emptyLog();
   ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });

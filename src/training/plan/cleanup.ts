@@ -3,7 +3,6 @@
  * provenance stay.
  */
 
-import { rm } from "node:fs/promises";
 import { and, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { FINAL_STATES, isFinal } from "../../contract/job.ts";
@@ -14,7 +13,7 @@ import { job } from "../../db/schema/jobs.ts";
 import { artifact, checkpoint, model } from "../../db/schema/models.ts";
 import { AppError } from "../../errors.ts";
 import { formatBytes } from "../../lib/text/format.ts";
-import { artifactDir } from "../../models/tuned/service.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { requireOwner } from "../../roles.ts";
 import { getJob } from "../jobs/store.ts";
 import { note } from "../jobs/transitions.ts";
@@ -130,7 +129,7 @@ export async function clearRun(ctx: Ctx, actor: Actor, id: string): Promise<Clea
       await audit(tx, ctx, actor, "job.clear", id, { checkpoints: removed.length, bytes });
       await note(tx, ctx, row, `Files deleted: ${removed.length} checkpoints, ${formatBytes(bytes)} freed`);
     });
-  for (const one of all) await rm(artifactDir(ctx, one.id), { recursive: true, force: true });
+  for (const one of all) await dropUnit(ctx, { folder: "artifacts", id: one.id });
   ctx.bus.emit("job.changed", { org: row.org, jobId: id, kind: row.kind, state: row.state });
   return { checkpoints: removed.length, bytes, kept };
 }

@@ -5,7 +5,8 @@ import { Readable } from "node:stream";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { sha256Hex } from "../../lib/ids.ts";
-import { artifactDir, artifactProblem, getArtifact } from "../../models/tuned/service.ts";
+import { artifactProblem, getArtifact } from "../../models/tuned/service.ts";
+import { localUnit } from "../../objects/local.ts";
 import { cardOf } from "../exports/card.ts";
 import type { Format } from "../exports/model.ts";
 import { passportOf } from "../exports/passport.ts";
@@ -50,7 +51,7 @@ export async function filesOf(ctx: Ctx, actor: Actor, row: PushRow): Promise<Pus
       "artifact_damaged",
       `The files on this server are damaged (${problem}). Export again.`,
     );
-  const directory = artifactDir(ctx, stored.id);
+  const directory = await localUnit(ctx, { folder: "artifacts", id: stored.id });
   const own: PushFile[] = stored.files
     .filter(({ path }) => path !== CARD && path !== PASSPORT && !RESUME_FILES.has(path))
     .map((file) => ({

@@ -17,9 +17,10 @@ import { requireDisk } from "../../lib/disk/reserve.ts";
 import { newId } from "../../lib/ids.ts";
 import { createInTurn } from "../../lib/in-turn.ts";
 import { addCheckpoint, artifactDir } from "../../models/tuned/service.ts";
+import { dropUnit, keepUnit } from "../../objects/keep.ts";
 import { addEvent } from "../metrics/events.ts";
 import { badFile, contentProblem, headProblem, KINDS_TEXT, kindOf } from "./content.ts";
-import { removeDirectory, removeFile, sizeOf, syncTree, writeManifest, writePart } from "./disk.ts";
+import { removeFile, sizeOf, syncTree, writeManifest, writePart } from "./disk.ts";
 import { OpenRequest } from "./model.ts";
 import { prune } from "./prune.ts";
 import type { Trainer } from "./token.ts";
@@ -133,7 +134,7 @@ export async function openArtifact(ctx: Ctx, trainer: Trainer, body: unknown): P
       if (same) await tx.delete(artifact).where(eq(artifact.id, same.id));
       await tx.insert(artifact).values(row);
     });
-    if (same) await removeDirectory(artifactDir(ctx, same.id));
+    if (same) await dropUnit(ctx, { folder: "artifacts", id: same.id });
     return { artifact_id: row.id, complete: false, files: files.map(({ path }) => ({ path, offset: 0 })) };
   });
 }
@@ -254,7 +255,7 @@ function storeCompleted(ctx: Ctx, trainer: Trainer, row: ArtifactRow): Promise<A
 /**
  * Completes an artifact: checks and hashes every file, then writes the manifest, then the rows. Repeating it returns
  * the same answer.
- * @throws AppError 404, 422 naming the file, 507
+ * @throws AppError 404, 422 naming the file, 503 (the object store), 507
  */
 export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): Promise<ArtifactCompleted> {
   return inTurnOf(ctx)(id, async () => {
@@ -274,6 +275,8 @@ export async function completeArtifact(ctx: Ctx, trainer: Trainer, id: string): 
       manifest_hash: row.manifestHash,
     });
     ctx.failPoint("artifact.checked");
+    const hashes = new Map(row.files.map((file) => [file.path, file.sha256]));
+    await keepUnit(ctx, { folder: "artifacts", id, org: row.org }, hashes);
     const done = await storeCompleted(ctx, trainer, row);
     const { spec, org, jobId } = trainer;
     if (done.checkpoint_id) {

@@ -91,8 +91,3 @@ export async function writeManifest(path: string, value: unknown): Promise<void>
 export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true });
 }
-
-/** Removes a directory with its content, if it exists. */
-export async function removeDirectory(path: string): Promise<void> {
-  await rm(path, { recursive: true, force: true });
-}

@@ -1,4 +1,5 @@
 /** What a trainer reads: its spec, model and adapter files by input name, the checkpoint to resume, and its data. */
+import { basename, dirname } from "node:path";
 import { eq } from "drizzle-orm";
 import { type DatasetRef, type FileEntry, type JobSpec, validationData } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
@@ -11,7 +12,8 @@ import { AppError, notFound } from "../../errors.ts";
 import { lruOf } from "../../lib/lru.ts";
 import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
 import { isSharedArtifact } from "../../models/tuned/permissions.ts";
-import { artifactDir, newestCheckpoint } from "../../models/tuned/service.ts";
+import { newestCheckpoint } from "../../models/tuned/service.ts";
+import { localUnit } from "../../objects/local.ts";
 import type { Trainer } from "./token.ts";
 
 /** Seconds between heartbeats, and most events of one batch, as reported to trainers. */
@@ -56,7 +58,7 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   if (row?.status !== "complete" || (row.org !== trainer.org && !(await isShared())))
     throw new AppError("invalid", "artifact_missing", `The files of ${artifactId} no longer exist.`);
   return {
-    directory: artifactDir(ctx, row.id),
+    directory: await localUnit(ctx, { folder: "artifacts", id: row.id }),
     files: row.files.filter((file) => !RESUME_ONLY.has(file.path)),
   };
 }
@@ -106,8 +108,9 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   if (!newest) return null;
   const [row] = await ctx.db.select().from(artifact).where(eq(artifact.id, newest.artifactId)).limit(1);
   if (!row) return null;
+  const directory = await localUnit(ctx, { folder: "artifacts", id: row.id });
   const { id: checkpointId, step } = newest;
-  const resume = { checkpointId, artifactId: row.id, step, directory: artifactDir(ctx, row.id), files: row.files };
+  const resume = { checkpointId, artifactId: row.id, step, directory, files: row.files };
   resumes(ctx).set(trainer.id, resume);
   return resume;
 }
@@ -146,6 +149,8 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
 /** The path of a listed file of an input. Other files do not exist. @throws AppError `input_not_found` */
 export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<string> {
   const resume = name === "resume" ? (resumes(ctx).get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
+  // The copy may have been removed since the resume was cached.
+  if (resume) await localUnit(ctx, { folder: "artifacts", id: resume.artifactId });
   const input = name === "resume" ? resume : (await inputsOf(ctx, trainer)).get(name);
   const file = input?.files.find((one) => one.path === path);
   if (!input || !file) throw notFound("input", `${name}/${path}`.slice(0, 300));
@@ -154,9 +159,15 @@ export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: 
 
 /**
  * The files of a split of the job's data: one, both (all rows of the version), or none.
- * @throws AppError `split_not_found`
+ * @throws AppError `split_not_found`, `object_store_unavailable`
  */
-export function splitFiles(ctx: Ctx, trainer: Trainer, split: string): string[] {
+export async function splitFiles(ctx: Ctx, trainer: Trainer, split: string): Promise<string[]> {
+  const paths = pathsOf(ctx, trainer, split);
+  for (const path of paths) await localUnit(ctx, { folder: "datasets", id: basename(dirname(path)) });
+  return paths;
+}
+
+function pathsOf(ctx: Ctx, trainer: Trainer, split: string): string[] {
   const { spec } = trainer;
   const all = (data: DatasetRef) => SPLITS.map((part) => splitPath(ctx, data.version_id, part));
   const files = (data: DatasetRef, which: Split) => {

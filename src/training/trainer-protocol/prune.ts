@@ -2,9 +2,8 @@
 import { and, desc, eq, inArray, isNull, ne } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { artifact, checkpoint } from "../../db/schema/models.ts";
-import { artifactDir } from "../../models/tuned/service.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { artifactsInUse } from "../plan/cleanup.ts";
-import { removeDirectory } from "./disk.ts";
 
 type CheckpointRow = typeof checkpoint.$inferSelect;
 
@@ -63,5 +62,5 @@ export async function prune(
       );
     await tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, removed));
   });
-  for (const id of removed) await removeDirectory(artifactDir(ctx, id));
+  for (const id of removed) await dropUnit(ctx, { folder: "artifacts", id });
 }

@@ -4,8 +4,7 @@ import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
-import { artifactDir } from "../../models/tuned/service.ts";
-import { removeDirectory } from "./disk.ts";
+import { dropUnit } from "../../objects/keep.ts";
 
 /** Removes unfinished uploads of ended attempts, of one job or of all. Returns their number. */
 export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> {
@@ -25,7 +24,7 @@ export async function dropUnfinished(ctx: Ctx, jobId?: string): Promise<number> 
   if (rows.length === 0) return 0;
   const ids = rows.map((row) => row.id);
   await ctx.write((tx) => tx.update(artifact).set({ status: "deleted" }).where(inArray(artifact.id, ids)));
-  for (const id of ids) await removeDirectory(artifactDir(ctx, id));
+  for (const id of ids) await dropUnit(ctx, { folder: "artifacts", id });
   return ids.length;
 }
 
