@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { ownerOfKey, rotateKey } from "../accounts/api-keys/changes.ts";
 import { RotateKey } from "../accounts/api-keys/model.ts";
 import { createKey } from "../accounts/api-keys/service.ts";
-import { verifyAudit } from "../accounts/audit/service.ts";
+import { audit, verifyAudit } from "../accounts/audit/service.ts";
 import { Email, Name } from "../accounts/auth/model.ts";
 import { createUser, setPassword, userIdOf } from "../accounts/auth/service.ts";
 import { resetTwoFactor } from "../accounts/factors/two-factor.ts";
@@ -12,6 +12,7 @@ import { verifyNow } from "../billing/ledger/verification.ts";
 import { type Actor, type Ctx, systemActor } from "../ctx.ts";
 import { AppError } from "../errors.ts";
 import { DAY_MS } from "../lib/clock.ts";
+import { migrationStep } from "../objects/migrate.ts";
 import { INSTALLATION_ROLES, SCOPES } from "../roles.ts";
 
 /** The person at the terminal: trusted by this machine, without an organization. */
@@ -81,6 +82,14 @@ const COMMANDS = {
   }),
   /** Checks the ledger. -> `{checks}` */
   "billing.verify": command(v.strictObject({}), async (ctx) => ({ checks: (await verifyNow(ctx)).checks })),
+  /** Moves stored files to the bucket or back, for some seconds. -> a step of `migrationStep` */
+  "storage.migrate": command(
+    v.strictObject({ to: v.picklist(["disk", "s3"]), dry_run: v.boolean(), after: v.string() }),
+    async (ctx, { to, dry_run: dryRun, after }) => {
+      if (!dryRun && after === "") await ctx.write((tx) => audit(tx, ctx, operator, "storage.migrate", to));
+      return { ...(await migrationStep(ctx, { to, dryRun, after })) };
+    },
+  ),
   /** The checks of `doctor` by the running server, with its settings. -> `{checks}` */
   doctor: command(v.strictObject({}), async (ctx) => {
     const { runChecks } = await import("./doctor/machine.ts");

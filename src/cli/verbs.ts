@@ -22,6 +22,7 @@ import { pluginCheck, pluginNew } from "./plugin.ts";
 import { quickstart } from "./quickstart/quickstart.ts";
 import { secretRotate } from "./secret.ts";
 import { serve } from "./serve.ts";
+import { storageMigrate } from "./storage.ts";
 
 /** Verbs by what they need, in the order of help. */
 export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] = [
@@ -41,6 +42,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       passportVerify,
       secretRotate,
       migrateVerb,
+      storageMigrate,
       backup,
       restore,
       ...IMAGE_VERBS,

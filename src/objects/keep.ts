@@ -5,6 +5,7 @@ import type { Ctx } from "../ctx.ts";
 import { objectDeletion, storedObject } from "../db/schema/datasets.ts";
 import type { Db } from "../db/types.ts";
 import { sha256File } from "../lib/disk/manifest.ts";
+import { type Expected, hashed, requireSame } from "../lib/objects/store.ts";
 import { storeFailure } from "./bucket.ts";
 import { localCopies, localKey, nameOf, objectKey, type StoredRow, storedRows, type Unit, unitTurns } from "./units.ts";
 
@@ -41,17 +42,20 @@ async function queueDeletions(tx: Db, ctx: Ctx, rows: readonly StoredRow[]): Pro
  * Puts a complete unit into the bucket, when new bytes go there; what is in it already is not sent again. To call
  * before the rows that refer to the unit are committed.
  * @param known hashes by path, where they are known; others are computed
- * @throws AppError `object_store_unavailable`
+ * @param options `readBack`: read every object again, and compare its hash
+ * @returns how many files it has
+ * @throws AppError `object_store_unavailable`, `bytes_missing` when a file has another hash than is known
  */
 export async function keepUnit(
   ctx: Ctx,
   unit: Unit & { org: string },
   known: ReadonlyMap<string, string> = new Map(),
-): Promise<void> {
+  { readBack = false }: { readBack?: boolean } = {},
+): Promise<number> {
   const { bucket } = ctx;
-  if (!bucket || ctx.config.artifact_store !== "s3") return;
+  if (!bucket || ctx.config.artifact_store !== "s3") return 0;
   const name = nameOf(unit);
-  await unitTurns(ctx)(name, async () => {
+  return unitTurns(ctx)(name, async () => {
     const before = await storedRows(ctx, name);
     const rows: StoredRow[] = [];
     try {
@@ -61,6 +65,7 @@ export async function keepUnit(
         const key = objectKey(unit.org, unit, sha256);
         const old = before.find((row) => row.path === path && row.sha256 === sha256);
         if (!old) await bucket.put(key, { path: local }, { bytes, sha256 }, ctx.signal);
+        if (readBack) await verify(ctx, key, { bytes, sha256 });
         rows.push(old ?? { unit: name, path, key, org: unit.org, bytes, sha256, createdAt: ctx.clock.now() });
       }
     } catch (error) {
@@ -77,17 +82,31 @@ export async function keepUnit(
     });
     localCopies(ctx).complete.add(name);
     localCopies(ctx).usedAt.set(name, ctx.clock.monotonic());
+    return rows.length;
   });
+}
+
+/** Reads an object whole. @throws StoreProblem `missing`, `damaged` */
+async function verify(ctx: Ctx, key: string, expected: Expected): Promise<void> {
+  if (!ctx.bucket) return;
+  const source = hashed(ctx.bucket.get(key, undefined, ctx.signal), (found) => requireSame(key, found, expected));
+  for await (const _ of source);
 }
 
 /**
  * Removes a unit from this machine and from the bucket. A bucket that does not answer is asked again later: the unit is
  * then in the list of what is to be removed, and nothing reads it.
  */
-export async function dropUnit(ctx: Ctx, unit: Unit): Promise<void> {
+export const dropUnit = (ctx: Ctx, unit: Unit): Promise<void> =>
+  forget(ctx, unit, () => rm(ctx.files.path(unit.folder, unit.id), { recursive: true, force: true }));
+
+/** Removes a unit from the bucket alone: this machine has all of it. */
+export const releaseUnit = (ctx: Ctx, unit: Unit): Promise<void> => forget(ctx, unit, async () => {});
+
+async function forget(ctx: Ctx, unit: Unit, removeLocal: () => Promise<void>): Promise<void> {
   const name = nameOf(unit);
   await unitTurns(ctx)(name, async () => {
-    await rm(ctx.files.path(unit.folder, unit.id), { recursive: true, force: true });
+    await removeLocal();
     localCopies(ctx).complete.delete(name);
     localCopies(ctx).usedAt.delete(name);
     if (!ctx.bucket) return;

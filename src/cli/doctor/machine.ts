@@ -32,6 +32,8 @@ for name in ("torch", "transformers", "trl", "peft"):
     except m.PackageNotFoundError: print(name, "missing")
 `;
 
+import { objectStore } from "./object-store.ts";
+
 async function trainer(config: Config): Promise<Check> {
   const install = "The first training creates it, or now: finetune-lab doctor --install";
   try {
@@ -163,6 +165,7 @@ export async function runChecks(config: Config, inServer = false): Promise<Check
     ...own,
     ...exposure(config),
     disk(config),
+    ...(await objectStore(config)),
     memory(),
     await python(config),
     await trainer(config),

@@ -6,6 +6,7 @@ import { type Ctx, perContext } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { host } from "../../db/schema/hosts.ts";
 import { clean } from "../../lib/text/redact.ts";
+import { bucketProblem } from "../../objects/health.ts";
 import { lastRound } from "../../training/queue/last-round.ts";
 
 const API_TIMEOUT_MS = 10_000;
@@ -103,8 +104,20 @@ async function probeInference(ctx: Ctx): Promise<Probe> {
   );
 }
 
+/** The bucket, where files are kept in one. */
+async function probeStorage(ctx: Ctx): Promise<Probe[]> {
+  if (!ctx.bucket || ctx.config.artifact_store !== "s3") return [];
+  const problem = await bucketProblem(ctx);
+  return [{ component: "storage", state: problem === null ? "operational" : "down", problem }];
+}
+
 /** Probes every component once. */
 export async function probeAll(ctx: Ctx): Promise<Probe[]> {
-  const [api, inference, providers] = await Promise.all([probeApi(ctx), probeInference(ctx), probeProviders(ctx)]);
-  return [api, probeTraining(ctx, providers), inference, ...providers];
+  const [api, inference, providers, storage] = await Promise.all([
+    probeApi(ctx),
+    probeInference(ctx),
+    probeProviders(ctx),
+    probeStorage(ctx),
+  ]);
+  return [api, probeTraining(ctx, providers), inference, ...storage, ...providers];
 }

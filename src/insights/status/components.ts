@@ -19,7 +19,7 @@ export interface Component {
   name: string;
 }
 
-const FIXED: Record<string, string> = { api: "API", training: "Training", inference: "Inference" };
+const FIXED: Record<string, string> = { api: "API", training: "Training", inference: "Inference", storage: "Storage" };
 
 const publicId = (ctx: Ctx, id: string) =>
   id in FIXED ? id : `provider-${sha256Hex(`${ctx.installation} ${id}`).slice(0, 10)}`;
@@ -42,7 +42,8 @@ export async function currentComponents(ctx: Ctx): Promise<Component[]> {
     ...ctx.compute.list().map(({ plugin }) => plugin.id),
     ...pluginProblems(ctx).map(({ plugin }) => plugin),
   ];
-  const ids = new Set([...Object.keys(FIXED), ...providers.map((id) => `provider:${id}`)]);
+  const fixed = Object.keys(FIXED).filter((id) => id !== "storage" || ctx.config.artifact_store === "s3");
+  const ids = new Set([...fixed, ...providers.map((id) => `provider:${id}`)]);
   const used = new Map<string, number>();
   return [...ids].flatMap((id) => {
     const row = rows.find((one) => one.id === id);
