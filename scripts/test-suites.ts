@@ -27,7 +27,7 @@ function needOf(file: string): Need {
   const path = join(ROOT, file);
   const files = withImports(path);
   if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
-  if (files.has(join(ROOT, "test/support/localstripe.ts"))) return "clients";
+  if (files.has(join(ROOT, "test/support/clients.ts"))) return "clients";
   if (files.has(join(ROOT, "test/support/focus-validator.ts"))) return "focus";
   if (files.has(join(ROOT, "test/support/s3-servers.ts"))) return "clouds";
   // Real models, and a test that is skipped without the trainer's environment.
