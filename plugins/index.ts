@@ -8,5 +8,6 @@ export const BUNDLED: Readonly<Record<string, () => Promise<ProviderPlugin>>> = 
   process: async () => (await import("./process/index.ts")).default,
   docker: async () => (await import("./docker/index.ts")).default,
   runpod: async () => (await import("./runpod/index.ts")).default,
+  lambda: async () => (await import("./lambda/index.ts")).default,
   aws: async () => (await import("./aws/index.ts")).default,
 };

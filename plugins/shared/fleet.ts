@@ -23,6 +23,8 @@ export interface Rented {
   labels: Record<string, string>;
   status: WorkStatus;
   region: string | null;
+  /** The vendor is ending it: asking again would change nothing. */
+  ending?: boolean;
 }
 
 /** What a vendor can do. Every method throws only failures of the contract. */
@@ -96,7 +98,7 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
         key: machine.key,
         times,
       });
-    await vendor.remove(machine.id);
+    if (!machine.ending) await vendor.remove(machine.id);
     last = null;
   }
 
@@ -172,7 +174,8 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
       checkKey(host, context.key);
       const { key } = context;
       return host.inTurn(`${vendor.id}-launch-${key}`, async () => {
-        const before = await settle(await find(key, true));
+        // One that is ending was not what was asked for, and is no answer to a new request.
+        const before = await settle((await find(key, true)).filter(({ ending }) => !ending));
         if (before) {
           unanswered.delete(key);
           return handleOf(before);

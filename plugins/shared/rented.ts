@@ -9,6 +9,17 @@ export function checkKey(host: ProviderHost, key: string): void {
 /** The name of the machine of a launch. The same key always has the same name. */
 export const rentedName = (installation: string, key: string) => `ftl-${installation}-${key}`;
 
+/**
+ * `rentedName` in at most `longest` characters: the end is replaced by a hash of the whole, so that two keys never
+ * share a name.
+ */
+export function shortName(installation: string, key: string, longest: number): string {
+  const name = rentedName(installation, key);
+  if (name.length <= longest) return name;
+  const hash = new Bun.CryptoHasher("sha256").update(name).digest("hex").slice(0, 12);
+  return `${name.slice(0, longest - 13)}-${hash}`;
+}
+
 /** Where the trainer's image has its scratch directory. */
 const SCRATCH = "/scratch";
 

@@ -31,10 +31,12 @@ describe.each(Object.keys(VENDORS))("%s conforms:", (vendor) => {
       env: { PATH: process.env.PATH ?? "", ...env, FTL_SCRATCH: scratch },
       stdout: "ignore",
       stderr: "ignore",
+      detached: true,
     });
     return {
       async end() {
-        child.kill("SIGKILL");
+        // The machine goes with everything on it.
+        if (child.exitCode === null) process.kill(-child.pid, "SIGKILL");
         await child.exited;
       },
     };

@@ -10,20 +10,33 @@ export interface VirtualClock extends Clock {
 }
 
 /**
- * Starts at `startAt` (milliseconds since 1970). Sleeps that overlap end at their own times: the sum of two sleeps of
- * ten seconds in parallel is ten seconds.
+ * Starts at `startAt` (milliseconds since 1970). Sleeps end in the order of their times, and what follows one runs
+ * before the next ends: two sleeps of ten seconds in parallel take ten seconds.
  */
 export function virtualClock(startAt = Date.UTC(2026, 10, 30, 12)): VirtualClock {
   let now = startAt;
+  let sleepers: { until: number; wake: () => void }[] = [];
+  let waking = false;
+  function wakeNext(): void {
+    const first = sleepers.reduce((a, b) => (b.until < a.until ? b : a), sleepers[0] as (typeof sleepers)[number]);
+    sleepers = sleepers.filter((one) => one !== first);
+    now = Math.max(now, first.until);
+    first.wake();
+    if (sleepers.length > 0) setImmediate(wakeNext);
+    else waking = false;
+  }
   return {
     now: () => now,
     monotonic: () => now - startAt,
-    async sleep(ms, signal) {
-      if (signal?.aborted) return;
-      const until = now + Math.max(0, ms);
-      await Promise.resolve();
-      now = Math.max(now, until);
-    },
+    sleep: (ms, signal) =>
+      new Promise((resolve) => {
+        if (signal?.aborted || ms <= 0) return resolve();
+        sleepers.push({ until: now + ms, wake: resolve });
+        if (!waking) {
+          waking = true;
+          setImmediate(wakeNext);
+        }
+      }),
     advance(ms) {
       now += ms;
     },

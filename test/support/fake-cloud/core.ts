@@ -96,6 +96,8 @@ export interface Dialect {
   types: MachineType[];
   regions: Region[];
   bootMs: number;
+  /** How long a machine takes to end after a deletion; 0 when absent. */
+  endMs?: number;
   newId(random: () => number): string;
   operation(request: Request): Operation;
   answer(cloud: FakeCloud, request: Request): Answer;
@@ -331,7 +333,7 @@ export class FakeCloud {
     const machine = this.machines.get(id);
     if (!machine || this.isGone(machine)) return false;
     if (this.current === "stuck_delete") return true;
-    machine.goneAt = this.now() + (this.current === "slow_delete" ? SLOW_DELETE_MS : 0);
+    machine.goneAt = this.now() + (this.current === "slow_delete" ? SLOW_DELETE_MS : (this.dialect.endMs ?? 0));
     if (this.free.has(machine.region)) this.free.set(machine.region, this.capacity(machine.region) + 1);
     return true;
   }

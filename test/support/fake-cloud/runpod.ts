@@ -178,7 +178,8 @@ export const RUNPOD: Dialect = {
   refuse,
 
   overLimit: (cloud) => secondsLeft(cloud).seconds,
-  headers(cloud) {
+  headers(cloud): Record<string, string> {
+    if (!cloud.limited) return {};
     const { left, seconds } = secondsLeft(cloud);
     return {
       ratelimit: `"minute";r=${left};t=${Math.max(1, seconds)}`,
