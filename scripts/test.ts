@@ -173,7 +173,7 @@ async function main(args: string[]): Promise<number> {
   installPackages();
   const chromium = findChromium();
   if (!chromium)
-    say("No Chromium found: the browser tests will be skipped. Install it (Debian: apt-get install chromium)");
+    say("No Chromium: the browser tests will be skipped. Install it (Debian: apt-get install chromium-headless-shell)");
   const plain: Record<string, string> = chromium ? { FTL_CHROMIUM: chromium } : {};
   if (preparing) {
     await prepareTrainer();

@@ -1,14 +1,14 @@
 /**
  * A real browser on the application in this process: signed in, with every script error and policy violation collected.
  */
-import { existsSync } from "node:fs";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { findChromium } from "../../scripts/setup.ts";
 import { type App, createApp } from "../../src/app.ts";
 import { PASSWORD, type TestApp } from "./app.ts";
 
-const CHROMIUM = process.env.FTL_CHROMIUM ?? "/usr/bin/chromium";
-/** Browser tests run where there is a Chromium; its path is `FTL_CHROMIUM`. */
-export const hasBrowser = existsSync(CHROMIUM);
+const CHROMIUM = findChromium();
+/** Browser tests run where there is a Chromium; `FTL_CHROMIUM` names another. */
+export const hasBrowser = CHROMIUM !== null;
 
 export interface TestBrowser {
   base: string;
@@ -25,7 +25,7 @@ export interface TestBrowser {
 
 export async function launch(): Promise<Browser> {
   return chromium.launch({
-    executablePath: CHROMIUM,
+    executablePath: CHROMIUM ?? undefined,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
   });
 }
