@@ -10,7 +10,7 @@ import { baseModelDir } from "../../src/models/base/service.ts";
 import { compareFirstBatch } from "../../src/training/attempts/first-batch.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";
-import { TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
+import { SERVER_ENV, TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
 import { readyBase } from "../support/models.ts";
 import { TINY_MODEL } from "../support/tiny.ts";
 
@@ -108,7 +108,7 @@ const seen = (kind: RowType, query = "") =>
 
 describe.skipIf(missing !== null)(`what a model sees${missing ? ` (skipped: ${missing})` : ""}`, () => {
   beforeAll(async () => {
-    lab = await createTestApp({ config: { trainer_env: TRAINER_ENV } });
+    lab = await createTestApp({ config: { trainer_env: SERVER_ENV } });
     await readyBase(lab.ctx, "tiny");
     cpSync(TINY_MODEL, baseModelDir(lab.ctx, "tiny"), { recursive: true });
     for (const [kind, lines] of Object.entries(LINES)) datasets[kind as RowType] = await uploaded(kind, lines);

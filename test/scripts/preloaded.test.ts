@@ -101,8 +101,8 @@ describe.skipIf(trainerMissing !== null)(
 
     test("is a Python of its own when nothing is preloaded", async () => {
       const alone = join(dir, "alone");
-      const text = readFileSync(python, "utf8").replace(/'[^']*\/socket'/, "'/nowhere/socket'");
-      expect(text).toContain("/nowhere/socket");
+      const text = readFileSync(python, "utf8").replace(/'[^']*\/trainers'/, "'/nowhere/trainers'");
+      expect(text).toContain("/nowhere/trainers");
       writeFileSync(alone, text, { mode: 0o700 });
       const child = start("exit", alone);
       const { pid, stdin, threads, python: executable } = await said(child);

@@ -1,9 +1,9 @@
 """A Python with the trainer's libraries loaded, from which tests fork others: loading them takes 5 s of CPU time.
 
 `preloaded.py serve DIRECTORY [PATH…]` loads them from this environment and from PATH…, and makes two programs:
-DIRECTORY/bin/python for servers, whose warm launchers are forks, and DIRECTORY/bin/python-forked, whose trainers and
-launchers of several processes are forks. Anything else runs in the environment's own Python. It ends with its standard
-input.
+DIRECTORY/bin/python for servers, whose warm launchers and inspections are forks, and DIRECTORY/bin/python-forked, whose
+trainers and launchers of several processes are forks. Anything else runs in the environment's own Python. Inspections
+are forks of a process of their own, because they run without torch. Both end with their standard input.
 
 A fork gets the directory, environment, standard streams and umask of the program that asked for it, and shows command
 line and environment as its own. Only libraries are shared: it imports the trainer's modules from where it is told to.
@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 MAX_REQUEST = 1 << 20
@@ -26,12 +27,14 @@ OURS = "finetune_trainer"
 OUTSIDE: list = []
 # Arguments of what is forked.
 LAUNCHERS = r"""'-IuB '*' --warm '*"""
+INSPECTIONS = r"""'-m finetune_trainer.training.inspection'"""
 TRAINERS = r"""'-m finetune_trainer' | '-u -m finetune_trainer.launch.worker'* | '-m accelerate.commands.launch '*"""
 PROGRAM = """#!/bin/sh
 case "$*" in
-  {forked}) exec '{python}' -IS '{source}' run '{path}' "$0" "$@" ;;
-esac
+{cases}esac
 exec '{python}' "$@"
+"""
+CASE = """  {arguments}) exec '{python}' -IS '{source}' run '{path}' "$0" "$@" ;;
 """
 
 
@@ -80,14 +83,8 @@ def wait(server: socket.socket, woken: int) -> int:
     return int.from_bytes(status, "big")
 
 
-def serve(path: str) -> None:
-    """Loads the libraries, and forks until standard input ends."""
-    from select import select
-
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(path)
-    server.listen(64)
-    print("ready", flush=True)  # whoever asks from now on waits
+def load_trainers() -> None:
+    """Loads what a warm launcher loads, and DeepSpeed where it is found."""
     import importlib.util
 
     from finetune_trainer.launch import warm
@@ -96,6 +93,33 @@ def serve(path: str) -> None:
     if importlib.util.find_spec("deepspeed"):
         importlib.import_module("finetune_trainer.distributed.zero")
         importlib.import_module("deepspeed")
+
+
+def load_inspections() -> None:
+    """Loads what an inspection loads, in its environment."""
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    from finetune_trainer.training import inspection  # noqa: F401
+
+    sys.modules["torch"] = None
+    from transformers import AutoTokenizer  # noqa: F401
+
+    from finetune_trainer.data import tool_template  # noqa: F401
+    from finetune_trainer.model import tokenizer  # noqa: F401
+
+
+def listen(path: str) -> socket.socket:
+    """A socket on which requests wait from now on."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(64)
+    return server
+
+
+def serve(server: socket.socket, load: Callable[[], None]) -> None:
+    """Loads the libraries, and forks until standard input ends."""
+    from select import select
+
+    load()
     for name in [name for name in sys.modules if name.partition(".")[0] == OURS]:
         del sys.modules[name]
     while True:
@@ -182,8 +206,8 @@ def become(asked: dict, streams: list) -> None:
         customize(given)
     else:
         sys.path[:] = OUTSIDE
-    if threads := os.environ.get("OMP_NUM_THREADS"):
-        sys.modules["torch"].set_num_threads(int(threads))  # OpenMP read its own when it was loaded
+    if (threads := os.environ.get("OMP_NUM_THREADS")) and (torch := sys.modules["torch"]):
+        torch.set_num_threads(int(threads))  # OpenMP read its own when it was loaded
     try:
         if module:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -244,13 +268,18 @@ def show(argv: list, environ: dict) -> None:
         ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
 
 
-def make_programs(directory: str, path: str) -> None:
-    """Writes the programs that ask on the socket `path`."""
+def make_programs(directory: str, trainers: str, inspections: str) -> None:
+    """Writes the programs that ask on the sockets `trainers` and `inspections`."""
     os.makedirs(os.path.join(directory, "bin"))
-    given = {"python": sys.executable, "source": os.path.abspath(__file__), "path": path}
-    for name, forked in (("python", LAUNCHERS), ("python-forked", TRAINERS)):
+    given = {"python": sys.executable, "source": os.path.abspath(__file__)}
+    programs = {
+        "python": [(LAUNCHERS, trainers), (INSPECTIONS, inspections)],
+        "python-forked": [(TRAINERS, trainers)],
+    }
+    for name, cases in programs.items():
+        text = "".join(CASE.format(arguments=arguments, path=path, **given) for arguments, path in cases)
         with open(os.open(os.path.join(directory, "bin", name), os.O_WRONLY | os.O_CREAT, 0o755), "w") as handle:
-            handle.write(PROGRAM.format(forked=forked, **given))
+            handle.write(PROGRAM.format(cases=text, **given))
 
 
 def main() -> None:
@@ -266,9 +295,16 @@ def main() -> None:
     OUTSIDE[:] = sys.path
     sys.path[:0] = rest[:-1]
     customize(rest[:-1])
-    path = os.path.join(place, "socket")
-    make_programs(place, path)
-    serve(path)
+    paths = [os.path.join(place, name) for name in ("trainers", "inspections")]
+    make_programs(place, *paths)
+    trainers, inspections = map(listen, paths)
+    print("ready", flush=True)
+    if os.fork() == 0:
+        trainers.close()
+        serve(inspections, load_inspections)
+    else:
+        inspections.close()
+        serve(trainers, load_trainers)
 
 
 if __name__ == "__main__":
