@@ -1,19 +1,30 @@
-/** The AWS plugin with AWS's own client against moto: offers, launches, faults, ends, the sweep's list, the account. */
+/** The AWS plugin with AWS's own client against moto: offers, launches, faults, ends, account, and the contract. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import aws from "../../plugins/aws/index.ts";
+import { conformanceSetup } from "../../src/compute/providers/conformance-run.ts";
+import { casesFor, runCase } from "../../src/contract/conformance.ts";
 import type { Provider, ProviderFailure } from "../../src/contract/provider.ts";
-import { type AwsLab, awsLab, awsSettings, IMAGE, NEED, SECRET, SPEC } from "../support/aws-lab.ts";
+import { AMI, type AwsLab, awsLab, awsSettings, IMAGE, NEED, SECRET, SPEC } from "../support/aws-lab.ts";
+import { awsWorld } from "../support/aws-world.ts";
 import { motoMissing, startMoto } from "../support/moto.ts";
 
 const DEFAULT_AMI = String(aws.config.find(({ name }) => name === "ami")?.default);
 let moto: Awaited<ReturnType<typeof startMoto>>;
 let lab: AwsLab;
 let number = 0;
+let dataDir: string;
 
 beforeAll(async () => {
   if (!motoMissing) moto = await startMoto();
-}, 60_000);
-afterAll(() => moto?.stop());
+  dataDir = mkdtempSync(join(tmpdir(), "ftl-aws-"));
+}, 110_000);
+afterAll(async () => {
+  await moto?.stop();
+  rmSync(dataDir, { recursive: true, force: true });
+});
 beforeEach(() => {
   // Another installation each time: what earlier tests left belongs to others.
   if (!motoMissing) lab = awsLab(moto.url, `lab-${++number}`);
@@ -361,4 +372,17 @@ describe.skipIf(motoMissing !== null)("AWS", () => {
     expect(wrong?.checks.map(({ name, outcome: found }) => [name, found])).toEqual([["Access key", "failed"]]);
     expect(lab.world.calls.length - before).toBe(1);
   });
+});
+
+describe.skipIf(motoMissing !== null)("AWS conforms:", () => {
+  const world = awsWorld();
+  let setup: ReturnType<typeof conformanceSetup> | null = null;
+  for (const one of casesFor(aws))
+    test(one.name, async () => {
+      const settings = awsSettings(moto.url);
+      world.parameters.set(String(settings.ami), AMI);
+      setup ??= conformanceSetup(aws, settings, dataDir, { send: world.fetch });
+      const result = await runCase(one, setup.make, setup.tools);
+      expect(result.detail || result.outcome, one.name).toBe("passed");
+    });
 });
