@@ -2,8 +2,15 @@
 import type { Shot } from "./screenshots-shoot.ts";
 
 export const BILLING_SHOTS: Shot[] = [
-  { name: "billing", path: "/billing", seeds: ["empty", "full"] },
-  { name: "admin-billing", path: "/admin/billing", seeds: ["empty", "full"] },
+  { name: "billing", path: "/billing", seeds: ["empty", "full", "failing"] },
+  { name: "billing-statement", path: "/billing/statements/stm_overdueseed", seeds: ["failing"] },
+  {
+    name: "billing-statement-print",
+    path: "/billing/statements/stm_overdueseed",
+    seeds: ["failing"],
+    act: (page) => page.emulateMedia({ media: "print" }),
+  },
+  { name: "admin-billing", path: "/admin/billing", seeds: ["empty", "full", "failing"] },
   { name: "admin-verification", path: "/admin/billing/verify", seeds: ["empty", "full"] },
   { name: "pricing", path: "/pricing", seeds: ["empty", "full"] },
   { name: "admin-prices", path: "/admin/prices", seeds: ["empty", "full"] },

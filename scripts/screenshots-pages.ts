@@ -281,8 +281,8 @@ export const SHOTS: Shot[] = [
   { name: "admin-incidents", path: "/admin/incidents", seeds: ["empty", "full"] },
   { name: "admin-terms", path: "/admin/terms", seeds: ["full"] },
   { name: "admin-terms-edit", path: "/admin/terms/terms", seeds: ["full"] },
-  { name: "payment-method", path: "/billing/payment", seeds: ["empty", "full"] },
-  { name: "admin-payments", path: "/admin/payments", seeds: ["empty", "full"] },
+  { name: "payment-method", path: "/billing/payment", seeds: ["empty", "failing"] },
+  { name: "admin-payments", path: "/admin/payments", seeds: ["empty", "failing"] },
   { name: "admin-mail", path: "/admin/mail", seeds: ["empty", "full"] },
   { name: "admin-deliveries", path: "/admin/deliveries", seeds: ["empty", "full"] },
   {

@@ -15,6 +15,7 @@ import { loadConfig } from "../src/config.ts";
 import { type Ctx, systemActor } from "../src/ctx.ts";
 import { host } from "../src/db/schema/hosts.ts";
 import { seed } from "../test/support/seed.ts";
+import { addOverdue } from "./screenshots-overdue.ts";
 import { EMAIL, PASSWORD, SHOTS } from "./screenshots-pages.ts";
 import { addPeople } from "./screenshots-people.ts";
 import { addRare } from "./screenshots-rare.ts";
@@ -33,6 +34,7 @@ async function fill(ctx: Ctx, name: Exclude<SeedName, "new">) {
   const actor = { ...systemActor(user.org), userId: user.id };
   await seed(ctx, actor, name);
   if (name === "full") return addPeople(ctx, actor, PASSWORD);
+  if (name === "failing") await addOverdue(ctx, actor);
   return { links: name === "failing" ? await addRare(ctx, actor) : {}, cookies: {} };
 }
 
@@ -49,6 +51,7 @@ async function start(name: SeedName): Promise<Site & { stop(): Promise<void> }> 
           mail_url: "smtp://mail.example.test:587",
           contact_address: "help@example.test",
           abuse_address: "https://example.test/abuse",
+          ...(name === "failing" ? { stripe_secret_key: "sk_test_51SeedOfFineTuneLab" } : {}),
         }
       : {};
   const config = loadConfig({ data_dir: dir, listen: "127.0.0.1:0", log_level: "error", ...providers }, {});

@@ -198,7 +198,7 @@ describe("an invoice that stays unpaid", () => {
     expect([await step(), await held(), await waits()]).toEqual(["notice", null, null]);
     expect((await t.request("GET", "/v1/models", { as: "other" })).status).toBe(200);
     expect((await lateTeam(t.ctx, t.orgs.b))?.text).toBe(
-      `Invoice 2026-000001 was due on 2026-12-10, and $12.34 of it is unpaid. An administrator gave the team time until 2026-12-30 (The transfer is on its way). From 2026-12-30 on no new paid work starts. On 2026-12-30 the team is suspended: training saves a checkpoint, and jobs and endpoints stop. ${LEGAL}`,
+      `Invoice 2026-000001 was due on 2026-12-10, and $12.34 of it is unpaid. An administrator gave the team time until 2026-12-30 (The transfer is on its way). On 2026-12-30 the team is suspended: training saves a checkpoint, and jobs and endpoints stop. ${LEGAL}`,
     );
     await at(DUE + 20 * DAY - 1);
     expect(await step()).toBe("notice");

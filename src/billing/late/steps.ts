@@ -44,7 +44,8 @@ const stepOf = (invoice: Overdue, now: number, rules: LateRules): LateStep | nul
 export function nextText(invoice: Overdue, at: LateStep | null, rules: LateRules): string {
   const on = (step: LateStep) => dayAt(startOf(step, invoice, rules));
   const next: string[] = [];
-  if (rankOf(at) < rankOf("no_new_work")) next.push(`From ${on("no_new_work")} on no new paid work starts.`);
+  if (rankOf(at) < rankOf("no_new_work") && on("no_new_work") !== on("suspended"))
+    next.push(`From ${on("no_new_work")} on no new paid work starts.`);
   if (rankOf(at) < rankOf("suspended"))
     next.push(`On ${on("suspended")} the team is suspended: training saves a checkpoint, and jobs and endpoints stop.`);
   return next.join(" ");

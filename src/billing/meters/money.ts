@@ -40,6 +40,14 @@ export function microsFrom(usd: number): number | null {
 /** Micro-dollars as a number of dollars. */
 export const usdOf = (micros: number): number => micros / MICROS;
 
+/** A quantity as people read it on an invoice: `12,000`, `0.25`, at most six decimals. */
+export const quantityText = (quantity: number): string =>
+  quantity.toLocaleString("en-US", { maximumFractionDigits: 6 });
+
+/** A unit price in dollars, which may be a fraction of a cent: `$0.80`, `$0.000125`. */
+export const unitPriceText = (usd: number): string =>
+  `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 6 })}`;
+
 /** Cents as people read them: `$1,234.50`. */
 export const dollars = (cents: number): string =>
   `${cents < 0 ? "-" : ""}$${(Math.abs(cents) / 100).toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;

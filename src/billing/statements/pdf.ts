@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import plainFont from "dejavu-fonts-ttf/ttf/DejaVuSans.ttf" with { type: "file" };
 import boldFont from "dejavu-fonts-ttf/ttf/DejaVuSans-Bold.ttf" with { type: "file" };
-import { formatDate, formatNumber } from "../../lib/text/format.ts";
-import { dollars } from "../meters/money.ts";
+import { formatDate } from "../../lib/text/format.ts";
+import { dollars, quantityText, unitPriceText } from "../meters/money.ts";
 import type { Detail } from "./service.ts";
 
 const LEFT = 50;
@@ -72,8 +72,8 @@ export async function statementPdf({ view, team }: Detail, legalText: string): P
   for (const line of view.lines)
     row([
       line.description,
-      line.quantity === null ? "" : formatNumber(line.quantity, 6),
-      `$${line.unit_price_usd}`,
+      line.quantity === null ? "" : quantityText(line.quantity),
+      unitPriceText(line.unit_price_usd),
       usd(line.amount_usd),
     ]);
   rule();

@@ -153,7 +153,7 @@ export function PaymentsPage({ stripe, secrets, tested, error }: PaymentsProps) 
           </header>
           <div class="body stack tight">
             {tested ? <Tested tested={tested} /> : null}
-            <PostForm action="/admin/payments/test">
+            <PostForm class="stack tight" action="/admin/payments/test">
               <p class="muted">Asks Stripe for the account and the webhook endpoint. It changes nothing.</p>
               <button type="submit" class="button">
                 Test the connection

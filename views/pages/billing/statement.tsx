@@ -1,11 +1,12 @@
 /** One statement: lines, totals, and what was given back after it was closed. It prints as it is. */
 
+import { quantityText, unitPriceText } from "../../../src/billing/meters/money.ts";
 import type { StatementView } from "../../../src/billing/statements/model.ts";
-import { formatNumber } from "../../../src/lib/text/format.ts";
+import { formatDate } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { Table } from "../../parts/table.tsx";
-import { KeyValue, Time } from "../../parts/value.tsx";
+import { KeyValue } from "../../parts/value.tsx";
 import { Credits, stateText, usdText } from "./page.tsx";
 
 interface StatementProps {
@@ -50,9 +51,9 @@ export function StatementPage({ statement, team, legalText }: StatementProps) {
                 ["Team", team],
                 ["Month", `${statement.month}, UTC`],
                 ["State", stateText(statement.state)],
-                ["Closed", <Time at={statement.closed_at * 1000} />],
-                statement.due_at !== null && ["Due", <Time at={statement.due_at * 1000} />],
-                statement.paid_at !== null && ["Paid", <Time at={statement.paid_at * 1000} />],
+                ["Closed", formatDate(statement.closed_at * 1000)],
+                statement.due_at !== null && ["Due", formatDate(statement.due_at * 1000)],
+                statement.paid_at !== null && ["Paid", formatDate(statement.paid_at * 1000)],
               ]}
             />
           </div>
@@ -72,19 +73,19 @@ export function StatementPage({ statement, team, legalText }: StatementProps) {
                 label: "Quantity",
                 end: true,
                 wide: true,
-                render: (line) => (line.quantity === null ? "–" : formatNumber(line.quantity, 6)),
+                render: (line) => (line.quantity === null ? "–" : quantityText(line.quantity)),
               },
               {
                 key: "price",
                 label: "Unit price",
                 end: true,
                 wide: true,
-                render: (line) => `$${line.unit_price_usd}`,
+                render: (line) => unitPriceText(line.unit_price_usd),
               },
               { key: "amount", label: "Amount", end: true, render: (line) => usdText(line.amount_usd) },
             ]}
           />
-          <div class="body">
+          <div class="body totals">
             <KeyValue
               rows={[
                 ["Subtotal", usdText(statement.subtotal_usd)],
