@@ -7,7 +7,17 @@ import type { Db } from "../db/types.ts";
 import { sha256File } from "../lib/disk/manifest.ts";
 import { type Expected, hashed, requireSame } from "../lib/objects/store.ts";
 import { storeFailure } from "./bucket.ts";
-import { localCopies, localKey, nameOf, objectKey, type StoredRow, storedRows, type Unit, unitTurns } from "./units.ts";
+import {
+  localCopies,
+  localKey,
+  nameOf,
+  objectKey,
+  type StoredRow,
+  storedRows,
+  type Unit,
+  unitOfKey,
+  unitTurns,
+} from "./units.ts";
 
 /** Half-written files of a unit, which are not part of it. */
 const UNFINISHED = /\.(part|tmp|draft)$/;
@@ -72,15 +82,20 @@ export async function keepUnit(
       throw storeFailure(error);
     }
     ctx.failPoint("objects.sent");
-    const stale = before.filter((row) => !rows.some((one) => one.path === row.path && one.sha256 === row.sha256));
+    const here = (row: StoredRow) => rows.find((one) => one.path === row.path);
+    // A file whose copy on this machine was removed is still part of the unit.
+    const elsewhere = before.some((row) => !here(row));
+    const stale = before.filter((row) => (here(row)?.sha256 ?? row.sha256) !== row.sha256);
     await ctx.write(async (tx) => {
-      await tx.delete(storedObject).where(eq(storedObject.unit, name));
-      for (const row of rows) await tx.insert(storedObject).values(row);
+      for (const row of rows) {
+        await tx.delete(storedObject).where(and(eq(storedObject.unit, name), eq(storedObject.path, row.path)));
+        await tx.insert(storedObject).values(row);
+      }
       const keys = rows.map(({ key }) => key);
       if (keys.length > 0) await tx.delete(objectDeletion).where(inArray(objectDeletion.key, keys));
       await queueDeletions(tx, ctx, stale);
     });
-    localCopies(ctx).complete.add(name);
+    if (!elsewhere) localCopies(ctx).complete.add(name);
     localCopies(ctx).usedAt.set(name, ctx.clock.monotonic());
     return rows.length;
   });
@@ -148,6 +163,13 @@ async function removeKeys(ctx: Ctx, keys: readonly string[]): Promise<boolean> {
   }
 }
 
+/** The same in the turn of each unit: nobody stores one of the objects meanwhile. */
+async function removeInTurn(ctx: Ctx, keys: readonly string[]): Promise<boolean> {
+  for (const [unit, own] of Map.groupBy(keys, unitOfKey))
+    if (!(await unitTurns(ctx)(unit, () => removeKeys(ctx, own)))) return false;
+  return true;
+}
+
 /** Removes what is due. Stops at the first failure: the bucket is not asked in a loop. */
 export async function removeDue(ctx: Ctx): Promise<void> {
   for (;;) {
@@ -156,7 +178,7 @@ export async function removeDue(ctx: Ctx): Promise<void> {
       .from(objectDeletion)
       .where(lte(objectDeletion.retryAt, ctx.clock.now()))
       .limit(BATCH);
-    const done = await removeKeys(
+    const done = await removeInTurn(
       ctx,
       due.map(({ key }) => key),
     );
@@ -184,7 +206,7 @@ export async function dropTeam(ctx: Ctx, org: string): Promise<boolean> {
     .where(and(eq(objectDeletion.org, org)))
     .limit(BATCH);
   if (left.length === 0) return true;
-  const done = await removeKeys(
+  const done = await removeInTurn(
     ctx,
     left.map(({ key }) => key),
   );

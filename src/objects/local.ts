@@ -22,7 +22,7 @@ import {
 } from "./units.ts";
 
 /** A copy that was used within this time is not removed: something may be reading it. */
-const IDLE_MS = 900_000;
+const IDLE_MS = 3_000_000;
 const BATCH = 500;
 
 /**

@@ -8,7 +8,7 @@ import { artifact } from "../db/schema/models.ts";
 import { startRounds } from "../lib/background/rounds.ts";
 import { dropUnit, removeDue } from "./keep.ts";
 import { trimCache } from "./local.ts";
-import type { Unit } from "./units.ts";
+import { type Unit, unitOfKey, unitTurns } from "./units.ts";
 
 const DUE_EVERY_MS = 30_000;
 const TRIM_EVERY_MS = 300_000;
@@ -120,8 +120,14 @@ export async function compareObjects(ctx: Ctx): Promise<Comparison | null> {
   const settle = async () => {
     const known = batch.length > 0 ? await knownKeys(ctx, batch) : new Set<string>();
     const stray = batch.filter((key) => !known.has(key));
-    if (stray.length > 0) await bucket.remove(stray);
-    strays += stray.length;
+    for (const [unit, own] of Map.groupBy(stray, unitOfKey))
+      await unitTurns(ctx)(unit, async () => {
+        // Somebody may have stored it in the meantime.
+        const now = await knownKeys(ctx, own);
+        const gone = own.filter((key) => !now.has(key));
+        if (gone.length > 0) await bucket.remove(gone);
+        strays += gone.length;
+      });
     batch = [];
   };
   for (const prefix of ["teams/", "check/"])

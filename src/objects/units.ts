@@ -21,6 +21,8 @@ export type StoredRow = typeof storedObject.$inferSelect;
 const teamPrefix = (org: string) => `teams/${org}/`;
 export const nameOf = ({ folder, id }: Unit) => `${folder}/${id}`;
 export const objectKey = (org: string, unit: Unit, sha256: string) => `${teamPrefix(org)}${nameOf(unit)}/${sha256}`;
+/** The name of the unit of an object. */
+export const unitOfKey = (key: string) => key.split("/").slice(2, 4).join("/");
 /** Key of a file in the data directory. */
 export const localKey = (unit: string, path: string) => (path === "" ? unit : `${unit}/${path}`);
 

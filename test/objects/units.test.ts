@@ -9,7 +9,7 @@ import { eraseOrganization } from "../../src/erasure/organization.ts";
 import { diskStore } from "../../src/lib/objects/disk.ts";
 import { type ObjectStore, StoreProblem } from "../../src/lib/objects/store.ts";
 import { newestCheckpoint } from "../../src/models/tuned/service.ts";
-import { removeDue } from "../../src/objects/keep.ts";
+import { keepUnit, removeDue } from "../../src/objects/keep.ts";
 import { trimCache } from "../../src/objects/local.ts";
 import { compareObjects, lastComparison } from "../../src/objects/sweep.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -103,6 +103,23 @@ describe("what a team stores", () => {
     // Used just now: these copies stay.
     expect(await trimCache(t.ctx, 0)).toBeGreaterThan(0);
     expect(existsSync(t.ctx.files.path("files", fileId))).toBe(true);
+  });
+
+  test("keeps files whose copy is gone when another file of it is stored", async () => {
+    const { dataset, version } = await validated(t, lines.replaceAll("question", "kept"));
+    await forgetCopies();
+    await t.ctx.disk.put(
+      `datasets/${version.id}/found.jsonl`,
+      (async function* () {
+        yield new TextEncoder().encode("{}");
+      })(),
+    );
+    const before = await keysOf(`teams/${t.orgs.a}/datasets/${version.id}/`);
+    expect(await keepUnit(t.ctx, { folder: "datasets", id: version.id, org: t.orgs.a })).toBe(1);
+    await removeDue(t.ctx);
+    expect(await keysOf(`teams/${t.orgs.a}/datasets/${version.id}/`)).toHaveLength(before.length + 1);
+    const { data } = await t.json<{ data: unknown[] }>("GET", `/v1/datasets/${dataset.id}/rows?limit=5`);
+    expect(data).toHaveLength(5);
   });
 
   test("is refused while the bucket does not answer, and leaves nothing", async () => {
