@@ -67,7 +67,7 @@ export function StatementPage({ statement, team, legalText }: StatementProps) {
             rows={lines.map((line, n) => ({ ...line, n }))}
             rowId={({ n }) => `line-${n}`}
             columns={[
-              { key: "what", label: "What", name: true, render: (line) => line.description },
+              { key: "what", label: "What", render: (line) => line.description },
               {
                 key: "quantity",
                 label: "Quantity",
