@@ -74,9 +74,16 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
     if (last && !fresh && now - last.at < LIST_AGE_MS) return last.machines;
     const entry = { at: now, machines: vendor.list() };
     last = entry;
-    entry.machines.catch(() => {
-      if (last === entry) last = null;
-    });
+    entry.machines.then(
+      (machines) => {
+        const there = new Set(machines.map(({ id }) => id));
+        for (const id of asked.keys()) if (!there.has(id)) asked.delete(id);
+        for (const key of unanswered.keys()) isUnanswered(key);
+      },
+      () => {
+        if (last === entry) last = null;
+      },
+    );
     return entry.machines;
   }
 
