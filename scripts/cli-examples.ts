@@ -54,7 +54,7 @@ try {
   await example("dataset show", `dataset show ${data}`);
   await example("dataset download", `dataset download ${data} -o copy.jsonl`);
   const create = `job create --model tiny --data ${data} --suffix support ${QUICK}`;
-  await example("job create", `${create} --dry-run`);
+  await example("job create", `${create} --max-cost-usd 5 --dry-run`);
   const job = (
     await live.call<{ id: string }>("POST", "/v1/jobs", {
       model: "tiny",

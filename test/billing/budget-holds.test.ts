@@ -4,7 +4,7 @@ import { sql } from "drizzle-orm";
 import { overLimit } from "../../src/billing/budgets/limits.ts";
 import { chargeHold, releaseHold, renewHolds, reserve, type Work } from "../../src/billing/budgets/reserve.ts";
 import { leftOf, readBudgets, readHolds } from "../../src/billing/budgets/state.ts";
-import { watchBudgets } from "../../src/billing/budgets/watch.ts";
+import { exhaustedFor, watchBudgets } from "../../src/billing/budgets/watch.ts";
 import { freezePrices } from "../../src/billing/prices/lists.ts";
 import { budget } from "../../src/db/schema/billing.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -97,6 +97,7 @@ test("for any order of starts, intervals, renewals and ends, only what an estima
     const still = (await readHolds(t.ctx.db, clock.now())).map((one) => ({
       ...one,
       pending: { micros: 0, gpuSeconds: 0 },
+      pendingThisMonth: { micros: 0, gpuSeconds: 0 },
       rest: { micros: one.micros, gpuSeconds: one.gpuSeconds },
     }));
     for (const state of await readBudgets(t.ctx.db, clock.now(), still)) {
@@ -207,4 +208,59 @@ test("thresholds are announced once in a period, to those who manage the team an
       "exhausted The user's budget of December is used up member",
     ],
   ]);
+});
+
+test("a monthly budget starts again at 0 with the month, and work over the turn counts in each month what it used there", async () => {
+  await t.ctx.write((tx) => tx.delete(budget));
+  const NEW_YEAR = Date.UTC(2027, 0, 1);
+  clock.advance(NEW_YEAR - HOUR - clock.now());
+  const team = { scope: "team" as const, scopeId: t.orgs.a };
+  await setBudget({ id: "bud_month", ...team, limitMicros: 5 * DOLLAR });
+  await setBudget({ id: "bud_total", ...team, period: "total", limitMicros: 8 * DOLLAR, createdAt: 1 });
+  await recordHour(t, { source: "before the turn", quantity: 3600 });
+  expect(await start(workOf("over"), 1.5)).toBeNull();
+  await t.ctx.write((tx) => chargeHold(tx, "over", clock.now()));
+  expect(await start(workOf("waits"), 1)).toContain("the team's budget of December: $2.00 needed, nothing left");
+  clock.advance(HOUR - 1000);
+  // Exhausted once it is announced.
+  await recordHour(t, { source: "the rest of December", quantity: 3600, from: clock.now(), to: clock.now() + 1 });
+  await watchBudgets(t.ctx);
+  expect(exhaustedFor(t.ctx, { org: t.orgs.a, userId: "", keyId: null })).toContain(
+    "budget of December ($5.00) is reached",
+  );
+
+  const used = async () =>
+    (await statesNow()).map(({ period, used: { micros }, notified }) => [period, micros / DOLLAR, notified]);
+  // Nothing is recorded since 23:00: an hour belongs to December, half a minute to January.
+  clock.advance(31_000);
+  const halfMinute = Math.ceil((30 * 2 * DOLLAR) / 3600) / DOLLAR;
+  const [month, total] = await used();
+  expect(month).toEqual(["2027-01", expect.closeTo(halfMinute, 5), 0]);
+  expect(total).toEqual(["total", expect.closeTo(4 + 2 + halfMinute, 4), 50]);
+  expect((await statesNow())[0]?.reserved.micros).toBe(3 * DOLLAR - Math.ceil((3630 * 2 * DOLLAR) / 3600));
+  await watchBudgets(t.ctx);
+  expect(exhaustedFor(t.ctx, { org: t.orgs.a, userId: "", keyId: null })).toBeNull();
+  expect([...(await overLimit(t.ctx.db, clock.now(), () => 60))]).toEqual([]);
+  // The intervals are cut at the turn: the sums stay, and each month has its own.
+  const cut = { ...workOf("over"), attemptId: "a", quantity: 3600 };
+  await recordHour(t, { ...cut, source: "over 1", from: NEW_YEAR - HOUR, to: NEW_YEAR });
+  await recordHour(t, { ...cut, source: "over 2", from: NEW_YEAR, to: NEW_YEAR + 30_000, quantity: 30 });
+  expect(await used()).toEqual([
+    ["2027-01", expect.closeTo(halfMinute, 5), 0],
+    ["total", expect.closeTo(4 + 2 + halfMinute, 4), 50],
+  ]);
+  const december = await t.ctx.db.all(
+    sql`select micros from budget_use where budget_id = 'bud_month' and period = '2026-12'`,
+  );
+  expect(december).toEqual([{ micros: 6 * DOLLAR }]);
+  await t.ctx.write((tx) =>
+    tx
+      .update(budget)
+      .set({ limitMicros: 20 * DOLLAR })
+      .where(sql`id = 'bud_total'`),
+  );
+  expect(await start(workOf("waits"), 1)).toBeNull();
+  for (const jobId of ["over", "waits"]) await end(jobId);
+  expect((await statesNow()).map(({ reserved }) => reserved.micros)).toEqual([0, 0]);
+  await t.ctx.write((tx) => tx.delete(budget));
 });

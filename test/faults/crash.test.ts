@@ -44,6 +44,55 @@ describe("the server is killed", () => {
     },
   );
 
+  row(
+    {
+      row: "2f",
+      fault: "kill -9 between the reservation of a budget and the launch",
+      expected: "reserved once, released at the end, counted once",
+    },
+    () => bench,
+    async () => {
+      const item = { meter: "cpu_seconds", gpu_model: null, provider: null, model: null, cost_plus_percent: null };
+      const prices = JSON.stringify({ items: [{ ...item, unit_micros: 36_000_000 }], free: [] });
+      await bench.rows(
+        `INSERT INTO price_list (id, org, prices, effective_at, created_by, created_at) VALUES ('test', NULL, ?, 0, 'x', 0)`,
+        [prices],
+      );
+      const { id: budget } = await bench.call<{ id: string }>("POST", "/v1/budgets", {
+        scope: "team",
+        limit_usd: 100_000,
+      });
+      const used = () => bench.rows<{ micros: number }>("SELECT micros FROM budget_use WHERE budget_id = ?", [budget]);
+      const before = Number((await used())[0]?.micros ?? 0);
+      const holds = () => bench.rows<{ job: string; micros: number }>("SELECT job_id job, micros FROM budget_hold");
+      let id = "";
+      await dieAt(bench, "launch.before", 1, async () => {
+        id = await bench.train("slow.100");
+      });
+      const [held, ...more] = await holds();
+      same("reservations of other jobs", 0, more.length);
+      same("the job with a reservation", id, held?.job);
+      if (!(Number(held?.micros) > 0)) throw new Error("nothing was reserved");
+      await bench.start();
+      await bench.reached(id, "running");
+      const again = await holds();
+      same("reservations", 1, again.length);
+      if (Number(again[0]?.micros) > Number(held?.micros)) throw new Error("the reservation grew");
+      await bench.reached(id, "succeeded");
+      await onlyAttempt(bench, id);
+      same("reservations after the end", 0, (await holds()).length);
+      const [sum] = await bench.rows<{ micros: number }>(
+        "SELECT sum(micros) micros FROM meter_interval WHERE job_id = ?",
+        [id],
+      );
+      if (!(Number(sum?.micros) > 0)) throw new Error("nothing was charged");
+      same("micro-dollars", before + Number(sum?.micros), Number((await used())[0]?.micros));
+      await bench.call("DELETE", `/v1/budgets/${budget}`);
+      await bench.rows("UPDATE price_list SET prices = json_set(prices, '$.items', json('[]')) WHERE id = 'test'");
+      return { times: 1, seen: "reserved once, nothing left over, the budget has the ledger's sum" };
+    },
+  );
+
   const metering: { row: string; point: FailPoint; fault: string }[] = [
     { row: "3e", point: "meter.open", fault: "kill -9 while an interval of a running job is written" },
     { row: "3f", point: "meter.stored", fault: "kill -9 after an interval of a running job is stored" },

@@ -3,7 +3,7 @@ import { and, eq, sql } from "drizzle-orm";
 import { budget, budgetHold, budgetUse } from "../../db/schema/billing.ts";
 import type { Db } from "../../db/types.ts";
 import { amountOf } from "../meters/money.ts";
-import { monthAt } from "../meters/months.ts";
+import { monthAt, monthRange } from "../meters/months.ts";
 import { appliesTo, type BudgetRow } from "./scopes.ts";
 
 const SECONDS_PER_HOUR = 3600;
@@ -36,6 +36,8 @@ export function usedIn({ microsPerHour, gpus }: Pace, seconds: number): Amounts 
 export type Hold = typeof budgetHold.$inferSelect & {
   /** Used since the last interval that was recorded. */
   pending: Amounts;
+  /** The part of that since the current month began: the rest belongs to the previous one. */
+  pendingThisMonth: Amounts;
   /** What is reserved beyond that. */
   rest: Amounts;
 };
@@ -64,9 +66,11 @@ export async function readHolds(db: Db, now: number, org?: string): Promise<Hold
   return rows.map(({ hold, recordedTo: to }) => {
     const from = hold.chargedFrom === null ? now : Math.max(hold.chargedFrom, to ?? 0);
     const pending = usedIn(hold, Math.max(0, now - from) / 1000);
+    const began = Math.max(from, monthRange(monthAt(now)).from);
     return {
       ...hold,
       pending,
+      pendingThisMonth: usedIn(hold, Math.max(0, now - began) / 1000),
       rest: {
         micros: Math.max(0, hold.micros - pending.micros),
         gpuSeconds: Math.max(0, hold.gpuSeconds - pending.gpuSeconds),
@@ -102,7 +106,7 @@ export async function readBudgets(
       row,
       period: current,
       notified: use?.notified ?? 0,
-      used: running.reduce((sum, one) => plus(sum, one.pending), {
+      used: running.reduce((sum, one) => plus(sum, current === "total" ? one.pending : one.pendingThisMonth), {
         micros: use?.micros ?? 0,
         gpuSeconds: use?.gpuSeconds ?? 0,
       }),

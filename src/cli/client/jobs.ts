@@ -135,9 +135,18 @@ async function dataId(api: ApiClient, given: string): Promise<string> {
   return made.id;
 }
 
+/** The value of `--max-cost-usd`. */
+function dollarsOf(typed: string | undefined): number | undefined {
+  if (typed === undefined) return undefined;
+  const usd = Number(typed);
+  if (!typed.trim() || !Number.isFinite(usd)) throw new UsageError(`--max-cost-usd ${typed} is not a number of dollars.`);
+  return usd;
+}
+
 async function requestOf(api: ApiClient, args: Args): Promise<Record<string, unknown>> {
   const text = (name: string) => args.text(name);
   const validation = text("validation");
+  const maxCost = dollarsOf(text("max-cost-usd"));
   const model = args.required("model");
   const data = await dataId(api, args.required("data"));
   return {
@@ -145,6 +154,7 @@ async function requestOf(api: ApiClient, args: Args): Promise<Record<string, unk
     training_file: data,
     ...(validation ? { validation_file: await dataId(api, validation) } : {}),
     ...Object.fromEntries(["method", "name", "suffix"].flatMap((name) => (text(name) ? [[name, text(name)]] : []))),
+    ...(maxCost === undefined ? {} : { max_cost_usd: maxCost }),
     ...Object.fromEntries(args.all("set").map(settingOf)),
   };
 }
@@ -162,6 +172,7 @@ const create: Verb = {
     },
     name: { value: "NAME", help: "name of the job" },
     suffix: { value: "TEXT", help: "part of the id of the fine-tuned model" },
+    "max-cost-usd": { value: "USD", help: "the job saves a checkpoint and waits before it costs more" },
     set: { value: "KEY=VALUE", many: true, help: "any other field of POST /v1/jobs, such as n_epochs=3 or lora_r=32" },
     "dry-run": { help: "only show the plan" },
     yes: { short: "y", help: "do not ask" },

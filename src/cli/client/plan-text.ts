@@ -46,6 +46,7 @@ export function planText(plan: PlanView): string {
       ["Memory", formatBytes(plan.memory_mb * MB)],
       ["Machine", machine],
       ["Cost", between(plan.cost_usd, formatMoney)],
+      ["Maximum cost", plan.max_cost_usd === null ? null : formatMoney(plan.max_cost_usd)],
     ]),
     settings(plan),
     ...warnings.map((text) => `\nwarning: ${oneLine(text)}\n`),

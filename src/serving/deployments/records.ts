@@ -217,13 +217,6 @@ export function heldEndpoint(row: DeploymentRow, hold: Hold): AppError {
   );
 }
 
-/** The error for a deployment whose next hour does not fit in a budget, as OpenAI answers. */
-export function unpaidEndpoint(row: DeploymentRow, why: string): AppError {
-  return new AppError("over_quota", "insufficient_quota", `The endpoint of ${row.model} is stopped. ${why}.`, {
-    param: "model",
-  });
-}
-
 /** The error for a deployment that a person stopped. */
 export function stoppedError(row: DeploymentRow): AppError {
   return new AppError(

@@ -13,10 +13,9 @@ import { isLocalAddress } from "../../lib/upstream.ts";
 import { type ResolvedModel, resolveChatModel } from "../../models/tuned/service.ts";
 import { stopsEndpoints } from "../../notices/maintenance/current.ts";
 import { spanText } from "../../notices/maintenance/model.ts";
-import { shortOfBudget } from "./budget.ts";
 import { loadAdapter, stillStarting } from "./engine.ts";
 import type { DeploymentRow, Serving } from "./model.ts";
-import { heldEndpoint, insertDeployment, stoppedError, unpaidEndpoint } from "./records.ts";
+import { heldEndpoint, insertDeployment, stoppedError } from "./records.ts";
 import { nextChange, type Runtime } from "./runtime.ts";
 import { loadedKey, noteLoaded } from "./sharing.ts";
 import { requirePaid } from "./unpaid.ts";
@@ -53,8 +52,6 @@ export async function findServing(
     if (own?.wanted === "stopped") throw stoppedError(own);
     const hold = own && (await holdOn(ctx.db, { userId: own.createdBy, org: own.org }));
     if (own && hold) throw heldEndpoint(own, hold);
-    const short = own?.state === "stopped" ? await shortOfBudget(ctx, own) : null;
-    if (own && short !== null) throw unpaidEndpoint(own, short);
     // A model with a deployment of its own is counted there: asleep, it wakes and joins an engine on its base.
     const found = await readyFor(ctx, runtime, resolved, own ? [own] : rows);
     if (found) {

@@ -7,14 +7,15 @@ import { lateWork } from "../../billing/late/state.ts";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
+import { shortOfBudget } from "./budget.ts";
 import type { DeploymentRow } from "./model.ts";
 
 /** A sentence without a period; null = neither keeps it from starting. */
 async function reasonOf(ctx: Ctx, row: DeploymentRow): Promise<string | null> {
   const usedUp = exhaustedFor(ctx, { org: row.org, userId: row.createdBy, keyId: null });
   if (usedUp !== null) return sentence(usedUp);
-  const short = budgetMarks(ctx).why.get(row.jobId ?? "");
-  if (short !== undefined) return short;
+  const short = budgetMarks(ctx).why.get(row.jobId ?? "") ?? (row.jobId === null && (await shortOfBudget(ctx, row)));
+  if (short) return short;
   const unpaid = (await lateWork(ctx)).why.get(row.org);
   if (unpaid === undefined) return null;
   // Work on own hosts may be exempt: the queue knows whether this engine waits for the payment.

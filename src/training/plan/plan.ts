@@ -58,6 +58,8 @@ export const PlanView = v.strictObject({
   seconds_runs: number,
   /** On the first machine on which it fits, at the prices in force, before free allowances; null while unknown. */
   cost_usd: range,
+  /** The maximum cost of the request; null = none. */
+  max_cost_usd: v.nullable(number),
   /** Ids of the price lists that apply: yours, then that of the installation. */
   price_lists: v.array(text),
   memory_mb: number,
@@ -113,6 +115,8 @@ export interface TrainPlan {
   longest: number | null;
   /** What is charged on the first offer on which the run fits, before free allowances; null while it is unknown. */
   costUsd: [low: number, high: number] | null;
+  /** The maximum cost of the request; null = none. */
+  maxCostUsd: number | null;
   /** The prices that apply. */
   lists: Lists;
   /** The providers' offers; null when they were not asked. */
@@ -171,6 +175,7 @@ export function planView(plan: TrainPlan): PlanView {
     seconds_range: plan.secondsRange,
     seconds_runs: plan.secondsRuns,
     cost_usd: plan.costUsd,
+    max_cost_usd: plan.maxCostUsd,
     price_lists: listIds(plan.lists),
     memory_mb: plan.memoryMb,
     memory: {

@@ -4,6 +4,7 @@
 import { isFree } from "../../billing/prices/charge.ts";
 import { type Lists, listsAt } from "../../billing/prices/lists.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { formatMoney } from "../../lib/text/format.ts";
 import { dataWarnings } from "./data-checks.ts";
 import type { Facts } from "./defaults.ts";
 import type { TrainFacts } from "./facts.ts";
@@ -116,6 +117,15 @@ const warmupWarning = (request: TrainRequest, { steps, spec, ready }: Unwarned):
     ? `The warm-up is left out: of ${steps} steps none can be spared.`
     : null;
 
+/** A warning about a run that costs more than its request allows; null otherwise. */
+function costWarning({ costUsd, maxCostUsd }: Unwarned): string | null {
+  if (costUsd === null || maxCostUsd === null || costUsd[1] <= maxCostUsd) return null;
+  const most = formatMoney(maxCostUsd);
+  return costUsd[0] > maxCostUsd
+    ? `It costs more than its maximum of ${most}: it will save a checkpoint there and wait until you raise it.`
+    : `It may cost more than its maximum of ${most}: then it saves a checkpoint and waits until you raise it.`;
+}
+
 function warningsOf(request: TrainRequest, plan: Unwarned, { machine }: Facts): string[] {
   const { spec, memory } = plan;
   const warnings: string[] = plan.waits ? [plan.waits] : [];
@@ -123,7 +133,7 @@ function warningsOf(request: TrainRequest, plan: Unwarned, { machine }: Facts): 
     warnings.push(
       `Only ${spec.dataset.train_rows} training rows: the model will memorize them rather than learn. Start with 50 to 100 rows.`,
     );
-  for (const warning of [lengthWarning(plan), stepsWarning(plan), warmupWarning(request, plan)])
+  for (const warning of [lengthWarning(plan), stepsWarning(plan), warmupWarning(request, plan), costWarning(plan)])
     if (warning) warnings.push(warning);
   const { eval_rows: evaluated } = spec.schedule;
   if (plan.ready && evaluated === 0)
@@ -168,6 +178,7 @@ export function toPlan(
     rowsCut: rowsCut(numbers, spec.hyperparameters.max_length - completionTokens(spec.method)),
     longest: numbers.tokens?.max ?? null,
     costUsd: best?.chargeUsd ?? (isFree(lists) ? ([0, 0] as [number, number]) : null),
+    maxCostUsd: request.max_cost_usd ?? null,
     lists,
     offers: asked?.offers ?? null,
     unanswered: asked?.unanswered ?? [],

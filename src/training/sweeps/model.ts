@@ -221,6 +221,8 @@ export const SweepPlan = v.strictObject({
   cost_range_usd: range,
   /** What you are charged, before free allowances. */
   cost_usd: range,
+  /** The maximum cost of the request; null = none. */
+  max_cost_usd: v.nullable(v.number()),
 });
 export type SweepPlan = v.InferOutput<typeof SweepPlan>;
 

@@ -142,6 +142,7 @@ export async function planSweep(ctx: Ctx, actor: Actor, body: CreateSweep): Prom
     trials,
     refused: all.length - accepted,
     ...totalsOf(trials, plans, priced, strategy),
+    max_cost_usd: body.max_cost_usd ?? null,
     request: { ...base, ...compared, space, strategy, parallel },
   };
 }

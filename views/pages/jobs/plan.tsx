@@ -55,7 +55,12 @@ export function Plan({ view, ready }: { view: PlanView | null; ready: boolean })
               </div>
               <div>
                 <dt>Cost</dt>
-                <dd>{plan.costUsd ? costRange(plan.costUsd) : formatMoney(null)}</dd>
+                <dd>
+                  {plan.costUsd ? costRange(plan.costUsd) : formatMoney(null)}
+                  {plan.maxCostUsd === null ? null : (
+                    <span class="sub">{`at most ${formatMoney(plan.maxCostUsd)}`}</span>
+                  )}
+                </dd>
               </div>
             </dl>
             <PricesNote lists={plan.lists} />

@@ -20,6 +20,7 @@ export const SweepFormBody = v.strictObject({
   seed: text(12),
   eta: text(4),
   metric: text(80),
+  max_cost_usd: text(20),
   ...lines(text(60), "field"),
   ...lines(text(1000), "values"),
 });
@@ -34,6 +35,7 @@ export interface SweepForm {
   seed: string;
   eta: string;
   metric: string;
+  max_cost_usd: string;
   lines: { field: string; values: string }[];
 }
 
@@ -48,6 +50,7 @@ export function formOf(body: Record<string, unknown>): SweepForm {
     parallel: word("parallel"),
     seed: word("seed"),
     eta: word("eta"),
+    max_cost_usd: word("max_cost_usd"),
     lines: Array.from({ length: LINES }, (_, n) => ({ field: word(`field_${n}`), values: word(`values_${n}`) })),
   };
 }
@@ -62,6 +65,7 @@ export const firstForm = (training: Record<string, unknown>): SweepForm => ({
   seed: "42",
   eta: "3",
   metric: "",
+  max_cost_usd: "",
   lines: [
     { field: "learning_rate", values: "1e-4, 3e-4, 1e-3" },
     ...Array.from({ length: LINES - 1 }, () => ({ field: "", values: "" })),
@@ -117,6 +121,7 @@ export function requestOf(form: SweepForm): { request: CreateSweep } | { problem
     name: form.name || null,
     metric: form.metric || null,
     parallel: wholeOf(form.parallel, 2),
+    max_cost_usd: form.max_cost_usd === "" ? null : Number(form.max_cost_usd.replace(",", ".")),
     strategy:
       strategy === "grid"
         ? { type: strategy }

@@ -114,6 +114,15 @@ function Search({ form, problems }: NewSweepProps) {
           placeholder="auto"
           hint="eval/loss, eval/reward, train/loss …"
         />
+        <TextField
+          name="max_cost_usd"
+          label="Maximum cost (USD)"
+          value={form.max_cost_usd}
+          error={problems.max_cost_usd}
+          inputmode="decimal"
+          placeholder="no limit"
+          hint="Of all trials. Before they pass it, they save checkpoints and wait until you raise its budget."
+        />
       </div>
     </>
   );
@@ -147,6 +156,7 @@ function Trials({ plan }: { plan: SweepPlan | null }) {
   const accepted = plan.trials.length - plan.refused;
   const range = plan.seconds_range;
   const cost = plan.cost_usd;
+  const { max_cost_usd: max } = plan;
   return (
     <section class="panel" aria-labelledby="plan-title">
       <header>
@@ -156,11 +166,15 @@ function Trials({ plan }: { plan: SweepPlan | null }) {
         {plan.refused ? (
           <Notice kind="warn">{`${plural(plan.refused, "combination")} cannot be trained and will be skipped. The reasons are below.`}</Notice>
         ) : null}
+        {cost && max !== null && cost[1] > max ? (
+          <Notice kind="warn">{`The trials may cost more than ${formatMoney(max)}: then they save checkpoints and wait until you raise the budget of the sweep.`}</Notice>
+        ) : null}
         <KeyValue
           rows={[
             ["Metric", `${plan.metric}, ${plan.direction === "min" ? "lower" : "higher"} is better`],
             range && ["Time, all trials", `${formatDuration(range[0])} to ${formatDuration(range[1])}`],
             cost && ["Cost", `${formatMoney(cost[0])} to ${formatMoney(cost[1])}`],
+            plan.max_cost_usd !== null && ["Maximum cost", formatMoney(plan.max_cost_usd)],
           ]}
         />
         <button type="submit" class="button primary block">
