@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { cliDocs } from "../scripts/cli-docs.ts";
 import { CONFIG_NAMES } from "../src/config.ts";
+import { EVENT_TYPES, INSTALLATION_TYPES } from "../src/notices/events/types.ts";
 import { AREAS, ROOMS } from "./support/areas.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
@@ -23,6 +24,16 @@ const PATH = /`((?:src|views|plugins|trainer|test|scripts|bench|examples|compose
 describe("documentation", () => {
   test("docs/cli.md is the output of the program (bun run docs:cli writes it)", () => {
     expect(read("docs/cli.md")).toBe(cliDocs());
+  });
+
+  test("the page about notices has a line for every type of event, and for none that does not exist", () => {
+    const rows = [...read("docs/notices.md").matchAll(/^\| ((?:`[a-z_.]+`(?:, )?)+) \|/gm)];
+    const named = rows.flatMap(([, types = ""]) => {
+      const [first = "", ...more] = [...types.matchAll(/`([a-z_.]+)`/g)].map((match) => match[1] as string);
+      return [first, ...more.map((end) => first.replace(/\.[a-z_]+$/, end))];
+    });
+    const types = [...EVENT_TYPES, ...INSTALLATION_TYPES].filter((type) => !type.startsWith("security."));
+    expect(named.filter((name) => name.includes(".")).sort()).toEqual([...types].sort());
   });
 
   test("the administrator guide names every setting, and none that does not exist", () => {

@@ -259,3 +259,40 @@ test("an endpoint follows the prices of the time, and a job those that it was cr
   expect((await jobCost(ctx, endpoint)).price_lists[0]).toBe(second);
   expect((await jobCost(ctx, training)).price_lists[0]).toBe(first);
 });
+
+test("plans of jobs and sweeps have the maximum cost, and warn when the estimate is above it", async () => {
+  await setPrices([{ meter: "cpu_seconds", unit_micros: 500_000_000 }], 1_700_000_000_000, p.lab.orgs.a);
+  p.offer([MACHINE]);
+  const { cost_usd: cost } = await p.plan();
+  const [low, high] = [cost?.[0] ?? 0, cost?.[1] ?? 0];
+  const warningsAt = async (max: number) => {
+    const plan = await p.plan({ max_cost_usd: max });
+    expect(plan.max_cost_usd).toBe(max);
+    return plan.warnings.filter((one) => one.includes("maximum"));
+  };
+  const round = (usd: number) => Math.round(usd * 1e6) / 1e6;
+  expect(await warningsAt(round(high * 2))).toEqual([]);
+  expect(await warningsAt(round((low + high) / 2))).toEqual([
+    expect.stringMatching(/^It may cost more than its maximum/),
+  ]);
+  expect(await warningsAt(round(low / 2))).toEqual([expect.stringMatching(/^It costs more than its maximum of \$/)]);
+  expect((await p.plan()).max_cost_usd).toBeNull();
+  const page = async (path: string, form: Record<string, string>) =>
+    (await (await p.lab.request("POST", path, { form, headers: { accept: "text/html" } })).text()).replace(
+      /<[^>]+>/g,
+      " ",
+    );
+  const training = JSON.stringify({ model: "tiny", training_file: p.fileId });
+  const sweep = { training, strategy: "grid", field_0: "seed", values_0: "1, 2", parallel: "2" };
+  expect(await page("/sweeps/plan", { ...sweep, max_cost_usd: "0,000001" })).toContain(
+    "The trials may cost more than $",
+  );
+  const enough = await page("/sweeps/plan", { ...sweep, max_cost_usd: "1000" });
+  expect(enough).not.toContain("may cost more");
+  expect(enough).toMatch(/Maximum cost\s+\$1,000/);
+  expect(await page("/sweeps/plan", { ...sweep, max_cost_usd: "cheap" })).toContain("The field must be a number");
+  const made = await p.lab.request("POST", "/sweeps", { form: { ...sweep, max_cost_usd: "3.5" } });
+  expect(made.status).toBe(303);
+  const budgets = await p.lab.json<{ data: { limit_usd: number; period: string }[] }>("GET", "/v1/budgets?scope=sweep");
+  expect(budgets.data).toMatchObject([{ limit_usd: 3.5, period: "total" }]);
+});

@@ -306,9 +306,14 @@ describe.skipIf(trainerMissing !== null)(`the workflow${trainerMissing ? ` (skip
       "--data",
       data,
       ...settings,
+      "--max-cost-usd",
+      "2.5",
       "--dry-run",
     );
-    expect(plan).toMatchObject({ object: "job.plan", steps: 2 });
+    expect(plan).toMatchObject({ object: "job.plan", steps: 2, max_cost_usd: 2.5 });
+    const words = await run(["job", "create", "--model", "tiny", "--data", data, "--max-cost-usd", "cheap"]);
+    expect(words.code).toBe(2);
+    expect(words.err).toContain("--max-cost-usd cheap is not a number of dollars");
     expect((await json<{ data: unknown[] }>("job", "list", "--kind", "train")).data).toEqual([]);
   }, 60_000);
 

@@ -45,6 +45,7 @@ interface PlanView {
   };
   offers: OfferView[];
   cost_usd: [number, number] | null;
+  max_cost_usd: number | null;
   price_lists: string[];
   providers_without_answer: string[];
   suggestion: SuggestionView | null;

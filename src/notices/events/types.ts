@@ -35,7 +35,7 @@ const SECURITY_TYPES = SECURITY_KINDS.map((kind) => `security.${kind}` as const)
 
 export const EVENT_TYPES = [...WORK_TYPES, ...SECURITY_TYPES];
 /** Events of the installation: they reach people, not webhooks. */
-const INSTALLATION_TYPES = [
+export const INSTALLATION_TYPES = [
   "terms.published",
   "terms.withdrawn",
   "moderation.held",
