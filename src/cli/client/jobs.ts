@@ -139,7 +139,8 @@ async function dataId(api: ApiClient, given: string): Promise<string> {
 function dollarsOf(typed: string | undefined): number | undefined {
   if (typed === undefined) return undefined;
   const usd = Number(typed);
-  if (!typed.trim() || !Number.isFinite(usd)) throw new UsageError(`--max-cost-usd ${typed} is not a number of dollars.`);
+  if (!typed.trim() || !Number.isFinite(usd))
+    throw new UsageError(`--max-cost-usd ${typed} is not a number of dollars.`);
   return usd;
 }
 

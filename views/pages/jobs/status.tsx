@@ -276,6 +276,20 @@ function Waiting({ id, queue }: { id: string; queue: QueueFacts }) {
   );
 }
 
+/** Why the job waits for money, and where to change that. The reason ends with what to do. */
+function MoneyNotice({ message }: { message: string }) {
+  const [href, label] = message.includes("maximum cost")
+    ? ["#cost-limit-title", "Maximum cost"]
+    : message.includes("payment")
+      ? ["/billing", "Billing"]
+      : ["/usage/budgets", "Budgets"];
+  return (
+    <Notice kind="warn">
+      {message}. Its checkpoints are kept, and it starts by itself when it fits. <a href={href}>{label}</a>
+    </Notice>
+  );
+}
+
 /** The live part of the page. */
 export function JobStatus(props: JobStatusProps): VNode {
   const { url, now } = usePage();
@@ -283,6 +297,8 @@ export function JobStatus(props: JobStatusProps): VNode {
   const { fraction } = progressOf(job);
   const left = timeLeft(job, now);
   const active = isLive(job.state);
+  const waiting = props.queue?.waiting;
+  const unpaid = waiting?.code === "budget" ? waiting.message : null;
   return (
     <section
       id="job-status"
@@ -293,11 +309,12 @@ export function JobStatus(props: JobStatusProps): VNode {
     >
       <Failure job={job} />
       <ResultWarnings job={job} />
+      {unpaid === null ? null : <MoneyNotice message={unpaid} />}
       {active || job.state === "paused" ? (
         <Progress
           label={`Progress of ${job.name}`}
           fraction={job.state === "queued" || job.state === "validating" ? 0 : fraction}
-          left={props.queue?.waiting.message ?? activityOf(job)}
+          left={unpaid === null ? (waiting?.message ?? activityOf(job)) : "Waiting"}
           right={[fraction !== null ? formatPercent(fraction) : null, left && `about ${left}`]
             .filter(Boolean)
             .join(", ")}
