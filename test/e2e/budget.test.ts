@@ -41,7 +41,7 @@ beforeAll(async () => {
   await until("the base model", async () => (await base()) === "ready", 60_000, 50);
   await lab.json("PATCH", "/v1/billing/settings", { body: { mode: "chargeback" } });
   b = await openBrowser(lab);
-}, 90_000);
+}, 180_000);
 afterAll(async () => {
   await b?.close();
   await lab?.close();
