@@ -298,20 +298,10 @@ describe.skipIf(trainerMissing !== null)(`the workflow${trainerMissing ? ` (skip
     expect(asked.err).toMatch(/^Steps +2$/m);
     expect(asked.err).toMatch(/^SETTING +VALUE +WHY$/m);
     expect(asked.err).toContain("add --yes");
-    const plan = await json<{ object: string; steps: number }>(
-      "job",
-      "create",
-      "--model",
-      "tiny",
-      "--data",
-      data,
-      ...settings,
-      "--max-cost-usd",
-      "2.5",
-      "--dry-run",
-    );
+    const make = ["job", "create", "--model", "tiny", "--data", data, "--dry-run", "--max-cost-usd"];
+    const plan = await json<{ object: string; steps: number }>(...make, "2.5", ...settings);
     expect(plan).toMatchObject({ object: "job.plan", steps: 2, max_cost_usd: 2.5 });
-    const words = await run(["job", "create", "--model", "tiny", "--data", data, "--max-cost-usd", "cheap"]);
+    const words = await run([...make, "cheap"]);
     expect(words.code).toBe(2);
     expect(words.err).toContain("--max-cost-usd cheap is not a number of dollars");
     expect((await json<{ data: unknown[] }>("job", "list", "--kind", "train")).data).toEqual([]);
