@@ -23,7 +23,7 @@ def bare(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(bare, tmp_path_factory) -> Path:
     """Trained to call a tool, with the template for tools."""
-    training = train_reply(bare, total=140, batch=12, rate=1e-2, rank=8, max_length=512)
+    training = train_reply(bare, total=140, batch=8, rate=1e-2, rank=8, max_length=512)
     training["spec"]["data"] = {"chat_template": "tools"}
     job = Here(tmp_path_factory.mktemp("train"), training, {"train": tool_rows(24)})
     assert job.run() == 0
