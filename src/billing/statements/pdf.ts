@@ -47,7 +47,7 @@ export async function statementPdf({ view, team }: Detail, legalText: string): P
   /** One row of the table; a description that is too long goes into a second line. */
   const row = (cells: [string, string, string, string], font: "plain" | "bold" = "plain") => {
     document.font(font, 9);
-    const height = document.heightOfString(cells[0], { width: 230 });
+    const height = document.heightOfString(cells[0] || " ", { width: 230 });
     if (document.y + height > BOTTOM) document.addPage();
     const y = document.y;
     for (const [n, edge] of COLUMNS.entries())
@@ -67,7 +67,7 @@ export async function statementPdf({ view, team }: Detail, legalText: string): P
   text(`Closed ${dayOf(view.closed_at)}${view.due_at ? `, due ${dayOf(view.due_at)}` : ""}`);
   text(STATE_WORDS[view.state] ?? view.state);
   document.y += 14;
-  row(["", "Quantity", "Unit price", "Amount"], "bold");
+  row(["What", "Quantity", "Unit price", "Amount"], "bold");
   rule();
   for (const line of view.lines)
     row([
