@@ -42,6 +42,7 @@ import { moderationPages } from "../views/pages/moderation/routes.tsx";
 import { noticesPages } from "../views/pages/notices/routes.tsx";
 import { gatewayPages } from "../views/pages/playground/routes.tsx";
 import { pricingPages } from "../views/pages/pricing/routes.tsx";
+import { providerPages } from "../views/pages/providers/routes.tsx";
 import { queuePages } from "../views/pages/queue/routes.tsx";
 import { deletionPages } from "../views/pages/settings/deletion-routes.tsx";
 import { emailPages } from "../views/pages/settings/email-routes.tsx";
@@ -170,6 +171,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   announcementPages,
   quotasApi,
   computePages,
+  providerPages,
   computeApi,
   filesApi,
   uploadsApi,

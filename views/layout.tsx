@@ -35,6 +35,7 @@ const INSTALLATION: NavItem[] = [
   { href: "/notices", label: "Notices", icon: "bell", key: "n", unread: true },
   { href: "/queue", label: "Queue", icon: "clock", key: "q" },
   { href: "/hosts", label: "Hosts", icon: "hosts" },
+  { href: "/providers", label: "Providers", icon: "deploy" },
   { href: "/usage", label: "Usage", icon: "usage", key: "u" },
   { href: "/billing", label: "Billing", icon: "save" },
   { href: "/team", label: "Team", icon: "user" },

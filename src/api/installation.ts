@@ -2,6 +2,9 @@
 import { Elysia } from "elysia";
 import type * as v from "valibot";
 import { describeProviders, testProvider } from "../compute/limits/administration.ts";
+import { LimitsChange, LimitsView, ProviderState } from "../compute/limits/model.ts";
+import { readProvider } from "../compute/limits/overview.ts";
+import { changeLimits, resumeProvider, stopProvider } from "../compute/limits/service.ts";
 import { ProviderDetail, ProviderTest } from "../compute/providers/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
@@ -54,6 +57,27 @@ export const installationApi = (ctx: Ctx) =>
         summary: "Check the settings and the connection of a provider",
         responses: answers(ProviderTest),
       },
+    })
+    .get("/providers/:id", ({ actor, params }) => readProvider(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Read a provider: health, machines, cost, limits, errors and orphans",
+        responses: answers(ProviderState),
+      },
+    })
+    .post("/providers/:id/limits", ({ actor, params, body }) => changeLimits(ctx, actor, params.id, body), {
+      body: LimitsChange,
+      detail: { tags, summary: "Change the limits of a provider", responses: answers(LimitsView) },
+    })
+    .post("/providers/:id/stop", ({ actor, params }) => stopProvider(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Stop everything at a provider: trainings save and return to the queue, nothing starts there",
+        responses: answers(LimitsView),
+      },
+    })
+    .post("/providers/:id/resume", ({ actor, params }) => resumeProvider(ctx, actor, params.id), {
+      detail: { tags, summary: "Let work start at a provider again", responses: answers(LimitsView) },
     })
     .get("/settings", ({ actor }) => settings(ctx, actor), {
       detail: {

@@ -261,6 +261,7 @@ const TABLE: Partial<Record<Access, string[]>> = {
     "DELETE /v1/hosts/*",
     "POST /v1/gpus/*",
     "GET /hosts/add",
+    "GET /providers",
     "POST /hosts/*",
   ],
 };

@@ -281,6 +281,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
     form.set("data", new Blob(["{}"]), "part");
     return form;
   },
+  "POST /v1/admin/providers/:id/limits": () => ({ max_machines: 1 }),
+  "POST /admin/providers/:id/limits": () => ({ max_machines: "1" }),
   "POST /v1/hosts/:id": () => ({ state: "cordoned" }),
   "POST /v1/gpus/:uuid": () => ({ shares: 2 }),
   "POST /v1/queue/:id": () => ({ priority: -1 }),

@@ -141,6 +141,40 @@ describe("a machine that the vendor takes back", () => {
   }, 90_000);
 });
 
+test("the page and the API of providers show machines, cost, limits and errors, and take limits", async () => {
+  const form = (fields: Record<string, string>) =>
+    lab.request("POST", "/admin/providers/cloud/limits", { raw: new URLSearchParams(fields) });
+  const page = async () => (await lab.request("GET", "/providers", { headers: { accept: "text/html" } })).text();
+  const refused = await form({ month_usd: "lots" });
+  expect(refused.status).toBe(422);
+  expect(await refused.text()).toContain("must be a number");
+  expect((await form({ month_usd: "1000000", regions: "r-a, r-b", max_machines: "3" })).status).toBeLessThan(400);
+  const id = await rent("slow.50", { max_steps: 60 });
+  await atStep(id, 1);
+  const state = await lab.json("GET", "/v1/admin/providers/cloud");
+  expect(state).toMatchObject({
+    health: "active",
+    limits: { month_usd: 1_000_000, regions: ["r-a", "r-b"], max_machines: 3, max_price_per_hour: null },
+    machines: [{ job: id, region: "r-a", market: "on_demand", price_per_hour: 1 }],
+  });
+  expect((state.errors as { vendor_code: string }[]).map((one) => one.vendor_code)).toContain("VcpuLimitExceeded");
+  const shown = await page();
+  for (const text of ["1 of 3", "VcpuLimitExceeded", "Stop everything here", "of $1000000.00"])
+    expect(shown).toContain(text);
+  await cancel(id);
+}, 60_000);
+
+test("a plan shows why an offer is out", async () => {
+  await limit({ max_price_per_hour: 0.5 });
+  const plan = await lab.json<{ offers: { provider: string; out: string | null; market: string }[] }>(
+    "POST",
+    "/v1/jobs/plan",
+    { body: { model: "tiny", training_file: lab.fileId, gpus: 1, provider: "cloud" } },
+  );
+  expect(plan.offers).toMatchObject([{ provider: "cloud", market: "on_demand" }]);
+  expect(plan.offers[0]?.out).toContain("more than the provider's limit of $0.50");
+});
+
 test("stopping a provider preempts its jobs, and nothing starts there until that is lifted", async () => {
   const id = await rent("slow.50", { max_steps: 60 });
   await atStep(id, 2);

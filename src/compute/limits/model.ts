@@ -36,3 +36,69 @@ export const LimitsView = v.strictObject({
   stopped_at: v.nullable(v.number()),
 });
 export type LimitsView = v.InferOutput<typeof LimitsView>;
+
+/** Milliseconds since 1970. */
+const moment = v.number();
+
+/** A provider as administrators watch it. Amounts in US dollars. */
+export const ProviderState = v.strictObject({
+  object: v.literal("provider_state"),
+  id: v.string(),
+  title: v.string(),
+  /** Its machines cost money by the hour. */
+  priced: v.boolean(),
+  /** `stopped` by an administrator; `paused`: it refused a request and is not asked for now. */
+  health: v.picklist(["active", "paused", "stopped"]),
+  pause: v.nullable(
+    v.strictObject({
+      kind: v.string(),
+      message: v.string(),
+      vendor_code: v.nullable(v.string()),
+      since: moment,
+      until: moment,
+    }),
+  ),
+  limits: LimitsView,
+  machines: v.array(
+    v.strictObject({
+      attempt: v.string(),
+      job: v.string(),
+      name: v.string(),
+      kind: v.string(),
+      location: v.string(),
+      region: v.nullable(v.string()),
+      zone: v.nullable(v.string()),
+      machine_type: v.nullable(v.string()),
+      market: v.picklist(["own", "on_demand", "spot"]),
+      price_per_hour: v.number(),
+      since: moment,
+      /** Its work is over, and it is being terminated. */
+      ending: v.boolean(),
+      cost_usd: v.number(),
+    }),
+  ),
+  cost_today_usd: v.number(),
+  cost_month_usd: v.number(),
+  errors: v.array(
+    v.strictObject({
+      request: v.string(),
+      kind: v.string(),
+      message: v.string(),
+      vendor_code: v.nullable(v.string()),
+      times: v.number(),
+      at: moment,
+    }),
+  ),
+  /** What was at the vendor without a live attempt; `removed_at` null = it is still listed. */
+  orphans: v.array(
+    v.strictObject({
+      resource: v.string(),
+      key: v.string(),
+      found_at: moment,
+      tries: v.number(),
+      removed_at: v.nullable(moment),
+      error: v.nullable(v.string()),
+    }),
+  ),
+});
+export type ProviderState = v.InferOutput<typeof ProviderState>;

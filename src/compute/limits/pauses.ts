@@ -121,7 +121,7 @@ export async function recordFailure(
         subject: provider,
         title: `${title} ${what}`,
         body: `${failureText(title, failure)}\nJobs do not start there until its settings change or a test of it passes.`,
-        path: "/admin/providers",
+        path: "/providers",
       },
     ),
   ];

@@ -93,7 +93,8 @@ export const isStopped = async (db: Db, provider: string): Promise<boolean> => (
 /** The title of a provider for people; its id when it is not loaded. */
 export const titleOf = (ctx: Ctx, id: string): string => ctx.compute.get(id)?.plugin.title ?? id;
 
-const viewOf = (provider: string, row: LimitRow | undefined): LimitsView => ({
+/** The limits of a provider as administrators see them. */
+export const limitsViewOf = (provider: string, row: LimitRow | undefined): LimitsView => ({
   object: "provider_limits",
   provider,
   regions: row?.regions ?? [],
@@ -121,7 +122,7 @@ async function store(ctx: Ctx, actor: Actor, provider: string, set: Partial<Limi
     return stored;
   });
   ctx.bus.emit("hosts.changed", { ids: [] });
-  return viewOf(provider, row);
+  return limitsViewOf(provider, row);
 }
 
 /**

@@ -6,7 +6,9 @@
 import { usdOf } from "../../billing/meters/money.ts";
 import { chargeOf, chargeRange, isFree, type Work } from "../../billing/prices/charge.ts";
 import { type Lists, listsAt } from "../../billing/prices/lists.ts";
-import type { Offer } from "../../contract/provider.ts";
+import { refusalOf } from "../../compute/limits/check.ts";
+import { limitsOf, useOf } from "../../compute/limits/service.ts";
+import type { Market, Offer } from "../../contract/provider.ts";
 import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
@@ -49,9 +51,14 @@ export interface PlannedOffer {
   runs: number;
   /** The smallest change that makes the run fit on this machine. */
   suggestion: Suggestion | null;
+  /** Why it may not be used now: limits of the provider or of the job; null = it may. */
+  out: string | null;
+  market: Market;
+  region: string | null;
 }
 
-type Found = { provider: string; title: string; offer: Offer };
+/** `out`: why the offer may not be used now, as a launch would find it; null = it may. */
+type Found = { provider: string; title: string; offer: Offer; out: string | null };
 /** Cached answers by provider and need. */
 const answersOf = perContext(() => new Map<string, { since: number; value: Promise<Offer[] | null> }>());
 
@@ -84,8 +91,16 @@ async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; un
   await Promise.all(
     entries.map(async ({ plugin, provider }) => {
       const offers = await askProvider(ctx, plugin.id, need, async () => provider.offers(anyMemory));
-      if (offers === null) unanswered.push(plugin.title);
-      else found.push(...offers.map((offer) => ({ provider: plugin.id, title: plugin.title, offer })));
+      if (offers === null) {
+        unanswered.push(plugin.title);
+        return;
+      }
+      const { id, title } = plugin;
+      const limits = await limitsOf(ctx.db, id);
+      const use = await useOf(ctx.db, id, ctx.clock.now());
+      const job = { maxPricePerHour: need.max_price_per_hour };
+      for (const offer of offers)
+        found.push({ provider: id, title, offer, out: refusalOf(title, offer, limits, use, job) });
     }),
   );
   return { found, unanswered: unanswered.sort() };
@@ -137,42 +152,43 @@ export async function planOffers(
 ): Promise<{ offers: PlannedOffer[]; unanswered: string[] }> {
   const { need } = spec;
   const { found, unanswered } = await collectOffers(ctx, need);
-  const ceiling = need.max_price_per_hour ?? Number.POSITIVE_INFINITY;
-  const offers = found
-    .filter(({ offer }) => offer.pricePerHour <= ceiling)
-    .map(({ provider, title, offer }): PlannedOffer => {
-      const local = offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
-      const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
-      const memoryMb = memory.device === "gpu" ? offer.gpuMemoryMb : main;
-      const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };
-      const speed = expectedSpeed(past, spec, hardwareOf(provider, offer), on);
-      const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
-      const work = workOn(spec, provider, offer);
-      const fits = memory.total <= memoryMb && need.memory_mb <= main;
-      return {
-        provider,
-        title,
-        location: offer.location,
-        gpus: offer.gpus,
-        gpuName: offer.gpuName,
-        cpus: offer.cpus,
-        memoryMb,
-        neededMb: memory.total,
-        fits,
-        available: offer.available,
-        startsInS: offer.startsInS,
-        pricePerHour: offer.pricePerHour,
-        seconds,
-        basis: speed.basis,
-        runs: speed.runs,
-        costUsd: seconds && [(seconds[0] / 3600) * offer.pricePerHour, (seconds[1] / 3600) * offer.pricePerHour],
-        chargeUsd: seconds ? chargeRange(lists, work, seconds, tokens ?? 0) : isFree(lists) ? [0, 0] : null,
-        work,
-        suggestion: fits ? null : suggest(memoryMb),
-      };
-    });
+  const offers = found.map(({ provider, title, offer, out }): PlannedOffer => {
+    const local = offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
+    const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
+    const memoryMb = memory.device === "gpu" ? offer.gpuMemoryMb : main;
+    const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };
+    const speed = expectedSpeed(past, spec, hardwareOf(provider, offer), on);
+    const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
+    const work = workOn(spec, provider, offer);
+    const fits = memory.total <= memoryMb && need.memory_mb <= main;
+    return {
+      provider,
+      title,
+      location: offer.location,
+      gpus: offer.gpus,
+      gpuName: offer.gpuName,
+      cpus: offer.cpus,
+      memoryMb,
+      neededMb: memory.total,
+      fits,
+      available: offer.available,
+      startsInS: offer.startsInS,
+      pricePerHour: offer.pricePerHour,
+      seconds,
+      basis: speed.basis,
+      runs: speed.runs,
+      costUsd: seconds && [(seconds[0] / 3600) * offer.pricePerHour, (seconds[1] / 3600) * offer.pricePerHour],
+      chargeUsd: seconds ? chargeRange(lists, work, seconds, tokens ?? 0) : isFree(lists) ? [0, 0] : null,
+      work,
+      suggestion: fits ? null : suggest(memoryMb),
+      out,
+      market: offer.market,
+      region: offer.region,
+    };
+  });
   const rank = (one: PlannedOffer) => [
     one.fits ? 0 : 1,
+    one.out === null ? 0 : 1,
     one.costUsd?.[1] ?? one.pricePerHour,
     one.seconds?.[1] ?? 0,
     -one.memoryMb,

@@ -24,6 +24,10 @@ const SuggestionView = v.strictObject({
 const OfferView = v.strictObject({
   provider: text,
   location: text,
+  region: v.nullable(text),
+  market: v.picklist(["own", "on_demand", "spot"]),
+  /** Why it may not be used now: limits of the provider or of the job; null = it may. */
+  out: v.nullable(text),
   gpus: number,
   gpu: v.nullable(text),
   cpus: number,
@@ -142,6 +146,9 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
   return {
     provider: one.provider,
     location: one.location,
+    region: one.region,
+    market: one.market,
+    out: one.out,
     gpus: one.gpus,
     gpu: one.gpuName,
     cpus: one.cpus,

@@ -55,7 +55,7 @@ export async function price(
       suggestFor(request, numbers, resolved, roomMb, (other) => isRefused(request, facts, other)),
   };
   const asked = offers && facts.ready ? await planOffers(ctx, spec, judge) : null;
-  const best = asked?.offers.find((one) => one.fits) ?? null;
+  const best = asked?.offers.find((one) => one.fits && one.out === null) ?? null;
   const on = { cpus: numbers.machine.cpus, gpus: spec.need.gpus, gpuName: best?.gpuName ?? null };
   return { tokens, asked, best, lists, speed: expectedSpeed(past, spec, null, on) };
 }

@@ -45,6 +45,8 @@ function MakeItFit({ suggestion }: { suggestion: Suggestion }) {
   );
 }
 
+const MARKETS = { own: "", on_demand: ", on demand", spot: ", spot" } as const;
+
 function Machine({ offer }: { offer: PlannedOffer }) {
   const devices = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "CPU core");
   return (
@@ -52,6 +54,7 @@ function Machine({ offer }: { offer: PlannedOffer }) {
       <span class="clip">{offer.location}</span>
       <span class="xs muted">
         {offer.title}, {devices}, {mb(offer.memoryMb)}
+        {MARKETS[offer.market]}
       </span>
     </>
   );
@@ -63,6 +66,13 @@ function Fit({ offer }: { offer: PlannedOffer }) {
       <span class="badge bad">
         <Icon name="x" />
         {offer.neededMb > offer.memoryMb ? `${mb(offer.neededMb - offer.memoryMb)} short` : "too small"}
+      </span>
+    );
+  if (offer.out !== null)
+    return (
+      <span class="badge warn">
+        <Icon name="x" />
+        out
       </span>
     );
   return (
@@ -96,6 +106,7 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
               </div>
               <Fit offer={offer} />
               <div class="small">
+                {offer.out !== null ? <span class="xs muted">{offer.out}</span> : null}
                 {offer.fits ? (
                   <>
                     <span>

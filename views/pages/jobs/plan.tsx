@@ -35,7 +35,7 @@ function PricesNote({ lists: { org, base } }: Pick<TrainPlan, "lists">) {
 
 export function Plan({ view, ready }: { view: PlanView | null; ready: boolean }) {
   const plan = view?.plan;
-  const best = plan?.offers?.find((offer) => offer.fits) ?? plan?.offers?.[0];
+  const best = plan?.offers?.find((offer) => offer.fits && offer.out === null) ?? plan?.offers?.[0];
   return (
     <section class="panel" id="plan" aria-labelledby="plan-title" aria-live="polite">
       <header>
