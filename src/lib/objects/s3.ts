@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { type Connection, connect, type S3Settings } from "./s3-client.ts";
-import { problemOf } from "./s3-errors.ts";
+import { codeOf, problemOf } from "./s3-errors.ts";
 import { abortUpload, requireLength, upload } from "./s3-upload.ts";
 import { type ObjectStore, type StoredItem, StoreProblem } from "./store.ts";
 
@@ -14,6 +14,8 @@ const REMOVE_AT_ONCE = 500;
 const MAX_SKEW_MS = 4 * 60_000;
 /** Objects of the check are below this name; the sweep removes what an interrupted check left. */
 const CHECK = "check/";
+
+const NONE_LISTED = new Set(["NoSuchUpload", "NotImplemented", "MethodNotAllowed"]);
 
 const attachment = (name: string) =>
   `attachment; filename*=UTF-8''${encodeURIComponent(name).replaceAll("'", "%27").replaceAll("*", "%2A")}`;
@@ -162,6 +164,10 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
           if (!page.IsTruncated || !page.NextKeyMarker) return ended;
           from = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker ?? "" };
         }
+      }).catch((error: unknown) => {
+        // Servers that list no uploads, or say this when there is none.
+        if (error instanceof StoreProblem && NONE_LISTED.has(codeOf(error.cause))) return 0;
+        throw error;
       }),
     async check(signal) {
       const { ListObjectsV2Command } = await import("@aws-sdk/client-s3");
