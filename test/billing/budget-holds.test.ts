@@ -8,6 +8,7 @@ import { exhaustedFor, watchBudgets } from "../../src/billing/budgets/watch.ts";
 import { freezePrices } from "../../src/billing/prices/lists.ts";
 import { budget } from "../../src/db/schema/billing.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
+import { metered } from "../support/attempt-metering.ts";
 import { item, recordHour, setPrices } from "../support/billing.ts";
 import { fakeClock } from "../support/clock.ts";
 
@@ -262,5 +263,22 @@ test("a monthly budget starts again at 0 with the month, and work over the turn 
   expect(await start(workOf("waits"), 1)).toBeNull();
   for (const jobId of ["over", "waits"]) await end(jobId);
   expect((await statesNow()).map(({ reserved }) => reserved.micros)).toEqual([0, 0]);
+  await t.ctx.write((tx) => tx.delete(budget));
+});
+
+test("budgets count the time of an attempt from the beginning of its work, as the ledger does", async () => {
+  await setBudget({ scope: "team", scopeId: t.orgs.a, limitMicros: 100 * DOLLAR });
+  const { launched, phase } = metered(() => t, clock);
+  const of = await launched({ gpus: 1 });
+  expect(await start(workOf(of.id), 1)).toBeNull();
+  const usedNow = async () => (await statesNow())[0]?.used.micros;
+  const before = await usedNow();
+  await phase(of, "loading_model");
+  clock.advance(600_000);
+  expect(await usedNow()).toBe(before);
+  await phase(of, "training");
+  clock.advance(1_800_000);
+  expect(await usedNow()).toBe((before ?? 0) + DOLLAR);
+  await end(of.id);
   await t.ctx.write((tx) => tx.delete(budget));
 });

@@ -183,7 +183,6 @@ async function markRunning(
       .set({ state: "running", startedAt: which.startedAt ?? now })
       .where(eq(attempt.id, which.id));
   if (row.state !== "starting") return { row, messages: [] };
-  await chargeHold(tx, row.id, now);
   const startedAt = row.startedAt ?? now;
   const message = await move(tx, ctx, row, "running", { startedAt });
   const again = `The job is running again (attempt ${which.number})`;
@@ -202,7 +201,10 @@ async function meterPhase(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow, even
   const phase = events.findLast((event) => event.type === "phase")?.phase ?? row.progress.phase;
   if (freeReason(row.progress.phase, which.worked) !== freeReason(phase, worked))
     await meterAttempt(tx, ctx, row, which.id, { now: ctx.clock.now() });
-  if (worked !== which.worked) await tx.update(attempt).set({ worked }).where(eq(attempt.id, which.id));
+  if (worked === which.worked) return;
+  await tx.update(attempt).set({ worked }).where(eq(attempt.id, which.id));
+  // What came before is free, so budgets do not count it either.
+  await chargeHold(tx, row.id, ctx.clock.now());
 }
 
 /** Stores the progress and result of a batch. @returns the changed row, and the failure of an engine that moved */
