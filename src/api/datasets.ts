@@ -50,7 +50,7 @@ const JSON_TYPE = { "content-type": "application/json;charset=utf-8" };
 const UploadFields = v.omit(CreateDataset, ["file_id"]);
 
 const CREATE_HELP =
-  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]` and the other parts of a mapping, `mapping_from` (a dataset or version whose mapping is used), `encoding`, `part`, `repair_text`; or the raw bytes with `?filename=`.';
+  'JSON `{"file_id": …}` for an uploaded file; or multipart/form-data with `file` and, optionally, `name`, `description`, `stays_local`, `holdout_fraction`, `seed`, `skip_bad`, `remove_duplicates`, `mapping[prompt]`, `mapping[completion]` and the other parts of a mapping, `mapping_from` (a dataset or version whose mapping is used), `encoding`, `part`, `repair_text`; or the raw bytes with `?filename=`.';
 const ADD_ROW_HELP =
   "A row of OpenAI chat JSONL, for versions with chat rows only. The new version has the rows of the newest version, this row at the end, and the same settings. The old version does not change.";
 
@@ -89,15 +89,17 @@ async function createFrom(ctx: Ctx, actor: Actor, request: Request): Promise<str
   const raw = new URL(request.url).searchParams.has("filename");
   if (/^application\/json\s*(;|$)/i.test(type) && !raw) {
     const body = parseWith(CreateDataset, await readJson(request));
-    const { file_id: fileId, name, description } = body;
-    return (await createDataset(ctx, actor, { fileId, name, description, ...(await settings(ctx, actor, body)) })).id;
+    const { file_id: fileId, name, description, stays_local: staysLocal } = body;
+    const given = { fileId, name, description, staysLocal, ...(await settings(ctx, actor, body)) };
+    return (await createDataset(ctx, actor, given)).id;
   }
   const limit = ctx.config.max_upload_bytes;
   const form = await readUpload(ctx, request, { field: "file", limit, raw: true, org: actor.org });
   try {
     const body = parseWith(UploadFields, nested(form.fields));
     const file = { filename: form.filename, purpose: "fine-tune" };
-    const options = { name: body.name, description: body.description, ...(await settings(ctx, actor, body)) };
+    const { name, description, stays_local: staysLocal } = body;
+    const options = { name, description, staysLocal, ...(await settings(ctx, actor, body)) };
     return (await keepFile(ctx, actor, form.received, file, options)).dataset?.id ?? "";
   } finally {
     await rm(form.received.path, { force: true });

@@ -3,6 +3,7 @@
  * authorized by the token of one attempt.
  */
 import { Elysia, status } from "elysia";
+import { proofOf } from "../compute/providers/call-home.ts";
 import { type ArtifactOpened, type EventsReply, MAX_PART_BYTES, type TrainerEvent } from "../contract/trainer.ts";
 import type { Ctx } from "../ctx.ts";
 import { AppError, notFound } from "../errors.ts";
@@ -15,14 +16,18 @@ import { type AttemptRef, refusal } from "../training/metrics/ingest.ts";
 import { storeBatch } from "../training/metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "../training/trainer-protocol/artifacts.ts";
 import { readBytes, readJson } from "../training/trainer-protocol/body.ts";
+import { exchangeBootstrap } from "../training/trainer-protocol/bootstrap.ts";
 import { readEvents } from "../training/trainer-protocol/events.ts";
-import { fileResponse, rowsResponse } from "../training/trainer-protocol/files.ts";
+import { fileResponse, rowsDigest, rowsResponse } from "../training/trainer-protocol/files.ts";
 import { gradesFor } from "../training/trainer-protocol/grade.ts";
-import { inputFile, specReply, splitFiles } from "../training/trainer-protocol/inputs.ts";
+import { inputFile, specReply, splitFor } from "../training/trainer-protocol/inputs.ts";
 import {
+  BootstrapAnswer,
   CompletedAnswer,
+  DigestAnswer,
   EventsAnswer,
   GradesAnswer,
+  HelloAnswer,
   OpenedAnswer,
   PartAnswer,
   SpecAnswer,
@@ -82,7 +87,7 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
 
 async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return rowsResponse(request, await splitFiles(ctx, trainer, split));
+  return rowsResponse(request, await splitFor(ctx, trainer, split));
 }
 
 async function sendInput(ctx: Ctx, request: Request, name: string, path: string): Promise<Response> {
@@ -126,11 +131,26 @@ export const trainersApi = (ctx: Ctx, ask: AskAs) => {
   };
   return new Elysia({ name: "trainers.api", prefix: "/trainer/v1", seed: ctx.installation })
     .use(session(ctx))
+    .get(
+      "/hello",
+      ({ request }) => ({
+        object: "trainer.hello" as const,
+        proof: proofOf(ctx, new URL(request.url).searchParams.get("nonce") ?? ""),
+      }),
+      hidden(answers(HelloAnswer)),
+    )
+    .post("/bootstrap", ({ request }) => exchangeBootstrap(ctx, request), raw(answers(BootstrapAnswer)))
     .get("/spec", async ({ request }) => specReply(ctx, await liveTrainer(ctx, request)), hidden(answers(SpecAnswer)))
     .get(
       "/data/:split",
       ({ request, params }) => sendSplit(ctx, request, params.split),
       hidden(answersType("application/jsonl", "The rows of the split.")),
+    )
+    .get(
+      "/data/:split/digest",
+      async ({ request, params }) =>
+        rowsDigest(ctx, await splitFor(ctx, await liveTrainer(ctx, request), params.split)),
+      hidden(answers(DigestAnswer)),
     )
     .get(
       "/inputs/:name/*",

@@ -93,7 +93,8 @@ const COMMANDS = {
   /** The checks of `doctor` by the running server, with its settings. -> `{checks}` */
   doctor: command(v.strictObject({}), async (ctx) => {
     const { runChecks } = await import("./doctor/machine.ts");
-    return { checks: await runChecks(ctx.config, true) };
+    const { callHomeChecks } = await import("./doctor/call-home.ts");
+    return { checks: [...(await runChecks(ctx.config, true)), ...(await callHomeChecks(ctx))] };
   }),
   /** Facts of the running server. -> `{pid, uptime_s, data_dir, installation, memory_mb}` */
   status: command(v.strictObject({}), async (ctx) => ({

@@ -204,6 +204,8 @@ const NOT_SECRET: Record<string, string> = {
   "api_key.hash": "SHA-256 of 165 random bits",
   "audit_log.hash": "chains the entries",
   "attempt.token_hash": "SHA-256 of 165 random bits",
+  "attempt.bootstrap_hash": "SHA-256 of 165 random bits",
+  "attempt.bootstrap_nonce_hash": "SHA-256 of random bits of the trainer",
   "base_model.hash": "hash of files",
   "dataset_version.hash": "hash of rows",
   "failed_attempt.key": "keyed hash",

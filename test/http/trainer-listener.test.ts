@@ -93,7 +93,7 @@ test("behind a TLS proxy the listener speaks plain HTTP", async () => {
       tls,
     });
     expect([asked.status, ((await asked.json()) as { job_id: string }).job_id]).toEqual([200, own.jobId]);
-    expect(proxy.requests).toBe(1);
+    expect(proxy.seen.length).toBe(1);
     expect((await fetch(`${proxy.url}/v1/me`, { tls })).status).toBe(404);
     // Both addresses serve trainers unless `listen_trainers` is false.
     expect((await fetch(`${plain.url}/trainer/v1/spec`)).status).toBe(401);

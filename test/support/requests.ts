@@ -223,6 +223,7 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /datasets/:id/upload": rowsForm,
   "PUT /datasets/:id/upload": rowsForm,
   "POST /datasets/:id/merge": (e) => ({ dataset: e.dataset }),
+  "POST /datasets/:id/stays-local": () => ({ stays_local: "true" }),
   "POST /datasets/:id/rename": () => ({ name: "matrix" }),
   "POST /datasets/imports": () => ({ type: "path", path: "/nowhere" }),
   "POST /v1/datasets/import": () => ({ source: { type: "path", path: "/nowhere" } }),

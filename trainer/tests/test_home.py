@@ -6,14 +6,17 @@ import hashlib
 import json
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import losses, make_rows
 from home_server import TOKEN, HomeServer
 from jobs import train_reply
 
+from finetune_trainer.protocol.backoff import backoff
+from finetune_trainer.protocol.bootstrap import attempt_token
 from finetune_trainer.protocol.failures import ModelLoad
-from finetune_trainer.protocol.home import Home, backoff
+from finetune_trainer.protocol.home import Home
 from finetune_trainer.protocol.inputs import fetch_rows, input_dir
 from finetune_trainer.protocol.spool import Spool, SpoolLost
 from finetune_trainer.protocol.uploads import Upload, send_artifact
@@ -258,3 +261,37 @@ def test_backoff_doubles_to_five_seconds():
     delays = backoff()
     first = [next(delays) for _ in range(12)]
     assert 0.15 <= first[0] <= 0.2 and all(3.75 <= d <= 5 for d in first[6:])
+
+
+def test_a_bootstrap_token_is_exchanged_once_and_kept_for_processes_that_start_again(tmp_path):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        """Loses its first answer, as a connection that breaks."""
+
+        def do_POST(self):
+            asked.append(
+                (self.path, self.headers["authorization"], self.rfile.read(int(self.headers["content-length"])))
+            )
+            if len(asked) == 1:
+                self.close_connection = True
+                return
+            body = json.dumps({"token": "fta-exchanged"}).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as here:
+        threading.Thread(target=here.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{here.server_address[1]}"
+        assert attempt_token(url, "fta-own", tmp_path) == "fta-own"
+        assert [attempt_token(url, "ftb-once", tmp_path) for _ in range(2)] == ["fta-exchanged"] * 2
+        here.shutdown()
+    (first, second) = asked
+    assert first == second and first[:2] == ("/trainer/v1/bootstrap", "Bearer ftb-once")
+    assert len(json.loads(first[2])["nonce"]) == 64
+    assert (tmp_path / "attempt-token").stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,7 @@
 import type { AccountReport } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { notFound } from "../../errors.ts";
+import { homeProblem } from "../providers/call-home.ts";
 import type { AccountView, ProviderSettings, ProviderTest, ProviderView } from "../providers/model.ts";
 import { type Compute, listProviders } from "../providers/registry.ts";
 import { endPause } from "./pauses.ts";
@@ -48,7 +49,8 @@ function accountOf(report: AccountReport): AccountView {
 
 /**
  * Asks a provider to check its settings and its connection, and its account where it is one of a vendor; for at most 20
- * seconds. A test that passes ends the pause of a provider that refused a request.
+ * seconds. Machines elsewhere must be able to call home. A test that passes ends the pause of a provider that refused a
+ * request.
  * @throws AppError `provider_not_found`
  */
 export async function testProvider(ctx: Ctx, actor: Actor, id: string): Promise<ProviderTest> {
@@ -71,8 +73,10 @@ export async function testProvider(ctx: Ctx, actor: Actor, id: string): Promise<
   });
   try {
     const found = await Promise.race([provider.validate(), late]);
-    if (!found.ok) return answer(found.problems, null);
-    const made = answer([], provider.inspect ? await Promise.race([provider.inspect(), late]) : null);
+    const home = entry.plugin.capabilities.local ? null : await homeProblem(ctx, true);
+    const unreached = home ? [{ field: "trainer_url", ...home }] : [];
+    if (!found.ok) return answer([...found.problems, ...unreached], null);
+    const made = answer(unreached, provider.inspect ? await Promise.race([provider.inspect(), late]) : null);
     if (made.ok) {
       await ctx.write((tx) => endPause(tx, id));
       ctx.bus.emit("hosts.changed", { ids: [] });

@@ -81,7 +81,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
   },
   dataset_import: { ...created, without: ["secret"] },
   job: { ...created, without: ["lease_token"] },
-  attempt: { ...JOBS, without: ["token_hash"] },
+  attempt: { ...JOBS, without: ["token_hash", "bootstrap_hash", "bootstrap_nonce_hash"] },
   command: JOBS,
   event: JOBS,
   log_line: JOBS,

@@ -50,12 +50,15 @@ export const CreateDataset = v.strictObject({
   file_id: id,
   name: v.optional(v.nullable(nameText(200))),
   description: v.optional(v.nullable(linesText(2000))),
+  /** Its rows never leave this machine. */
+  stays_local: v.optional(v.nullable(truth)),
   ...VersionSettings.entries,
 });
 export const CreateVersion = v.strictObject({ file_id: v.optional(v.nullable(id)), ...VersionSettings.entries });
 export const UpdateDataset = v.strictObject({
   name: v.optional(filledName(200)),
   description: v.optional(linesText(2000)),
+  stays_local: v.optional(truth),
 });
 /** A row of OpenAI chat JSONL. Its content is checked like a row of a file. */
 export const AddRow = v.strictObject({ messages: v.array(v.unknown()), tools: v.optional(v.array(v.unknown())) });
@@ -152,6 +155,8 @@ export const DatasetView = v.strictObject({
   object: v.literal("dataset"),
   name: v.string(),
   description: v.string(),
+  /** Its rows never leave this machine: jobs on it run only here. */
+  stays_local: v.boolean(),
   created_at: v.number(),
   created_by: v.string(),
   version: v.nullable(VersionView),
@@ -165,6 +170,7 @@ export function datasetView(row: DatasetRow, newest: VersionRow | null, fileByte
     object: "dataset",
     name: row.name,
     description: row.description,
+    stays_local: row.staysLocal,
     created_at: seconds(row.createdAt),
     created_by: row.createdBy,
     version: newest && versionView(newest, fileBytes),

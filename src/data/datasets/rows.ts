@@ -6,6 +6,7 @@ import { localUnit } from "../../objects/local.ts";
 import type { Split, VersionRow, VersionWithReport } from "../validation/model.ts";
 import type { TokenStats } from "../validation/rows/report.ts";
 import { ROW_NAMES } from "../validation/rows/types.ts";
+import { labelWithCopies, stayingHere } from "../validation/stays-local.ts";
 import { statsOf, statsWithTools } from "../validation/token-stats.ts";
 import { requireRow, rowsAnd, rowsOfBoth } from "./append.ts";
 import { newVersionFrom } from "./new-version.ts";
@@ -105,6 +106,9 @@ export async function addRowsOf(ctx: Ctx, actor: Actor, datasetId: string, other
       `${of.name} has ${ROW_NAMES[newest.rowType]} rows, the other dataset has ${ROW_NAMES[other.rowType]} rows. Only rows of the same type can be merged.`,
       { param: "dataset" },
     );
+  // Before the rows are copied: they never are in a dataset without the label.
+  if ((await stayingHere(ctx.db, [other.datasetId])).length > 0)
+    await ctx.write((tx) => labelWithCopies(tx, of.org, [of.id]));
   const [first, second] = [newest, other].map(({ id }) => ctx.files.path("datasets", id));
   const bytes = rowsOfBoth(first ?? "", second ?? "");
   return newVersionFrom(ctx, actor, of, newest, { bytes, filename: `${of.name.slice(0, 200)}.jsonl` });

@@ -20,6 +20,7 @@ import {
   releaseRows,
   VERSION_COLUMNS,
 } from "../validation/records.ts";
+import { labelWithCopies } from "../validation/stays-local.ts";
 
 /** Creates a dataset from an uploaded file and starts validation. */
 export async function createDataset(
@@ -90,17 +91,27 @@ export async function newestVersions(ctx: Ctx, datasetIds: string[]): Promise<Ma
   return new Map(rows.map((row) => [row.datasetId, row]));
 }
 
+/**
+ * Changes a dataset. The label that it stays here also goes to every dataset of the same file; only its owner, or an
+ * administrator of the team, takes it away.
+ * @throws AppError `dataset_not_found`, `not_owner`
+ */
 export async function updateDataset(
   ctx: Ctx,
   actor: Actor,
   id: string,
-  change: { name?: string; description?: string },
+  change: { name?: string; description?: string; stays_local?: boolean },
 ): Promise<DatasetRow> {
   const row = await getDataset(ctx, actor, id);
-  const next = { name: change.name ?? row.name, description: change.description ?? row.description };
+  const staysLocal = change.stays_local ?? row.staysLocal;
+  if (row.staysLocal && !staysLocal) requireOwner(actor, row.createdBy);
+  const next = { name: change.name ?? row.name, description: change.description ?? row.description, staysLocal };
   await ctx.write(async (tx) => {
     await tx.update(dataset).set(next).where(eq(dataset.id, id));
-    await audit(tx, ctx, actor, "dataset.update", id, next);
+    if (staysLocal && !row.staysLocal) await labelWithCopies(tx, row.org, [id]);
+    const { name, description } = next;
+    const label = staysLocal === row.staysLocal ? {} : { stays_local: staysLocal };
+    await audit(tx, ctx, actor, "dataset.update", id, { name, description, ...label });
   });
   ctx.bus.emit("dataset.changed", { org: row.org, datasetId: id, versionId: null });
   return { ...row, ...next };

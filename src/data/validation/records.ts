@@ -15,6 +15,7 @@ import { eraseTraces } from "./erase.ts";
 import type { Mapping } from "./mapping/model.ts";
 import { type DatasetRow, DEFAULT_HOLDOUT, DEFAULT_SEED } from "./model.ts";
 import { validationQueue } from "./service.ts";
+import { inheritLabel, labelWithCopies } from "./stays-local.ts";
 import { liveJobUsing } from "./use.ts";
 
 /** Settings of a version. All have defaults. */
@@ -35,6 +36,8 @@ export interface DatasetOptions extends VersionOptions {
   id?: string;
   name?: string | null;
   description?: string | null;
+  /** Its rows never leave this machine. */
+  staysLocal?: boolean | null;
 }
 
 const PACKED = /\.(gz|zst|xz|zip)$/i;
@@ -60,14 +63,20 @@ export async function insertDataset(
     org: actor.org,
     name: (options.name?.trim() || source.filename.replace(PACKED, "").replace(EXTENSION, "")).slice(0, 200),
     description: options.description ?? "",
+    staysLocal: options.staysLocal ?? false,
     createdBy: actor.userId,
     createdAt: ctx.clock.now(),
     deletedAt: null,
   };
   await tx.insert(dataset).values(row);
   await insertVersion(tx, ctx, row, source.id, 1, options);
+  if (row.staysLocal) await labelWithCopies(tx, row.org, [row.id]);
   await requireQuota(tx, ctx, actor, "datasets", "bytes");
-  await audit(tx, ctx, actor, "dataset.create", row.id, { name: row.name, file: source.id });
+  await audit(tx, ctx, actor, "dataset.create", row.id, {
+    name: row.name,
+    file: source.id,
+    ...(row.staysLocal ? { stays_local: true } : {}),
+  });
   return row;
 }
 
@@ -100,6 +109,7 @@ export async function insertVersion(
     removeDuplicates: options.removeDuplicates ?? null,
     createdAt: ctx.clock.now(),
   });
+  await inheritLabel(tx, of, fileId);
   return id;
 }
 

@@ -80,6 +80,8 @@ export const dataset = sqliteTable(
     org: text("org").notNull(),
     name: text("name").notNull(),
     description: text("description").notNull().default(""),
+    /** Its rows never leave this machine: no trainer elsewhere reads them. */
+    staysLocal: integer("stays_local", { mode: "boolean" }).notNull().default(false),
     createdBy: text("created_by").notNull(),
     createdAt: integer("created_at").notNull(),
     deletedAt: integer("deleted_at"),

@@ -114,6 +114,14 @@ export const attempt = sqliteTable(
     offer: jsonText("offer").$type<Offer>().notNull(),
     handle: jsonText("handle").$type<Handle>(),
     tokenHash: text("token_hash").notNull().unique(),
+    /** On another machine: SHA-256 of the token that is exchanged once for the attempt's, and until when. */
+    bootstrapHash: text("bootstrap_hash").unique(),
+    bootstrapUntil: integer("bootstrap_until"),
+    /** SHA-256 of the nonce that it was exchanged with; null = not yet. */
+    bootstrapNonceHash: text("bootstrap_nonce_hash"),
+    /** On another machine: since when it runs, and when its trainer first called home. */
+    runningAt: integer("running_at"),
+    contactAt: integer("contact_at"),
     /** Last stored event number of this attempt. */
     lastSeq: integer("last_seq").notNull().default(0),
     /**

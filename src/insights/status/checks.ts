@@ -1,6 +1,7 @@
 /** The probes of the status page: what each component answers now. */
 import { and, eq, isNull } from "drizzle-orm";
 import { HEARTBEAT_TIMEOUT_MS } from "../../compute/hosts/inventory.ts";
+import { callsHome, homeProblem } from "../../compute/providers/call-home.ts";
 import { pluginProblems, trainerProblem } from "../../compute/providers/registry.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -50,12 +51,18 @@ async function probeApi(ctx: Ctx): Promise<Probe> {
   }
 }
 
-/** Providers with hosts by whether they answer, and providers that could not be loaded. */
+/**
+ * Providers with hosts by whether they answer, providers elsewhere by whether their machines can call home, and
+ * providers that could not be loaded.
+ */
 async function probeProviders(ctx: Ctx): Promise<Probe[]> {
   const hosts = await ctx.db.select().from(host);
   const oldest = ctx.clock.now() - HEARTBEAT_TIMEOUT_MS;
+  const home = callsHome(ctx) ? await homeProblem(ctx) : null;
   const loaded = ctx.compute.list().map(({ plugin, provider }): Probe => {
     const component = `provider:${plugin.id}`;
+    if (home && !plugin.capabilities.local)
+      return { component, state: "down", problem: `${home.message} ${home.remedy}`.slice(0, 500) };
     const own = hosts.filter((one) => one.provider === plugin.id);
     const silent = own.filter((one) => one.seenAt < oldest).map((one) => one.label ?? one.name);
     if (!provider.hosts || silent.length === 0) return { component, state: "operational", problem: null };

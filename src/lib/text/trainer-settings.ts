@@ -43,6 +43,8 @@ export const trainerSettings = {
   trainer_fingerprint: v.optional(fingerprints, []),
   /** Whether `listen` serves /trainer/v1 too. Trainers of this machine use a Unix socket in any case. */
   listen_trainers: v.optional(flag, true),
+  /** Whether the server checks that trainer_url answers before it starts work on other machines. */
+  trainer_probe: v.optional(flag, true),
   /** Seconds from when a machine elsewhere runs until its trainer has called home; then the machine is terminated. */
   first_contact_s: v.optional(integer(1, 86_400), 1200),
 };

@@ -6,11 +6,15 @@ import { limitsOf, useOf } from "../../compute/limits/service.ts";
 import type { Ctx } from "../../ctx.ts";
 import type { Db } from "../../db/types.ts";
 import type { JobRow } from "../jobs/model.ts";
+import { keptHere, keptHereMessage } from "../jobs/stays-local.ts";
 import { reserveAttempt } from "./budget.ts";
 import { type Candidate, isCurrent, priceLimitOf } from "./candidates.ts";
+import { isElsewhere } from "./first-contact.ts";
 
 /** What a launch at an offer may cost, and the provider's rules for it now; a text when they forbid it. */
 async function allowed(tx: Db, ctx: Ctx, row: JobRow, { plugin, offer }: Candidate, without?: string) {
+  const kept = await keptHere(tx, row.spec);
+  if (kept.length > 0 && isElsewhere(ctx, { provider: plugin.id, offer })) return keptHereMessage(kept);
   const now = ctx.clock.now();
   const pause = (await pausedProviders(tx, now)).get(plugin.id);
   if (pause) return pauseText(plugin.title, pause);

@@ -8,12 +8,15 @@ import { host } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { newId, newSecret, randomChars, sha256Hex } from "../../lib/ids.ts";
+import { newId, randomChars } from "../../lib/ids.ts";
 import type { JobRow } from "../jobs/model.ts";
+import { keptHere, keptHereMessage } from "../jobs/stays-local.ts";
 import { finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, collectCandidates, RENTED_WAIT_MS, type Target, WAIT_MS } from "./candidates.ts";
 import { launchAttempt } from "./launch.ts";
+import { offersElsewhere, reachable } from "./reachable.ts";
+import { type AttemptToken, newToken } from "./tokens.ts";
 
 const LEASE_MS = 120_000;
 
@@ -42,7 +45,7 @@ function openAttempt(
   lease: string,
   candidates: readonly Candidate[],
   target: Target,
-  token: string,
+  token: AttemptToken,
 ) {
   const now = ctx.clock.now();
   return ctx.write(async (tx) => {
@@ -72,7 +75,7 @@ function openAttempt(
         state: "launching",
         provider: chosen.candidate.plugin.id,
         offer: chosen.candidate.offer,
-        tokenHash: sha256Hex(token),
+        ...token.stored,
         createdAt: now,
       })
       .returning();
@@ -100,7 +103,9 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
       .returning(),
   );
   if (!leased) return "lost";
-  const { candidates, waiting, retryAfterMs } = await collectCandidates(ctx, leased, target);
+  const { candidates: offered, waiting: why, retryAfterMs } = await collectCandidates(ctx, leased, target);
+  const { candidates, unreachable } = await reachable(ctx, leased, offered);
+  const waiting = unreachable ?? why;
   const none = candidates.length === 0;
   if (none && !waiting && target.hostId === null) {
     await releaseLease(ctx, jobId, lease);
@@ -110,7 +115,9 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
     await postpone(ctx, leased, lease, waiting ?? "Waiting for an offer from its host", retryAfterMs);
     return "waits";
   }
-  const token = newSecret("fta-");
+  // A launch may walk on to the next offer with the same token.
+  const elsewhere = candidates.filter((one) => offersElsewhere(ctx, one));
+  const token = newToken(ctx, elsewhere.length > 0, Math.max(0, ...elsewhere.map(({ offer }) => offer.startsInS)));
   try {
     const opened = await openAttempt(ctx, leased, lease, candidates, target, token);
     if (typeof opened === "string") {
@@ -123,7 +130,10 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
       return "lost";
     }
     emitAll(ctx.bus, [opened.message]);
-    track(launchAttempt(ctx, { ...leased, state: "starting" }, opened.attempt, token, opened.rest), opened.attempt.id);
+    track(
+      launchAttempt(ctx, { ...leased, state: "starting" }, opened.attempt, token.token, opened.rest),
+      opened.attempt.id,
+    );
     return "begun";
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== "gpu_taken") throw error;
@@ -147,9 +157,13 @@ export async function failUnrunnable(ctx: Ctx, jobId: string): Promise<void> {
     const current = await jobIn(tx, jobId);
     if (current?.state !== "queued") return [];
     const { provider } = current.spec.need;
-    const message = provider
-      ? `The provider ${provider} has no machine that could ever run this job.`
-      : "No provider of this installation has a machine that could ever run this job.";
+    const kept = await keptHere(tx, current.spec);
+    const message =
+      kept.length > 0
+        ? `${keptHereMessage(kept)} No machine here could ever run it.`
+        : provider
+          ? `The provider ${provider} has no machine that could ever run this job.`
+          : "No provider of this installation has a machine that could ever run this job.";
     return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
   });
   emitAll(ctx.bus, messages);

@@ -55,6 +55,9 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
         endedAt: moved(attempt.endedAt),
         heartbeatAt: moved(attempt.heartbeatAt),
         goneAt: moved(attempt.goneAt),
+        bootstrapUntil: moved(attempt.bootstrapUntil),
+        runningAt: moved(attempt.runningAt),
+        contactAt: moved(attempt.contactAt),
       })
       .where(or(isNull(attempt.goneAt), inArray(attempt.jobId, live)));
     await tx

@@ -7,7 +7,8 @@ import { and, eq, sql } from "drizzle-orm";
 import { ceilingOf } from "../../compute/limits/check.ts";
 import { type Failure, failureText, readFailure } from "../../compute/limits/pauses.ts";
 import { limitsOf, titleOf } from "../../compute/limits/service.ts";
-import type { Handle, LaunchSpec, Offer, ProviderPlugin } from "../../contract/provider.ts";
+import { homeFingerprint, homeUrl } from "../../compute/providers/call-home.ts";
+import type { Handle, LaunchSpec, Offer } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
@@ -21,6 +22,7 @@ import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, jobIn, move, note } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, isCurrent, noteFailure, priceLimitOf, RENTED_WAIT_MS, WAIT_MS } from "./candidates.ts";
+import { isElsewhere } from "./first-contact.ts";
 
 /** How long a launch waits for an object store that does not answer. */
 const STORE_WAIT_MS = 30_000;
@@ -64,10 +66,10 @@ export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): Laun
   };
 }
 
-/** The URL of the control plane for a trainer: the socket on this machine, the address for trainers elsewhere. */
-function controlPlaneUrl(ctx: Ctx, plugin: ProviderPlugin, offer: Offer): string {
-  const local = offer.local ?? plugin.capabilities.local;
-  return local ? ctx.trainerHome : (ctx.config.trainer_url ?? ctx.config.public_url ?? ctx.trainerHome);
+/** How the trainer reaches this server: the socket on this machine, the address for trainers elsewhere. */
+function callHomeOf(ctx: Ctx, which: AttemptRow, token: string) {
+  if (!isElsewhere(ctx, which)) return { url: ctx.trainerHome, token, fingerprint: null };
+  return { url: homeUrl(ctx) ?? ctx.trainerHome, token, fingerprint: homeFingerprint(ctx) };
 }
 
 /** Asks the provider of an attempt to start it. @returns its handle, or why that failed */
@@ -95,7 +97,7 @@ async function launchOnce(ctx: Ctx, row: JobRow, which: AttemptRow, token: strin
       labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
       maxPricePerHour: most ?? price.maxPricePerHour,
-      callHome: { url: controlPlaneUrl(ctx, entry.plugin, which.offer), token, fingerprint: null },
+      callHome: callHomeOf(ctx, which, token),
     });
   } catch (error) {
     ctx.log("warn", "launch failed", { job: row.id, attempt: which.id, provider: which.provider, cause: error });

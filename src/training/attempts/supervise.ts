@@ -8,12 +8,13 @@ import type { Handle, WorkStatus } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { newSecret, sha256Hex } from "../../lib/ids.ts";
 import { exitMessage, preemptedMessage, reasonOfExit } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "../jobs/transitions.ts";
+import { type Contact, contactOf, isElsewhere, lateMessage, neverCalled } from "./first-contact.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
 import { followNotice, followPrice, wasTakenBack } from "./taken-back.ts";
+import { newToken } from "./tokens.ts";
 
 /** How long to wait for events of a process that has exited. */
 const LATE_EVENTS_MS = 2000;
@@ -88,30 +89,32 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
     return emitAll(ctx.bus, messages);
   }
   // The token of the first launch is lost: only its hash was stored.
-  const token = newSecret("fta-");
+  const { token, stored } = newToken(ctx, isElsewhere(ctx, which), which.offer.startsInS);
   const renewed = await ctx.write((tx) =>
     tx
       .update(attempt)
-      .set({ tokenHash: sha256Hex(token) })
+      .set({ ...stored, bootstrapNonceHash: null })
       .where(and(eq(attempt.id, which.id), eq(attempt.state, "launching")))
       .returning({ id: attempt.id }),
   );
   if (renewed.length) await launchAttempt(ctx, row, which, token);
 }
 
-/** The time limit that an attempt exceeded, or null. */
+/** The time limit that an attempt exceeded, or null. Progress counts once the trainer has called home. */
 function timedOut(
   ctx: Ctx,
   supervisor: SupervisorState,
   row: JobRow,
   which: AttemptRow,
-): "no_progress" | "total_timeout" | null {
+  contact: Contact,
+): "no_progress" | "total_timeout" | "never_called_home" | null {
   const now = ctx.clock.now();
   const { limits } = row.spec;
   if (row.kind !== "serve" && now - which.createdAt > limits.total_s * 1000) return "total_timeout";
+  if (contact !== "made") return contact === "late" ? "never_called_home" : null;
   const reportedAt = row.kind === "serve" && row.progress.address ? which.heartbeatAt : row.progressAt;
   // The trainer cannot report while this server is down, so the limit counts from the server's start at the earliest.
-  const since = Math.max(reportedAt ?? 0, which.createdAt, supervisor.startedAt);
+  const since = Math.max(reportedAt ?? 0, which.createdAt, which.contactAt ?? 0, supervisor.startedAt);
   return now - since > limits.no_progress_s * 1000 ? "no_progress" : null;
 }
 
@@ -138,6 +141,13 @@ async function stopOverdue(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<vo
   });
 }
 
+/** The last lines of output; null without any. */
+async function logTail(ctx: Ctx, which: AttemptRow): Promise<string | null> {
+  const provider = ctx.compute.get(which.provider)?.provider;
+  const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
+  return tail?.join("\n") || null;
+}
+
 /** Records an exit that no event explained, after waiting for late events. */
 async function recordExit(
   ctx: Ctx,
@@ -150,8 +160,7 @@ async function recordExit(
   const since = supervisor.goneSince.get(which.id) ?? now;
   supervisor.goneSince.set(which.id, since);
   if (now - since < LATE_EVENTS_MS) return;
-  const provider = ctx.compute.get(which.provider)?.provider;
-  const tail = await provider?.logs?.(handleOf(which), { tail: LOG_TAIL }).catch(() => []);
+  const tail = await logTail(ctx, which);
   const code = status.state === "exited" ? status.exitCode : null;
   const takenBack = wasTakenBack(which, status);
   ctx.failPoint("exit.seen");
@@ -163,7 +172,7 @@ async function recordExit(
       message: takenBack ? preemptedMessage(status.reason) : exitMessage(code, status.reason),
       retry: true,
       exitCode: code,
-      detail: tail?.join("\n") || null,
+      detail: tail,
     });
   });
   ctx.failPoint("exit.stored");
@@ -182,7 +191,7 @@ async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobR
   supervisor.goneSince.delete(which.id);
   await followPrice(ctx, row, which, status);
   await followNotice(ctx, row, status);
-  const late = timedOut(ctx, supervisor, row, which);
+  const late = timedOut(ctx, supervisor, row, which, await contactOf(ctx, which, status));
   const wasLate = supervisor.late.delete(which.id);
   if (!late) return;
   // The machine's clock may just have been set: the next pass corrects the stored times before it looks again.
@@ -190,10 +199,15 @@ async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobR
     supervisor.late.add(which.id);
     return;
   }
+  const silent = late === "never_called_home";
+  const message = silent ? lateMessage(ctx, which, status) : TIMEOUT_MESSAGES[late](row);
+  const tail = silent ? await logTail(ctx, which) : null;
+  // One other machine may have better luck; a second one means that the address is at fault.
+  const retry = !silent || (await neverCalled(ctx, row.id)).length === 0;
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (!current) return [];
-    return attemptFailed(tx, ctx, current, which, { reason: late, message: TIMEOUT_MESSAGES[late](row), retry: true });
+    return attemptFailed(tx, ctx, current, which, { reason: late, message, retry, detail: tail });
   });
   emitAll(ctx.bus, messages);
 }

@@ -13,6 +13,8 @@ export type EndReason =
   | "interrupted"
   | "lost"
   | "preempted"
+  | "never_called_home"
+  | "bootstrap_reused"
   | "no_progress"
   | "total_timeout"
   | "queued_timeout"
@@ -85,6 +87,18 @@ export const REASONS: Record<EndReason, Rule> = {
     ours: true,
     advice:
       "The provider took its machines back more often than max_preemptions allows. Run the job on demand or on an own host.",
+  },
+  never_called_home: {
+    retry: true,
+    ours: true,
+    advice:
+      "Check that machines of the provider reach trainer_url: open its port in the firewall, and see Trainers on other machines in docs/admin-guide.md. `finetune-lab doctor` tests the address.",
+  },
+  bootstrap_reused: {
+    retry: true,
+    ours: true,
+    advice:
+      "Somebody else may have read the settings of the machine. Check who has access to the account at the provider. The first token was revoked.",
   },
   no_progress: {
     retry: true,

@@ -10,6 +10,7 @@ import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
 import type { JobRow } from "./model.ts";
+import { requireHere } from "./stays-local.ts";
 import { note } from "./transitions.ts";
 
 /** How long a client's retry without an idempotency key finds the job of its first request. */
@@ -89,6 +90,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
   const { row, isNew } = await ctx.write(async (tx) => {
     const before = await findPrevious(tx, ctx, actor, given);
     if (before) return { row: before, isNew: false };
+    await requireHere(ctx, tx, given.spec);
     const [made] = await tx
       .insert(job)
       .values({

@@ -11,6 +11,7 @@ import { limitsOf, useOf } from "../../compute/limits/service.ts";
 import type { Market, Offer } from "../../contract/provider.ts";
 import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
+import { keptHere } from "../jobs/stays-local.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
 import type { Suggestion } from "./suggestions.ts";
@@ -152,8 +153,12 @@ export async function planOffers(
 ): Promise<{ offers: PlannedOffer[]; unanswered: string[] }> {
   const { need } = spec;
   const { found, unanswered } = await collectOffers(ctx, need);
-  const offers = found.map(({ provider, title, offer, out }): PlannedOffer => {
-    const local = offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
+  const isHere = ({ provider, offer }: { provider: string; offer: Offer }) =>
+    offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
+  const onlyHere = (await keptHere(ctx.db, spec)).length > 0;
+  const possible = onlyHere ? found.filter(isHere) : found;
+  const offers = possible.map(({ provider, title, offer, out }): PlannedOffer => {
+    const local = isHere({ provider, offer });
     const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
     const memoryMb = memory.device === "gpu" ? offer.gpuMemoryMb : main;
     const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };

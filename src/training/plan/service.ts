@@ -14,6 +14,7 @@ import { emitAll } from "../../lib/bus.ts";
 import { installForRun, installProgress } from "../../models/base/for-runs.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { placementOf } from "../jobs/placement.ts";
+import { keptHereMessage, requireHere } from "../jobs/stays-local.ts";
 import { createJob, findRepeated, getJob, type RequestMarks } from "../jobs/store.ts";
 import { finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 import { gatherFacts } from "./facts.ts";
@@ -39,11 +40,13 @@ export async function planTrainJob(
   const facts = await gatherFacts(ctx, actor, request);
   const resolution = resolve(request, facts, { anyMemory: offers });
   const { method } = resolution.spec;
+  const kept = await requireHere(ctx, ctx.db, resolution.spec);
   if (method.type === "grpo") {
     const versions = facts.ready ? [facts.data.id, ...(facts.validation ? [facts.validation.id] : [])] : [];
     await checkTrainGrader(ctx, actor, method.grader, versions);
   }
-  return toPlan(request, facts, resolution, await price(ctx, actor, request, facts, resolution, { offers }));
+  const plan = toPlan(request, facts, resolution, await price(ctx, actor, request, facts, resolution, { offers }));
+  return kept.length === 0 ? plan : { ...plan, warnings: [...plan.warnings, keptHereMessage(kept)] };
 }
 
 /** The estimated duration of the run in seconds; null while the data is unknown. */

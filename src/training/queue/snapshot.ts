@@ -15,6 +15,7 @@ import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job, teamShare } from "../../db/schema/jobs.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { checkpointAheadS } from "../attempts/budget.ts";
+import { queuedHere } from "../jobs/stays-local.ts";
 import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
 import {
@@ -279,6 +280,7 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   await readUsage(ctx.db, carry.usage, now);
   const short = await waitingForBudget(ctx, carry, now);
   const unpaid = await lateWork(ctx);
+  const here = await queuedHere(ctx.db);
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
@@ -286,7 +288,8 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     const why = unpaid.why.get(one.team);
     const overBudget = short.get(one.id) ?? (unpaid.ownHosts ? undefined : why);
     const late = unpaid.ownHosts ? why : undefined;
-    const marks = { ending, noRent, held, overBudget, late };
+    const hereOnly = here.has(one.id) || undefined;
+    const marks = { ending, noRent, held, overBudget, late, hereOnly };
     const same = (Object.keys(marks) as (keyof typeof marks)[]).every((name) => one[name] === marks[name]);
     return same ? one : { ...one, ...marks };
   });

@@ -99,6 +99,8 @@ export function suits(host: Host, job: Job): boolean {
   if (wants.provider !== null && host.provider !== wants.provider) return false;
   // An endpoint listens on a socket of the server's machine; a host with a pool of its own is another machine.
   if (job.kind === "serve" && host.pool === host.id) return false;
+  // Every host on the server's machine is in the pool `local`.
+  if (job.hereOnly && host.pool !== "local") return false;
   // Providers without a pool rent machines; the others have their own.
   if (host.ask) return !job.noRent && (job.late === undefined || host.pool !== null);
   return wants.cpus <= host.cpus && wants.memoryMb <= host.memoryMb;

@@ -268,7 +268,7 @@ export function schedule(input: Input): Round {
       continue;
     }
     // A job like one that could not start cannot start either, unless it is short enough to backfill.
-    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.shape}`;
+    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.hereOnly === true} ${job.shape}`;
     const before = failed.get(kind);
     const high = job.estimate.high ?? Number.POSITIVE_INFINITY;
     if (before && high >= before.high && !held.has(job.id)) {

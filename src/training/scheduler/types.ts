@@ -102,6 +102,8 @@ export interface Job {
   overBudget?: string;
   /** Why it may not start on a rented machine: an invoice of its team is unpaid; absent = it may. */
   late?: string;
+  /** Its data stays on the server's machine, so it runs on no other. */
+  hereOnly?: boolean;
 }
 
 /** A job that uses capacity. */

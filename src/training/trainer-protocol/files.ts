@@ -1,8 +1,10 @@
 /** Sends files with HTTP ranges, so that an interrupted download can resume. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import { type Ctx, perContext } from "../../ctx.ts";
 import { mergedBytes } from "../../data/storage/merged-rows.ts";
 import { notFound } from "../../errors.ts";
+import { lruOf } from "../../lib/lru.ts";
 
 interface Span {
   from: number;
@@ -41,6 +43,34 @@ export async function rowsResponse(request: Request, [first, second]: string[]):
   return rangeResponse(request, size, "application/jsonl", (span) =>
     first && second ? mergedBytes(first, second, span) : fileBytes(first, span.from, span.to),
   );
+}
+
+const digests = perContext(() => lruOf<Promise<Digest>>(1000));
+
+/** Size and SHA-256 of rows. */
+interface Digest {
+  size: number;
+  sha256: string;
+}
+
+async function hashRows([first, second]: string[]): Promise<Digest> {
+  const size = (first ? await sizeOf(first) : 0) + (second ? await sizeOf(second) : 0);
+  const hash = new Bun.CryptoHasher("sha256");
+  const all = { from: 0, to: size };
+  const bytes = first && second ? mergedBytes(first, second, all) : fileBytes(first, 0, size);
+  for await (const piece of bytes) hash.update(piece);
+  return { size, sha256: hash.digest("hex") };
+}
+
+/** Size and hash of what `rowsResponse` sends; computed once, because files of versions never change. */
+export async function rowsDigest(ctx: Ctx, files: string[]): Promise<Digest> {
+  const key = files.join("\n");
+  const known = digests(ctx).get(key);
+  if (known) return known;
+  const made = hashRows(files);
+  digests(ctx).set(key, made);
+  made.catch(() => digests(ctx).delete(key));
+  return made;
 }
 
 async function* fileBytes(path: string | undefined, from: number, to: number): AsyncGenerator<Uint8Array> {

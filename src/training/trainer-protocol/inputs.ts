@@ -1,6 +1,6 @@
 /** What a trainer reads: its spec, model and adapter files by input name, the checkpoint to resume, and its data. */
 import { basename, dirname } from "node:path";
-import { eq } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import { type DatasetRef, type FileEntry, type JobSpec, validationData } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -14,6 +14,7 @@ import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
 import { isSharedArtifact } from "../../models/tuned/permissions.ts";
 import { newestCheckpoint } from "../../models/tuned/service.ts";
 import { localUnit } from "../../objects/local.ts";
+import { keptHere, keptHereMessage } from "../jobs/stays-local.ts";
 import type { Trainer } from "./token.ts";
 
 /** Seconds between heartbeats, and most events of one batch, as reported to trainers. */
@@ -115,7 +116,10 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
   return resume;
 }
 
-/** The reply to `GET /spec`. Also stores where the attempt resumes, so that later points are dropped. */
+/**
+ * The reply to `GET /spec`. Also stores that the trainer has called and where the attempt resumes, so that later points
+ * are dropped.
+ */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
@@ -124,13 +128,15 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
   });
   const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input, reach.inputs)] as const);
   const resume = await resumeOf(ctx, trainer);
-  if (trainer.kind === "train")
-    await ctx.write((tx) =>
-      tx
-        .update(attempt)
-        .set({ trimStep: resume?.step ?? 0, resumedFrom: resume?.artifactId ?? null })
-        .where(eq(attempt.id, trainer.id)),
-    );
+  await ctx.write((tx) =>
+    tx
+      .update(attempt)
+      .set({
+        contactAt: sql`coalesce(${attempt.contactAt}, ${ctx.clock.now()})`,
+        ...(trainer.kind === "train" ? { trimStep: resume?.step ?? 0, resumedFrom: resume?.artifactId ?? null } : {}),
+      })
+      .where(eq(attempt.id, trainer.id)),
+  );
   return {
     protocol: 1,
     job_id: trainer.jobId,
@@ -158,10 +164,22 @@ export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: 
 }
 
 /**
+ * The files of a split, for the trainer that asks. Rows that stay here are sent to no other machine, even when the
+ * label came after the launch.
+ * @throws AppError `split_not_found`, `object_store_unavailable`, `data_stays_local` (403)
+ */
+export async function splitFor(ctx: Ctx, trainer: Trainer, split: string): Promise<string[]> {
+  const files = await splitFiles(ctx, trainer, split);
+  const kept = await keptHere(ctx.db, trainer.spec);
+  if (kept.length === 0 || (await reachOf(ctx, trainer)).inputs) return files;
+  throw new AppError("forbidden", "data_stays_local", keptHereMessage(kept));
+}
+
+/**
  * The files of a split of the job's data: one, both (all rows of the version), or none.
  * @throws AppError `split_not_found`, `object_store_unavailable`
  */
-export async function splitFiles(ctx: Ctx, trainer: Trainer, split: string): Promise<string[]> {
+async function splitFiles(ctx: Ctx, trainer: Trainer, split: string): Promise<string[]> {
   const paths = pathsOf(ctx, trainer, split);
   for (const path of paths) await localUnit(ctx, { folder: "datasets", id: basename(dirname(path)) });
   return paths;

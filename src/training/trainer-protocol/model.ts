@@ -74,6 +74,11 @@ export const SpecAnswer = v.strictObject({
   max_batch_events: v.number(),
 }) satisfies AnswerOf<SpecReply>;
 
+export const HelloAnswer = v.strictObject({ object: v.literal("trainer.hello"), proof: v.string() });
+export const BootstrapAnswer = v.strictObject({ token: v.string() });
+
+export const DigestAnswer = v.strictObject({ size: v.number(), sha256: v.string() });
+
 export const EventsAnswer = v.strictObject({
   last_seq: v.number(),
   commands: v.array(v.strictObject({ id: v.string(), type: v.picklist(["cancel", "pause", "checkpoint"]) })),

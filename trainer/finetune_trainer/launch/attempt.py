@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import HUGE_PAGES, PROTOCOL
+from ..protocol.bootstrap import attempt_token
+from ..protocol.connection import HttpFailure, Refused
 from ..protocol.control import Commands
 from ..protocol.failures import BadSpec, TrainingFailed, describe
 from ..protocol.home import Home
@@ -22,6 +24,8 @@ from .leader import check_packages, run_leader
 
 def main() -> int:
     """Runs one attempt from the environment a provider sets; returns the exit code."""
+    if bootstrap := os.environ.pop("FTL_BOOTSTRAP_TOKEN", None):
+        os.environ.setdefault("FTL_ATTEMPT_TOKEN", bootstrap)
     missing = [name for name in ("FTL_HOME_URL", "FTL_ATTEMPT_TOKEN", "FTL_SCRATCH") if not os.environ.get(name)]
     if missing:
         print(f"{', '.join(missing)} must be set; a provider starts this program", file=sys.stderr)
@@ -30,7 +34,14 @@ def main() -> int:
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=str(Path(os.environ["FTL_SCRATCH"], "hf")))
     os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="true")
     os.environ.setdefault(*HUGE_PAGES)  # a fork of the warm launcher has an environment of its own
-    return attempt(os.environ["FTL_HOME_URL"], os.environ["FTL_ATTEMPT_TOKEN"], Path(os.environ["FTL_SCRATCH"]))
+    url, scratch = os.environ["FTL_HOME_URL"], Path(os.environ["FTL_SCRATCH"])
+    try:
+        token = attempt_token(url, os.environ["FTL_ATTEMPT_TOKEN"], scratch)
+    except (Refused, HttpFailure) as refused:
+        print(refused, file=sys.stderr, flush=True)
+        return 3
+    os.environ["FTL_ATTEMPT_TOKEN"] = token  # for the other processes of the attempt
+    return attempt(url, token, scratch)
 
 
 def attempt(url: str, token: str, scratch: Path, *, signals: bool = True) -> int:

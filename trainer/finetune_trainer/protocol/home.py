@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import math
 import os
-import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .backoff import backoff
 from .connection import Connection, HttpFailure, Refused
 from .spool import Spool, SpoolLost
 
@@ -22,16 +22,6 @@ SEND_EVERY_S = 0.25
 NO_CONTACT_S = 24 * 3600
 MAX_LOG_BYTES = 8 * 1024
 MAX_EVENT_TEXT = 100_000
-
-
-def backoff() -> Iterator[float]:
-    """Retry delays in seconds: 0.2 doubling to 5, each shortened by up to a quarter so that trainers do not retry in
-    step.
-    """
-    delay = 0.2
-    while True:
-        yield delay * (1 - random.Random().random() / 4)
-        delay = min(delay * 2, 5.0)
 
 
 class Home:
@@ -67,7 +57,7 @@ class Home:
 
     def retry(self, call: Callable[[], Any]) -> Any:
         """Runs `call` until it no longer raises OSError; exits the process when refused or out of contact for a day."""
-        delays = backoff()
+        delays, said = backoff(), None
         while True:
             try:
                 return call()
@@ -79,6 +69,9 @@ class Home:
                     raise
                 if time.monotonic() - self._last_contact > NO_CONTACT_S:
                     self._leave(1, f"no contact with the server for 24 hours: {error}")
+                if str(error) != said:
+                    said = str(error)
+                    print(f"calling {self.url}: {said}; trying again", file=sys.stderr, flush=True)
             time.sleep(next(delays))
 
     def ask(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .connection import Connection, HttpFailure, check_status
-from .failures import ModelLoad
+from .failures import BadData, ModelLoad
 from .files import PICKLE_SUFFIXES, SAFE_PATH, sha256_file
 from .home import Home
 
@@ -51,17 +51,8 @@ def _download(home: Home, connection: Connection, name: str, file: dict[str, Any
         have = part.stat().st_size if part.exists() else 0
         if have > file["size"]:
             part.unlink()
-            have = 0
-        if have < file["size"]:
-            response = connection.once("GET", url, headers={"range": f"bytes={have}-"} if have else {})
-            if response.status >= 400:
-                check_status(
-                    response.status,
-                    {"error": {"message": _read(connection, response, 2000).decode("utf-8", "replace")}},
-                )
-            with part.open("ab" if response.status == 206 else "wb") as stream:
-                while piece := _read(connection, response, 1 << 20):
-                    stream.write(piece)
+        if have != file["size"]:
+            _continue(connection, url, part)
         if part.stat().st_size != file["size"]:
             raise OSError("the download was cut off")
 
@@ -77,35 +68,62 @@ def _download(home: Home, connection: Connection, name: str, file: dict[str, Any
     raise ModelLoad(f"input {name}: {file['path']} does not have the hash that the job names")
 
 
+def _continue(connection: Connection, url: str, part: Path) -> None:
+    """Downloads what is missing of `part`. Raises OSError when the connection breaks; what came until then is kept."""
+    have = part.stat().st_size if part.exists() else 0
+    response = connection.once("GET", url, headers={"range": f"bytes={have}-"} if have else {})
+    if response.status == 416:
+        # The file is not longer than what is here: the caller compares sizes and hashes.
+        response.read()
+        return
+    if response.status >= 400:
+        check_status(response.status, {"error": {"message": response.read()[:2000].decode("utf-8", "replace")}})
+    length = int(response.headers.get("content-length") or -1)
+    with part.open("ab" if response.status == 206 else "wb") as stream:
+        while piece := _read(connection, response, 1 << 20):
+            stream.write(piece)
+            length -= len(piece)
+    if length > 0:
+        connection.close()
+        raise OSError("the download was cut off")
+
+
 def _read(connection: Connection, response: http.client.HTTPResponse, size: int) -> bytes:
+    """What has arrived, at most `size` bytes; empty at the end."""
     try:
-        return response.read(size)
+        if not (piece := response.read1(size)):
+            response.close()  # the connection can be used again
+        return piece
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise OSError(f"the connection broke: {error}") from error
 
 
 def fetch_rows(home: Home, split: str) -> Path | None:
-    """Streams the rows of a split into scratch and returns the JSONL file; None when the job has no such split."""
+    """Downloads the rows of a split into scratch and returns the JSONL file; None when the job has no such split. From
+    another machine it compares their hash; an interrupted download goes on where it broke.
+    """
     target = home.scratch / f"data-{split}.jsonl"
     part = target.with_suffix(".part")
+    part.unlink(missing_ok=True)
     connection = home.connection()
-
-    def fetch() -> bool:
-        response = connection.once("GET", f"/data/{split}")
-        if response.status >= 400:
-            body = {"error": {"message": _read(connection, response, 2000).decode("utf-8", "replace")}}
-            if response.status == 404:
-                return False
-            check_status(response.status, body)
-        with part.open("wb") as stream:
-            while piece := _read(connection, response, 1 << 20):
-                stream.write(piece)
-        return True
-
-    found = home.retry(fetch)
-    connection.close()
-    if not found:
-        return None
-    shutil.move(part, target)
-    return target
+    try:
+        digest = None
+        if not home.url.startswith("unix:"):
+            digest = home.retry(lambda: connection.json("GET", f"/data/{split}/digest"))
+        for _ in range(3):
+            home.retry(lambda: _continue(connection, f"/data/{split}", part))
+            if digest is None or sha256_file(part) == digest["sha256"]:
+                shutil.move(part, target)
+                return target
+            part.unlink()
+    except HttpFailure as failure:
+        if failure.status == 404:
+            return None
+        raise
+    finally:
+        connection.close()
+    raise BadData(
+        f"the rows of {split} do not have the hash that the server names",
+        "Check the proxies between this machine and the server.",
+    )

@@ -10,6 +10,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { RowName, Table } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { stateOf } from "./row-type.tsx";
+import { StaysForm } from "./stays-local.tsx";
 
 export interface HistoryProps {
   dataset: DatasetRow;
@@ -225,6 +226,7 @@ export function ChangeDataset(props: HistoryProps) {
           </div>
         </PostForm>
       </details>
+      <StaysForm id={dataset.id} stays={dataset.staysLocal} />
       <UploadVersion {...props} />
       <MergeForm {...props} />
       <SplitForm {...props} />

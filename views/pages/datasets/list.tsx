@@ -38,6 +38,7 @@ const COLUMNS: Column<ListedDataset>[] = [
               {row.version.rows ? <span class="narrow">{plural(row.version.rows, "row")} · </span> : null}
               version {row.version.number}
               {row.version.status === "ready" ? ` · ${TYPE_WORDS[row.version.row_type].toLowerCase()}` : null}
+              {row.stays_local ? " · stays here" : null}
             </>
           ) : null
         }

@@ -1,4 +1,4 @@
-/** Pages and forms that change a dataset: edit a row, upload a version, merge, rename, download faulty rows. */
+/** Pages and forms that change a dataset: edit a row, upload a version, merge, rename, label, download faulty rows. */
 import { rm } from "node:fs/promises";
 import { Elysia } from "elysia";
 import * as v from "valibot";
@@ -23,6 +23,7 @@ const Id = v.object({ id: text(100) });
 const RowId = v.object({ id: text(100), line: v.pipe(v.string(), v.regex(/^[1-9]\d{0,14}$/), v.transform(Number)) });
 const EditForm = v.object({ text: v.optional(text(1_100_000), ""), leave_out: v.optional(text(10)) });
 const MergeForm = v.object({ dataset: text(100) });
+const StaysForm = v.object({ stays_local: v.picklist(["true", "false"]) });
 const RenameForm = v.object({ name: filledName(200) });
 const FaultyQuery = v.object({ version: v.optional(text(100)) });
 
@@ -81,6 +82,12 @@ const handlers = (ctx: Ctx) => ({
     await updateDataset(ctx, actor, params.id, { name: body.name });
     return redirect(request, `/datasets/${params.id}`, "Renamed.");
   },
+  async staysLocal({ request, actor, params, body }: Call & { body: v.InferOutput<typeof StaysForm> }) {
+    const stays = body.stays_local === "true";
+    await updateDataset(ctx, actor, params.id, { stays_local: stays });
+    const said = stays ? "Its rows stay on this server's machine." : "Its rows may leave this machine again.";
+    return redirect(request, `/datasets/${params.id}`, said);
+  },
   async faulty({ request, actor, params, query }: Call & { query: v.InferOutput<typeof FaultyQuery> }) {
     const { version, rows } = await faultyRows(ctx, actor, params.id, query.version, request.signal);
     return rowsDownload(`${version.id}-faulty-rows.jsonl`, rows);
@@ -110,6 +117,7 @@ export const datasetRepairPages = (ctx: Ctx) => {
     .get("/datasets/:id/faulty-rows", route.faulty, { params: Id, query: FaultyQuery })
     .post("/datasets/:id/merge", route.merge, { params: Id, body: MergeForm })
     .post("/datasets/:id/rename", route.rename, { params: Id, body: RenameForm })
+    .post("/datasets/:id/stays-local", route.staysLocal, { params: Id, body: StaysForm })
     .put("/datasets/:id/upload", route.uploadByScript, { params: Id, parse: "none" })
     .post("/datasets/:id/upload", route.upload, { params: Id, parse: "none" });
 };

@@ -21,6 +21,7 @@ import { BaseFindings, type CountedTokens, Facts, Histogram, Tokens } from "./re
 import { methodsFor, stateOf, TypeBadge } from "./row-type.tsx";
 import { DatasetRows, type RowsShown } from "./rows.tsx";
 import { SkipBad } from "./skip-bad.tsx";
+import { StaysBadge } from "./stays-local.tsx";
 
 export interface DatasetProps extends HistoryProps {
   report: Report | null;
@@ -118,11 +119,12 @@ export function DatasetState(props: DatasetProps) {
 }
 
 /** The badge next to the title. It is updated when validation ends. */
-export function DatasetBadge({ version }: Pick<DatasetProps, "version">) {
+export function DatasetBadge({ dataset, version }: Pick<DatasetProps, "dataset" | "version">) {
   return (
     <span id="badge" class="row">
       <StateBadge state={stateOf(version)} />
       {version.status === "ready" ? <TypeBadge type={version.row_type} /> : null}
+      <StaysBadge stays={dataset.staysLocal} />
     </span>
   );
 }
