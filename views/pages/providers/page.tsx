@@ -35,16 +35,17 @@ function Machines({ of }: { of: ProviderState }) {
         {
           key: "where",
           label: "Where",
+          extra: true,
           render: (one) => [one.region ?? one.location, one.zone].filter(Boolean).join(", "),
         },
         {
           key: "machine",
           label: "Machine",
-          wide: true,
+          extra: true,
           render: (one) => `${one.machine_type ?? "–"} (${MARKETS[one.market]})`,
         },
-        { key: "price", label: "Per hour", end: true, render: (one) => money(one.price_per_hour) },
-        { key: "since", label: "Since", wide: true, render: (one) => <Time at={one.since} /> },
+        { key: "price", label: "Per hour", end: true, extra: true, render: (one) => money(one.price_per_hour) },
+        { key: "since", label: "Since", extra: true, render: (one) => <Time at={one.since} /> },
         { key: "cost", label: "Cost so far", end: true, render: (one) => money(one.cost_usd) },
         { key: "state", label: "State", hideLabel: true, render: (one) => (one.ending ? "being terminated" : "") },
       ]}
