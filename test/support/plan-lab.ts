@@ -16,12 +16,15 @@ export interface OfferView {
   provider: string;
   location: string;
   fits: boolean;
+  out: string | null;
   memory_mb: number;
   needed_mb: number;
   basis: string;
   runs: number;
   seconds_range: [number, number];
   cost_range_usd: [number, number];
+  preemptions_per_hour: number;
+  total_usd: number | null;
   cost_usd: [number, number] | null;
   suggestion: SuggestionView | null;
 }

@@ -31,7 +31,30 @@ describe("offers", () => {
     expect(dear.cost_range_usd[1]).toBeCloseTo(cheap.cost_range_usd[1] * 4);
     expect(cheap).toMatchObject({ basis: "default", runs: 0 });
     expect(made.suggestion).toBeNull();
-    expect((await p.plan({ max_price_per_hour: 5 })).offers.map((one) => one.location)).toEqual(["cheap", "small"]);
+    const limited = (await p.plan({ max_price_per_hour: 5 })).offers.map(({ location, out }) => [location, out]);
+    const why = "dear at Shelf costs $8.00 per hour, more than the job's maximum of $5.00";
+    expect(limited).toEqual([
+      ["cheap", null],
+      ["dear", why],
+      ["small", null],
+    ]);
+  });
+
+  test("are sorted by the total cost: spot before on demand where it is cheaper with what preemption repeats", async () => {
+    const spot = { ...MACHINE, market: "spot" as const };
+    p.offer([
+      { ...MACHINE, market: "on_demand", id: "demand", location: "demand", pricePerHour: 2 },
+      { ...spot, id: "dear", location: "dear spot", pricePerHour: 1.9999 },
+      { ...spot, id: "cheap", location: "cheap spot", pricePerHour: 1.5 },
+      { ...MACHINE, market: "on_demand", id: "fast", location: "fast", cpus: 64, pricePerHour: 1.6 },
+    ]);
+    const { offers } = await p.plan();
+    expect(offers.map((one) => one.location)).toEqual(["fast", "cheap spot", "demand", "dear spot"]);
+    const [fast, cheap, demand, dear] = offers as [OfferView, OfferView, OfferView, OfferView];
+    expect([fast, cheap, demand, dear].map((one) => one.preemptions_per_hour)).toEqual([0, 0.05, 0, 0.05]);
+    expect(dear.total_usd).toBeGreaterThan(demand.total_usd ?? 0);
+    expect(demand.total_usd).toBeGreaterThan(demand.cost_range_usd[0]);
+    expect(demand.total_usd).toBeLessThan(demand.cost_range_usd[1]);
   });
 
   test("do not wait for a provider that does not answer", async () => {

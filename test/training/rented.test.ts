@@ -13,7 +13,11 @@ import { addCloud, type Cloud, rented } from "../support/rented-cloud.ts";
 let lab: Lab;
 let cloud: Cloud;
 beforeAll(async () => {
-  lab = await createLab({ sweepMs: 100, orphanGraceMs: 200 });
+  lab = await createLab({
+    sweepMs: 100,
+    orphanGraceMs: 200,
+    config: { trainer_url: "https://127.0.0.1:9", trainer_probe: false },
+  });
   await lab.goAway();
   cloud = addCloud(lab);
   lab.comeBack();

@@ -14,6 +14,7 @@ import { keptHere, keptHereMessage } from "../jobs/stays-local.ts";
 import { finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, collectCandidates, RENTED_WAIT_MS, type Target, WAIT_MS } from "./candidates.ts";
+import { byTotalCost } from "./compare.ts";
 import { launchAttempt } from "./launch.ts";
 import { offersElsewhere, reachable } from "./reachable.ts";
 import { type AttemptToken, newToken } from "./tokens.ts";
@@ -104,7 +105,7 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
   );
   if (!leased) return "lost";
   const { candidates: offered, waiting: why, retryAfterMs } = await collectCandidates(ctx, leased, target);
-  const { candidates, unreachable } = await reachable(ctx, leased, offered);
+  const { candidates, unreachable } = await reachable(ctx, leased, await byTotalCost(ctx, leased, offered));
   const waiting = unreachable ?? why;
   const none = candidates.length === 0;
   if (none && !waiting && target.hostId === null) {

@@ -34,7 +34,6 @@ export interface Candidate {
 }
 
 interface Collected {
-  /** The best first. */
   candidates: Candidate[];
   /** Why there is none; null when no provider could ever run the job. */
   waiting: string | null;
@@ -85,7 +84,7 @@ function sortOffers(
   }
 }
 
-/** Offers of the target's providers that are available now, by price, start and size. */
+/** Offers of the target's providers that are available now, in no order. */
 export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): Promise<Collected> {
   const { need } = row.spec;
   const finds: Finds = { candidates: [], waits: [], refusals: [], delays: [] };
@@ -114,12 +113,6 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
     }
   }
   const { candidates, waits, refusals, delays } = finds;
-  const rank = ({ offer }: Candidate) => [offer.pricePerHour, offer.startsInS, offer.gpuMemoryMb, offer.memoryMb];
-  candidates.sort((a, b) => {
-    const [left, right] = [rank(a), rank(b)];
-    for (const [i, value] of left.entries()) if (value !== right[i]) return value - (right[i] ?? 0);
-    return 0;
-  });
   const more = refusals.length > 1 ? `; ${refusals.length - 1} more offers are out` : "";
   const waiting = waits[0] ?? (refusals[0] ? `${refusals[0]}${more}` : null);
   return { candidates, waiting, retryAfterMs: Math.max(500, Math.min(...delays, RENTED_WAIT_MS)) };

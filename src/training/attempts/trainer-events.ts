@@ -14,6 +14,7 @@ import type { BusMessage } from "../../lib/bus.ts";
 import { createModel } from "../../models/tuned/service.ts";
 import { freeReason, isWork, meterAttempt } from "../jobs/metering.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
+import { TAKEN_BACK } from "../jobs/preemptions.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 
 /** Weight of the newest value in the moving average of the throughput. */
@@ -150,7 +151,8 @@ async function finished(
   }
   if (outcome === "succeeded") return trainSucceeded(tx, ctx, row, which);
   if (row.state === "pausing" && outcome === "paused") {
-    await endAttempt(tx, ctx, row, which, { outcome: "paused" });
+    const detail = row.yieldFor === "preempted" ? TAKEN_BACK : null;
+    await endAttempt(tx, ctx, row, which, { outcome: "paused", detail });
     // The job was preempted: it returns to the queue and resumes from its checkpoint.
     const again = row.yieldFor !== null;
     const message = await move(tx, ctx, row, again ? "queued" : "paused", {

@@ -11,7 +11,9 @@ import { limitsOf, useOf } from "../../compute/limits/service.ts";
 import type { Market, Offer } from "../../contract/provider.ts";
 import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
+import { preemptionRates } from "../jobs/preemptions.ts";
 import { keptHere } from "../jobs/stays-local.ts";
+import { totalCost } from "../scheduler/total-cost.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
 import type { Suggestion } from "./suggestions.ts";
@@ -37,8 +39,14 @@ export interface PlannedOffer {
   /** Available now. */
   available: boolean;
   startsInS: number;
-  /** What the provider charges, in USD. Offers are sorted by it. */
+  /** What the provider charges, in USD. */
   pricePerHour: number;
+  /**
+   * Expected preemptions per hour, and what the provider charges in all with the work that they repeat; null while the
+   * tokens are not counted. Offers are sorted by it.
+   */
+  preemptionsPerHour: number;
+  totalUsd: number | null;
   /** Range from launch to end; null while the tokens are not counted. */
   seconds: [low: number, high: number] | null;
   /** What the provider charges for that time. */
@@ -143,8 +151,8 @@ interface OfferContext {
 }
 
 /**
- * Offers for a plan: those it fits on first, then by cost and time; and the titles of providers that did not answer in
- * time.
+ * Offers for a plan: those it fits on first, then by predicted total cost and time; and the titles of providers that
+ * did not answer in time.
  */
 export async function planOffers(
   ctx: Ctx,
@@ -157,13 +165,21 @@ export async function planOffers(
     offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
   const onlyHere = (await keptHere(ctx.db, spec)).length > 0;
   const possible = onlyHere ? found.filter(isHere) : found;
+  const rates = await preemptionRates(ctx);
   const offers = possible.map(({ provider, title, offer, out }): PlannedOffer => {
     const local = isHere({ provider, offer });
     const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
     const memoryMb = memory.device === "gpu" ? offer.gpuMemoryMb : main;
     const on = { cpus: offer.cpus, gpus: need.gpus, gpuName: offer.gpuName };
     const speed = expectedSpeed(past, spec, hardwareOf(provider, offer), on);
-    const seconds = secondsRange(estimateSeconds(tokens, speed), speed.basis);
+    const expected = estimateSeconds(tokens, speed);
+    const seconds = secondsRange(expected, speed.basis);
+    const { pricePerHour, startsInS } = offer;
+    const perHour = rates(provider, offer.market);
+    const { total_steps: steps, save_every: every } = spec.schedule;
+    const saveEveryS = every && expected !== null ? (expected * every) / Math.max(1, steps) : null;
+    const total =
+      expected === null ? null : totalCost({ pricePerHour, startsInS, perHour, seconds: expected, saveEveryS });
     const work = workOn(spec, provider, offer);
     const fits = memory.total <= memoryMb && need.memory_mb <= main;
     return {
@@ -177,12 +193,14 @@ export async function planOffers(
       neededMb: memory.total,
       fits,
       available: offer.available,
-      startsInS: offer.startsInS,
-      pricePerHour: offer.pricePerHour,
+      startsInS,
+      pricePerHour,
+      preemptionsPerHour: perHour,
+      totalUsd: total?.usd ?? null,
       seconds,
       basis: speed.basis,
       runs: speed.runs,
-      costUsd: seconds && [(seconds[0] / 3600) * offer.pricePerHour, (seconds[1] / 3600) * offer.pricePerHour],
+      costUsd: seconds && [(seconds[0] / 3600) * pricePerHour, (seconds[1] / 3600) * pricePerHour],
       chargeUsd: seconds ? chargeRange(lists, work, seconds, tokens ?? 0) : isFree(lists) ? [0, 0] : null,
       work,
       suggestion: fits ? null : suggest(memoryMb),
@@ -194,7 +212,7 @@ export async function planOffers(
   const rank = (one: PlannedOffer) => [
     one.fits ? 0 : 1,
     one.out === null ? 0 : 1,
-    one.costUsd?.[1] ?? one.pricePerHour,
+    one.totalUsd ?? one.pricePerHour,
     one.seconds?.[1] ?? 0,
     -one.memoryMb,
   ];

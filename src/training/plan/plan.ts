@@ -37,6 +37,10 @@ const OfferView = v.strictObject({
   available: v.boolean(),
   starts_in_s: number,
   price_per_hour_usd: number,
+  /** How often such a machine is expected to be taken back in an hour, by experience or an assumption. */
+  preemptions_per_hour: number,
+  /** What the provider is expected to charge in all, with the work that preemption repeats. */
+  total_usd: v.nullable(number),
   seconds_range: range,
   /** What the provider charges. */
   cost_range_usd: range,
@@ -158,6 +162,8 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
     available: one.available,
     starts_in_s: one.startsInS,
     price_per_hour_usd: one.pricePerHour,
+    preemptions_per_hour: one.preemptionsPerHour,
+    total_usd: one.totalUsd,
     seconds_range: one.seconds,
     cost_range_usd: one.costUsd,
     cost_usd: one.chargeUsd,

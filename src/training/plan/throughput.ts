@@ -128,3 +128,22 @@ export function secondsRange(seconds: number | null, basis: Speed["basis"]): [lo
   const [low, high] = SPREAD[basis];
   return seconds === null ? null : [Math.floor(seconds * low), Math.ceil(seconds * high)];
 }
+
+/**
+ * The tokens of a run whose range of seconds was estimated by `estimateSeconds` and `secondsRange` for a machine of
+ * unknown GPU and `cpus` cores.
+ */
+export function tokensOf(
+  [low, high]: readonly [low: number, high: number],
+  past: readonly PastRun[],
+  spec: TrainSpec,
+  cpus: number,
+): number {
+  // The width of the range says what it was based on.
+  const ratio = (basis: Speed["basis"]) => SPREAD[basis][1] / SPREAD[basis][0];
+  const learned = high / Math.max(1, low) < (ratio("history") + ratio("default")) / 2;
+  const basis = learned ? "history" : "default";
+  const speed = expectedSpeed(learned ? past : [], spec, null, { cpus, gpus: spec.need.gpus, gpuName: null });
+  const seconds = high / SPREAD[basis][1];
+  return (Math.max(0, seconds - START_S) / OVERHEAD) * speed.tokensPerSecond;
+}

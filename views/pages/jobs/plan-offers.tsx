@@ -89,6 +89,15 @@ function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): strin
   return suggestion.words === below?.words ? "fits with the change below" : `fits with: ${suggestion.words}`;
 }
 
+/** What the provider charges per hour and is expected to charge in all, by which the machines are sorted. */
+function providerCharge({ pricePerHour, totalUsd, preemptionsPerHour }: PlannedOffer): string {
+  const hourly = `its provider charges ${formatMoney(pricePerHour)} per hour`;
+  if (totalUsd === null) return hourly;
+  const rate = Number(preemptionsPerHour.toPrecision(2));
+  const taken = rate > 0 ? `, with ${rate} preemptions per hour` : "";
+  return `${hourly}, about ${formatMoney(totalUsd)} in all${taken}`;
+}
+
 export function PlanOffers({ plan }: { plan: TrainPlan }) {
   const { offers, unanswered } = plan;
   if (offers === null) return null;
@@ -113,9 +122,7 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
                       {offer.seconds ? timeRange(offer.seconds) : "time unknown"},{" "}
                       {offer.chargeUsd ? costRange(offer.chargeUsd) : "cost unknown"}
                     </span>
-                    {offer.pricePerHour > 0 ? (
-                      <span class="xs muted">its provider charges {formatMoney(offer.pricePerHour)} per hour</span>
-                    ) : null}
+                    {offer.pricePerHour > 0 ? <span class="xs muted">{providerCharge(offer)}</span> : null}
                     <span class="xs muted">
                       {offer.basis === "history"
                         ? `based on ${plural(offer.runs, "finished run")}`

@@ -1,0 +1,61 @@
+/** The order in which offers are tried: by the predicted total cost of the job on each, not by the price per hour. */
+import { availableParallelism } from "node:os";
+import type { Ctx } from "../../ctx.ts";
+import type { JobRow } from "../jobs/model.ts";
+import { preemptionRates } from "../jobs/preemptions.ts";
+import { hardwareOf, pastRuns } from "../plan/history.ts";
+import { estimateSeconds, expectedSpeed, tokensOf } from "../plan/throughput.ts";
+import { totalCost } from "../scheduler/total-cost.ts";
+import type { Candidate } from "./candidates.ts";
+
+/** Offers are compared by an hour where nothing is known about the duration. */
+const UNKNOWN_S = 3600;
+
+type Length = (candidate: Candidate) => { seconds: number; saveEveryS: number | null };
+
+/** How long the rest of a job takes on an offer: of a training by the GPU there, of other work the same everywhere. */
+async function lengthOf(ctx: Ctx, row: JobRow): Promise<Length> {
+  const { spec, estimateLowS: low, estimateHighS: high } = row;
+  if (spec.kind === "serve") return () => ({ seconds: UNKNOWN_S, saveEveryS: 0 });
+  const rest = 1 - Math.min(1, Math.max(0, row.progress.fraction ?? 0));
+  if (spec.kind !== "train" || low === null || high === null)
+    return () => ({
+      seconds: low === null || high === null ? UNKNOWN_S : ((low + high) / 2) * rest,
+      saveEveryS: null,
+    });
+  const past = await pastRuns(ctx, row.org, spec.base_model.id);
+  // The estimate was made for an unknown machine: see `price`.
+  const tokens = tokensOf([low, high], past, spec, availableParallelism());
+  const { total_steps: steps, save_every: every } = spec.schedule;
+  return ({ plugin, offer }) => {
+    const on = { cpus: offer.cpus, gpus: spec.need.gpus, gpuName: offer.gpuName };
+    const speed = expectedSpeed(past, spec, hardwareOf(plugin.id, offer), on);
+    const whole = estimateSeconds(tokens, speed) ?? UNKNOWN_S;
+    const saveEveryS = every ? (whole * every) / Math.max(1, steps) : null;
+    return { seconds: whole * rest, saveEveryS };
+  };
+}
+
+/**
+ * The same candidates, those first on which the rest of the job costs least in total, then by start and size. Own
+ * machines are free, so they come before rented ones; a spot machine comes before one on demand only where it is
+ * cheaper with the work that preemption repeats.
+ */
+export async function byTotalCost(ctx: Ctx, row: JobRow, candidates: readonly Candidate[]): Promise<Candidate[]> {
+  const paid = candidates.some(({ offer }) => offer.pricePerHour > 0);
+  const [rates, length] = paid ? await Promise.all([preemptionRates(ctx), lengthOf(ctx, row)]) : [null, null];
+  const costOf = (one: Candidate): number => {
+    const { pricePerHour, startsInS, market } = one.offer;
+    if (rates === null || length === null || pricePerHour === 0) return 0;
+    return totalCost({ pricePerHour, startsInS, perHour: rates(one.plugin.id, market), ...length(one) }).usd;
+  };
+  const ranked = candidates.map((candidate) => {
+    const { startsInS, gpuMemoryMb, memoryMb } = candidate.offer;
+    return { candidate, rank: [costOf(candidate), startsInS, gpuMemoryMb, memoryMb] };
+  });
+  ranked.sort((a, b) => {
+    for (const [i, value] of a.rank.entries()) if (value !== b.rank[i]) return value - (b.rank[i] ?? 0);
+    return 0;
+  });
+  return ranked.map(({ candidate }) => candidate);
+}
