@@ -173,6 +173,8 @@ export function simulate(options: {
   plans: readonly Plan[];
   policy: Policy;
   until?: number;
+  /** Milliseconds that a job takes on a host that is asked for offers; its length without. */
+  rented?: (plan: Plan, now: number) => number;
   /** Usage counts until then. */
   measureUntil?: number;
   look?: (input: Input, round: Round) => void;
@@ -276,7 +278,9 @@ export function simulate(options: {
         preemptible: plan.job.kind === "train",
         preempting: false,
       };
-      living.push({ plan, running, endsAt: now + plan.length, letsGoAt: null });
+      const asked = options.rented && capacity.hosts.some((host) => host.ask && host.id === hostId);
+      const length = asked ? (options.rented?.(plan, now) ?? plan.length) : plan.length;
+      living.push({ plan, running, endsAt: now + length, letsGoAt: null });
     }
     for (const { jobId } of round.preemptions) {
       const one = living.find(({ plan }) => plan.job.id === jobId);
