@@ -8,6 +8,7 @@ import { assetPath } from "./assets.ts";
 import { runCommand } from "./cli/admin-commands.ts";
 import { callServer } from "./cli/admin-socket.ts";
 import { openCompute } from "./compute/providers/registry.ts";
+import { loadStoredProviders } from "./compute/providers/stored.ts";
 import type { Config } from "./config.ts";
 import type { ComputeRegistry, Ctx } from "./ctx.ts";
 import { acquireLock, type Lock } from "./db/lock.ts";
@@ -135,7 +136,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       () => ctx.clock.now(),
     );
     // Plugins are created last: their host tools are parts of the context.
-    if (!overrides.compute) ctx.compute = await openCompute(ctx, stored);
+    if (!overrides.compute) ctx.compute = await openCompute(ctx, stored, await loadStoredProviders(ctx.db));
     return ctx;
   } catch (error) {
     lock.release();

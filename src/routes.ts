@@ -12,6 +12,7 @@ import { maintenanceAdminPages } from "../views/pages/admin/maintenance-routes.t
 import { adminModerationPages } from "../views/pages/admin/moderation-routes.tsx";
 import { adminPaymentPages } from "../views/pages/admin/payment-routes.tsx";
 import { priceAdminPages } from "../views/pages/admin/price-routes.tsx";
+import { providerSettingsPages } from "../views/pages/admin/provider-routes.tsx";
 import { adminPages } from "../views/pages/admin/routes.tsx";
 import { ssoAdminPages } from "../views/pages/admin/sso-routes.tsx";
 import { teamPages } from "../views/pages/admin/team-routes.tsx";
@@ -231,6 +232,7 @@ export const ROUTES: readonly ((ctx: Ctx) => AnyElysia)[] = [
   gatewayPages,
   analyticsApi,
   adminPages,
+  providerSettingsPages,
   userPages,
   deletionAdminPages,
   teamPages,

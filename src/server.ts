@@ -164,15 +164,23 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
   const run = ctx.files.path("run");
   const trainerPath = ctx.trainerHome.replace(/^unix:/, "");
   // Containers run as another user and get the directory of the socket; the parent directory excludes everybody else.
-  const shown = ctx.compute.list().some(({ plugin }) => plugin.kind === "container" && plugin.capabilities.local);
+  const hasContainers = () =>
+    ctx.compute.list().some(({ plugin }) => plugin.kind === "container" && plugin.capabilities.local);
   const trainers = listenUnix(
     trainerPath,
     TRAINER_BODY,
     (request) => (isForTrainers(request) ? app.fetch(request) : refused("Trainers only.")),
     failed,
-    shown ? 0o666 : 0o600,
+    hasContainers() ? 0o666 : 0o600,
   );
-  if (shown && trainerPath.startsWith(run)) chmodSync(dirname(trainerPath), 0o755);
+  const openToContainers = () => {
+    if (!hasContainers()) return;
+    chmodSync(trainerPath, 0o666);
+    if (trainerPath.startsWith(run)) chmodSync(dirname(trainerPath), 0o755);
+  };
+  openToContainers();
+  // A provider of containers may be switched on while the server runs.
+  const stopWatching = ctx.bus.on("hosts.changed", openToContainers);
   const adminPath = socketPath(run, "admin.sock");
   const admin = listenUnix(adminPath, ADMIN_BODY, adminHandler(ctx), failed);
 
@@ -183,6 +191,7 @@ export function startServer(ctx: OpenCtx, app: App): RunningServer {
     url,
     trainerUrl: elsewhere?.url ?? null,
     async stop(graceS = 5) {
+      stopWatching();
       const all = [tcp, trainers, admin, ...(elsewhere ? [elsewhere.server] : [])];
       const graceful = Promise.all(all.map((server) => server.stop()));
       await Promise.race([graceful, Bun.sleep(graceS * 1000)]);

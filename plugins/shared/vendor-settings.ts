@@ -34,7 +34,7 @@ export function apiUrl(value: unknown): string {
     const url = new URL(String(value ?? ""));
     const here = ["127.0.0.1", "localhost", "[::1]"].includes(url.hostname);
     if (url.protocol !== "https:" && !(url.protocol === "http:" && here)) return "";
-    return url.username || url.password || url.search ? "" : url.href.replace(/\/+$/, "");
+    return url.username || url.password || url.search ? "" : url.href.replace(/(?<!\/)\/+$/, "");
   } catch {
     return "";
   }

@@ -5,6 +5,8 @@ import { describeProviders, testProvider } from "../compute/limits/administratio
 import { LimitsChange, LimitsView, ProviderState } from "../compute/limits/model.ts";
 import { readProvider } from "../compute/limits/overview.ts";
 import { changeLimits, resumeProvider, stopProvider } from "../compute/limits/service.ts";
+import { readProviderSettings, saveProviderSettings } from "../compute/limits/settings.ts";
+import { ProviderChange, ProviderForm } from "../compute/limits/settings-model.ts";
 import { ProviderDetail, ProviderTest } from "../compute/providers/model.ts";
 import type { Actor, Ctx } from "../ctx.ts";
 import { answers, deletedOf } from "../http/answers.ts";
@@ -56,6 +58,24 @@ export const installationApi = (ctx: Ctx) =>
         tags,
         summary: "Check the settings and the connection of a provider",
         responses: answers(ProviderTest),
+      },
+    })
+    .get("/providers/:id/settings", ({ actor, params }) => readProviderSettings(ctx, actor, params.id), {
+      detail: {
+        tags,
+        summary: "Read the settings of a bundled provider: fields, values, and where each comes from",
+        description: "Of docker, runpod, lambda and aws, whether they are in use or not. Secrets are never shown.",
+        responses: answers(ProviderForm),
+      },
+    })
+    .put("/providers/:id/settings", ({ actor, params, body }) => saveProviderSettings(ctx, actor, params.id, body), {
+      body: ProviderChange,
+      detail: {
+        tags,
+        summary: "Change the settings of a bundled provider, and switch it on or off",
+        description:
+          "What is absent stays as it is. The provider checks its settings first; when it refuses them, nothing changes. They are used at once, and what runs there goes on. What the configuration sets cannot be changed here (`setting_fixed`).",
+        responses: answers(ProviderForm),
       },
     })
     .get("/providers/:id", ({ actor, params }) => readProvider(ctx, actor, params.id), {

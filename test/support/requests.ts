@@ -284,6 +284,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   },
   "POST /v1/admin/providers/:id/limits": () => ({ max_machines: 1 }),
   "POST /admin/providers/:id/limits": () => ({ max_machines: "1" }),
+  "PUT /v1/admin/providers/:id/settings": () => ({ enabled: false }),
+  "POST /admin/providers/:id/settings": () => ({ enabled: "yes" }),
   "POST /v1/hosts/:id": () => ({ state: "cordoned" }),
   "POST /v1/gpus/:uuid": () => ({ shares: 2 }),
   "POST /v1/queue/:id": () => ({ priority: -1 }),

@@ -60,12 +60,14 @@ export const INSTALLATION_ACTIONS = [
   "notice",
   "organization.create",
   "price_list",
+  "provider",
   "scim",
   "secret",
   "setting",
   "setup",
   "sso",
   "status",
+  "storage",
   "terms",
 ] as const;
 

@@ -2,7 +2,7 @@
 import type { AccountReport } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { notFound } from "../../errors.ts";
-import { homeProblem } from "../providers/call-home.ts";
+import { homeProblem, homeUrl } from "../providers/call-home.ts";
 import type { AccountView, ProviderSettings, ProviderTest, ProviderView } from "../providers/model.ts";
 import { type Compute, listProviders } from "../providers/registry.ts";
 import { endPause } from "./pauses.ts";
@@ -47,6 +47,15 @@ function accountOf(report: AccountReport): AccountView {
   };
 }
 
+/** What the check of the server's own address found, for people. */
+function homeOf(ctx: Ctx, problem: { message: string; remedy: string } | null): ProviderTest["home"] {
+  const url = homeUrl(ctx);
+  if (problem) return { url, outcome: "failed", message: `${problem.message} ${problem.remedy}` };
+  if (!ctx.config.trainer_probe)
+    return { url, outcome: "unknown", message: `Machines call ${url}. It was not checked: trainer_probe is off.` };
+  return { url, outcome: "passed", message: `Machines call ${url}, and this server answers there.` };
+}
+
 /**
  * Asks a provider to check its settings and its connection, and its account where it is one of a vendor; for at most 20
  * seconds. Machines elsewhere must be able to call home. A test that passes ends the pause of a provider that refused a
@@ -63,18 +72,22 @@ export async function testProvider(ctx: Ctx, actor: Actor, id: string): Promise<
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${TEST_MS / 1000} s`)), TEST_MS);
   });
+  let home: ProviderTest["home"] = null;
   const answer = (problems: ProviderTest["problems"], account: AccountReport | null): ProviderTest => ({
     object: "provider_test",
     provider: id,
     ok: problems.length === 0 && !account?.checks.some(({ outcome }) => outcome === "failed"),
     took_ms: Math.round(ctx.clock.monotonic() - from),
     problems,
+    home,
     account: account && accountOf(account),
   });
   try {
     const found = await Promise.race([provider.validate(), late]);
-    const home = entry.plugin.capabilities.local ? null : await homeProblem(ctx, true);
-    const unreached = home ? [{ field: "trainer_url", ...home }] : [];
+    const isElsewhere = !entry.plugin.capabilities.local;
+    const problem = isElsewhere ? await homeProblem(ctx, true) : null;
+    if (isElsewhere) home = homeOf(ctx, problem);
+    const unreached = problem ? [{ field: "trainer_url", ...problem }] : [];
     if (!found.ok) return answer([...found.problems, ...unreached], null);
     const made = answer(unreached, provider.inspect ? await Promise.race([provider.inspect(), late]) : null);
     if (made.ok) {

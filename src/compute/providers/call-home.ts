@@ -42,7 +42,7 @@ export function proofOf(ctx: Ctx, nonce: string): string {
 }
 
 const certificatesOf = (pem: string) =>
-  (pem.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []).map(
+  (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map(
     (one) => new X509Certificate(one).raw,
   );
 

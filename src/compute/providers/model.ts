@@ -62,6 +62,14 @@ export const ProviderTest = v.strictObject({
   ok: v.boolean(),
   took_ms: v.number(),
   problems: v.array(v.strictObject({ field: v.string(), message: v.string(), remedy: v.string() })),
+  /** Whether machines elsewhere reach this server's address; null for providers of this machine. */
+  home: v.nullable(
+    v.strictObject({
+      url: v.nullable(v.string()),
+      outcome: v.picklist(["passed", "failed", "unknown"]),
+      message: v.string(),
+    }),
+  ),
   /** Null for providers without an account, and where the settings have problems. */
   account: v.nullable(AccountView),
 });

@@ -15,6 +15,7 @@ import {
 } from "../../contract/provider.ts";
 import { providerSecret } from "../../db/secret-settings.ts";
 import { upgradePlugin } from "./contract-v1.ts";
+import type { StoredProvider } from "./stored.ts";
 
 /** Where loading stopped. */
 type Stage = "folder" | "import" | "manifest" | "contract" | "config" | "create" | "validate";
@@ -216,9 +217,39 @@ export async function loadPluginFolder(
 /** Which bundled plugins are used, the preferred first, and their settings by id. */
 interface BundledUse {
   providers: readonly string[];
+  /** The configuration sets `providers`: what was switched on in the page does not count. */
+  isListFixed: boolean;
   provider_settings: Readonly<Record<string, Record<string, unknown>>>;
   secrets: Secrets;
+  /** What administrators set in the page, used where the configuration has nothing. */
+  stored: ReadonlyMap<string, StoredProvider>;
 }
+
+/** Processes on this machine have no form and no switch: their state does not outlive their provider. */
+const NO_FORM = "process";
+
+/** The bundled plugins whose settings can be made in the page. */
+export const FORM_PLUGINS: readonly string[] = Object.keys(BUNDLED).filter((id) => id !== NO_FORM);
+
+/** A bundled plugin whose settings can be made in the page; null for any other. */
+export async function formPlugin(id: string): Promise<ProviderPlugin | null> {
+  return (FORM_PLUGINS.includes(id) && (await BUNDLED[id]?.())) || null;
+}
+
+/** What of the stored values the plugin still has. */
+function storedValues(plugin: ProviderPlugin, stored: StoredProvider | undefined): Record<string, unknown> {
+  const known = Object.entries(stored?.values ?? {}).filter(([name]) =>
+    plugin.config.some((field) => field.name === name && field.type !== "secret"),
+  );
+  return Object.fromEntries(known);
+}
+
+/** The ids of the bundled plugins in use: those that the configuration names, then those that were switched on. */
+const inUse = ({ providers, isListFixed, stored }: BundledUse) =>
+  new Set([
+    ...providers,
+    ...(isListFixed ? [] : FORM_PLUGINS.filter((id) => stored.get(id)?.enabled && !providers.includes(id))),
+  ]);
 
 /** A bundled plugin with its settings. @throws StageError */
 async function loadBundled(id: string, use: BundledUse): Promise<LoadedPlugin> {
@@ -226,7 +257,11 @@ async function loadBundled(id: string, use: BundledUse): Promise<LoadedPlugin> {
   const load = Object.hasOwn(BUNDLED, id) ? BUNDLED[id] : undefined;
   if (!load) throw new StageError("manifest", "no such provider is bundled", `The setting providers may name: ${all}.`);
   const plugin = await load();
-  const given = { ...storedFor(plugin, use.secrets), ...use.provider_settings[id] };
+  const given = {
+    ...storedValues(plugin, use.stored.get(id)),
+    ...storedFor(plugin, use.secrets),
+    ...use.provider_settings[id],
+  };
   const config = checkConfig(plugin, given, "the setting provider_settings", null);
   return { plugin: checkManifest(plugin), bundled: true, folder: null, config };
 }
@@ -241,7 +276,7 @@ export async function loadPlugins(
 ): Promise<{ loaded: LoadedPlugin[]; problems: PluginProblem[] }> {
   const loaded: LoadedPlugin[] = [];
   const problems: PluginProblem[] = [];
-  for (const id of new Set(use.providers)) {
+  for (const id of inUse(use)) {
     try {
       loaded.push(await loadBundled(id, use));
     } catch (error) {

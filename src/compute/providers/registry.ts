@@ -4,14 +4,17 @@ import { totalmem } from "node:os";
 import { join } from "node:path";
 import { and, eq, inArray, isNull, sql } from "drizzle-orm";
 import { assetsHash } from "../../assets.ts";
+import type { Provider, ProviderPlugin } from "../../contract/provider.ts";
 import type { TrainerRef } from "../../contract/spec.ts";
 import { type ComputeRegistry, type Ctx, perContext } from "../../ctx.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
+import { createInTurn, type InTurn } from "../../lib/in-turn.ts";
 import { readyTrainerEnvironment } from "../environment/install.ts";
 import { type PinnedImage, pinnedImages, type Role } from "../images/service.ts";
 import { createHost } from "./host.ts";
 import type { ProviderView } from "./model.ts";
 import { loadPlugins, type PluginProblem } from "./plugins.ts";
+import type { StoredProvider } from "./stored.ts";
 import { keepEnvironment } from "./trainer-environment.ts";
 
 /** The registry with the plugin problems for the settings page. */
@@ -22,6 +25,15 @@ export interface Compute extends ComputeRegistry {
   trainerProblem(): string | null;
   /** The settings of a loaded plugin, and whether it came with this program. */
   settings(id: string): { bundled: boolean; folder: string | null; config: Record<string, unknown> } | null;
+  /** A provider of a bundled plugin with these settings, which nothing uses yet. Throws what the plugin throws. */
+  prepare(plugin: ProviderPlugin, config: Record<string, unknown>): Provider;
+  /**
+   * Uses a prepared provider from now on, in place of the one with the same id, whose work it goes on with. Requests to
+   * the earlier one end as they would have.
+   */
+  adopt(plugin: ProviderPlugin, provider: Provider, config: Record<string, unknown>): void;
+  /** Takes a provider out of use. @returns puts it back */
+  drop(id: string): () => void;
 }
 
 /** The parts of a context that `openCompute` needs. */
@@ -30,31 +42,40 @@ type ComputeTools = Pick<Ctx, "installation" | "config" | "files" | "clock" | "l
 /**
  * Loads every plugin and creates its provider. A plugin that fails is skipped and reported in `problems()`.
  * @param secrets secret settings that are stored encrypted, by name
+ * @param stored settings of bundled providers that were made in the page, by id
  */
 export async function openCompute(
   tools: ComputeTools,
   secrets: ReadonlyMap<string, string> = new Map(),
+  stored: ReadonlyMap<string, StoredProvider> = new Map(),
 ): Promise<Compute> {
-  const { providers, provider_settings } = tools.config;
-  const use = { providers, provider_settings, secrets };
+  const { providers, provider_settings, sources } = tools.config;
+  const use = { providers, isListFixed: sources.providers !== undefined, provider_settings, secrets, stored };
   const { loaded, problems } = await loadPlugins(tools.files.path("plugins"), use);
   const keeper = keepEnvironment(tools.config, tools.files, tools.log, tools.signal);
   const entries = new Map<string, ReturnType<ComputeRegistry["list"]>[number]>();
   const settings = new Map(
     loaded.map(({ plugin, bundled, folder, config }) => [plugin.id, { bundled, folder, config }]),
   );
+  const turns = new Map<string, InTurn>();
+  const readyTrainer = async () => {
+    const ready = await readyTrainerEnvironment(tools.config, tools.files);
+    return ready && { python: ready.python, dir: ready.trainerDir };
+  };
+  const prepare: Compute["prepare"] = (plugin, config) => {
+    const dataDir =
+      plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
+    // A provider and its successor take turns with each other.
+    const inTurn = turns.get(plugin.id) ?? createInTurn();
+    turns.set(plugin.id, inTurn);
+    const parts = { ...tools, trainer: keeper.trainer, readyTrainer, root: tools.files.root, inTurn };
+    return plugin.create(createHost(plugin.id, dataDir, parts), config);
+  };
   for (const { plugin, config } of loaded) {
     const problem = (stage: PluginProblem["stage"], message: string, remedy: string) =>
       problems.push({ plugin: plugin.id, stage, message, remedy });
-    const dataDir =
-      plugin.id === "process" ? tools.files.path("process") : join(tools.files.path("plugins"), `.data-${plugin.id}`);
     try {
-      const readyTrainer = async () => {
-        const ready = await readyTrainerEnvironment(tools.config, tools.files);
-        return ready && { python: ready.python, dir: ready.trainerDir };
-      };
-      const parts = { ...tools, trainer: keeper.trainer, readyTrainer, root: tools.files.root };
-      const provider = plugin.create(createHost(plugin.id, dataDir, parts), config);
+      const provider = prepare(plugin, config);
       const valid = await provider.validate();
       if (valid.ok) entries.set(plugin.id, { plugin, provider });
       else for (const found of valid.problems) problem("validate", `${found.field}: ${found.message}`, found.remedy);
@@ -63,12 +84,28 @@ export async function openCompute(
     }
   }
   for (const found of problems) tools.log("warn", `plugin ${found.plugin} was not loaded`, { ...found });
+  let failed = problems;
   return {
     get: (id) => entries.get(id) ?? null,
     list: () => [...entries.values()],
-    problems: () => [...problems],
+    problems: () => [...failed],
     trainerProblem: () => keeper.problem(),
     settings: (id) => settings.get(id) ?? null,
+    prepare,
+    adopt(plugin, provider, config) {
+      settings.set(plugin.id, { bundled: true, folder: null, config });
+      entries.set(plugin.id, { plugin, provider });
+      failed = failed.filter((one) => one.plugin !== plugin.id);
+    },
+    drop(id) {
+      const before = { entry: entries.get(id), failed };
+      entries.delete(id);
+      failed = failed.filter((one) => one.plugin !== id);
+      return () => {
+        if (before.entry) entries.set(id, before.entry);
+        failed = before.failed;
+      };
+    },
   };
 }
 
@@ -165,7 +202,8 @@ export function listProviders(ctx: Ctx): ProviderView[] {
   }));
 }
 
-const isCompute = (compute: ComputeRegistry): compute is Compute => "problems" in compute;
+/** True for the registry of {@link openCompute}; tests may use another one. */
+export const isCompute = (compute: ComputeRegistry): compute is Compute => "problems" in compute;
 
 /** Plugins that could not be loaded, each with the stage that failed and a remedy. */
 export function pluginProblems(ctx: Ctx): PluginProblem[] {

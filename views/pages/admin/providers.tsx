@@ -17,6 +17,8 @@ import { AdminLayout } from "./frame.tsx";
 interface ProvidersProps {
   providers: (ProviderView & ProviderSettings & { hosts: number; unreachable: number })[];
   problems: PluginProblem[];
+  /** Ids of the bundled providers whose settings can be made in the page, whether in use or not. */
+  forms: readonly string[];
   /** The result of a test that was just made. */
   test?: ProviderTest;
 }
@@ -29,6 +31,8 @@ const CAPABILITIES: Record<string, string> = {
 };
 const KINDS = { container: "Containers", machine: "Rented machines", process: "Processes on this machine" } as const;
 
+/** Titles of bundled providers: one that is not in use is not loaded. */
+const NAMES: Record<string, string> = { docker: "Docker", runpod: "RunPod", lambda: "Lambda", aws: "AWS" };
 const OUTCOMES = { passed: "Passed", failed: "Failed", unknown: "Not known" } as const;
 
 /** What the vendor says about the account: permissions one by one, balance, quotas and regions. */
@@ -52,11 +56,22 @@ function Account({ of }: { of: AccountView }) {
   );
 }
 
+const HOME = { passed: "Passed", failed: "Failed", unknown: "Not checked" } as const;
+const Home = ({ of }: { of: ProviderTest["home"] }) =>
+  of ? (
+    <p>
+      <strong>{HOME[of.outcome]}</strong>: address of this server. {of.message}
+    </p>
+  ) : null;
+
+const settingsOf = (id: string) => `/admin/providers/${encodeURIComponent(id)}`;
+
 function TestResult({ test }: { test: ProviderTest }) {
   if (test.ok)
     return (
       <Notice kind="ok" title={`${test.provider} works`} alert>
         Settings and connection were checked in {test.took_ms} ms.
+        <Home of={test.home} />
         {test.account ? <Account of={test.account} /> : null}
       </Notice>
     );
@@ -69,12 +84,13 @@ function TestResult({ test }: { test: ProviderTest }) {
           </li>
         ))}
       </ul>
+      {test.home?.outcome === "failed" ? null : <Home of={test.home} />}
       {test.account ? <Account of={test.account} /> : null}
     </Notice>
   );
 }
 
-function Provider({ of }: { of: ProvidersProps["providers"][number] }) {
+function Provider({ of, hasForm }: { of: ProvidersProps["providers"][number]; hasForm: boolean }) {
   const can = Object.entries(of.capabilities).flatMap(([name, on]) => (on ? [CAPABILITIES[name] ?? name] : []));
   return (
     <section class="panel">
@@ -84,6 +100,11 @@ function Provider({ of }: { of: ProvidersProps["providers"][number] }) {
         <ActionButton action={`/admin/providers/${encodeURIComponent(of.id)}/test`} class="small">
           Test connection
         </ActionButton>
+        {hasForm ? (
+          <RoleLink class="button small" href={settingsOf(of.id)}>
+            Settings
+          </RoleLink>
+        ) : null}
       </header>
       <div class="body">
         <KeyValue
@@ -124,7 +145,27 @@ function Provider({ of }: { of: ProvidersProps["providers"][number] }) {
   );
 }
 
-export function ProvidersPage({ providers, problems, test }: ProvidersProps) {
+/** Bundled providers that are not in use, each with the way to its settings. */
+function Unused({ ids }: { ids: string[] }) {
+  if (ids.length === 0) return null;
+  return (
+    <section class="panel">
+      <header>
+        <h2>Not in use</h2>
+      </header>
+      <ul class="body">
+        {ids.map((id) => (
+          <li>
+            <RoleLink href={settingsOf(id)}>Set up {NAMES[id] ?? id}</RoleLink>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+export function ProvidersPage({ providers, problems, forms, test }: ProvidersProps) {
+  const unused = forms.filter((id) => !providers.some((one) => one.id === id));
   return (
     <AdminLayout
       title="Providers"
@@ -137,20 +178,22 @@ export function ProvidersPage({ providers, problems, test }: ProvidersProps) {
       {test ? <TestResult test={test} /> : null}
       {problems.map((problem) => (
         <Notice kind="warn" title={`${problem.plugin} is not loaded (${problem.stage})`}>
-          {problem.message} {problem.remedy}
+          {problem.message} {problem.remedy}{" "}
+          {forms.includes(problem.plugin) ? <RoleLink href={settingsOf(problem.plugin)}>Settings</RoleLink> : null}
         </Notice>
       ))}
       {providers.map((one) => (
-        <Provider of={one} />
+        <Provider of={one} hasForm={forms.includes(one.id)} />
       ))}
+      <Unused ids={unused} />
       <section class="panel">
         <header>
           <h2>More providers</h2>
         </header>
         <div class="body stack tight small">
           <p>
-            The setting <code>providers</code> lists the bundled providers in use, in order of preference. The setting{" "}
-            <code>provider_settings</code> has their settings. See the administrator guide, docs/admin-guide.md.
+            The settings <code>providers</code> and <code>provider_settings</code> of the configuration take precedence
+            over what is set here. See the administrator guide, docs/admin-guide.md.
           </p>
           <p>
             Other providers are folders in <code>plugins/</code> of the data directory.{" "}

@@ -8,6 +8,7 @@ import { runChecks } from "../../../src/cli/doctor/machine.ts";
 import { listHosts } from "../../../src/compute/hosts/service.ts";
 import { describeProviders, testProvider } from "../../../src/compute/limits/administration.ts";
 import type { ProviderTest } from "../../../src/compute/providers/model.ts";
+import { FORM_PLUGINS } from "../../../src/compute/providers/plugins.ts";
 import { pluginProblems, trainerIdentity } from "../../../src/compute/providers/registry.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
@@ -48,7 +49,8 @@ async function showProviders(ctx: Ctx, { request, actor }: Visit, test?: Provide
     const own = hosts.filter((host) => host.provider === one.id);
     return { ...one, hosts: own.length, unreachable: own.filter((host) => host.state === "silent").length };
   });
-  const page = <ProvidersPage providers={providers} problems={pluginProblems(ctx)} test={test} />;
+  const props = { providers, problems: pluginProblems(ctx), forms: FORM_PLUGINS, test };
+  const page = <ProvidersPage {...props} />;
   return html(pageOf(ctx, request, actor), page);
 }
 
