@@ -160,9 +160,11 @@ export function ProviderSettingsPage({ of, typed, problems = [] }: ProviderSetti
           {open.map((field) => (
             <Input of={field} typed={typed} error={errorOf(field.name)} />
           ))}
-          <button type="submit" class="button primary">
-            Save
-          </button>
+          <div class="row">
+            <button type="submit" class="button primary">
+              Save
+            </button>
+          </div>
           <p class="muted small">
             The settings are checked and used at once; what runs there goes on. Secrets are stored encrypted and never
             shown.
