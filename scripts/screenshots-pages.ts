@@ -300,7 +300,6 @@ export const SHOTS: Shot[] = [
   { name: "admin-teams", path: "/admin/teams", seeds: ["full"] },
   { name: "admin-team", path: "/admin/teams/org_searchseed", seeds: ["full"] },
   { name: "admin-providers", path: "/admin/providers", seeds: ["full"] },
-  { name: "admin-provider", path: "/admin/providers/runpod", seeds: ["full"] },
   { name: "admin-settings", path: "/admin/settings", seeds: ["full"] },
   { name: "admin-backups", path: "/admin/backups", seeds: ["full"] },
   { name: "admin-audit", path: "/admin/audit?verify=yes", seeds: ["full"] },

@@ -167,7 +167,7 @@ function changed(known: Known, change: ProviderChange): { after: Known } | { pro
     const value = change.settings?.[name];
     if (value === undefined) continue;
     const message = value === null ? null : typeProblem(field, value);
-    if (message) problems.push({ field: name, message, remedy: field.help });
+    if (message) problems.push({ field: name, message: `It ${message}.`, remedy: "" });
     else if (field.type === "secret") {
       if (isEmpty(value) || value === null) delete secrets[name];
       else secrets[name] = String(value);
@@ -238,7 +238,7 @@ async function prepared(ctx: Ctx, after: Known): Promise<{ provider: Provider } 
   const values = valuesOf(after);
   const missing = after.plugin.config
     .filter(({ name, required }) => required && isEmpty(values[name]))
-    .map(({ name, help }) => ({ field: name, message: "is missing", remedy: help }));
+    .map(({ name }) => ({ field: name, message: "It must be set.", remedy: "Enter it." }));
   if (missing.length > 0) return { problems: missing };
   try {
     const provider = after.compute.prepare(after.plugin, values);

@@ -110,8 +110,8 @@ function Switch({ of, typed }: { of: ProviderForm; typed: SettingsBody | undefin
         Jobs may run at {of.title}
       </label>
       <div class="hint">
-        It can be switched off when nothing runs there. Before you switch it on, set limits of money on the page{" "}
-        <RoleLink href="/providers">Providers</RoleLink> or keep the key's account small.
+        It can be switched off when nothing runs there. Its limits of money are on the page{" "}
+        <RoleLink href="/providers">Providers</RoleLink> as soon as it is on.
       </div>
     </div>
   );
