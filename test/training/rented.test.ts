@@ -6,6 +6,7 @@ import { meterInterval } from "../../src/db/schema/billing.ts";
 import { providerError, providerOrphan } from "../../src/db/schema/hosts.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { noticeEvent } from "../../src/db/schema/notices.ts";
+import { TAKEN_BACK } from "../../src/training/jobs/preemptions.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 import { addCloud, type Cloud, rented } from "../support/rented-cloud.ts";
@@ -141,7 +142,10 @@ describe("a machine that the vendor takes back", () => {
     await until("the pause", async () => (await lab.attempts(id)).some((one) => one.outcome === "paused"), 30_000);
     cloud.status = {};
     await lab.reached(id, "succeeded");
-    expect((await lab.attempts(id)).map((one) => one.outcome).sort()).toEqual(["paused", "succeeded"]);
+    const attempts = await lab.attempts(id);
+    expect(attempts.map((one) => one.outcome).sort()).toEqual(["paused", "succeeded"]);
+    // It counts as experience with the provider, other than a pause of the scheduler.
+    expect(attempts.find((one) => one.outcome === "paused")?.detail).toBe(TAKEN_BACK);
   }, 90_000);
 });
 
