@@ -1,16 +1,17 @@
 /**
- * `bun run faults [--full] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times injected,
- * expected and observed result. Exit code 1 when a row failed.
+ * `bun run faults [--full | --remote] [--write] [FILE…]`: injects every fault of the table and prints row, fault, times
+ * injected, expected and observed result. Exit code 1 when a row failed.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { RowReport } from "../test/faults/support/row.ts";
 import { MODELS, needs, ROOT, say } from "./setup.ts";
 
-const HELP = `bun run faults [--full] [--write] [FILE…]
+const HELP = `bun run faults [--full | --remote] [--write] [FILE…]
 
 Runs the tests of test/faults, one file after the other, and prints what was injected, expected and seen.
   --full   the long forms: 100 kills of the server, long locks, more repetitions (about half an hour)
+  --remote the table of rented machines, at fake clouds: about a minute
   --write  puts the table into docs/faults.md
 Needs what \`bun run test --prepare\` makes: run that once before. Rows that cannot run on this machine say why.`;
 
@@ -19,6 +20,14 @@ const LONG = ["test/faults/docker.test.ts", "test/faults/durability.test.ts"];
 
 const DOCS = join(ROOT, "docs/faults.md");
 const MARKS = ["<!-- table of the last run -->", "<!-- end of table -->"] as const;
+const REMOTE_MARKS = ["<!-- table of rented machines -->", "<!-- end of rented machines -->"] as const;
+/** Faults of rented machines: a table of their own. */
+const REMOTE = "test/faults/remote.test.ts";
+
+interface Form {
+  full: boolean;
+  remote: boolean;
+}
 
 function readReport(path: string): RowReport[] {
   if (!existsSync(path)) return [];
@@ -29,7 +38,7 @@ function readReport(path: string): RowReport[] {
 }
 
 /** Runs one file. A file that fails without a failed row (it does not load, its setup fails) becomes a row itself. */
-async function runFile(file: string, report: string, full: boolean): Promise<RowReport[]> {
+async function runFile(file: string, report: string, { full, remote }: Form): Promise<RowReport[]> {
   rmSync(report, { force: true });
   const models = join(MODELS, "tiny");
   const child = Bun.spawn([process.execPath, "test", "--timeout=60000", file], {
@@ -38,6 +47,7 @@ async function runFile(file: string, report: string, full: boolean): Promise<Row
       ...process.env,
       FTL_FAULTS_REPORT: report,
       ...(full ? { FTL_FAULTS_FULL: "1" } : {}),
+      ...(remote ? { FTL_FAULTS_REMOTE: "1" } : {}),
       ...(process.env.FTL_TEST_TINY_MODEL || !existsSync(models) ? {} : { FTL_TEST_TINY_MODEL: models }),
     },
     stdout: "pipe",
@@ -84,14 +94,15 @@ function tableOf(rows: readonly RowReport[]): string {
   return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.map(cell).join(" | ")} |`).join("\n");
 }
 
-function writeDocs(table: string, full: boolean): void {
+function writeDocs(table: string, { full, remote }: Form): void {
   const text = readFileSync(DOCS, "utf8");
-  const [from, to] = MARKS.map((mark) => text.indexOf(mark));
+  const marks = remote ? REMOTE_MARKS : MARKS;
+  const [from, to] = marks.map((mark) => text.indexOf(mark));
   if (from === undefined || to === undefined || from < 0 || to < from)
     throw new Error(`no place for the table in ${DOCS}`);
   const day = new Date().toISOString().slice(0, 10);
-  const command = `bun run faults${full ? " --full" : ""}`;
-  const body = `${MARKS[0]}\n\nBy \`${command}\` on ${day}:\n\n${table}\n\n`;
+  const command = `bun run faults${full ? " --full" : ""}${remote ? " --remote" : ""}`;
+  const body = `${marks[0]}\n\nBy \`${command}\` on ${day}:\n\n${table}\n\n`;
   writeFileSync(DOCS, text.slice(0, from) + body + text.slice(to));
 }
 
@@ -100,10 +111,13 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(`${HELP}\n`);
     return 0;
   }
-  needs("trainer environment", "tiny model");
-  const full = args.includes("--full");
+  const form: Form = { full: args.includes("--full"), remote: args.includes("--remote") };
+  const { full, remote } = form;
+  // Rented machines have trainers of their own.
+  if (!remote) needs("trainer environment", "tiny model");
   const named = args.filter((arg) => !arg.startsWith("--"));
-  const files = named.length > 0 ? named : [...new Bun.Glob("test/faults/*.test.ts").scanSync(ROOT)].sort();
+  const all = [...new Bun.Glob("test/faults/*.test.ts").scanSync(ROOT)].sort();
+  const files = remote ? [REMOTE] : named.length > 0 ? named : all.filter((file) => file !== REMOTE);
   const rows: RowReport[] = [];
   const left = LONG.filter((name) => files.some((file) => file.endsWith(name))).concat(
     files.filter((file) => !LONG.some((name) => file.endsWith(name))),
@@ -112,7 +126,7 @@ async function main(args: string[]): Promise<number> {
     const report = join(process.env.TMPDIR ?? "/tmp", `ftl-faults-${process.pid}-${n}.jsonl`);
     for (let file = left.shift(); file; file = left.shift()) {
       say(`Injecting the faults of ${basename(file, ".test.ts")}`);
-      const found = await runFile(file, report, full);
+      const found = await runFile(file, report, form);
       for (const one of found)
         say(
           `  ${one.ok ? "ok    " : "FAILED"} ${one.row.padEnd(4)} ${one.provider.padEnd(8)} ${one.fault} (${one.seconds} s)`,
@@ -125,7 +139,7 @@ async function main(args: string[]): Promise<number> {
   await Promise.all(full ? [lane(0), lane(1)] : [lane(0)]);
   const table = tableOf(rows);
   process.stdout.write(`${table}\n`);
-  if (args.includes("--write")) writeDocs(table, full);
+  if (args.includes("--write")) writeDocs(table, form);
   const failed = rows.filter((one) => !one.ok).length;
   const injected = rows.reduce((sum, one) => sum + one.times, 0);
   say(`${rows.length} rows, ${injected} faults injected, ${failed} rows failed`);

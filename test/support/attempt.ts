@@ -96,7 +96,7 @@ export function trainSpec(changes: Partial<TrainSpec> = {}): TrainSpec {
 }
 
 /** Creates the base model `tiny` and the splits of `dsv_test`, unless they exist. */
-async function createInputs(t: TestApp): Promise<void> {
+export async function createInputs(t: TestApp): Promise<void> {
   const model = t.ctx.files.path("models", "tiny");
   const data = t.ctx.files.path("datasets", "dsv_test");
   mkdirSync(model, { recursive: true });
@@ -219,7 +219,7 @@ export const metrics = (step: number, values: Record<string, number | string>) =
 
 /** Uploads a checkpoint of `step` with its validation metrics. */
 export async function saveCheckpoint(
-  trainer: TestTrainer,
+  trainer: Pick<TestTrainer, "call" | "json">,
   step: number,
   metrics: Record<string, number>,
 ): Promise<void> {

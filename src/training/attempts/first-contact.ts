@@ -12,6 +12,13 @@ export function isElsewhere(ctx: Ctx, { provider, offer }: Pick<AttemptRow, "pro
 }
 
 /**
+ * Since when an attempt is charged; null = it has not started. A rented machine costs money from its launch on, also
+ * when the server stopped before it stored that.
+ */
+export const startOf = (ctx: Ctx, which: AttemptRow): number | null =>
+  which.startedAt ?? (isElsewhere(ctx, which) ? which.createdAt : null);
+
+/**
  * Notes when a machine begins to run. The vendor's time counts only where it is plausible by the clock of this server.
  * The bootstrap token is then valid for as long as the trainer may take to call.
  */

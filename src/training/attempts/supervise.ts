@@ -11,7 +11,7 @@ import { emitAll } from "../../lib/bus.ts";
 import { exitMessage, preemptedMessage, reasonOfExit } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "../jobs/transitions.ts";
-import { type Contact, contactOf, isElsewhere, lateMessage, neverCalled } from "./first-contact.ts";
+import { type Contact, contactOf, isElsewhere, lateMessage, neverCalled, startOf } from "./first-contact.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
 import { followNotice, followPrice, wasTakenBack } from "./taken-back.ts";
 import { newToken } from "./tokens.ts";
@@ -68,10 +68,11 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
   );
   if (owned?.state === "starting") return;
   if (owned) {
+    const startedAt = startOf(ctx, which);
     await ctx.write((tx) =>
       tx
         .update(attempt)
-        .set({ handle: owned.handle, state: which.state === "launching" ? "starting" : which.state })
+        .set({ handle: owned.handle, startedAt, state: which.state === "launching" ? "starting" : which.state })
         .where(and(eq(attempt.id, which.id), ne(attempt.state, "ended"))),
     );
     return;

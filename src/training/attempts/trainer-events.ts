@@ -16,6 +16,7 @@ import { freeReason, isWork, meterAttempt } from "../jobs/metering.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { TAKEN_BACK } from "../jobs/preemptions.ts";
 import { attemptFailed, closeCommands, endAttempt, finishJob, jobIn, move, note } from "../jobs/transitions.ts";
+import { startOf } from "./first-contact.ts";
 
 /** Weight of the newest value in the moving average of the throughput. */
 const SPEED_WEIGHT = 0.1;
@@ -182,7 +183,7 @@ async function markRunning(
   if (which.state !== "running")
     await tx
       .update(attempt)
-      .set({ state: "running", startedAt: which.startedAt ?? now })
+      .set({ state: "running", startedAt: startOf(ctx, which) ?? now })
       .where(eq(attempt.id, which.id));
   if (row.state !== "starting") return { row, messages: [] };
   const startedAt = row.startedAt ?? now;

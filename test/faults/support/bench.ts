@@ -33,7 +33,7 @@ export interface AttemptView {
 /** What invariants and rows need to know of a lab, whether it runs in a process of its own or in this one. */
 export interface Watched {
   dir: string;
-  hands: Hands;
+  hands: Pick<Hands, "working" | "leftovers">;
   /** Reads from the database without the server's help. */
   rows<T>(sql: string, args?: (string | number)[]): Promise<T[]>;
   /** Writes the server acknowledged: each query must find a row for ever after. */
@@ -41,6 +41,7 @@ export interface Watched {
 }
 
 export interface Bench extends Live, Watched {
+  hands: Hands;
   fileId: string;
   /** Where trainers of this machine reach the server. */
   trainerSocket: string;

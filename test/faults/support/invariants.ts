@@ -202,10 +202,11 @@ async function look(watched: Watched): Promise<string[]> {
 
 /**
  * Checks I1 to I8. What ended a moment ago gets a while to be gone; everything else must hold by then too.
+ * @param settleMs how long that is
  * @throws an error that names every broken invariant
  */
-export async function checkInvariants(watched: Watched): Promise<void> {
-  const end = Date.now() + SETTLE_MS;
+export async function checkInvariants(watched: Watched, settleMs = SETTLE_MS): Promise<void> {
+  const end = Date.now() + settleMs;
   let broken = await look(watched);
   while (broken.length > 0 && Date.now() < end) {
     await Bun.sleep(200);
