@@ -1,6 +1,6 @@
 /**
- * Faults of rented machines at the fake clouds, with the bundled providers and the server's own queue, supervisor, sweep
- * and metering. `bun run faults --remote` runs the whole table; other runs a few of its rows.
+ * Faults of rented machines at the fake clouds, with the bundled providers and the server's own queue, supervisor,
+ * sweep and metering. `bun run faults --remote` runs the whole table; other runs a few of its rows.
  */
 import { afterAll, beforeAll } from "bun:test";
 import { FAULTS, type Fault, type Operation } from "../support/fake-cloud/faults.ts";

@@ -1,6 +1,6 @@
 /**
- * Rows of the fault table about the three deadlines of a rented machine, each with the other two switched off, and about
- * machines that nobody knows any more.
+ * Rows of the fault table about the three deadlines of a rented machine, each with the other two switched off, and
+ * about machines that nobody knows any more.
  */
 import { join } from "node:path";
 import type { LaunchSpec } from "../../../src/contract/provider.ts";

@@ -1,4 +1,4 @@
-/** Rows of the fault table about the life of rented machines: accounts, vendors, contact, and a server that is killed. */
+/** Rows of the fault table about rented machines: accounts, vendors, contact, and a server that is killed. */
 import { NEED } from "../../support/fake-cloud/lab.ts";
 import type { RemoteRow } from "./remote-row.ts";
 import { type Killing, STEP_MS, type World } from "./remote-world.ts";
@@ -134,7 +134,7 @@ const MACHINES: RemoteRow[] = [
     async inject(world) {
       await world.train();
       await world.atStep(7);
-      // The deletion of a machine makes room for another one.
+      // A deletion frees a place for another machine.
       for (const { id } of world.cloud.dialect.regions) world.cloud.setCapacity(id, -2);
       world.cloud.preempt(machineOf(world));
       await world.settle();

@@ -35,7 +35,7 @@ const ORPHAN_GRACE_MS = 30_000;
 const BOOT_MS = 20_000;
 const MOST_STEPS = 600;
 
-export class Killed extends Error {}
+class Killed extends Error {}
 
 /** A fail point of the server. */
 export type Killing = Parameters<TestApp["ctx"]["failPoint"]>[0];

@@ -25,7 +25,7 @@ const SWEEP_AFTER_MS = 35_000;
 /** Time between two looks at a machine, and the most looks for a second one. */
 const LOOK_MS = 30_000;
 const MOST_LOOKS = 20;
-/** The server restarts after so many launches. */
+/** The number of launches between two restarts of the server. */
 const RESTART_EVERY = 10;
 
 export interface LaunchFigures {
