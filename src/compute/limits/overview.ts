@@ -46,7 +46,9 @@ async function machinesOf(ctx: Ctx, provider: string): Promise<ProviderState["ma
   const now = ctx.clock.now();
   return rows.map(({ offer, startedAt, createdAt, endedAt, ...row }) => {
     const hours = startedAt === null ? 0 : Math.max(0, (endedAt ?? now) - startedAt) / 3_600_000;
-    const { region, zone, machineType, market, location, pricePerHour }: Offer = offer;
+    // Attempts of contract 1 that still run know only their place and price.
+    const { region = null, zone = null, machineType = null, market = "own" }: Partial<Offer> = offer;
+    const { location, pricePerHour } = offer;
     return {
       ...row,
       location,
