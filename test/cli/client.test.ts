@@ -260,7 +260,7 @@ describe("completion", () => {
     ],
     [
       ["job", "create", "--m"],
-      ["--model", "--method"],
+      ["--model", "--method", "--max-cost-usd"],
     ],
     [["job", "create", "--model", "x", "--wa"], ["--watch"]],
     [["backup", "--wi"], ["--without-models"]],

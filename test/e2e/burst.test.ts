@@ -1,7 +1,7 @@
 /**
- * The main workflow on rented machines, in a real browser: a pod of the fake RunPod and a machine of the fake Lambda are
- * real trainer processes that call home over TLS. RunPod takes its pod back in mid-run; the job resumes at Lambda, is
- * evaluated there, and its model answers on this machine.
+ * The main workflow on rented machines, in a real browser: a pod of the fake RunPod and a machine of the fake Lambda
+ * are real trainer processes that call home over TLS. RunPod takes its pod back in mid-run; the job resumes at Lambda,
+ * is evaluated there, and its model answers on this machine.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
