@@ -261,7 +261,7 @@ test("an endpoint follows the prices of the time, and a job those that it was cr
 });
 
 test("plans of jobs and sweeps have the maximum cost, and warn when the estimate is above it", async () => {
-  await setPrices([{ meter: "cpu_seconds", unit_micros: 500_000_000 }], 1_700_000_000_000, p.lab.orgs.a);
+  await setPrices([{ meter: "cpu_seconds", unit_micros: 500_000_000 }], Date.now(), p.lab.orgs.a);
   p.offer([MACHINE]);
   const { cost_usd: cost } = await p.plan();
   const [low, high] = [cost?.[0] ?? 0, cost?.[1] ?? 0];
