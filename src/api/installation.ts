@@ -74,7 +74,7 @@ export const installationApi = (ctx: Ctx) =>
         tags,
         summary: "Change the settings of a bundled provider, and switch it on or off",
         description:
-          "What is absent stays as it is. The provider checks its settings first; when it refuses them, nothing changes. They are used at once, and what runs there goes on. What the configuration sets cannot be changed here (`setting_fixed`).",
+          "What is absent stays as it is. The provider checks its settings first; when it refuses them, nothing changes. They are used at once, and running work continues. What the configuration sets cannot be changed here (`setting_fixed`).",
         responses: answers(ProviderForm),
       },
     })

@@ -328,7 +328,7 @@ async function apply(
 }
 
 /**
- * Changes the settings of a bundled provider and uses them at once; what runs there goes on. When the provider refuses
+ * Changes the settings of a bundled provider and uses them at once; running work continues. When the provider refuses
  * them, or would not see what runs there, nothing changes. Ends the pause of a provider that refused a request.
  * Administrators only; audited by the names of the fields.
  * @returns the settings, or what is wrong by field

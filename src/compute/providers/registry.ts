@@ -28,7 +28,7 @@ export interface Compute extends ComputeRegistry {
   /** A provider of a bundled plugin with these settings, which nothing uses yet. Throws what the plugin throws. */
   prepare(plugin: ProviderPlugin, config: Record<string, unknown>): Provider;
   /**
-   * Uses a prepared provider from now on, in place of the one with the same id, whose work it goes on with. Requests to
+   * Uses a prepared provider from now on, in place of the one with the same id, whose work it continues. Requests to
    * the earlier one end as they would have.
    */
   adopt(plugin: ProviderPlugin, provider: Provider, config: Record<string, unknown>): void;

@@ -53,7 +53,7 @@ export async function followNotice(ctx: Ctx, row: JobRow, status: WorkStatus): P
   if (message) emitAll(ctx.bus, [message]);
 }
 
-/** Meters what a machine cost so far at its old price, and goes on with the price that the vendor charges now. */
+/** Meters what a machine cost so far at its old price, and continues at the price that the vendor charges now. */
 export async function followPrice(ctx: Ctx, row: JobRow, which: AttemptRow, status: WorkStatus): Promise<void> {
   const price = status.pricePerHour;
   if (price === undefined || !Number.isFinite(price) || price < 0 || price === which.offer.pricePerHour) return;

@@ -55,7 +55,7 @@ export const UpdateJob = v.strictObject({
   archived: v.optional(v.boolean()),
   max_cost_usd: v.pipe(
     v.optional(MaxCostUsd),
-    v.description("The largest cost in USD; null removes it. A job that waits at it goes on when it is raised."),
+    v.description("The largest cost in USD; null removes it. A job that waits at it continues when it is raised."),
   ),
 });
 export type UpdateJob = v.InferOutput<typeof UpdateJob>;

@@ -166,7 +166,7 @@ export function ProviderSettingsPage({ of, typed, problems = [] }: ProviderSetti
             </button>
           </div>
           <p class="muted small">
-            The settings are checked and used at once; what runs there goes on. Secrets are stored encrypted and never
+            The settings are checked and used at once; running work continues. Secrets are stored encrypted and never
             shown.
           </p>
         </PostForm>

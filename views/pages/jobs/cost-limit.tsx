@@ -43,7 +43,7 @@ export function JobCostLimit({ job, max }: { job: JobRow; max: MaxCost | null })
               value={limit === null ? "" : String(limit)}
               placeholder="no limit"
               maxlength={20}
-              hint="Before the job passes it, it saves a checkpoint and waits. When you raise it, the job goes on."
+              hint="Before the job passes it, it saves a checkpoint and waits. When you raise it, the job continues."
             />
             <div class="row">
               <button type="submit" class="button">
