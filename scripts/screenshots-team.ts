@@ -1,7 +1,14 @@
 /** The pages of a team and of personal data that need nothing done first. */
+import type { Page } from "playwright-core";
 import type { Shot } from "./screenshots-shoot.ts";
 
 const nth = (prefix: string, n: number) => `${prefix}${String(n).padStart(4, "0")}seed0seed0seed0`;
+
+/** Opens the confirmation that keeps the rows of a dataset here. */
+async function openStays(page: Page): Promise<void> {
+  await page.getByText("Where its rows may go").click();
+  await page.click("[popovertarget=sheet-stays-local]");
+}
 
 export const TEAM_SHOTS: Shot[] = [
   { name: "usage", path: "/usage" },
@@ -15,4 +22,5 @@ export const TEAM_SHOTS: Shot[] = [
   { name: "people", path: "/team/people", seeds: ["full"] },
   { name: "people-report", path: `/team/people/${nth("subj_", 0)}`, seeds: ["full"] },
   { name: "dataset-personal-data", path: `/datasets/${nth("ds_", 2)}/personal-data`, seeds: ["full"] },
+  { name: "stays-dataset", path: `/datasets/${nth("ds_", 0)}`, seeds: ["full"], act: (page) => openStays(page) },
 ];

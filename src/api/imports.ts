@@ -12,7 +12,7 @@ import { listOf, PageQuery, pageOf } from "../lib/page.ts";
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Datasets"];
 const HELP =
-  '`source` is `{"type": "huggingface", "repo": …, "split": …}`, `{"type": "url", "url": …}`, `{"type": "s3", "endpoint": …, "bucket": …, "key": …}` or `{"type": "path", "path": …}`. Credentials are stored encrypted, and deleted when the import is done or canceled, or a day after it failed. The settings of a version can be given as for a new dataset.';
+  '`source` is `{"type": "huggingface", "repo": …, "split": …}`, `{"type": "url", "url": …}`, `{"type": "s3", "endpoint": …, "bucket": …, "key": …}` or `{"type": "path", "path": …}`. Credentials are stored encrypted, and deleted when the import is done or canceled, or a day after it failed. `stays_local` and the settings of a version can be given as for a new dataset.';
 
 interface Call {
   actor: Actor;
@@ -31,6 +31,7 @@ export const importsApi = (ctx: Ctx) =>
             options: {
               name: body.name,
               description: body.description,
+              staysLocal: body.stays_local,
               mapping: body.mapping,
               holdoutFraction: body.holdout_fraction,
               seed: body.seed,

@@ -1,5 +1,7 @@
 /** Datasets that stay here: whatever the job, the data and the provider, no machine elsewhere gets their rows. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
 import type { Offer, Provider, ProviderPlugin } from "../../src/contract/provider.ts";
@@ -115,6 +117,37 @@ describe("the label", () => {
     expect(page).toContain("Stays here");
     const list = await (await t.request("GET", "/datasets", { headers: { accept: "text/html" } })).text();
     expect(list).toContain("stays here");
+  });
+
+  test("is a checkbox of the forms that upload and import, with and without scripts", async () => {
+    const page = await (await t.request("GET", "/datasets", { headers: { accept: "text/html" } })).text();
+    expect(page.match(/name="stays_local"/g)).toHaveLength(2);
+    const idOf = (url: string | null) => /\/datasets\/([^/?]+)/.exec(url ?? "")?.[1] ?? "";
+    const posted = async (word: string, checked: boolean) => {
+      const form = new FormData();
+      if (checked) form.set("stays_local", "true");
+      form.set("file", new File([rows(8, word)], "form.jsonl"));
+      const answer = await t.request("POST", "/datasets/upload", { form });
+      return labelOf(idOf(answer.headers.get("location")));
+    };
+    expect([await posted("posted", true), await posted("unlabeled", false)]).toEqual([true, false]);
+    const sent = await t.json<{ url: string }>("PUT", "/datasets/upload?filename=a.jsonl&stays_local=true", {
+      raw: rows(8, "sent"),
+      headers: { "content-type": "application/octet-stream" },
+    });
+    expect(await labelOf(idOf(sent.url))).toBe(true);
+    const folder = t.ctx.files.path("tmp", "imported");
+    await mkdir(folder, { recursive: true });
+    await Bun.write(join(folder, "rows.jsonl"), rows(8, "imported"));
+    t.ctx.config = { ...t.ctx.config, dataset_roots: [folder] };
+    const import_ = { type: "path", path: join(folder, "rows.jsonl"), name: "imported", stays_local: "true" };
+    await t.request("POST", "/datasets/imports", { form: import_ });
+    type Imports = { data: { dataset_id: string | null }[] };
+    const made = await until("the import", async () => {
+      const { data } = await t.json<Imports>("GET", "/v1/datasets/imports");
+      return data[0]?.dataset_id;
+    });
+    expect(await labelOf(made)).toBe(true);
   });
 
   test("goes with the rows: to datasets of the same file, before and after, and to one they are added to", async () => {

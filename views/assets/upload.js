@@ -1,8 +1,9 @@
 // Uploads by file picker or drag and drop: raw bytes with progress. Without this script the form posts as usual.
 //
 // <form data-upload="/datasets/upload" …><input type="file" name="file"><ul class="uploads" data-uploads></ul></form>
-// The address gets PUT ?filename=… with the bytes as body and answers {url} or {error: {message}}. The url of a single
-// file is opened. Several files stay on the page, each with a link or its error.
+// The address gets PUT ?filename=… with the bytes as body, and the other fields of the form in the query. It answers
+// {url} or {error: {message}}. The url of a single file is opened. Several files stay on the page, each with a link or
+// its error.
 
 function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;
@@ -52,6 +53,7 @@ function send(form, file, alone) {
   form.querySelector("[data-uploads]").append(item);
   const request = new XMLHttpRequest();
   const query = new URLSearchParams({ filename: file.name });
+  for (const [name, value] of new FormData(form)) if (typeof value === "string") query.set(name, value);
   request.open("PUT", `${form.dataset.upload}?${query}`);
   request.responseType = "json";
   request.setRequestHeader("content-type", "application/octet-stream");

@@ -16,7 +16,7 @@ const share = v.pipe(
   v.minValue(0),
   v.maxValue(0.5, "at most 0.5: half of the rows must stay for training"),
 );
-const truth = v.union([
+export const truth = v.union([
   v.boolean(),
   v.pipe(
     v.picklist(["true", "false"]),

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { datasetImport } from "../../db/schema/imports.ts";
 import { eitherOf, seconds, text } from "../../lib/request-fields.ts";
 import { linesText, nameText } from "../../lib/text/names.ts";
-import { VersionSettings } from "../datasets/model.ts";
+import { truth, VersionSettings } from "../datasets/model.ts";
 import type { DatasetOptions } from "../validation/records.ts";
 
 const optional = (max: number) => v.optional(v.nullable(text(max)));
@@ -61,6 +61,8 @@ export const CreateImport = v.strictObject({
   source: Source,
   name: v.optional(v.nullable(nameText(200))),
   description: v.optional(v.nullable(linesText(2000))),
+  /** Its rows never leave this machine. */
+  stays_local: v.optional(v.nullable(truth)),
   ...VersionSettings.entries,
 });
 

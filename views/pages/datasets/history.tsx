@@ -226,7 +226,7 @@ export function ChangeDataset(props: HistoryProps) {
           </div>
         </PostForm>
       </details>
-      <StaysForm id={dataset.id} stays={dataset.staysLocal} />
+      <StaysForm id={dataset.id} name={dataset.name} stays={dataset.staysLocal} owner={dataset.createdBy} />
       <UploadVersion {...props} />
       <MergeForm {...props} />
       <SplitForm {...props} />

@@ -65,9 +65,13 @@ export const importsPages = (ctx: Ctx) =>
             const given = (FIELDS.get(type) ?? [])
               .filter((name) => body[name]?.trim())
               .map((name) => [name, body[name]?.trim()]);
-            const form = { source: { type, ...Object.fromEntries(given) }, name: body.name || undefined };
-            const { source, name } = parseWith(CreateImport, form);
-            await createImport(ctx, actor, { source, options: { name } });
+            const form = {
+              source: { type, ...Object.fromEntries(given) },
+              name: body.name || undefined,
+              stays_local: body.stays_local || undefined,
+            };
+            const { source, name, stays_local: staysLocal } = parseWith(CreateImport, form);
+            await createImport(ctx, actor, { source, options: { name, staysLocal } });
           },
           "The import has started.",
         ),

@@ -6,6 +6,7 @@ import { ActionButton, Field, SheetForm, TextField } from "../../parts/form.tsx"
 import { StateBadge } from "../../parts/state.tsx";
 import { liveOn, Table } from "../../parts/table.tsx";
 import { Progress } from "../../parts/value.tsx";
+import { StaysChoice } from "./stays-local.tsx";
 
 const SOURCES = [
   ["huggingface", "Hugging Face hub"],
@@ -73,6 +74,7 @@ export function ImportForm() {
         <TextField name="path" label="Path" placeholder="/data/train.jsonl" />
       </div>
       <TextField name="name" label="Name of the dataset" placeholder="the name of the file" />
+      <StaysChoice hint />
       <p class="small muted">
         Credentials are stored encrypted. They are deleted when the import is done, or a day after it failed.
       </p>

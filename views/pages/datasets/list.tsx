@@ -16,6 +16,7 @@ import { type Column, CREATED_BY, RowName } from "../../parts/table.tsx";
 import { Progress, Time } from "../../parts/value.tsx";
 import { ImportForm, ImportList } from "./imports.tsx";
 import { methodsFor, stateOf, TYPE_WORDS } from "./row-type.tsx";
+import { StaysChoice } from "./stays-local.tsx";
 
 /**
  * A dataset of the list. `tokens`: of its newest version, null while not counted. `jobs`: those that used it.
@@ -178,6 +179,7 @@ function UploadForm({ strip }: { strip: boolean }) {
           packed. Every row is checked, and all problems are reported.
         </p>
       )}
+      <StaysChoice />
       <input
         id="upload-file"
         type="file"

@@ -37,6 +37,8 @@ const ROWS = 10;
 /** Backups that a message names. */
 const SHOWN_BACKUPS = 5;
 const text = (max: number) => v.optional(v.pipe(v.string(), v.maxLength(max)), "");
+/** Fields of the upload form beside the file. */
+const UploadFields = v.object({ stays_local: v.optional(v.literal("true")) });
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
 const ShowQuery = v.object({
   version: text(100),
@@ -60,7 +62,9 @@ async function receiveDataset(ctx: Ctx, actor: Actor, request: Request): Promise
     org: actor.org,
   });
   try {
-    const made = await keepFile(ctx, actor, form.received, { filename: form.filename, purpose: "fine-tune" });
+    const staysLocal = parseWith(UploadFields, form.fields).stays_local === "true";
+    const file = { filename: form.filename, purpose: "fine-tune" };
+    const made = await keepFile(ctx, actor, form.received, file, { staysLocal });
     return `/datasets/${made.dataset?.id ?? ""}`;
   } finally {
     await rm(form.received.path, { force: true });
