@@ -56,9 +56,10 @@ const post = (path: string, fields: Record<string, string>) =>
 beforeAll(async () => {
   place = mkdtempSync(join(tmpdir(), "ftl-binary-"));
   const built = mkdtempSync(join(tmpdir(), "ftl-built-"));
-  await build(join(built, "finetune-lab"));
+  const given = process.env.FTL_TEST_PROGRAM;
+  if (!given) await build(join(built, "finetune-lab"));
   program = join(place, "finetune-lab");
-  copyFileSync(join(built, "finetune-lab"), program);
+  copyFileSync(given ?? join(built, "finetune-lab"), program);
   rmSync(built, { recursive: true });
   data = join(place, "data");
 }, 120_000);

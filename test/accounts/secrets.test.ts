@@ -26,11 +26,11 @@ import { createTestApp, PASSWORD, type TestApp } from "../support/app.ts";
 import { browserOf } from "../support/cookies.ts";
 import { until } from "../support/live.ts";
 import { insertTuned, readyBase } from "../support/models.ts";
+import { PROGRAM } from "../support/program.ts";
 import { fromBase32, totp } from "../support/totp.ts";
 import { tracesIn } from "../support/traces.ts";
 import { startWandbServer, type TestWandb } from "../support/wandb.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 const logged: string[] = [];
 const log = (...given: unknown[]) => void logged.push(Bun.inspect(given, { depth: 9 }));
 let lab: TestApp;
@@ -189,7 +189,7 @@ async function signsIn(code: string): Promise<boolean> {
 }
 
 const rotate = (env: Record<string, string> = {}) => {
-  const ran = Bun.spawnSync([process.execPath, MAIN, "secret", "rotate", "--data", lab.dir], {
+  const ran = Bun.spawnSync([...PROGRAM, "secret", "rotate", "--data", lab.dir], {
     env: { PATH: process.env.PATH ?? "", HOME: lab.dir, ...env },
   });
   return { code: ran.exitCode, signal: ran.signalCode, said: ran.stdout.toString() + ran.stderr.toString() };

@@ -1,8 +1,6 @@
 /** `chat` against a server of the test that streams as real ones do: pieces cut anywhere, comments, errors. */
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { join } from "node:path";
-
-const MAIN = join(import.meta.dir, "../../src/main.ts");
+import { PROGRAM } from "../support/program.ts";
 
 let asked: { model: string; messages: unknown[]; stream?: boolean; max_tokens?: number }[] = [];
 /** What the server streams, in pieces of this many bytes. */
@@ -41,7 +39,7 @@ beforeEach(() => {
 const delta = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`;
 
 async function chat(args: string[], input = "") {
-  const child = Bun.spawn([process.execPath, MAIN, "chat", "m", ...args], {
+  const child = Bun.spawn([...PROGRAM, "chat", "m", ...args], {
     env: { PATH: process.env.PATH ?? "", HOME: "/nonexistent", FTL_URL: server.url.origin, FTL_API_KEY: "ftl-test" },
     stdin: new Blob([input]),
     stdout: "pipe",
@@ -86,7 +84,7 @@ test("an error in the middle of a stream ends with exit code 1 and its message",
 test("on a terminal it is a conversation that keeps its turns until /clear and ends with Ctrl-D", async () => {
   answer = `${delta("fine")}data: [DONE]\n\n`;
   const spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
-  const child = Bun.spawn(["python3", "-c", spawn, process.execPath, MAIN, "chat", "m"], {
+  const child = Bun.spawn(["python3", "-c", spawn, ...PROGRAM, "chat", "m"], {
     env: {
       PATH: process.env.PATH ?? "",
       HOME: "/",

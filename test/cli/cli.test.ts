@@ -8,11 +8,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VERBS } from "../../src/cli/verbs.ts";
 import { type Live, startLive } from "../support/live.ts";
-
-const MAIN = join(import.meta.dir, "../../src/main.ts");
+import { PROGRAM } from "../support/program.ts";
 
 function run(...args: string[]) {
-  const child = Bun.spawnSync([process.execPath, MAIN, ...args], {
+  const child = Bun.spawnSync([...PROGRAM, ...args], {
     env: { PATH: process.env.PATH ?? "", HOME: "/nonexistent" },
   });
   return { code: child.exitCode, out: child.stdout.toString(), err: child.stderr.toString() };

@@ -8,9 +8,9 @@ import { plainLines } from "../../src/cli/client/output.ts";
 import { VERB_GROUPS } from "../../src/cli/verbs.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { type Live, startLive, trainerMissing, until } from "../support/live.ts";
+import { PROGRAM } from "../support/program.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 const ESCAPE = "\x1b";
 let live: Live;
 let dir: string;
@@ -26,7 +26,7 @@ async function run(
   args: string[],
   { env, input = "" }: { env?: Record<string, string>; input?: string } = {},
 ): Promise<Ran> {
-  const child = Bun.spawn([process.execPath, MAIN, ...args], {
+  const child = Bun.spawn([...PROGRAM, ...args], {
     cwd: dir,
     env: { PATH: process.env.PATH ?? "", HOME: dir, ...(env ?? { FTL_URL: live.url, FTL_API_KEY: live.key }) },
     stdin: new Blob([input]),
@@ -120,7 +120,7 @@ describe("on a terminal", () => {
   /** Runs a verb in a pseudo-terminal with keys typed into it. */
   const typed = (keys: string, args: string[], env: Record<string, string> = {}) => {
     const spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
-    const ran = Bun.spawnSync(["python3", "-c", spawn, process.execPath, MAIN, ...args], {
+    const ran = Bun.spawnSync(["python3", "-c", spawn, ...PROGRAM, ...args], {
       env: { PATH: process.env.PATH ?? "", HOME: dir, TERM: "xterm", FTL_URL: live.url, FTL_API_KEY: live.key, ...env },
       stdin: Buffer.from(keys),
     });
@@ -248,8 +248,8 @@ describe("a job of the fake trainer", () => {
 
 describe("completion", () => {
   const words = (line: string[]) => {
-    const script = `source <("$1" "$2" completion bash); COMP_WORDS=(finetune-lab "\${@:3}"); COMP_CWORD=$(($# - 2)); _finetune_lab; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const ran = Bun.spawnSync(["bash", "-c", script, "bash", process.execPath, MAIN, ...line]);
+    const script = `source <("\${@:2:$1}" completion bash); shift $(($1 + 1)); COMP_WORDS=(finetune-lab "$@"); COMP_CWORD=$#; _finetune_lab; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const ran = Bun.spawnSync(["bash", "-c", script, "bash", String(PROGRAM.length), ...PROGRAM, ...line]);
     return ran.stdout.toString().trim().split("\n");
   };
   test.each([

@@ -12,10 +12,10 @@ import { type EngineInfo, judgeEngine, judgeGpus } from "../../src/cli/doctor/en
 import { airGap, database, exposure, privacy } from "../../src/cli/doctor/site.ts";
 import { type ConfigInput, loadConfig } from "../../src/config.ts";
 import { BASE_IMAGE, testDocker } from "../support/docker.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const docker = await testDocker();
 const skip = "skip" in docker ? docker.skip : null;
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 let dir: string;
 
 beforeAll(() => {
@@ -118,7 +118,7 @@ test("without internet it says where models come from", () => {
 
 describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""}`, () => {
   const doctor = (hosts: string, more: Record<string, unknown> = {}) => {
-    const child = Bun.spawnSync([process.execPath, MAIN, "doctor", "--json", "--data", dir], {
+    const child = Bun.spawnSync([...PROGRAM, "doctor", "--json", "--data", dir], {
       env: {
         PATH: process.env.PATH ?? "",
         HOME: "/nonexistent",
@@ -146,7 +146,7 @@ describe.skipIf(skip !== null)(`a real engine${skip ? ` (skipped: ${skip})` : ""
 });
 
 test("an engine that does not answer is reported with what to do", () => {
-  const child = Bun.spawnSync([process.execPath, MAIN, "doctor", "--json", "--data", dir], {
+  const child = Bun.spawnSync([...PROGRAM, "doctor", "--json", "--data", dir], {
     env: {
       PATH: process.env.PATH ?? "",
       HOME: "/nonexistent",

@@ -17,8 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Live, startLive } from "../support/live.ts";
+import { PROGRAM } from "../support/program.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 const place = mkdtempSync(join(tmpdir(), "ftl-modes-"));
 afterAll(() => rmSync(place, { recursive: true, force: true }));
 
@@ -36,7 +36,7 @@ const openDir = (name: string) => {
 };
 /** Runs a verb as a shell with umask 022 would start it. */
 const run = (args: string[], before: string[] = []) => {
-  const command = ["sh", "-c", 'umask 022 && exec "$0" "$@"', ...before, process.execPath, MAIN, ...args];
+  const command = ["sh", "-c", 'umask 022 && exec "$0" "$@"', ...before, ...PROGRAM, ...args];
   const ran = Bun.spawnSync(command, { env: { PATH: process.env.PATH ?? "", HOME: place } });
   return { code: ran.exitCode, said: ran.stderr.toString() + ran.stdout.toString() };
 };
@@ -44,7 +44,7 @@ const run = (args: string[], before: string[] = []) => {
 describe("a running server", () => {
   test("makes a directory that others could read private, with all its content", async () => {
     const live: Live = await startLive({
-      command: ["sh", "-c", 'umask 022 && exec "$0" "$@"', process.execPath, MAIN],
+      command: ["sh", "-c", 'umask 022 && exec "$0" "$@"', ...PROGRAM],
     });
     try {
       expect(open(live.dir).filter((line) => !line.endsWith("server.log"))).toEqual([]);

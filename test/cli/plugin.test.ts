@@ -4,15 +4,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type FakeVendor, startFakeVendor } from "../../src/compute/providers/fake-vendor.ts";
+import { PROGRAM } from "../support/program.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 let dir: string;
 let folder: string;
 let vendor: FakeVendor;
 
 /** Runs the program; `atLine` sends it a signal when it prints that text. */
 async function run(args: string[], atLine?: string) {
-  const child = Bun.spawn([process.execPath, MAIN, ...args], { cwd: dir, stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn([...PROGRAM, ...args], { cwd: dir, stdout: "pipe", stderr: "pipe" });
   const problem = new Response(child.stderr).text();
   let out = "";
   for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) {

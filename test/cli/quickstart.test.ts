@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Live, processesOf, startLive, TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
+import { PROGRAM } from "../support/program.ts";
 import { importTinyModel, TINY_MODEL } from "../support/tiny.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 const skip = trainerMissing ?? (existsSync(join(TINY_MODEL, "config.json")) ? null : `no tiny model at ${TINY_MODEL}`);
 const KEYS = [
   "base_url",
@@ -54,18 +54,7 @@ describe.skipIf(skip !== null)(`quickstart${skip ? ` (skipped: ${skip})` : ""}`,
   afterAll(() => live?.close(), 60_000);
 
   async function run(...args: string[]): Promise<{ code: number; result: Result; err: string }> {
-    const argv = [
-      process.execPath,
-      MAIN,
-      "quickstart",
-      "--json",
-      "--no-keep",
-      "--data-dir",
-      live.dir,
-      "--model",
-      "tiny",
-      ...args,
-    ];
+    const argv = [...PROGRAM, "quickstart", "--json", "--no-keep", "--data-dir", live.dir, "--model", "tiny", ...args];
     const env = { PATH: process.env.PATH ?? "", HOME: live.dir, FTL_TRAINER_ENV: TRAINER_ENV };
     const child = Bun.spawn(argv, { env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
     const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);

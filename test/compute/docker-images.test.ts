@@ -15,10 +15,10 @@ import { imageContext } from "../../src/compute/images/context.ts";
 import { pinImage, pinnedImages } from "../../src/compute/images/service.ts";
 import { tarOf } from "../../src/lib/disk/tar.ts";
 import { BASE_IMAGE, runProgram, testDocker } from "../support/docker.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const docker = await testDocker();
 const skip = "skip" in docker ? docker.skip : null;
-const MAIN = join(import.meta.dir, "../../src/main.ts");
 const TAG = "ftl-test/carried:cpu";
 
 describe("the engine's stream", () => {
@@ -211,7 +211,7 @@ describe.skipIf(skip !== null)(`images on an engine${skip ? ` (skipped: ${skip})
       HOME: dir,
       FTL_PROVIDER_SETTINGS: JSON.stringify({ docker: { hosts } }),
     };
-    const done = Bun.spawnSync([process.execPath, MAIN, "images", ...words], { env, cwd: dir });
+    const done = Bun.spawnSync([...PROGRAM, "images", ...words], { env, cwd: dir });
     return { code: done.exitCode, out: done.stdout.toString(), err: done.stderr.toString() };
   }
 

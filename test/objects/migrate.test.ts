@@ -1,7 +1,6 @@
 /** `storage migrate` with a real S3 server: to the bucket and back, killed in between, and beside a damaged file. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import { createApp, createCtx } from "../../src/app.ts";
 import { type ConfigInput, loadConfig } from "../../src/config.ts";
 import { storedObject } from "../../src/db/schema/datasets.ts";
@@ -10,6 +9,7 @@ import { createTestApp, type TestApp } from "../support/app.ts";
 import { checkpointFiles, upload } from "../support/artifacts.ts";
 import { makeTrainer } from "../support/attempt.ts";
 import { chatLines, validated } from "../support/datasets.ts";
+import { PROGRAM } from "../support/program.ts";
 import { ACCESS, BUCKET, cloudsMissing, type S3Server, startS3 } from "../support/s3-servers.ts";
 
 let server: S3Server;
@@ -27,8 +27,7 @@ async function migrate(store: "disk" | "s3", to: string, options: string[] = [],
   const env: Record<string, string> = { PATH: process.env.PATH ?? "", FTL_ARTIFACT_STORE: store };
   for (const [name, value] of Object.entries(settings())) env[`FTL_${name.toUpperCase()}`] = value;
   if (failPoints) env.FTL_FAIL_POINTS = failPoints;
-  const main = join(import.meta.dir, "../../src/main.ts");
-  const child = Bun.spawn([process.execPath, main, "storage", "migrate", "--to", to, "--data", t.dir, ...options], {
+  const child = Bun.spawn([...PROGRAM, "storage", "migrate", "--to", to, "--data", t.dir, ...options], {
     env,
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { PROGRAM } from "./program.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 export const TRAINER_ENV = process.env.FTL_TRAINER_ENV ?? join(ROOT, ".cache/trainer-env");
@@ -88,7 +89,7 @@ export async function startLive(
   const logPath = join(dir, "server.log");
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const command = options.command ?? [process.execPath, join(ROOT, "src/main.ts")];
+  const command = options.command ?? [...PROGRAM];
   const env = {
     PATH: process.env.PATH ?? "",
     HOME: dir,

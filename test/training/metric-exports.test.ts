@@ -1,6 +1,5 @@
 /** The metrics of a run for other tools: the event file of TensorBoard, and a run in an MLflow tracking server. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { job } from "../../src/db/schema/jobs.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
@@ -8,6 +7,7 @@ import { maskedCrc } from "../../src/training/metrics/tensorboard.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics, type TestTrainer } from "../support/attempt.ts";
 import { startTracking } from "../support/mlflow.ts";
+import { PROGRAM } from "../support/program.ts";
 
 const STEPS = 600;
 let t: TestApp;
@@ -123,8 +123,7 @@ describe("MLflow", () => {
   afterAll(stop);
 
   async function run(...args: string[]) {
-    const main = join(import.meta.dir, "../../src/main.ts");
-    const child = Bun.spawn([process.execPath, main, "job", "mlflow", ...args], {
+    const child = Bun.spawn([...PROGRAM, "job", "mlflow", ...args], {
       env: {
         PATH: process.env.PATH ?? "",
         HOME: t.dir,

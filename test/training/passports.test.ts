@@ -9,9 +9,9 @@ import { sha256Hex } from "../../src/lib/ids.ts";
 import { signatureProblem, signJson } from "../../src/lib/signed-json.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, trainSpec } from "../support/attempt.ts";
+import { PROGRAM } from "../support/program.ts";
 import { safetensors } from "../support/safetensors.ts";
 
-const ROOT = join(import.meta.dir, "../..");
 let t: TestApp;
 let name: string;
 let passport: Record<string, unknown>;
@@ -89,8 +89,7 @@ describe("the provenance of a model", () => {
 
   test("is verified by the command line without a server", async () => {
     const file = join(t.ctx.files.root, "passport.json");
-    const run = (path: string, ...more: string[]) =>
-      Bun.spawnSync([process.execPath, join(ROOT, "src/main.ts"), "passport", "verify", path, ...more]);
+    const run = (path: string, ...more: string[]) => Bun.spawnSync([...PROGRAM, "passport", "verify", path, ...more]);
     writeFileSync(file, text);
     const good = run(file);
     expect([good.exitCode, good.stdout.toString()]).toEqual([0, expect.stringContaining("Valid: ft:tiny")]);
