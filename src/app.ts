@@ -18,6 +18,7 @@ import { installation } from "./db/schema/audit.ts";
 import { openSecret } from "./db/secret.ts";
 import { loadSecretSettings, withSecretSettings } from "./db/secret-settings.ts";
 import type { Db } from "./db/types.ts";
+import type { AppError } from "./errors.ts";
 import { assets } from "./http/assets.ts";
 import { apiDocs } from "./http/docs.tsx";
 import { errorPage } from "./http/error-page.tsx";
@@ -40,6 +41,8 @@ import { ROUTES } from "./routes.ts";
 /** A context with what it owns. */
 export interface OpenCtx extends Ctx {
   lock: Lock;
+  /** Resolves when another process has taken the database of a server: this one must stop. */
+  lost: Promise<AppError>;
   /** Aborts `signal`, waits for queued writes, closes the database and releases the data directory. */
   close(): Promise<void>;
 }
@@ -77,18 +80,22 @@ function makeTurns(): Ctx["turns"] {
 /**
  * Opens the data directory: acquires its lock, migrates the database, and creates the tools of all services.
  * @param overrides replacements for tools, for tests (clock, log, compute)
- * @throws AppError `data_dir_in_use`, `data_dir_open`, `schema_newer`, `wrong_secret`
+ * @throws AppError `data_dir_in_use`, `data_dir_open`, `database_in_use`, `database_unreachable`, `schema_newer`,
+ *   `wrong_secret`
  */
 export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): Promise<OpenCtx> {
   const failPoint = armFailPoints(config.fail_points);
   const files = overrides.files ?? openFiles(config.data_dir);
   makePrivate(files.root);
   const lock = acquireLock(files.root);
+  let opened: { close(): Promise<void> } | null = null;
   try {
     const database = await openDatabase(
       config.database_url ?? `file:${join(files.root, "lab.db")}`,
+      files.root,
       config.database_token ?? undefined,
     );
+    opened = database;
     await migrate(database.client, assetPath("migrations"));
     const log = overrides.log ?? createLog(config.log_level);
     if (config.fail_points)
@@ -122,6 +129,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       signal: stop.signal,
       state: new Map(),
       lock,
+      lost: database.lost,
       async close() {
         stop.abort();
         await database.close();
@@ -139,6 +147,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
     if (!overrides.compute) ctx.compute = await openCompute(ctx, stored, await loadStoredProviders(ctx.db));
     return ctx;
   } catch (error) {
+    await opened?.close();
     lock.release();
     throw error;
   }

@@ -19,10 +19,11 @@ All settings: docs/admin-guide.md.`,
     say(`Fine-Tune Lab listens on ${running.url}  (data: ${running.ctx.files.root})`);
     const link = await setupLink(running.ctx, running.url);
     if (link) say(`Create the first administrator here (this link works once, for 24 hours):\n  ${link}`);
-    const signal = await untilSignal();
-    running.ctx.log("info", `stopping on ${signal}; jobs continue`);
+    const end = await Promise.race([untilSignal(), running.ctx.lost]);
+    const taken = typeof end === "string" ? null : end.message;
+    running.ctx.log(taken ? "error" : "info", taken ?? `stopping on ${end}; jobs continue`);
     await running.stop();
     // A busy event loop must not keep the process alive.
-    process.exit(EXIT.ok);
+    process.exit(taken ? EXIT.failed : EXIT.ok);
   },
 };

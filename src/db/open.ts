@@ -1,7 +1,10 @@
 /** Opens the libSQL database: one connection for reads, one for the writer queue, both in WAL mode. */
 import { type Client, createClient } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
+import type { AppError } from "../errors.ts";
 import { quickReader, quickWriter } from "./local-client.ts";
+import { claimDatabase } from "./owner.ts";
+import { remoteClient } from "./remote-client.ts";
 import type { Db } from "./types.ts";
 import { createWriter, type Writer } from "./write.ts";
 
@@ -13,6 +16,8 @@ interface Database {
   /** Empties the write-ahead log of a local file, where deleted rows remain; false when it is tried again later. */
   emptyLog(): Promise<boolean>;
   client: Client;
+  /** Resolves when another process has taken the database of a server; every write fails from then on. */
+  lost: Promise<AppError>;
   close(): Promise<void>;
 }
 
@@ -31,29 +36,58 @@ const PRAGMAS = [
 ];
 
 /**
- * A client with ONE connection to `url` (`file:/path` or `libsql://…` for a remote server), so that the settings above
- * apply to all its statements.
+ * A client of `url`: of a libSQL server (`libsql://…`), or of a file (`file:/path`) with ONE connection, so that the
+ * settings above apply to all its statements. A server refuses these settings; it has its own.
  */
 export async function connect(url: string, authToken?: string): Promise<Client> {
-  const client = createClient({ url, authToken, concurrency: 1, timeout: 5000 });
-  if (url.startsWith("file:")) for (const pragma of PRAGMAS) await client.execute(pragma);
+  if (!url.startsWith("file:")) return remoteClient(url, authToken);
+  const client = createClient({ url, concurrency: 1, timeout: 5000 });
+  for (const pragma of PRAGMAS) await client.execute(pragma);
   return client;
 }
 
-/** Opens the database. The caller holds the server lock: one process owns the file. */
-export async function openDatabase(url: string, authToken?: string): Promise<Database> {
-  const client = await connect(url, authToken);
-  const path = url.startsWith("file:") ? url.slice("file:".length) : null;
-  const reader = path ? quickReader(path, client) : client;
-  const writer = createWriter(async () => {
-    const fresh = await connect(url, authToken);
-    return path ? quickWriter(path, fresh, PRAGMAS) : fresh;
+/**
+ * Opens the database. The caller holds the lock of `dataDir`: one process owns a file there. Of a database on a server
+ * this process becomes the owner.
+ * @throws AppError `database_in_use`, `database_unreachable`, `database_refused`, `database_missing`
+ */
+export async function openDatabase(url: string, dataDir: string, authToken?: string): Promise<Database> {
+  return url.startsWith("file:") ? openFile(url) : openRemote(url, dataDir, authToken);
+}
+
+async function openRemote(url: string, dataDir: string, authToken?: string): Promise<Database> {
+  const client = remoteClient(url, authToken);
+  const owner = await claimDatabase(client, url, dataDir).catch((error) => {
+    client.close();
+    throw error;
   });
+  const { marks } = owner;
+  const writer = createWriter(async () => remoteClient(url, authToken, { marks }), { relaxes: false });
+  return {
+    db: drizzle(client),
+    write: writer.write,
+    emptyLog: async () => true,
+    client,
+    lost: new Promise((resolve) => owner.onLost(resolve)),
+    async close() {
+      await writer.close();
+      await owner.release();
+      client.close();
+    },
+  };
+}
+
+async function openFile(url: string): Promise<Database> {
+  const client = await connect(url);
+  const path = url.slice("file:".length);
+  const reader = quickReader(path, client);
+  const writer = createWriter(async () => quickWriter(path, await connect(url), PRAGMAS));
   return {
     db: drizzle(reader),
     write: writer.write,
-    emptyLog: () => (path ? writer.emptyLog() : Promise.resolve(true)),
+    emptyLog: writer.emptyLog,
     client,
+    lost: new Promise(() => {}),
     async close() {
       await writer.close();
       reader.close();

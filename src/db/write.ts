@@ -56,11 +56,12 @@ function translate(error: unknown): unknown {
 
 /**
  * Creates the queue. `open` gives a new one-connection client, also to replace a failed one. `emptyLog` empties the
- * write-ahead log, where deleted rows remain until then; while another program reads, it is tried again later.
+ * write-ahead log, where deleted rows remain until then; while another program reads, it is tried again later. A
+ * libSQL server decides itself when it waits for its disk: with `relaxes` false, `relaxed` has no effect.
  */
 export function createWriter(
   open: () => Promise<Client>,
-  { busyMs = BUSY_MS } = {},
+  { busyMs = BUSY_MS, relaxes = true } = {},
 ): { write: Writer; emptyLog(): Promise<boolean>; close(): Promise<void> } {
   let current: { client: Client; db: LibSQLDatabase<Record<string, never>>; relaxed: boolean } | null = null;
   let tail: Promise<unknown> = Promise.resolve();
@@ -76,7 +77,7 @@ export function createWriter(
   /** One try; `begun` is called when the transaction has begun. */
   async function attempt<T>(work: (tx: Db) => Promise<T>, relaxed: boolean, begun: () => void): Promise<T> {
     const conn = await connection();
-    if (conn.relaxed !== relaxed) {
+    if (relaxes && conn.relaxed !== relaxed) {
       await conn.client.execute(`PRAGMA synchronous = ${relaxed ? "NORMAL" : "FULL"}`);
       conn.relaxed = relaxed;
     }

@@ -69,6 +69,9 @@ export function toAppError(error: unknown): AppError {
     );
   // Only a deeply nested value from a client can exhaust the stack here.
   if (error instanceof RangeError && /call stack/i.test(error.message)) return tooDeep(undefined, error);
+  // Drizzle and better-auth wrap what the database says.
+  for (let at = error; at instanceof Error; at = at.cause)
+    if (at instanceof AppError && (at.kind === "unavailable" || at.kind === "no_space")) return at;
   return new AppError(
     "internal",
     "internal_error",

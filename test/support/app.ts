@@ -1,6 +1,6 @@
 /**
  * The whole application in this process, on a database cloned from a migrated and seeded template: a few milliseconds a
- * test.
+ * test. With FTL_TEST_DATABASE=sqld the template and its clones are databases of a libSQL server.
  */
 import { constants, copyFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,6 +13,7 @@ import { type Actor, type Ctx, systemActor } from "../../src/ctx.ts";
 import { connect } from "../../src/db/open.ts";
 import { answerCheck } from "./answers.ts";
 import { MODEL_ROOTS } from "./live.ts";
+import type { Sqld } from "./sqld.ts";
 
 export const PASSWORD = "correct-horse-41-battery";
 /**
@@ -24,6 +25,7 @@ export type Asker = As | "anonymous";
 
 interface Seed {
   dir: string;
+  remote: Sqld | null;
   users: Record<As, string>;
   orgs: { a: string; b: string };
   keys: Record<As, string>;
@@ -44,10 +46,20 @@ const configFor = (dir: string, input: ConfigInput = {}): Config =>
     { FTL_TRAINER_ENV: process.env.FTL_TRAINER_ENV },
   );
 
-async function makeTemplate(): Promise<Seed> {
+const TEMPLATE = "template";
+
+async function startRemote(): Promise<Sqld> {
+  const { startSqld } = await import("./sqld.ts");
+  const server = await startSqld();
+  await server.create(TEMPLATE);
+  return server;
+}
+
+async function makeTemplate(database: "file" | "sqld"): Promise<Seed> {
   const dir = mkdtempSync(join(tmpdir(), "ftl-template-"));
   process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
-  const ctx = await createCtx(configFor(dir), { log: quiet });
+  const remote = database === "sqld" ? await startRemote() : null;
+  const ctx = await createCtx(configFor(dir, { database_url: remote?.url(TEMPLATE) ?? null }), { log: quiet });
   const make = (as: As, role: "admin" | "member", org: string, orgName?: string) =>
     createUser(ctx, systemActor(), { email: EMAILS[as], password: PASSWORD, role, org: org || undefined, orgName });
   const admin = await make("admin", "admin", "", "Alpha");
@@ -63,13 +75,16 @@ async function makeTemplate(): Promise<Seed> {
     keyIds[as] = made.id;
   }
   await ctx.close();
-  const client = await connect(`file:${join(dir, "lab.db")}`);
-  await client.execute("PRAGMA wal_checkpoint(TRUNCATE)");
-  client.close();
-  return { dir, users, orgs: { a: admin.org, b: other.org }, keys, keyIds };
+  if (!remote) {
+    const client = await connect(`file:${join(dir, "lab.db")}`);
+    await client.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    client.close();
+  }
+  return { dir, remote, users, orgs: { a: admin.org, b: other.org }, keys, keyIds };
 }
 
-let template: Promise<Seed> | null = null;
+const templates = new Map<string, Promise<Seed>>();
+let apps = 0;
 
 interface RequestOptions {
   as?: Asker;
@@ -86,6 +101,8 @@ export interface TestApp {
   ctx: OpenCtx;
   app: App;
   dir: string;
+  /** The libSQL server with its database; null for a file. */
+  server: Sqld | null;
   users: Record<As, string>;
   orgs: { a: string; b: string };
   keys: Record<As, string>;
@@ -101,19 +118,25 @@ export interface TestApp {
 
 export interface TestAppOptions {
   config?: ConfigInput;
+  /** Where the database is; a file without it and without FTL_TEST_DATABASE. */
+  database?: "sqld";
   /** Tools to use instead: `clock: fakeClock()`, `compute`, `log`. */
   ctx?: Partial<Ctx>;
 }
 
 /** An application with two organizations, four users and a key each. Close it at the end of the test. */
 export async function createTestApp(options: TestAppOptions = {}): Promise<TestApp> {
-  template ??= makeTemplate();
-  const seed = await template;
+  const place = options.database ?? (process.env.FTL_TEST_DATABASE === "sqld" ? "sqld" : "file");
+  if (!templates.has(place)) templates.set(place, makeTemplate(place));
+  const seed = await (templates.get(place) as Promise<Seed>);
   const dir = mkdtempSync(join(tmpdir(), "ftl-test-"));
   mkdirSync(join(dir, "run"), { mode: 0o700 });
-  for (const name of ["lab.db", "secret"])
+  for (const name of seed.remote ? ["secret"] : ["lab.db", "secret"])
     copyFileSync(join(seed.dir, name), join(dir, name), constants.COPYFILE_FICLONE);
-  const ctx = await createCtx(configFor(dir, options.config), { log: quiet, ...options.ctx });
+  const database = `app${++apps}`;
+  await seed.remote?.create(database, TEMPLATE);
+  const url = seed.remote?.url(database) ?? null;
+  const ctx = await createCtx(configFor(dir, { database_url: url, ...options.config }), { log: quiet, ...options.ctx });
   const app = createApp(ctx);
 
   const checkAnswer = answerCheck(app);
@@ -144,6 +167,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     ctx,
     app,
     dir,
+    server: seed.remote,
     users: seed.users,
     orgs: seed.orgs,
     keys: seed.keys,
@@ -168,6 +192,7 @@ export async function createTestApp(options: TestAppOptions = {}): Promise<TestA
     },
     async close() {
       await ctx.close();
+      await seed.remote?.drop(database);
       rmSync(dir, { recursive: true, force: true });
     },
   };

@@ -194,7 +194,7 @@ function compareAccounts(story: Story, books: Books, org: string, team: string, 
 /** Every month of every team, and what differs. */
 export async function compareYear(story: Story): Promise<{ rows: YearRow[]; differences: string[] }> {
   const { same, differences } = comparer();
-  const database = await openDatabase(`file:${join(story.lab.dir, "lab.db")}`, undefined);
+  const database = await openDatabase(`file:${join(story.lab.dir, "lab.db")}`, story.lab.dir);
   try {
     const books = await read(database.db);
     const rows: YearRow[] = [];
