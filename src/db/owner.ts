@@ -21,7 +21,7 @@ const TABLE = `create table if not exists database_owner (id integer primary key
   place text not null, machine text not null, pid integer not null, seen_at integer not null,
   expires_at integer not null, writes integer not null)`;
 
-export interface Owner {
+interface Owner {
   marks: Marks;
   /** Called once when another process has taken the database. */
   onLost(listener: (error: AppError) => void): void;

@@ -16,7 +16,7 @@ const codeOf = (error: unknown): string => (error instanceof ResponseError && er
 export function isLost(error: unknown): boolean {
   const cause = causeOf(error);
   if (cause instanceof AppError) return false;
-  // A server that was started again knows no stream of before ("baton").
+  // A server that was started again knows no earlier stream ("baton").
   if (cause instanceof HttpServerError)
     return cause.status >= 500 || cause.status === 408 || cause.status === 429 || /baton/i.test(cause.message);
   if (/^(STREAM_EXPIRED|STREAM_NOT_OPEN|TRANSACTION_TIMEOUT)$/.test(codeOf(cause))) return true;

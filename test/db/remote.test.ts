@@ -1,4 +1,4 @@
-/** The client of a libSQL server and the writer queue on it, against the real server, which is killed and started again. */
+/** The client of a libSQL server and the writer queue on it, against the real server, which is killed and restarted. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
