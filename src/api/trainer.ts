@@ -12,6 +12,7 @@ import { answers, answersType } from "../http/answers.ts";
 import { session } from "../http/session.ts";
 import { compareBeforeEnd } from "../training/attempts/first-batch.ts";
 import { applyTrainerEvents, pendingCommands } from "../training/attempts/trainer-events.ts";
+import { inputInBucket, rowsInBucket } from "../training/mailbox/files.ts";
 import { type AttemptRef, refusal } from "../training/metrics/ingest.ts";
 import { storeBatch } from "../training/metrics/service.ts";
 import { completeArtifact, openArtifact, putPart, WrongOffset } from "../training/trainer-protocol/artifacts.ts";
@@ -87,12 +88,15 @@ async function takeEvents(ctx: Ctx, request: Request): Promise<EventsReply> {
 
 async function sendSplit(ctx: Ctx, request: Request, split: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return rowsResponse(request, await splitFor(ctx, trainer, split));
+  const files = await splitFor(ctx, trainer, split);
+  return (await rowsInBucket(ctx, request, trainer.id, files)) ?? rowsResponse(request, files);
 }
 
 async function sendInput(ctx: Ctx, request: Request, name: string, path: string): Promise<Response> {
   const trainer = await liveTrainer(ctx, request);
-  return fileResponse(request, await inputFile(ctx, trainer, name, restOf(path)), "application/octet-stream");
+  const input = await inputFile(ctx, trainer, name, restOf(path));
+  const sent = await inputInBucket(ctx, request, trainer.id, input);
+  return sent ?? fileResponse(request, input.path, "application/octet-stream");
 }
 
 async function startArtifact(ctx: Ctx, request: Request): Promise<ArtifactOpened> {

@@ -7,6 +7,7 @@ import type { Config } from "../config.ts";
 import type { Ctx } from "../ctx.ts";
 import { requireBucket } from "../objects/bucket.ts";
 import { startServer } from "../server.ts";
+import { startMailbox } from "../training/mailbox/service.ts";
 
 interface Running {
   ctx: OpenCtx;
@@ -26,14 +27,16 @@ export async function runServer(config: Config, overrides: Partial<Ctx> = {}): P
   const ctx = await createCtx(config, overrides);
   try {
     await requireBucket(ctx);
-    const server = startServer(ctx, createApp(ctx));
+    const app = createApp(ctx);
+    const server = startServer(ctx, app);
     const stopBackground = startBackground(ctx);
+    const stopMailbox = startMailbox(ctx, (request) => app.fetch(request));
     return {
       ctx,
       url: server.url,
       async stop() {
         const orderly = (async () => {
-          await Promise.all([server.stop(STOP_S - 4), stopBackground()]);
+          await Promise.all([server.stop(STOP_S - 4), stopBackground(), stopMailbox()]);
           await ctx.close();
         })();
         await Promise.race([orderly, Bun.sleep(STOP_S * 1000)]);

@@ -139,6 +139,7 @@ export interface LaunchContext {
 
 /** Where the trainer calls home. The provider passes it on as FTL_HOME_URL, FTL_ATTEMPT_TOKEN, FTL_HOME_FINGERPRINT. */
 export interface CallHome {
+  /** A Unix socket (`unix:…`), an address (`https://…`) or a mailbox (`mailbox:…`, about 1.5 KB): one line of ASCII. */
   url: string;
   /**
    * On this machine the token of the attempt. On a rented one a bootstrap token: it is valid once, for minutes, and the

@@ -17,6 +17,8 @@ export const FAIL_POINTS = {
   "terminate.before": "an attempt is over, its work was not terminated yet",
   "terminate.gone": "the work of an attempt is terminated, that is not stored",
   "events.stored": "a trainer's events are stored, the trainer has no answer",
+  "mailbox.handled": "a request of the mailbox is carried out, its answer is not in the bucket",
+  "mailbox.answered": "a request of the mailbox is answered, it is still in the bucket",
   "notice.stored": "the event of a notice is stored, nothing was sent",
   "notice.sent": "a notice was sent, that is not stored",
   "audit.forwarded": "entries of the audit log were forwarded, the position is not stored",

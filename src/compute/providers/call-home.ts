@@ -6,6 +6,7 @@ import { connect } from "node:tls";
 import { type Ctx, perContext } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { randomChars } from "../../lib/ids.ts";
+import { mailboxProblem, usesMailbox } from "./mailbox.ts";
 
 /** How long an answer of the check counts. */
 const KEEP_MS = 60_000;
@@ -21,6 +22,11 @@ interface HomeProblem {
 /** The address for trainers on other machines, without a slash at its end; null when none is set. */
 export function homeUrl({ config }: Ctx): string | null {
   return config.trainer_url ?? config.public_url?.replace(/\/$/, "") ?? null;
+}
+
+/** How trainers on other machines reach this server, for people; null when nothing is set. */
+export function homeName(ctx: Ctx): string | null {
+  return usesMailbox(ctx) ? `the mailbox in bucket ${ctx.config.s3_bucket}` : homeUrl(ctx);
 }
 
 /** The fingerprints that these trainers trust, separated by commas; null = public certificate authorities. */
@@ -111,6 +117,7 @@ function problemOf(ctx: Ctx, url: URL, cause: unknown): HomeProblem {
 }
 
 async function probe(ctx: Ctx): Promise<HomeProblem | null> {
+  if (usesMailbox(ctx)) return mailboxProblem(ctx);
   const address = homeUrl(ctx);
   if (!address)
     return {
@@ -145,11 +152,11 @@ const lastProbe = perContext((): { at: number; found: Promise<HomeProblem | null
 
 /**
  * Asks the address for trainers on other machines as they would, through the proxies in front of it, and checks that
- * this server answers. An answer counts for a minute, unless `again`.
+ * this server answers. With the mailbox it writes and reads an object of the bucket instead. An answer counts for a minute, unless `again`.
  * @returns null when it does, or when `trainer_probe` is off
  */
 export function homeProblem(ctx: Ctx, again = false): Promise<HomeProblem | null> {
-  if (!ctx.config.trainer_probe && homeUrl(ctx)) return Promise.resolve(null);
+  if (!ctx.config.trainer_probe && homeName(ctx)) return Promise.resolve(null);
   const last = lastProbe(ctx);
   const now = ctx.clock.monotonic();
   if (!last.found || again || now - last.at > KEEP_MS) Object.assign(last, { at: now, found: probe(ctx) });

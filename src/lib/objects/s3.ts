@@ -143,6 +143,8 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
       run(key, async (client, Key) => {
         const { PutObjectCommand } = await import("@aws-sdk/client-s3");
         const { getSignedUrl } = await import("@aws-sdk/s3-request-presigner");
+        if (bytes === null)
+          return getSignedUrl(client, new PutObjectCommand({ Bucket: bucket, Key }), { expiresIn: seconds });
         // The length is signed, so that nobody sends more than was agreed.
         return getSignedUrl(client, new PutObjectCommand({ Bucket: bucket, Key, ContentLength: bytes }), {
           expiresIn: seconds,

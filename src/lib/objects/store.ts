@@ -40,8 +40,11 @@ export interface ObjectStore {
   remove(keys: readonly string[]): Promise<void>;
   /** An address that reads the object without a key for `seconds`; null where the store has none. */
   presignGet(key: string, seconds: number, presented?: Presented): Promise<string | null>;
-  /** An address that accepts one `PUT` of `bytes` bytes for `seconds`; null where the store has none. */
-  presignPut(key: string, seconds: number, bytes: number): Promise<string | null>;
+  /**
+   * An address that accepts a `PUT` for `seconds`: of exactly `bytes` bytes, or of any length with null. Null where the
+   * store has none.
+   */
+  presignPut(key: string, seconds: number, bytes: number | null): Promise<string | null>;
   /** Ends uploads in parts that began before `before` (milliseconds since 1970). @returns how many */
   abortUploads(before: number): Promise<number>;
   /** Lists, writes, reads and removes a small object. @throws StoreProblem that says what to change */

@@ -45,6 +45,13 @@ export const trainerSettings = {
   listen_trainers: v.optional(flag, true),
   /** Whether the server checks that trainer_url answers before it starts work on other machines. */
   trainer_probe: v.optional(flag, true),
+  /**
+   * How trainers on other machines reach this server: `direct` calls trainer_url; `mailbox` exchanges objects in the
+   * S3 bucket, so that nothing connects to this server.
+   */
+  trainer_channel: v.optional(v.picklist(["direct", "mailbox"]), "direct"),
+  /** Milliseconds between two looks into the mailbox while trainers use it. Each look is one list of the bucket. */
+  mailbox_poll_ms: v.optional(integer(50, 60_000), 500),
   /** Seconds from when a machine elsewhere runs until its trainer has called home; then the machine is terminated. */
   first_contact_s: v.optional(integer(1, 86_400), 1200),
 };
@@ -54,6 +61,8 @@ interface Given {
   trainer_cert_file: string | null;
   trainer_key_file: string | null;
   listen_trainers: boolean;
+  trainer_channel: "direct" | "mailbox";
+  s3_bucket: string | null;
 }
 
 /** @throws the error of `invalid` for a setting that does not fit the others */
@@ -62,6 +71,9 @@ export function checkTrainerSettings(given: Given, invalid: (name: string, why: 
   if (cert && !key) throw invalid("trainer_key_file", "is missing. Set it with trainer_cert_file.");
   if (key && !cert) throw invalid("trainer_cert_file", "is missing. Set it with trainer_key_file.");
   if (cert && !listen) throw invalid("trainer_cert_file", "needs trainer_listen: `listen` speaks plain HTTP.");
-  if (!given.listen_trainers && !listen)
+  const byMailbox = given.trainer_channel === "mailbox";
+  if (byMailbox && given.s3_bucket === null)
+    throw invalid("trainer_channel", "is mailbox, which needs a bucket that trainers reach. Set s3_bucket.");
+  if (!given.listen_trainers && !listen && !byMailbox)
     throw invalid("listen_trainers", "is false, so trainers elsewhere need trainer_listen. Set it.");
 }

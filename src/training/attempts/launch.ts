@@ -8,7 +8,8 @@ import { ceilingOf } from "../../compute/limits/check.ts";
 import { type Failure, failureText, readFailure } from "../../compute/limits/pauses.ts";
 import { limitsOf, titleOf } from "../../compute/limits/service.ts";
 import { homeFingerprint, homeUrl } from "../../compute/providers/call-home.ts";
-import type { Handle, LaunchSpec, Offer } from "../../contract/provider.ts";
+import { mailboxFingerprint, mailboxUrl, usesMailbox } from "../../compute/providers/mailbox.ts";
+import type { CallHome, Handle, LaunchSpec, Offer } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
@@ -23,6 +24,7 @@ import { attemptFailed, endAttempt, jobIn, move, note } from "../jobs/transition
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, isCurrent, noteFailure, priceLimitOf, RENTED_WAIT_MS, WAIT_MS } from "./candidates.ts";
 import { isElsewhere } from "./first-contact.ts";
+import { PROVISION_MS } from "./tokens.ts";
 
 /** How long a launch waits for an object store that does not answer. */
 const STORE_WAIT_MS = 30_000;
@@ -66,9 +68,13 @@ export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): Laun
   };
 }
 
-/** How the trainer reaches this server: the socket on this machine, the address for trainers elsewhere. */
-function callHomeOf(ctx: Ctx, which: AttemptRow, token: string) {
+/** How the trainer reaches this server: the socket on this machine; elsewhere its address or the mailbox. */
+async function callHomeOf(ctx: Ctx, which: AttemptRow, token: string): Promise<CallHome> {
   if (!isElsewhere(ctx, which)) return { url: ctx.trainerHome, token, fingerprint: null };
+  if (usesMailbox(ctx)) {
+    const url = await mailboxUrl(ctx, which.id, which.offer.startsInS + PROVISION_MS / 1000);
+    return { url, token, fingerprint: mailboxFingerprint(ctx) };
+  }
   return { url: homeUrl(ctx) ?? ctx.trainerHome, token, fingerprint: homeFingerprint(ctx) };
 }
 
@@ -97,7 +103,7 @@ async function launchOnce(ctx: Ctx, row: JobRow, which: AttemptRow, token: strin
       labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
       maxPricePerHour: most ?? price.maxPricePerHour,
-      callHome: callHomeOf(ctx, which, token),
+      callHome: await callHomeOf(ctx, which, token),
     });
   } catch (error) {
     ctx.log("warn", "launch failed", { job: row.id, attempt: which.id, provider: which.provider, cause: error });

@@ -38,14 +38,17 @@ export async function fileResponse(request: Request, path: string, type: string)
  * A response with the rows of one file, or of two files merged by row id; of none, an empty one.
  * @throws AppError `file_not_found` when one is missing
  */
-export async function rowsResponse(request: Request, [first, second]: string[]): Promise<Response> {
+export async function rowsResponse(request: Request, files: string[]): Promise<Response> {
+  const [first, second] = files;
   const size = (first ? await sizeOf(first) : 0) + (second ? await sizeOf(second) : 0);
-  return rangeResponse(request, size, "application/jsonl", (span) =>
-    first && second ? mergedBytes(first, second, span) : fileBytes(first, span.from, span.to),
-  );
+  return rangeResponse(request, size, "application/jsonl", (span) => rowBytes(files, span));
 }
 
 const digests = perContext(() => lruOf<Promise<Digest>>(1000));
+
+/** Bytes of one file, or of two files merged by row id. */
+export const rowBytes = ([first, second]: string[], span: Span): AsyncGenerator<Uint8Array> =>
+  first && second ? mergedBytes(first, second, span) : fileBytes(first, span.from, span.to);
 
 /** Size and SHA-256 of rows. */
 interface Digest {
@@ -53,12 +56,11 @@ interface Digest {
   sha256: string;
 }
 
-async function hashRows([first, second]: string[]): Promise<Digest> {
+async function hashRows(files: string[]): Promise<Digest> {
+  const [first, second] = files;
   const size = (first ? await sizeOf(first) : 0) + (second ? await sizeOf(second) : 0);
   const hash = new Bun.CryptoHasher("sha256");
-  const all = { from: 0, to: size };
-  const bytes = first && second ? mergedBytes(first, second, all) : fileBytes(first, 0, size);
-  for await (const piece of bytes) hash.update(piece);
+  for await (const piece of rowBytes(files, { from: 0, to: size })) hash.update(piece);
   return { size, sha256: hash.digest("hex") };
 }
 

@@ -26,6 +26,15 @@ const RESUME_ONLY = new Set(["optimizer.safetensors", "rng.json", "trainer_state
 interface Input {
   directory: string;
   files: FileEntry[];
+  /** The artifact whose files these are; null for a base model. */
+  artifactId: string | null;
+}
+
+/** One file of an input. */
+export interface InputFile {
+  path: string;
+  file: FileEntry;
+  artifactId: string | null;
 }
 
 /** Whether the trainer reads the server's files in place. A container has models and adapters mounted, nothing else. */
@@ -50,7 +59,7 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
       "base_model_changed",
       `The base model ${spec.base_model.id} was replaced by another revision after this job was created. Create the job again.`,
     );
-  return { directory: baseModelDir(ctx, row.id), files: row.files };
+  return { directory: baseModelDir(ctx, row.id), files: row.files, artifactId: null };
 }
 
 async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
@@ -61,6 +70,7 @@ async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Pro
   return {
     directory: await localUnit(ctx, { folder: "artifacts", id: row.id }),
     files: row.files.filter((file) => !RESUME_ONLY.has(file.path)),
+    artifactId: row.id,
   };
 }
 
@@ -152,15 +162,15 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
   };
 }
 
-/** The path of a listed file of an input. Other files do not exist. @throws AppError `input_not_found` */
-export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<string> {
+/** A listed file of an input. Other files do not exist. @throws AppError `input_not_found` */
+export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<InputFile> {
   const resume = name === "resume" ? (resumes(ctx).get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
   // The copy may have been removed since the resume was cached.
   if (resume) await localUnit(ctx, { folder: "artifacts", id: resume.artifactId });
   const input = name === "resume" ? resume : (await inputsOf(ctx, trainer)).get(name);
   const file = input?.files.find((one) => one.path === path);
   if (!input || !file) throw notFound("input", `${name}/${path}`.slice(0, 300));
-  return `${input.directory}/${file.path}`;
+  return { path: `${input.directory}/${file.path}`, file, artifactId: input.artifactId };
 }
 
 /**

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .backoff import backoff
 from .connection import Connection
+from .mailbox import SCHEME, exchange_bootstrap
 
 PREFIX = "ftb-"
 
@@ -28,20 +29,29 @@ def attempt_token(url: str, token: str, scratch: Path) -> str:
     nonce = scratch / "bootstrap-nonce"
     if not nonce.is_file():
         _write(nonce, secrets.token_hex(32))
+    found = _exchange(url, token, nonce.read_text().strip(), scratch)
+    _write(kept, found)
+    return found
+
+
+def _exchange(url: str, token: str, nonce: str, scratch: Path) -> str:
+    through_mailbox = url.startswith(SCHEME)
+    name = "the mailbox" if through_mailbox else url
     connection = Connection(url, token)
     said = None
     for delay in backoff():
         try:
-            found = str(connection.json("POST", "/bootstrap", {"nonce": nonce.read_text().strip()})["token"])
-            break
+            if through_mailbox:
+                return exchange_bootstrap(url, token, nonce, scratch)
+            found = str(connection.json("POST", "/bootstrap", {"nonce": nonce})["token"])
+            connection.close()
+            return found
         except OSError as error:
             if str(error) != said:
                 said = str(error)
-                print(f"calling {url}: {said}; trying again", file=sys.stderr, flush=True)
+                print(f"calling {name}: {said}; trying again", file=sys.stderr, flush=True)
             time.sleep(delay)
-    connection.close()
-    _write(kept, found)
-    return found
+    raise AssertionError("backoff never ends")
 
 
 def _write(path: Path, text: str) -> None:

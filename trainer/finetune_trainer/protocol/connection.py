@@ -12,6 +12,7 @@ from typing import Any
 from .tls import https_connection
 
 PREFIX = "/trainer/v1"
+MAX_PART_BYTES = 8 * 1024 * 1024
 
 
 class Refused(Exception):
@@ -46,6 +47,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Connection:
     """One keep-alive connection to the server. Not thread-safe: each thread makes its own."""
+
+    part_bytes = MAX_PART_BYTES
 
     def __init__(
         self, url: str, token: str, on_contact: Callable[[], None] = lambda: None, timeout: float = 60

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from .backoff import backoff
+from .channel import Channel
 from .connection import Connection, HttpFailure, Refused
 from .spool import Spool, SpoolLost
 
-MAX_PART_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 SEND_EVERY_S = 0.25
 NO_CONTACT_S = 24 * 3600
@@ -30,7 +30,8 @@ class Home:
     """
 
     def __init__(self, url: str, token: str, scratch: Path, leave: Callable[[int, str], None] | None = None) -> None:
-        self.url, self.token, self.scratch = url, token, scratch
+        self.token, self.scratch = token, scratch
+        self.channel = Channel(url, token, scratch)
         self._leave = leave or _exit_now
         self._last_contact = time.monotonic()
         self._lock = threading.Lock()
@@ -46,7 +47,7 @@ class Home:
 
     def connection(self, timeout: float = 60) -> Connection:
         """A new connection for the calling thread; `timeout` is how long a response may take, in seconds."""
-        return Connection(self.url, self.token, self._contact, timeout)
+        return self.channel.connect(self._contact, timeout)
 
     def _contact(self) -> None:
         self._last_contact = time.monotonic()
@@ -71,7 +72,7 @@ class Home:
                     self._leave(1, f"no contact with the server for 24 hours: {error}")
                 if str(error) != said:
                     said = str(error)
-                    print(f"calling {self.url}: {said}; trying again", file=sys.stderr, flush=True)
+                    print(f"calling {self.channel.name}: {said}; trying again", file=sys.stderr, flush=True)
             time.sleep(next(delays))
 
     def ask(self) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def fetch_rows(home: Home, split: str) -> Path | None:
     connection = home.connection()
     try:
         digest = None
-        if not home.url.startswith("unix:"):
+        if not home.channel.is_local:
             digest = home.retry(lambda: connection.json("GET", f"/data/{split}/digest"))
         for _ in range(3):
             home.retry(lambda: _continue(connection, f"/data/{split}", part))

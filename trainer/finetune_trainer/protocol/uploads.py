@@ -14,7 +14,7 @@ from typing import Any
 
 from .connection import Connection, HttpFailure
 from .files import sha256_file
-from .home import MAX_PART_BYTES, Home, plain
+from .home import Home, plain
 
 
 @dataclass
@@ -111,7 +111,7 @@ def _send_file(
     with path.open("rb") as stream:
         while offset < file["size"]:
             stream.seek(offset)
-            part = stream.read(MAX_PART_BYTES)
+            part = stream.read(connection.part_bytes)
             url = f"/artifacts/{identity}/{urllib.parse.quote(file['path'])}?offset={offset}"
 
             def put(url: str = url, part: bytes = part) -> int:

@@ -1,0 +1,131 @@
+/** A trainer that uses the mailbox: what `protocol/mailbox.py` does, for tests of the server. */
+import { createHmac } from "node:crypto";
+import { randomChars, sha256Hex } from "../../src/lib/ids.ts";
+import type { TestTrainer } from "./attempt.ts";
+
+interface Addresses {
+  renew: string;
+  lanes: { put: [string, string]; get: [string, string] }[];
+}
+
+type Pair = [put: string, get: string];
+
+const hmac = (key: string, ...parts: (string | Uint8Array)[]) => {
+  const made = createHmac("sha256", key);
+  for (const part of parts) made.update(part);
+  return made.digest();
+};
+
+/** Opens what `writeAnswer` has sealed. @throws Error for another nonce */
+function unseal(key: string, sealed: Buffer): string {
+  const [salt, tag, hidden] = [sealed.subarray(0, 16), sealed.subarray(16, 48), sealed.subarray(48)];
+  if (!hmac(key, "tag", salt, hidden).equals(tag)) throw new Error("sealed for somebody else");
+  const counter = Buffer.alloc(4);
+  return Buffer.from(
+    hidden.map((byte, at) => {
+      counter.writeUInt32BE(Math.floor(at / 32));
+      return byte ^ (hmac(key, "stream", salt, counter)[at % 32] as number);
+    }),
+  ).toString();
+}
+
+/** One lane of a mailbox; requests go one after the other. */
+export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
+  token = "";
+  addresses = "";
+  private found: Addresses | null = null;
+  private n = 0;
+  private readonly boot: Pair;
+
+  /** @param lane which lane it uses */
+  constructor(
+    url: string,
+    private readonly lane = 0,
+  ) {
+    this.boot = JSON.parse(Buffer.from(url.replace("mailbox:", ""), "base64url").toString()) as Pair;
+  }
+
+  private async exchange([put, get]: Pair, head: { n: number } & Record<string, unknown>, body: Buffer) {
+    const sent = await fetch(put, {
+      method: "PUT",
+      body: Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), body]),
+    });
+    if (!sent.ok) throw new Error(`the bucket answered ${sent.status}: ${await sent.text()}`);
+    for (const until = Date.now() + 30_000; Date.now() < until; await Bun.sleep(20)) {
+      const answer = await fetch(get);
+      if (!answer.ok) continue;
+      const bytes = Buffer.from(await answer.arrayBuffer());
+      const at = bytes.indexOf(10);
+      const found = JSON.parse(bytes.subarray(0, at).toString()) as {
+        n: number;
+        status: number;
+        headers: Record<string, string>;
+      };
+      if (found.n === head.n) return { ...found, body: bytes.subarray(at + 1) };
+    }
+    throw new Error("no answer in the mailbox");
+  }
+
+  async bootstrap(token: string): Promise<void> {
+    const nonce = randomChars(40);
+    const n = Number.parseInt(sha256Hex(`number ${nonce}`).slice(0, 12), 16);
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const head = { n, method: "POST", path: "/bootstrap", headers };
+    const { status, body } = await this.exchange(this.boot, head, Buffer.from(JSON.stringify({ nonce })));
+    if (status !== 200) throw new Error(body.toString());
+    const answer = JSON.parse(unseal(nonce, body)) as { token: string; addresses: string };
+    this.token = answer.token;
+    this.found = JSON.parse(await (await fetch(answer.addresses)).text()) as Addresses;
+    this.addresses = await this.readAddresses();
+  }
+
+  async readBoot(): Promise<string> {
+    return (await fetch(this.boot[1])).text();
+  }
+
+  async readAddresses(): Promise<string> {
+    return (await fetch(this.found?.renew ?? "")).text();
+  }
+
+  private pair(): Pair {
+    const lane = this.found?.lanes[this.lane];
+    if (!lane) throw new Error("no addresses");
+    return [lane.put[this.n % 2] as string, lane.get[this.n % 2] as string];
+  }
+
+  /** Puts bytes that may be no request. */
+  async put(raw: string): Promise<void> {
+    this.n++;
+    await fetch(this.pair()[0], { method: "PUT", body: raw });
+  }
+
+  async call(...[method, path, given = {}]: Parameters<TestTrainer["call"]>): Promise<Response> {
+    this.n++;
+    const headers: Record<string, string> = { authorization: `Bearer ${given.token ?? this.token}`, ...given.headers };
+    if (given.body !== undefined) headers["content-type"] = "application/json";
+    const raw = given.body === undefined ? given.raw : JSON.stringify(given.body);
+    const body = Buffer.from(await new Response(raw).arrayBuffer());
+    const answer = await this.exchange(this.pair(), { n: this.n, method, path, headers }, body);
+    if (answer.status !== 307)
+      return new Response(new Uint8Array(answer.body), { status: answer.status, headers: answer.headers });
+    const { range } = headers;
+    return fetch(answer.headers.location ?? "", { headers: range === undefined ? {} : { range } });
+  }
+
+  async json<T = Record<string, unknown>>(...[method, path, given]: Parameters<TestTrainer["json"]>): Promise<T> {
+    const answer = await this.call(method, path, given);
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${method} ${path} answered ${answer.status}: ${text}`);
+    return JSON.parse(text) as T;
+  }
+
+  /** Waits until `left` gives nothing. */
+  async gone(left: () => Promise<string[]>): Promise<void> {
+    let last: string[] = [];
+    for (const until = Date.now() + 20_000; Date.now() < until; await Bun.sleep(50)) {
+      last = await left();
+      if (last.length === 0) return;
+    }
+    throw new Error(`still there: ${last}`);
+  }
+}
