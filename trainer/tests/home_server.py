@@ -175,6 +175,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return self.fail(state.not_graded.pop(0), "sandbox_unavailable")
             if parts == ["grade"]:
                 return self.answer(200, {"grades": [state.grade(one) for one in json.loads(body)["samples"]]})
+            if parts[0] == "data" and parts[2:] == ["digest"] and parts[1] in state.data:
+                content = b"".join(json.dumps(row).encode() + b"\n" for row in state.data[parts[1]])
+                return self.answer(200, {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
             if parts[0] == "data":
                 return self.data(parts[1])
             if parts[0] == "inputs":

@@ -9,6 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from bucket import MailboxServer, until
 from conftest import losses, make_rows
 from home_server import TOKEN, HomeServer
 from jobs import train_reply
@@ -28,10 +29,14 @@ class Left(Exception):
     """Raised in place of ending the process."""
 
 
-@pytest.fixture
-def server(tmp_path):
+@pytest.fixture(params=["direct", "mailbox"])
+def server(tmp_path, request):
+    """The server of an attempt: every test of the protocol runs over a connection and through a mailbox."""
     server = HomeServer(tmp_path / "home.sock", tmp_path / "artifacts", dict(REPLY), {"train": make_rows(3)}).start()
+    server.mailbox = MailboxServer(server) if request.param == "mailbox" else None
     yield server
+    if server.mailbox:
+        server.mailbox.close()
     server.stop()
 
 
@@ -41,7 +46,8 @@ def open_home(server, scratch, token=TOKEN, left=None) -> Home:
             left.append((code, message))
         raise Left(message)
 
-    return Home(f"unix:{server.path}", token, scratch, leave)
+    url = server.mailbox.enter(scratch) if server.mailbox else f"unix:{server.path}"
+    return Home(url, token, scratch, leave)
 
 
 def numbers(server) -> list[int]:
@@ -160,7 +166,10 @@ def test_only_a_refusal_ends_the_attempt(server, tmp_path, status, code):
     home.start()
     server.status = status
     home.emit("test", n=1)
-    time.sleep(0.6)
+    if code is None:
+        time.sleep(0.6)
+    else:
+        until(lambda: left)
     assert [c for c, _ in left] == ([] if code is None else [code])
     if code is None:
         server.status = None
