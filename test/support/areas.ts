@@ -72,6 +72,7 @@ export const ROOMS: Record<string, string[]> = {
     "exports",
     "pushes",
     "trainer-protocol",
+    "mailbox",
   ],
   serving: ["deployments", "gateway", "stored", "responses", "moderation"],
   custody: ["archives", "subjects"],

@@ -152,7 +152,8 @@ const lastProbe = perContext((): { at: number; found: Promise<HomeProblem | null
 
 /**
  * Asks the address for trainers on other machines as they would, through the proxies in front of it, and checks that
- * this server answers. With the mailbox it writes and reads an object of the bucket instead. An answer counts for a minute, unless `again`.
+ * this server answers. With the mailbox it writes and reads an object of the bucket instead. An answer counts for a
+ * minute, unless `again`.
  * @returns null when it does, or when `trainer_probe` is off
  */
 export function homeProblem(ctx: Ctx, again = false): Promise<HomeProblem | null> {

@@ -156,8 +156,8 @@ class Addresses:
         part.rename(self._kept)
 
     def lane(self, bucket: Bucket, number: int, again: bool = False) -> dict[str, list[str]]:
-        """The addresses of a lane; read anew when they are old, or when `again`. Raises Refused when the server has
-        removed the mailbox, because the attempt is over.
+        """The addresses of a lane; read from the bucket when they are old, or `again`. Raises Refused when the server
+        has removed the mailbox, because the attempt is over.
         """
         with self._lock:
             old = self._found is None or time.monotonic() - self._read_at > float(self._found["valid_s"]) / 4
