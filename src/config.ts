@@ -8,6 +8,7 @@ import * as v from "valibot";
 import { AppError } from "./errors.ts";
 import { readSecretFile } from "./lib/disk/secret-file.ts";
 import { objectStoreProblem, objectStoreSettings } from "./lib/objects/settings.ts";
+import { BURST_TEXT_MESSAGE, burstPolicyOf } from "./lib/text/burst-policy.ts";
 import { ContactAddress } from "./lib/text/contact.ts";
 import { addressIn } from "./lib/text/mail-address.ts";
 import { mlflowAuthorization } from "./lib/text/mlflow-authorization.ts";
@@ -78,6 +79,14 @@ const ConfigSchema = v.strictObject({
   provider_settings: v.optional(providerSettings, {}),
   /** How often the machine of one job may be taken back by its provider; these do not count as failed attempts. */
   max_preemptions: v.optional(integer(0, 10_000), 20),
+  /** When jobs leave own machines for rented ones, unless their team or they say otherwise; see docs/providers.md. */
+  burst_policy: v.optional(
+    v.pipe(
+      v.string(),
+      v.check((text) => burstPolicyOf(text) !== null, BURST_TEXT_MESSAGE),
+    ),
+    "burst",
+  ),
   /** Concurrent training and evaluation jobs on this machine. */
   train_slots: v.optional(integer(0, 64), 1),
   /** Concurrent endpoints on this machine. */

@@ -105,6 +105,7 @@ const EXTRAS: Record<string, keyof TrainRequest> = {
   not_before: "not_before",
   window: "window",
   deadline: "deadline",
+  burst: "burst",
   name: "name",
 };
 /** OpenAI's methods: their hyperparameters and our method. */

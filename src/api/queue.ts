@@ -41,6 +41,7 @@ const teamView = (team: TeamView): TeamAnswer => ({
   weight: team.weight,
   max_gpus: team.maxGpus,
   gpu_hours_per_month: team.monthGpuHours,
+  burst: team.burst,
   gpus_now: team.gpusNow,
   recent_gpu_hours: team.used,
   gpu_hours_this_month: team.usedThisMonth,

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import type { JobDetails } from "../../api/jobs-model.ts";
 import { isFinal } from "../../contract/job.ts";
 import { AppError } from "../../errors.ts";
+import { BURST_TEXT_MESSAGE, type BurstPolicy, burstPolicyOf, burstPolicyText } from "../../lib/text/burst-policy.ts";
 import { formatDuration, formatInteger, formatMoney, formatNumber, formatPercent } from "../../lib/text/format.ts";
 import type { JobView } from "../../training/jobs/model.ts";
 import type { PlanView } from "../../training/plan/plan.ts";
@@ -68,6 +69,7 @@ const jobs: Resource<JobView> = {
     ],
     ["Loss", lossOf(one)],
     ["Model", one.model],
+    ["Burst policy", one.burst && burstPolicyText(one.burst)],
     ["Created (UTC)", moment(one.created_at)],
     ["Started (UTC)", moment(one.started_at)],
     ["Finished (UTC)", moment(one.finished_at)],
@@ -144,10 +146,19 @@ function dollarsOf(typed: string | undefined): number | undefined {
   return usd;
 }
 
+/** The value of `--burst`. */
+function burstOf(typed: string | undefined): BurstPolicy | undefined {
+  if (typed === undefined) return undefined;
+  const policy = burstPolicyOf(typed);
+  if (!policy) throw new UsageError(`--burst ${typed}: it ${BURST_TEXT_MESSAGE}.`);
+  return policy;
+}
+
 async function requestOf(api: ApiClient, args: Args): Promise<Record<string, unknown>> {
   const text = (name: string) => args.text(name);
   const validation = text("validation");
   const maxCost = dollarsOf(text("max-cost-usd"));
+  const burst = burstOf(text("burst"));
   const model = args.required("model");
   const data = await dataId(api, args.required("data"));
   return {
@@ -156,6 +167,7 @@ async function requestOf(api: ApiClient, args: Args): Promise<Record<string, unk
     ...(validation ? { validation_file: await dataId(api, validation) } : {}),
     ...Object.fromEntries(["method", "name", "suffix"].flatMap((name) => (text(name) ? [[name, text(name)]] : []))),
     ...(maxCost === undefined ? {} : { max_cost_usd: maxCost }),
+    ...(burst === undefined ? {} : { burst }),
     ...Object.fromEntries(args.all("set").map(settingOf)),
   };
 }
@@ -174,6 +186,10 @@ const create: Verb = {
     name: { value: "NAME", help: "name of the job" },
     suffix: { value: "TEXT", help: "part of the id of the fine-tuned model" },
     "max-cost-usd": { value: "USD", help: "the job saves a checkpoint and waits before it costs more" },
+    burst: {
+      value: "POLICY",
+      help: "local_only, cheapest, fastest or burst; burst:wait=30m,cost=20 rents after a wait, below a cost",
+    },
     set: { value: "KEY=VALUE", many: true, help: "any other field of POST /v1/jobs, such as n_epochs=3 or lora_r=32" },
     "dry-run": { help: "only show the plan" },
     yes: { short: "y", help: "do not ask" },

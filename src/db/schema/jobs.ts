@@ -4,6 +4,7 @@ import { index, integer, real, sqliteTable, text, uniqueIndex } from "drizzle-or
 import { JOB_STATES, type JobResult, type Progress } from "../../contract/job.ts";
 import type { Handle, Offer } from "../../contract/provider.ts";
 import type { JobSpec } from "../../contract/spec.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { jsonText } from "../json.ts";
 
 /** Why a job failed, for people. `param` names the request field in OpenAI's form. */
@@ -47,6 +48,8 @@ export const job = sqliteTable(
     startAfter: integer("start_after"),
     window: jsonText("window").$type<{ from: string; until: string; tz: string; days?: number[] }>(),
     deadline: integer("deadline"),
+    /** When it leaves own machines for rented ones; null = as its team does. */
+    burst: jsonText("burst").$type<BurstPolicy>(),
     /** Forecast of the whole run in seconds: at least and at most; null = unknown. */
     estimateLowS: integer("estimate_low_s"),
     estimateHighS: integer("estimate_high_s"),
@@ -173,5 +176,7 @@ export const teamShare = sqliteTable("team_share", {
   /** Concurrent GPUs, and GPU-hours per calendar month (UTC); null = no limit. */
   maxGpus: integer("max_gpus"),
   monthGpuHours: real("month_gpu_hours"),
+  /** Burst policy of its jobs that have none; null = that of the installation. */
+  burst: jsonText("burst").$type<BurstPolicy>(),
   updatedAt: integer("updated_at").notNull(),
 });

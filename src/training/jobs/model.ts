@@ -7,6 +7,7 @@ import type { attempt, job } from "../../db/schema/jobs.ts";
 import { PageQuery } from "../../lib/page.ts";
 import { seconds } from "../../lib/request-fields.ts";
 import { filledName, linesText } from "../../lib/text/names.ts";
+import { Burst } from "./placement-model.ts";
 
 export type JobRow = typeof job.$inferSelect;
 export type AttemptRow = typeof attempt.$inferSelect;
@@ -131,6 +132,8 @@ export const JobView = v.strictObject({
   not_before: v.nullable(number),
   window: v.nullable(v.strictObject({ from: text, until: text, tz: text, days: v.optional(v.array(number)) })),
   deadline: v.nullable(number),
+  /** Its own burst policy; null = as its team does. */
+  burst: v.nullable(Burst),
   attempts: number,
   progress: ProgressView,
   result: v.nullable(v.looseObject({})),
@@ -165,6 +168,7 @@ export function jobView(row: JobRow): JobView {
     not_before: seconds(row.startAfter),
     window: row.window,
     deadline: seconds(row.deadline),
+    burst: row.burst,
     attempts: row.attempts,
     progress,
     result: row.result && { ...row.result },

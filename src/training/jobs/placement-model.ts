@@ -1,6 +1,7 @@
-/** Scheduling options of a job: priority, earliest start, time window and deadline. */
+/** Scheduling options of a job: priority, earliest start, time window, deadline and burst policy. */
 import * as v from "valibot";
-import { whole } from "../../lib/number-fields.ts";
+import { over, whole } from "../../lib/number-fields.ts";
+import { BURST_TYPES, MAX_COST_USD, MAX_WAIT_S } from "../../lib/text/burst-policy.ts";
 import { isTimeZone } from "../scheduler/window.ts";
 
 /** Range of priorities. 0 is normal; only administrators may set a higher one. */
@@ -46,6 +47,24 @@ const Window = v.pipe(
   v.check((window) => window.from !== window.until, "must open and close at different times"),
 );
 
+/** When a job leaves own machines for rented ones; see docs/providers.md. */
+export const Burst = v.variant(
+  "type",
+  [
+    v.strictObject({ type: v.literal("local_only") }),
+    v.strictObject({
+      type: v.literal("burst"),
+      /** It stays while the predicted wait for own machines is not longer. */
+      wait_over_s: v.optional(whole(0, MAX_WAIT_S), 0),
+      /** It stays while every offer is predicted to cost this much or more in total; null = no limit. */
+      cost_under_usd: v.optional(v.nullable(over(MAX_COST_USD)), null),
+    }),
+    v.strictObject({ type: v.literal("cheapest") }),
+    v.strictObject({ type: v.literal("fastest") }),
+  ],
+  `must have one of the types ${BURST_TYPES.join(", ")}`,
+);
+
 /** The fields in a training request and in a change to a queued or running job. */
 export const QUEUE_FIELDS = {
   /** -100 to 100; 0 is normal, only administrators may set more than 0. */
@@ -56,13 +75,15 @@ export const QUEUE_FIELDS = {
   window: v.optional(v.nullable(Window)),
   /** The job moves ahead of its team's other jobs when time runs short, and is shown as late when it will miss this. */
   deadline: v.optional(v.nullable(Moment)),
+  /** When it leaves own machines for rented ones; null = as its team does. */
+  burst: v.optional(v.nullable(Burst)),
 } as const;
 
 export const QueueChange = v.pipe(
   v.strictObject(QUEUE_FIELDS),
   v.check(
     (change) => Object.keys(change).length > 0,
-    "must have at least one of priority, not_before, window and deadline",
+    "must have at least one of priority, not_before, window, deadline and burst",
   ),
 );
 export type QueueChange = v.InferOutput<typeof QueueChange>;

@@ -6,7 +6,7 @@ import { AppError } from "../../errors.ts";
 import type { JobRow } from "./model.ts";
 import type { QueueChange } from "./placement-model.ts";
 
-type Placement = Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline">>;
+type Placement = Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "burst">>;
 
 function refuse(code: string, message: string, param: string): never {
   throw new AppError("invalid", code, message, { param });
@@ -33,6 +33,7 @@ export function placementOf(ctx: Ctx, actor: Actor, change: QueueChange, before:
   const ms = (seconds: number | null) => (seconds === null ? null : seconds * 1000);
   if (change.not_before !== undefined) placement.startAfter = ms(change.not_before);
   if (change.window !== undefined) placement.window = change.window;
+  if (change.burst !== undefined) placement.burst = change.burst;
   if (change.deadline !== undefined) {
     placement.deadline = ms(change.deadline);
     if (placement.deadline !== null && placement.deadline <= now)

@@ -33,7 +33,9 @@ interface NewJob extends RequestMarks {
   metadata?: Record<string, string>;
   parentId?: string;
   /** Its scheduling options; see placement.ts. */
-  place?: Partial<Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "estimateLowS" | "estimateHighS">>;
+  place?: Partial<
+    Pick<JobRow, "priority" | "startAfter" | "window" | "deadline" | "burst" | "estimateLowS" | "estimateHighS">
+  >;
   /** The largest cost in micro-dollars; absent or null = no limit. */
   maxMicros?: number | null;
   /** What it waits for before its spec is frozen (its data, its base model), for users; absent: nothing. */

@@ -105,8 +105,8 @@ export async function createTrainJob(
   const plan = await planTrainJob(ctx, actor, request, { offers: false });
   const { spec } = plan;
   if (spec.method.type === "grpo") await compileTrainGrader(ctx, actor, spec.method.grader);
-  const { priority, not_before, window, deadline } = request;
-  const placement = placementOf(ctx, actor, { priority, not_before, window, deadline });
+  const { priority, not_before, window, deadline, burst } = request;
+  const placement = placementOf(ctx, actor, { priority, not_before, window, deadline, burst });
   const installing = plan.waits ? await installForRun(ctx, actor, spec.base_model.id) : undefined;
   return createJob(ctx, actor, {
     ...options,

@@ -3,6 +3,7 @@ import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
 import { pageLimit } from "../../lib/page.ts";
 import { MaintenanceView } from "../../notices/maintenance/model.ts";
+import { Burst } from "../jobs/placement-model.ts";
 import type { WaitCode } from "../scheduler/types.ts";
 
 export const QueueQuery = v.strictObject({
@@ -17,6 +18,8 @@ export const ShareChange = v.strictObject({
   weight: v.optional(v.pipe(v.number("must be a number"), v.minValue(0.1, "must be at least 0.1"), v.maxValue(1000))),
   max_gpus: v.optional(v.nullable(whole(0, 100_000))),
   gpu_hours_per_month: v.optional(v.nullable(v.pipe(v.number("must be a number"), v.minValue(0), v.maxValue(1e9)))),
+  /** Burst policy of its jobs that have none; null = that of the installation. */
+  burst: v.optional(v.nullable(Burst)),
 });
 export type ShareChange = v.InferOutput<typeof ShareChange>;
 
@@ -62,6 +65,8 @@ export const TeamAnswer = v.strictObject({
   weight: v.number(),
   max_gpus: v.nullable(v.number()),
   gpu_hours_per_month: v.nullable(v.number()),
+  /** Its own burst policy; null = that of the installation. */
+  burst: v.nullable(Burst),
   gpus_now: v.number(),
   recent_gpu_hours: v.number(),
   gpu_hours_this_month: v.number(),

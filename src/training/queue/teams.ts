@@ -5,6 +5,7 @@ import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { teamShare } from "../../db/schema/jobs.ts";
 import { notFound } from "../../errors.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import type { Input } from "../scheduler/types.ts";
 import type { ShareChange } from "./model.ts";
 import { invalidateRound, queueCarry } from "./runner.ts";
@@ -18,6 +19,8 @@ export interface TeamView {
   usedThisMonth: number;
   maxGpus: number | null;
   monthGpuHours: number | null;
+  /** Its own burst policy; null = that of the installation. */
+  burst: BurstPolicy | null;
   gpusNow: number;
   running: number;
   waiting: number;
@@ -44,6 +47,7 @@ export async function teamsOf(
       usedThisMonth: team?.usedThisMonth ?? 0,
       maxGpus: shares.get(id)?.maxGpus ?? null,
       monthGpuHours: shares.get(id)?.monthGpuHours ?? null,
+      burst: shares.get(id)?.burst ?? null,
       gpusNow: running.reduce((sum, one) => sum + one.job.wants.gpus, 0),
       running: running.length,
       waiting: input.queued.filter((one) => one.team === id).length,
@@ -61,6 +65,7 @@ export async function setShare(ctx: Ctx, actor: Actor, org: string, change: Shar
       ...(change.weight === undefined ? {} : { weight: change.weight }),
       ...(change.max_gpus === undefined ? {} : { maxGpus: change.max_gpus }),
       ...(change.gpu_hours_per_month === undefined ? {} : { monthGpuHours: change.gpu_hours_per_month }),
+      ...(change.burst === undefined ? {} : { burst: change.burst }),
       updatedAt: ctx.clock.now(),
     };
     await tx

@@ -14,6 +14,7 @@ import { StateBadge, stateWord } from "../../parts/state.tsx";
 import { Pager, RowName, Table } from "../../parts/table.tsx";
 import { TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
+import { BurstFields } from "../queue/burst.tsx";
 import type { ShareForm } from "../queue/form.ts";
 import { LIMIT_LABELS, type LimitForm } from "../team/limits-form.ts";
 import { AdminLayout } from "./frame.tsx";
@@ -135,7 +136,7 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
   return (
     <section class="panel">
       <header>
-        <h2>Fair share and limits</h2>
+        <h2>Fair share, limits and burst policy</h2>
       </header>
       <PostForm action={`/admin/teams/${encodeURIComponent(team.id)}`} class="body form">
         <div class="fields">
@@ -167,6 +168,7 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
             hint={`${Math.round(share.usedThisMonth * 10) / 10} used this month. Months begin in UTC.`}
           />
         </div>
+        <BurstFields form={shareForm} problems={problems} inherits="As the installation's default (burst_policy)" />
         <div class="row">
           <button type="submit" class="button">
             Save share

@@ -88,19 +88,26 @@ const SCHEDULING_FIELDS = [
   "until",
   "tz",
   "days",
+  "burst",
+  "burst_wait",
+  "burst_cost",
 ] as const;
 
 export function Scheduling({ form, problems, admin }: NewJobProps) {
-  const { priority, not_before, deadline, from, until, days } = form.place;
+  const { priority, not_before, deadline, from, until, days, burst } = form.place;
   const maxCost = form.numbers.max_cost_usd ?? "";
   const isSet =
-    [not_before, deadline, from, until, maxCost].some(Boolean) || days.length > 0 || !["", "0"].includes(priority);
+    [not_before, deadline, from, until, maxCost, burst].some(Boolean) ||
+    days.length > 0 ||
+    !["", "0"].includes(priority);
   return (
     <details class="more" open={isSet || SCHEDULING_FIELDS.some((name) => problems[name])}>
       <summary>
         <Icon name="right" />
         Scheduling and cost
-        <span class="xs muted">priority, window, deadline, maximum cost; as soon as possible unless set</span>
+        <span class="xs muted">
+          priority, window, deadline, burst policy, maximum cost; as soon as possible unless set
+        </span>
       </summary>
       <div class="stack loose numbers">
         <PlaceFields form={form.place} problems={problems} admin={admin} />

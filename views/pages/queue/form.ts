@@ -1,12 +1,20 @@
 /** Converts the forms of the queue's pages to requests and back. An empty field means "not set". */
 import * as v from "valibot";
+import type { BurstPolicy } from "../../../src/lib/text/burst-policy.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { QueueChange } from "../../../src/training/jobs/placement-model.ts";
 import { ShareChange } from "../../../src/training/queue/model.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 
+/** A burst policy as typed into the form: the wait in minutes, the cost in USD. */
+export interface BurstForm {
+  burst: string;
+  burst_wait: string;
+  burst_cost: string;
+}
+
 /** Scheduling options as typed into the form. */
-export interface PlaceForm {
+export interface PlaceForm extends BurstForm {
   priority: string;
   not_before: string;
   deadline: string;
@@ -18,6 +26,7 @@ export interface PlaceForm {
 }
 
 const text = v.optional(v.pipe(v.string(), v.maxLength(60)), "");
+const BURST_FIELDS = { burst: text, burst_wait: text, burst_cost: text };
 export const PLACE_FIELDS = {
   priority: text,
   not_before: text,
@@ -36,10 +45,12 @@ export const PLACE_FIELDS = {
     ),
     [],
   ),
+  ...BURST_FIELDS,
 };
 export const PlaceBody = v.strictObject(PLACE_FIELDS);
-export const ShareBody = v.strictObject({ weight: text, max_gpus: text, gpu_hours_per_month: text });
+export const ShareBody = v.strictObject({ weight: text, max_gpus: text, gpu_hours_per_month: text, ...BURST_FIELDS });
 
+const shown = (value: number | null) => (value === null ? "" : String(value));
 /** A time in milliseconds as the value of a datetime-local field, in UTC. */
 const local = (at: number | null) => (at === null ? "" : new Date(at).toISOString().slice(0, 16));
 
@@ -51,11 +62,24 @@ export const EMPTY_PLACE: PlaceForm = {
   until: "",
   tz: "UTC",
   days: [],
+  burst: "",
+  burst_wait: "",
+  burst_cost: "",
 };
 
+/** The form of a policy; empty without one. */
+function burstForm(policy: BurstPolicy | null): BurstForm {
+  const limits = policy?.type === "burst" ? policy : null;
+  return {
+    burst: policy?.type ?? "",
+    burst_wait: limits && limits.wait_over_s > 0 ? String(limits.wait_over_s / 60) : "",
+    burst_cost: shown(limits?.cost_under_usd ?? null),
+  };
+}
+
 /** The form with the current scheduling options of a job. */
-export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadline" | "window">): PlaceForm {
-  const { priority, startAfter, deadline, window } = row;
+export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadline" | "window" | "burst">): PlaceForm {
+  const { priority, startAfter, deadline, window, burst } = row;
   return {
     priority: String(priority),
     not_before: local(startAfter),
@@ -64,17 +88,25 @@ export function placeForm(row: Pick<JobRow, "priority" | "startAfter" | "deadlin
     until: window?.until ?? "",
     tz: window?.tz ?? "UTC",
     days: (window?.days ?? []).map(String),
+    ...burstForm(burst),
   };
 }
 
 const sentence = (message: string) => message.charAt(0).toUpperCase() + message.slice(1);
 
+const BURST_CONTROLS: Record<string, string> = {
+  "burst.wait_over_s": "burst_wait",
+  "burst.cost_under_usd": "burst_cost",
+};
+
 /** Form field for a field of the request. An error about the whole window is shown at its end time. */
 export const placeField = (path: string): string =>
-  path === "window" ? "until" : path.replace(/^window\.(\w+).*/, "$1");
+  path === "window"
+    ? "until"
+    : (BURST_CONTROLS[path] ?? path.replace(/^window\.(\w+).*/, "$1").replace(/^burst\..*/, "burst"));
 
 /** The scheduling options among the fields of a posted form. */
-export const postedPlace = ({ priority, not_before, deadline, from, until, tz, days }: PlaceForm): PlaceForm => ({
+export const postedPlace = ({
   priority,
   not_before,
   deadline,
@@ -82,6 +114,20 @@ export const postedPlace = ({ priority, not_before, deadline, from, until, tz, d
   until,
   tz,
   days,
+  burst,
+  burst_wait,
+  burst_cost,
+}: PlaceForm): PlaceForm => ({
+  priority,
+  not_before,
+  deadline,
+  from,
+  until,
+  tz,
+  days,
+  burst,
+  burst_wait,
+  burst_cost,
 });
 
 /** Validation messages by field of the form. */
@@ -99,6 +145,21 @@ const number = (value: string) => (value.trim() === "" ? null : Number.isNaN(Num
 /** A datetime-local value as a UTC time, with or without seconds. */
 const moment = (value: string) => (value === "" ? null : `${value}Z`);
 
+/** A typed number, with a decimal comma or point. */
+const decimal = (value: string) => number(value.trim().replace(",", "."));
+
+/** The policy of a form as a field of a request, not yet validated; null = none of its own. */
+function burstOfForm({ burst, burst_wait: wait, burst_cost: cost }: BurstForm): unknown {
+  if (burst === "") return null;
+  if (burst !== "burst") return { type: burst };
+  const minutes = decimal(wait) ?? 0;
+  return {
+    type: burst,
+    wait_over_s: typeof minutes === "number" ? Math.round(minutes * 60) : minutes,
+    cost_under_usd: decimal(cost),
+  };
+}
+
 /** The scheduling options of a form as fields of a request, not yet validated. */
 export function optionsOfForm(form: PlaceForm): Record<string, unknown> {
   const some = form.days.length > 0 && form.days.length < 7;
@@ -115,6 +176,7 @@ export function optionsOfForm(form: PlaceForm): Record<string, unknown> {
           ...(some ? { days: form.days.map(number).sort() } : {}),
         }
       : null,
+    burst: burstOfForm(form),
   };
 }
 
@@ -137,11 +199,11 @@ export function placeRequest(
 }
 
 export type ShareForm = v.InferOutput<typeof ShareBody>;
-const shown = (value: number | null) => (value === null ? "" : String(value));
 export const shareForm = (team: TeamView): ShareForm => ({
   weight: String(team.weight),
   max_gpus: shown(team.maxGpus),
   gpu_hours_per_month: shown(team.monthGpuHours),
+  ...burstForm(team.burst),
 });
 
 export function shareRequest(form: ShareForm): { change: ShareChange } | { problems: Record<string, string> } {
@@ -149,6 +211,7 @@ export function shareRequest(form: ShareForm): { change: ShareChange } | { probl
     weight: number(form.weight) ?? 1,
     max_gpus: number(form.max_gpus),
     gpu_hours_per_month: number(form.gpu_hours_per_month),
+    burst: burstOfForm(form),
   });
   return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
 }

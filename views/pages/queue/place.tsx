@@ -8,6 +8,7 @@ import { Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { KeyValue, Time } from "../../parts/value.tsx";
+import { BurstFields } from "./burst.tsx";
 import type { PlaceForm } from "./form.ts";
 import { exactly, soon } from "./words.ts";
 
@@ -126,6 +127,7 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
         />
       </div>
       <WindowFields form={form} problems={problems} />
+      <BurstFields form={form} problems={problems} inherits="As the team's default" />
     </>
   );
 }

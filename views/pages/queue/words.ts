@@ -1,5 +1,22 @@
 /** Formats predicted times and time windows for the queue's pages. */
-import { formatDuration, formatExact } from "../../../src/lib/text/format.ts";
+import type { BurstPolicy } from "../../../src/lib/text/burst-policy.ts";
+import { formatDuration, formatExact, formatMoney } from "../../../src/lib/text/format.ts";
+
+/** The burst policies as people read them. */
+export const BURST_WORDS: Record<BurstPolicy["type"], string> = {
+  local_only: "Own machines only",
+  burst: "Rent after a wait, below a cost",
+  cheapest: "Cheapest, even if it waits",
+  fastest: "Fastest",
+};
+
+/** `Rent after a wait of 30 min, below $20`, as an option of a job. */
+export function burstWords(policy: BurstPolicy): string {
+  if (policy.type !== "burst") return BURST_WORDS[policy.type];
+  const { wait_over_s: wait, cost_under_usd: cost } = policy;
+  const after = wait > 0 ? `Rent after a predicted wait of ${formatDuration(wait)}` : "Rent when nothing own is free";
+  return cost === null ? after : `${after}, below ${formatMoney(cost)}`;
+}
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
