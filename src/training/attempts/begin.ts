@@ -6,15 +6,17 @@ import type { Progress } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
 import { host } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { newId, randomChars } from "../../lib/ids.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { keptHere, keptHereMessage } from "../jobs/stays-local.ts";
-import { finishJob, jobError, jobIn, move } from "../jobs/transitions.ts";
+import { finishJob, jobError, jobIn, move, newestAttempt, note } from "../jobs/transitions.ts";
+import { ownNoun } from "../scheduler/burst.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, collectCandidates, RENTED_WAIT_MS, type Target, WAIT_MS } from "./candidates.ts";
-import { byTotalCost } from "./compare.ts";
+import { byBurstPolicy, byTotalCost } from "./compare.ts";
 import { launchAttempt } from "./launch.ts";
 import { offersElsewhere, reachable } from "./reachable.ts";
 import { type AttemptToken, newToken } from "./tokens.ts";
@@ -34,6 +36,19 @@ async function postpone(ctx: Ctx, row: JobRow, lease: string, waiting: string, m
       .where(and(eq(job.id, row.id), eq(job.leaseToken, lease), eq(job.state, "queued"))),
   );
   if (row.progress.waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+}
+
+/** Notes in its history that a job leaves own machines, or returns to them. */
+async function noteMove(tx: Db, ctx: Ctx, row: JobRow, { plugin }: Candidate, target: Target): Promise<void> {
+  if (row.spec.need.provider) return;
+  const noun = ownNoun(row.spec.need.gpus);
+  if (plugin.capabilities.priced) {
+    await note(tx, ctx, row, `Leaves for ${plugin.title}: ${target.why ?? `no ${noun} are free`}`);
+    return;
+  }
+  const last = row.attempts > 0 ? await newestAttempt(tx, row.id) : null;
+  if (last && ctx.compute.get(last.provider)?.plugin.capabilities.priced)
+    await note(tx, ctx, row, `Returns to ${noun}: enough are free now`);
 }
 
 /**
@@ -58,6 +73,7 @@ function openAttempt(
     if (on && on.state !== "ready") return null;
     const chosen = await firstAllowed(tx, ctx, current, candidates);
     if (typeof chosen === "string") return chosen;
+    await noteMove(tx, ctx, current, chosen.candidate, target);
     const { waiting: _waiting, phase: _phase, address: _address, models: _models, ...progress } = current.progress;
     const message = await move(tx, ctx, current, "starting", {
       attempts: current.attempts + 1,
@@ -105,15 +121,17 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
   );
   if (!leased) return "lost";
   const { candidates: offered, waiting: why, retryAfterMs } = await collectCandidates(ctx, leased, target);
-  const { candidates, unreachable } = await reachable(ctx, leased, await byTotalCost(ctx, leased, offered));
-  const waiting = unreachable ?? why;
+  const policed = await byBurstPolicy(ctx, leased, await byTotalCost(ctx, leased, offered));
+  const { candidates, unreachable } = await reachable(ctx, leased, policed.candidates);
+  const waiting = policed.excluded ?? unreachable ?? why;
   const none = candidates.length === 0;
   if (none && !waiting && target.hostId === null) {
     await releaseLease(ctx, jobId, lease);
     return "never";
   }
   if (none) {
-    await postpone(ctx, leased, lease, waiting ?? "Waiting for an offer from its host", retryAfterMs);
+    const ms = policed.excluded === null ? retryAfterMs : RENTED_WAIT_MS;
+    await postpone(ctx, leased, lease, waiting ?? "Waiting for an offer from its host", ms);
     return "waits";
   }
   // A launch may walk on to the next offer with the same token.

@@ -25,6 +25,8 @@ export interface Target {
   /** `<provider>.<offer>`; null = any offer. */
   hostId: string | null;
   gpus: readonly string[];
+  /** Why the burst policy lets it leave own machines, for its history. */
+  why?: string;
 }
 
 export interface Candidate {

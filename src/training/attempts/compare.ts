@@ -1,17 +1,24 @@
-/** The order in which offers are tried: by the predicted total cost of the job on each, not by the price per hour. */
+/**
+ * The order in which offers are tried: by the predicted total cost of the job on each, not by the price per hour; and
+ * which of them its burst policy allows.
+ */
 import { availableParallelism } from "node:os";
 import type { Ctx } from "../../ctx.ts";
+import { formatMoney } from "../../lib/text/format.ts";
 import type { JobRow } from "../jobs/model.ts";
+import { burstInForce } from "../jobs/placement.ts";
 import { preemptionRates } from "../jobs/preemptions.ts";
 import { hardwareOf, pastRuns } from "../plan/history.ts";
 import { estimateSeconds, expectedSpeed, tokensOf } from "../plan/throughput.ts";
+import { launchOrder, rentsAtOnce } from "../scheduler/burst.ts";
 import { totalCost } from "../scheduler/total-cost.ts";
 import type { Candidate } from "./candidates.ts";
 
 /** Offers are compared by an hour where nothing is known about the duration. */
 const UNKNOWN_S = 3600;
 
-type Length = (candidate: Candidate) => { seconds: number; saveEveryS: number | null };
+type On = Pick<Candidate, "plugin" | "offer">;
+type Length = (on: On) => { seconds: number; saveEveryS: number | null };
 
 /** How long the rest of a job takes on an offer: of a training by the GPU there, of other work the same everywhere. */
 async function lengthOf(ctx: Ctx, row: JobRow): Promise<Length> {
@@ -36,6 +43,48 @@ async function lengthOf(ctx: Ctx, row: JobRow): Promise<Length> {
   };
 }
 
+/** What the rest of a job costs in all on a machine, and the seconds from launch to end. */
+export async function predictionsFor(ctx: Ctx, row: JobRow) {
+  const [rates, length] = await Promise.all([preemptionRates(ctx), lengthOf(ctx, row)]);
+  return (one: On) => {
+    const { pricePerHour, startsInS, market } = one.offer;
+    const perHour = rates(one.plugin.id, market);
+    return totalCost({ pricePerHour, startsInS, perHour, ...length(one) });
+  };
+}
+
+/** A machine as the burst policy compares it, apart from the wait for it. */
+export const machineOption = ({ plugin, offer }: On) => ({
+  rented: plugin.capabilities.priced,
+  title: plugin.title,
+  spot: offer.market === "spot",
+  machine: `${plugin.id} ${offer.machineType ?? ""} ${offer.gpus} ${offer.gpuName ?? ""}`,
+});
+
+/**
+ * The candidates that the burst policy of a job allows, in its order; and why there is none, when it excludes them all.
+ */
+export async function byBurstPolicy(ctx: Ctx, row: JobRow, candidates: readonly Candidate[]) {
+  const policy = await burstInForce(ctx, ctx.db, row);
+  const rented = candidates.filter(({ plugin }) => plugin.capabilities.priced);
+  if (rented.length === 0 || rentsAtOnce(policy)) return { candidates: [...candidates], excluded: null };
+  const predict = await predictionsFor(ctx, row);
+  const options = candidates.map((candidate) => ({
+    ...machineOption(candidate),
+    ...predict(candidate),
+    candidate,
+  }));
+  const allowed = launchOrder(policy, options, row.attempts > 0);
+  const [cheapest] = options.filter((one) => one.rented).sort((a, b) => a.usd - b.usd);
+  const excluded =
+    allowed.length > 0
+      ? null
+      : policy.type === "burst" && cheapest
+        ? `About ${formatMoney(cheapest.usd)} at ${cheapest.title} is not below the burst policy's ${formatMoney(policy.cost_under_usd)}`
+        : "Its burst policy is own machines only";
+  return { candidates: allowed.map(({ candidate }) => candidate), excluded };
+}
+
 /**
  * The same candidates, those first on which the rest of the job costs least in total, then by start and size. Own
  * machines are free, so they come before rented ones; a spot machine comes before one on demand only where it is
@@ -43,12 +92,8 @@ async function lengthOf(ctx: Ctx, row: JobRow): Promise<Length> {
  */
 export async function byTotalCost(ctx: Ctx, row: JobRow, candidates: readonly Candidate[]): Promise<Candidate[]> {
   const paid = candidates.some(({ offer }) => offer.pricePerHour > 0);
-  const [rates, length] = paid ? await Promise.all([preemptionRates(ctx), lengthOf(ctx, row)]) : [null, null];
-  const costOf = (one: Candidate): number => {
-    const { pricePerHour, startsInS, market } = one.offer;
-    if (rates === null || length === null || pricePerHour === 0) return 0;
-    return totalCost({ pricePerHour, startsInS, perHour: rates(one.plugin.id, market), ...length(one) }).usd;
-  };
+  const predict = paid ? await predictionsFor(ctx, row) : null;
+  const costOf = (one: Candidate): number => (predict === null || one.offer.pricePerHour === 0 ? 0 : predict(one).usd);
   const ranked = candidates.map((candidate) => {
     const { startsInS, gpuMemoryMb, memoryMb } = candidate.offer;
     return { candidate, rank: [costOf(candidate), startsInS, gpuMemoryMb, memoryMb] };

@@ -23,6 +23,7 @@ import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, jobIn, move, note } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, isCurrent, noteFailure, priceLimitOf, RENTED_WAIT_MS, WAIT_MS } from "./candidates.ts";
+import { byBurstPolicy } from "./compare.ts";
 import { isElsewhere } from "./first-contact.ts";
 import { PROVISION_MS } from "./tokens.ts";
 
@@ -126,7 +127,7 @@ async function moveOn(
 ): Promise<{ attempt: AttemptRow; rest: readonly Candidate[] } | null> {
   const others = rest.filter(({ plugin }) => failure.kind === "no_capacity" || plugin.id !== which.provider);
   if (others.length === 0) return null;
-  const asked = await askAgain(row, others, ctx.clock.now());
+  const { candidates: asked } = await byBurstPolicy(ctx, row, await askAgain(row, others, ctx.clock.now()));
   return ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     if (current?.state !== "starting") return null;

@@ -1,8 +1,12 @@
 /**
  * Scheduling options as columns of a job's row: checked against the clock, the actor's role and the current values.
  */
+import { eq } from "drizzle-orm";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { teamShare } from "../../db/schema/jobs.ts";
+import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { type BurstPolicy, burstPolicyOf } from "../../lib/text/burst-policy.ts";
 import type { JobRow } from "./model.ts";
 import type { QueueChange } from "./placement-model.ts";
 
@@ -47,4 +51,40 @@ export function placementOf(ctx: Ctx, actor: Actor, change: QueueChange, before:
       "deadline",
     );
   return placement;
+}
+
+/** The burst policy of jobs whose team has none. */
+export const installationBurst = (ctx: Ctx): BurstPolicy =>
+  burstPolicyOf(ctx.config.burst_policy) ?? { type: "burst", wait_over_s: 0, cost_under_usd: null };
+
+/** The burst policy that a job follows: its own, that of its team, or that of the installation. */
+export async function burstInForce(
+  ctx: Ctx,
+  db: Db,
+  row: { org: string; burst?: BurstPolicy | null },
+): Promise<BurstPolicy> {
+  if (row.burst) return row.burst;
+  const [team] = await db.select({ burst: teamShare.burst }).from(teamShare).where(eq(teamShare.org, row.org));
+  return team?.burst ?? installationBurst(ctx);
+}
+
+/**
+ * Refuses a job that asks for a provider of rented machines while its policy is own machines only.
+ * @throws AppError `burst_local_only` with `param`
+ */
+export async function requireBurst(
+  ctx: Ctx,
+  org: string,
+  { provider, burst }: { provider?: string | null; burst?: BurstPolicy | null },
+): Promise<void> {
+  if (!provider || !ctx.compute.get(provider)?.plugin.capabilities.priced) return;
+  const policy = await burstInForce(ctx, ctx.db, { org, burst: burst ?? null });
+  if (policy.type !== "local_only") return;
+  const whose = burst ? "The burst policy of the job" : "The default burst policy";
+  throw new AppError(
+    "invalid",
+    "burst_local_only",
+    `${whose} is own machines only, and ${provider} has rented ones. Set another 'burst', or no 'provider'.`,
+    { param: burst ? "burst" : "provider" },
+  );
 }

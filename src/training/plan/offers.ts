@@ -92,7 +92,7 @@ function askProvider(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[
 }
 
 /** All offers with the GPUs and CPU cores of a need, whatever their memory, and the providers that did not answer. */
-async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; unanswered: string[] }> {
+export async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; unanswered: string[] }> {
   const found: Found[] = [];
   const unanswered: string[] = [];
   const anyMemory = { ...need, memory_mb: 1, gpu_memory_mb: 1, disk_mb: 1 };

@@ -13,7 +13,7 @@ import { checkTrainGrader, compileTrainGrader } from "../../graders/training.ts"
 import { emitAll } from "../../lib/bus.ts";
 import { installForRun, installProgress } from "../../models/base/for-runs.ts";
 import type { JobRow } from "../jobs/model.ts";
-import { placementOf } from "../jobs/placement.ts";
+import { placementOf, requireBurst } from "../jobs/placement.ts";
 import { keptHereMessage, requireHere } from "../jobs/stays-local.ts";
 import { createJob, findRepeated, getJob, type RequestMarks } from "../jobs/store.ts";
 import { finishJob, jobIn, move, note } from "../jobs/transitions.ts";
@@ -41,6 +41,7 @@ export async function planTrainJob(
   const resolution = resolve(request, facts, { anyMemory: offers });
   const { method } = resolution.spec;
   const kept = await requireHere(ctx, ctx.db, resolution.spec);
+  await requireBurst(ctx, actor.org, request);
   if (method.type === "grpo") {
     const versions = facts.ready ? [facts.data.id, ...(facts.validation ? [facts.validation.id] : [])] : [];
     await checkTrainGrader(ctx, actor, method.grader, versions);

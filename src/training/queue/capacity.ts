@@ -69,6 +69,7 @@ export async function readCapacity(ctx: Ctx, stopped: Stopped): Promise<Capacity
         memoryMb: 0,
         gpus: [],
         ask: true,
+        ...(plugin.capabilities.priced ? { rented: true } : {}),
         pool: local ? "local" : null,
       });
     }

@@ -40,6 +40,7 @@ const WAIT_CODES = [
   "capacity",
   "reserved",
   "hosts_away",
+  "burst",
   "never",
 ] as const satisfies WaitCode[];
 

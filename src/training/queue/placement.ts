@@ -43,6 +43,7 @@ export async function changeQueued(ctx: Ctx, actor: Actor, id: string, change: Q
   });
   const carry = queueCarry(ctx);
   carry.changed.add(id);
+  carry.verdicts.delete(id);
   invalidateRound(carry);
   ctx.bus.emit("job.changed", message.event as never);
   return row;

@@ -10,9 +10,11 @@ import { begin, failUnrunnable, type Track } from "../attempts/begin.ts";
 import type { Target } from "../attempts/candidates.ts";
 import { askToPause } from "../attempts/taken-back.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
+import { burstAllows } from "../scheduler/capacity.ts";
 import { schedule } from "../scheduler/round.ts";
-import type { Input, Preemption, Round } from "../scheduler/types.ts";
-import { newQueueCarry, type QueueCarry, readInput } from "./snapshot.ts";
+import type { Input, Job, Preemption, Round } from "../scheduler/types.ts";
+import { decideWaiting } from "./burst.ts";
+import { burstPolicies, newQueueCarry, type QueueCarry, readInput } from "./snapshot.ts";
 import { waitMessage } from "./wait-messages.ts";
 
 /** Jobs at the front of the queue whose reason for waiting is stored on their row. */
@@ -114,13 +116,15 @@ async function storeReasons(ctx: Ctx, { input, round }: { input: Input; round: R
 }
 
 /** Where a decision places a job: on the host's provider, or on any provider of its kind that must be asked. */
-function targetOf(ctx: Ctx, input: Input, hostId: string, gpus: readonly string[]): Target {
+function targetOf(ctx: Ctx, input: Input, one: Job | undefined, hostId: string, gpus: readonly string[]): Target {
   const chosen = input.capacity.hosts.find((host) => host.id === hostId);
   if (!chosen?.ask) {
     const entry = chosen && ctx.compute.get(chosen.provider);
     return { providers: entry ? [entry] : [], hostId, gpus };
   }
-  const like = input.capacity.hosts.filter((host) => host.ask && host.pool === chosen.pool);
+  const like = input.capacity.hosts.filter(
+    (host) => host.ask && host.pool === chosen.pool && (!one || burstAllows(host, one)),
+  );
   const providers = like.flatMap((host) => ctx.compute.get(host.provider) ?? []);
   return { providers, hostId: null, gpus: [] };
 }
@@ -133,11 +137,14 @@ export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promi
   const { input, round } = await decide(ctx, carry);
   carry.reservations = round.reservations;
   await preempt(ctx, round.preemptions);
+  const jobs = new Map(input.queued.map((one) => [one.id, one]));
   for (const { jobId, hostId, gpus } of round.starts) {
     if (ctx.signal.aborted) return round;
     carry.changed.add(jobId);
-    const target = targetOf(ctx, input, hostId, gpus);
-    if ((await begin(ctx, jobId, target, track)) === "never") carry.noRent.add(jobId);
+    const one = jobs.get(jobId);
+    const target = { ...targetOf(ctx, input, one, hostId, gpus), why: carry.verdicts.get(jobId)?.why };
+    const home = one?.burst === "own" || one?.burst === "stays";
+    if ((await begin(ctx, jobId, target, track)) === "never") (home ? carry.noOwnAsk : carry.noRent).add(jobId);
   }
   for (const [jobId, wait] of round.waits) {
     if (wait.code !== "never" || ctx.signal.aborted) continue;
@@ -147,7 +154,11 @@ export async function runQueue(ctx: Ctx, carry: QueueCarry, track: Track): Promi
       await failUnrunnable(ctx, jobId);
   }
   await storeReasons(ctx, { input, round });
-  return round;
+  if (ctx.signal.aborted) return round;
+  const moved = await decideWaiting(ctx, carry.verdicts, burstPolicies(ctx, carry), { input, round });
+  if (!moved) return round;
+  invalidateRound(carry);
+  return { ...round, nextAt: ctx.clock.now() };
 }
 
 /** Starts with empty state and follows every change on the bus until `stop` is called. */
@@ -157,7 +168,11 @@ export function openQueue(ctx: Ctx): { carry: QueueCarry; stop: () => void } {
   const stops = [
     ctx.bus.on("job.changed", ({ jobId, state }) => {
       carry.changed.add(jobId);
-      if (state !== "queued") carry.noRent.delete(jobId);
+      if (state !== "queued") {
+        carry.noRent.delete(jobId);
+        carry.noOwnAsk.delete(jobId);
+        carry.verdicts.delete(jobId);
+      }
       invalidateRound(carry);
     }),
     ctx.bus.on("hosts.changed", () => invalidateRound(carry)),

@@ -13,8 +13,10 @@ import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
 import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job, teamShare } from "../../db/schema/jobs.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { checkpointAheadS } from "../attempts/budget.ts";
+import { installationBurst } from "../jobs/placement.ts";
 import { queuedHere } from "../jobs/stays-local.ts";
 import { timeLeftMs } from "../jobs/time-left.ts";
 import { CPU_WEIGHT } from "../scheduler/order.ts";
@@ -31,6 +33,7 @@ import {
   UNKNOWN,
   type Wants,
 } from "../scheduler/types.ts";
+import { burstMarkOf, type Verdict } from "./burst.ts";
 import { readCapacity, type Stopped } from "./capacity.ts";
 import { decayed, monthOf, newUsageBook, readUsage, type UsageBook } from "./usage.ts";
 
@@ -49,6 +52,8 @@ const LEAVING: Span = { low: 0, high: 60_000 };
 /** A job as the mirror has it; `held` is decided in each round. */
 interface QueuedJob extends Job {
   createdBy: string;
+  /** Its own burst policy; null = as its team does. */
+  policy: BurstPolicy | null;
 }
 
 /** State that the scheduler carries from round to round; a restart may lose it. */
@@ -59,8 +64,13 @@ export interface QueueCarry {
   readAllAt: number;
   usage: UsageBook;
   reservations: Reservation[];
-  /** Jobs that no provider of rented machines can ever run. */
+  /** Jobs that no provider that is asked for offers can ever run, and those that none of own machines can. */
   noRent: Set<string>;
+  noOwnAsk: Set<string>;
+  /** What burst policies decided for waiting jobs. */
+  verdicts: Map<string, Verdict>;
+  /** Burst policies of teams that have one. */
+  policies: ReadonlyMap<string, BurstPolicy>;
   last: { input: Input; round: Round } | null;
   /** Incremented by every change that may lead to a different round. */
   version: number;
@@ -75,6 +85,9 @@ export const newQueueCarry = (): QueueCarry => ({
   usage: newUsageBook(),
   reservations: [],
   noRent: new Set(),
+  noOwnAsk: new Set(),
+  verdicts: new Map(),
+  policies: new Map(),
   last: null,
   version: 0,
   states: "",
@@ -83,7 +96,7 @@ export const newQueueCarry = (): QueueCarry => ({
 const COLUMNS = sql`${job.id} as "id", ${job.org} as "org", ${job.createdBy} as "createdBy", ${job.kind} as "kind", ${job.priority} as "priority",
   ${job.attempts} as "attempts", ${job.queuedAt} as "queuedAt", ${job.createdAt} as "createdAt", ${job.notBefore} as "notBefore",
   ${job.startAfter} as "startAfter", ${job.window} as "window", ${job.deadline} as "deadline",
-  ${job.estimateLowS} as "lowS", ${job.estimateHighS} as "highS", json_extract(${job.progress}, '$.fraction') as "fraction",
+  ${job.burst} as "burst", ${job.estimateLowS} as "lowS", ${job.estimateHighS} as "highS", json_extract(${job.progress}, '$.fraction') as "fraction",
   json_extract(${job.spec}, '$.need') as "need"`;
 
 interface Row {
@@ -99,6 +112,7 @@ interface Row {
   startAfter: number | null;
   window: string | null;
   deadline: number | null;
+  burst: string | null;
   lowS: number | null;
   highS: number | null;
   fraction: number | null;
@@ -137,7 +151,17 @@ function jobOf(row: Row, carry: QueueCarry): QueuedJob {
     ending: false,
     noRent: carry.noRent.has(id),
     createdBy,
+    policy: row.burst === null ? null : JSON.parse(row.burst),
   };
+}
+
+/** The burst policy in force for each job of the last round. */
+export function burstPolicies(
+  ctx: Ctx,
+  carry: QueueCarry,
+): (one: Job & { policy?: BurstPolicy | null }) => BurstPolicy {
+  const ofInstallation = installationBurst(ctx);
+  return (one) => one.policy ?? carry.policies.get(one.team) ?? ofInstallation;
 }
 
 /** Why a job may not run. Endpoints are held by their deployments: several may share one serve job. */
@@ -281,6 +305,10 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const short = await waitingForBudget(ctx, carry, now);
   const unpaid = await lateWork(ctx);
   const here = await queuedHere(ctx.db);
+  const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
+  carry.policies = new Map([...shares.values()].flatMap(({ org, burst }) => (burst ? [[org, burst] as const] : [])));
+  const policyOf = burstPolicies(ctx, carry);
+  const rents = capacity.hosts.some((host) => host.rented);
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
@@ -289,11 +317,13 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     const overBudget = short.get(one.id) ?? (unpaid.ownHosts ? undefined : why);
     const late = unpaid.ownHosts ? why : undefined;
     const hereOnly = here.has(one.id) || undefined;
-    const marks = { ending, noRent, held, overBudget, late, hereOnly };
+    const noOwnAsk = carry.noOwnAsk.has(one.id) || undefined;
+    const limits = { ending, noRent, held, overBudget, late, hereOnly, noOwnAsk };
+    const burst = burstMarkOf({ ...one, ...limits }, policyOf(one), carry.verdicts.get(one.id), rents);
+    const marks = { ...limits, ...burst };
     const same = (Object.keys(marks) as (keyof typeof marks)[]).every((name) => one[name] === marks[name]);
     return same ? one : { ...one, ...marks };
   });
-  const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
   const orgs = new Set([...queued.map((one) => one.team), ...running.map((one) => one.job.team)]);
   const teams = [...orgs].sort().map((id) => {
     const row = shares.get(id);

@@ -74,6 +74,8 @@ export async function setShare(ctx: Ctx, actor: Actor, org: string, change: Shar
       .onConflictDoUpdate({ target: teamShare.org, set });
     await audit(tx, ctx, actor, "team.share", org, { ...change });
   });
-  invalidateRound(queueCarry(ctx));
+  const carry = queueCarry(ctx);
+  carry.verdicts.clear();
+  invalidateRound(carry);
   ctx.bus.emit("hosts.changed", { ids: [] });
 }

@@ -39,14 +39,19 @@ export function waitMessage(
     case "quota_hours":
       return `The team's GPU-hours of this month are used or reserved; the next month begins ${formatExact(wait.until ?? 0)}`;
     case "hosts_away":
+      if (job.burstWhy !== undefined) return job.burstWhy;
       for (const { why, provider } of hosts.values())
         if (why !== undefined && (job.wants.provider ?? provider) === provider) return why;
       return "Every host that could run it is cordoned, draining or unreachable";
     case "never":
       return "No machine here can run it; asking the providers";
+    case "burst":
+      return job.burstWhy ?? "Comparing the offers of providers";
     case "reserved":
+      if (job.burstWhy !== undefined) return job.burstWhy;
       return "The free capacity is reserved for a larger job that has waited longer";
     case "capacity":
+      if (job.burstWhy !== undefined && !wait.preempts) return job.burstWhy;
       if (wait.preempts) return "A job of lower priority is saving a checkpoint to release its GPUs for this job";
       if (job.wants.gpus > 0)
         return `Waiting for ${gpus(job)}${size(job)}${wait.host ? `, reserved on ${wait.host}` : ""}`;

@@ -101,9 +101,16 @@ export function suits(host: Host, job: Job): boolean {
   if (job.kind === "serve" && host.pool === host.id) return false;
   // Every host on the server's machine is in the pool `local`.
   if (job.hereOnly && host.pool !== "local") return false;
+  if (job.burst === "own" && host.rented) return false;
   // Providers without a pool rent machines; the others have their own.
-  if (host.ask) return !job.noRent && (job.late === undefined || host.pool !== null);
+  if (host.ask) return !job.noRent && (host.rented || !job.noOwnAsk) && (job.late === undefined || host.pool !== null);
   return wants.cpus <= host.cpus && wants.memoryMb <= host.memoryMb;
+}
+
+/** Whether the burst policy lets the job start there now. */
+export function burstAllows({ rented = false }: Host, { burst }: Job): boolean {
+  if (burst === undefined) return true;
+  return rented ? burst === "leaves" : burst === "own" || burst === "stays";
 }
 
 const groupSuits = (group: Group, job: Job) =>
@@ -145,7 +152,7 @@ function placeOnGpus(cluster: Cluster, job: Job, ignoreReservations: boolean): P
   const { gpus } = job.wants;
   let best: { group: Group; devices: Device[]; borrowed: number; spare: number } | null = null;
   for (const group of cluster.groups) {
-    if (group.host.state !== "ready" || !groupSuits(group, job)) continue;
+    if (group.host.state !== "ready" || !burstAllows(group.host, job) || !groupSuits(group, job)) continue;
     if (best && group.memoryMb > best.group.memoryMb && best.borrowed === 0) break;
     const free = group.devices.filter((device) => device.free > 0 && (ignoreReservations || mayUse(device, job)));
     if (free.length < gpus) continue;
@@ -176,7 +183,7 @@ function placeOnGpus(cluster: Cluster, job: Job, ignoreReservations: boolean): P
 function placeOnSlot(cluster: Cluster, job: Job): Place | null {
   const slot = slotOf(job.kind);
   for (const host of cluster.capacity.hosts) {
-    if (host.ask || host.state !== "ready" || !suits(host, job)) continue;
+    if (host.ask || host.state !== "ready" || !burstAllows(host, job) || !suits(host, job)) continue;
     if (host.pool === null || (cluster.slots.get(host.pool)?.[slot] ?? 0) > 0)
       return { hostId: host.id, gpus: [], backfills: null };
   }
@@ -187,7 +194,7 @@ function placeByAsking(cluster: Cluster, job: Job): Place | null {
   if (cluster.asks <= 0) return null;
   const slot = slotOf(job.kind);
   for (const host of cluster.capacity.hosts) {
-    if (!host.ask || host.state !== "ready" || !suits(host, job)) continue;
+    if (!host.ask || host.state !== "ready" || !burstAllows(host, job) || !suits(host, job)) continue;
     if (host.pool !== null && (cluster.slots.get(host.pool)?.[slot] ?? 0) <= 0) continue;
     cluster.asks--;
     return { hostId: host.id, gpus: [], backfills: null };

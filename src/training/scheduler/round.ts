@@ -214,7 +214,9 @@ function secureCapacity(deciding: Deciding, job: Job): { reservation: Reservatio
 /** Why a job waits for which nothing is free, after its capacity was reserved. */
 function waitForCapacity(deciding: Deciding, job: Job): Wait {
   const { cluster } = deciding;
-  if (!everFits(cluster, job)) return wait(job.late === undefined ? "never" : "budget");
+  if (!everFits(cluster, job)) return wait(job.late !== undefined ? "budget" : job.burst === "own" ? "burst" : "never");
+  // It does not wait for own machines.
+  if (job.burst === "leaves" || job.burst === "compares") return wait("burst");
   const { reservation, preempts } = secureCapacity(deciding, job);
   const fits = (host: Host) => host.state === "ready" && fitsHost(cluster, host, job);
   if (!reservation && !cluster.capacity.hosts.some(fits)) return wait("hosts_away");
@@ -268,7 +270,7 @@ export function schedule(input: Input): Round {
       continue;
     }
     // A job like one that could not start cannot start either, unless it is short enough to backfill.
-    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.hereOnly === true} ${job.shape}`;
+    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.hereOnly === true} ${job.noOwnAsk === true} ${job.burst} ${job.shape}`;
     const before = failed.get(kind);
     const high = job.estimate.high ?? Number.POSITIVE_INFINITY;
     if (before && high >= before.high && !held.has(job.id)) {

@@ -55,6 +55,8 @@ export interface Host {
   ask: boolean;
   /** Why it is not ready, in words, where that is known. */
   why?: string;
+  /** Its provider charges for it. */
+  rented?: boolean;
 }
 
 /** All hosts, preferred ones first. */
@@ -104,7 +106,19 @@ export interface Job {
   late?: string;
   /** Its data stays on the server's machine, so it runs on no other. */
   hereOnly?: boolean;
+  /** Own machines that are asked for offers can never run it. */
+  noOwnAsk?: boolean;
+  /** Where its burst policy lets it start; absent = anywhere, own machines first. */
+  burst?: BurstMark;
+  /** Why its burst policy makes it stay or leave, as a sentence; absent = not decided. */
+  burstWhy?: string;
 }
+
+/**
+ * `own`: never on rented machines. `stays`: on own machines for now. `leaves`: on rented machines. `compares`: nowhere
+ * until offers are compared.
+ */
+export type BurstMark = "own" | "stays" | "leaves" | "compares";
 
 /** A job that uses capacity. */
 export interface Running {
@@ -203,6 +217,7 @@ export type WaitCode =
   | "capacity"
   | "reserved"
   | "hosts_away"
+  | "burst"
   | "never";
 
 export interface Wait {
