@@ -1,6 +1,6 @@
 /** Burst policies: when a job leaves its own machines for rented ones; as data, and as one line of text. */
 
-/** `burst` leaves when the predicted wait is longer than `wait_over_s` and an offer costs less than `cost_under_usd`. */
+/** `burst` leaves when the predicted wait is over `wait_over_s` and an offer costs less than `cost_under_usd`. */
 export type BurstPolicy =
   | { type: "local_only" }
   | { type: "burst"; wait_over_s: number; cost_under_usd: number | null }
@@ -25,7 +25,7 @@ function secondsOf(text: string): number | null {
   return seconds <= MAX_WAIT_S ? seconds : null;
 }
 
-/** Reads `local_only`, `cheapest`, `fastest`, `burst` and `burst:wait=30m,cost=20`; null when it is none of them. */
+/** Reads `local_only`, `cheapest`, `fastest`, `burst` and `burst:wait=30m,cost=20`; null for other text. */
 export function burstPolicyOf(text: string): BurstPolicy | null {
   const [type, limits] = text.trim().split(/:(.*)/s);
   if (type !== "burst") {

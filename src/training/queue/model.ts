@@ -120,6 +120,8 @@ export const QueueAnswer = v.strictObject({
       not_before: moment,
       deadline: moment,
       late: v.boolean(),
+      /** Its own burst policy; null = as its team does. */
+      burst: v.nullable(Burst),
       window: v.nullable(
         v.strictObject({
           from: v.string(),

@@ -5,6 +5,7 @@ import { sqlJson } from "../../db/json.ts";
 import { organization } from "../../db/schema/auth.ts";
 import { host } from "../../db/schema/hosts.ts";
 import { job } from "../../db/schema/jobs.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import type { MaintenanceRow } from "../../notices/maintenance/model.ts";
 import type { JobRow } from "../jobs/model.ts";
@@ -62,6 +63,8 @@ export interface WaitingView extends WorkView {
   late: boolean;
   notBefore: number | null;
   window: Job["window"];
+  /** Its own burst policy; null = as its team does. */
+  burst: BurstPolicy | null;
 }
 export interface HostView {
   id: string;
@@ -238,6 +241,7 @@ export async function viewQueue(
       late: isLate(one, start, input.now),
       waiting: waitView(state, one, mine, names.works.get(one.id)?.waiting ?? null),
       notBefore: one.startAfter,
+      burst: one.policy ?? null,
       window: one.window,
     };
   };

@@ -52,8 +52,6 @@ const LEAVING: Span = { low: 0, high: 60_000 };
 /** A job as the mirror has it; `held` is decided in each round. */
 interface QueuedJob extends Job {
   createdBy: string;
-  /** Its own burst policy; null = as its team does. */
-  policy: BurstPolicy | null;
 }
 
 /** State that the scheduler carries from round to round; a restart may lose it. */
@@ -156,10 +154,7 @@ function jobOf(row: Row, carry: QueueCarry): QueuedJob {
 }
 
 /** The burst policy in force for each job of the last round. */
-export function burstPolicies(
-  ctx: Ctx,
-  carry: QueueCarry,
-): (one: Job & { policy?: BurstPolicy | null }) => BurstPolicy {
+export function burstPolicies(ctx: Ctx, carry: QueueCarry): (one: Job) => BurstPolicy {
   const ofInstallation = installationBurst(ctx);
   return (one) => one.policy ?? carry.policies.get(one.team) ?? ofInstallation;
 }

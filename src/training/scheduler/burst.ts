@@ -1,6 +1,4 @@
-/**
- * Decides by a job's burst policy whether it waits for own machines or leaves for a rented one, and why. Pure functions.
- */
+/** Decides by a job's burst policy whether it waits for own machines or leaves for a rented one, and why. Pure. */
 import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { formatDuration, formatMoney } from "../../lib/text/format.ts";
 
@@ -22,7 +20,7 @@ export interface Option {
   out: string | null;
 }
 
-export interface Decision<T extends Option> {
+interface Decision<T extends Option> {
   leaves: boolean;
   /** Where it should run: own machines, also after a wait, or a rented one; null = nowhere now. */
   chosen: T | null;

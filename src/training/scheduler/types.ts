@@ -3,6 +3,7 @@
  * in milliseconds.
  */
 import type { JobKind } from "../../contract/spec.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 
 /** Range of a duration. `high` null = unknown. */
 export interface Span {
@@ -108,6 +109,8 @@ export interface Job {
   hereOnly?: boolean;
   /** Own machines that are asked for offers can never run it. */
   noOwnAsk?: boolean;
+  /** Its own burst policy; absent or null = as its team does. */
+  policy?: BurstPolicy | null;
   /** Where its burst policy lets it start; absent = anywhere, own machines first. */
   burst?: BurstMark;
   /** Why its burst policy makes it stay or leave, as a sentence; absent = not decided. */

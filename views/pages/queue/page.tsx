@@ -13,7 +13,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { liveOn, Pager, RowName, Table } from "../../parts/table.tsx";
 import { Time } from "../../parts/value.tsx";
 import { Timeline } from "./timeline.tsx";
-import { exactly, soon, windowText } from "./words.ts";
+import { burstWords, exactly, soon, windowText } from "./words.ts";
 
 interface QueueProps {
   view: QueueView;
@@ -69,6 +69,7 @@ function Options({ work }: { work: WaitingView }) {
     work.deadline === null ? null : `by ${formatExact(work.deadline).slice(0, 16)} UTC`,
     work.notBefore === null ? null : `not before ${formatExact(work.notBefore).slice(0, 16)} UTC`,
     windowText(work.window),
+    work.burst && burstWords(work.burst),
   ].filter((one) => one !== null);
   if (options.length === 0) return <span class="muted">–</span>;
   return options.map((option) => <span class="option small">{option}</span>);
