@@ -4,55 +4,23 @@
  * is evaluated there, and its model answers on this machine.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { systemClock } from "../../src/lib/clock.ts";
 import { hasBrowser, launch, troublesOf } from "../support/browser.ts";
 import { type Certificates, makeCertificates } from "../support/certificates.ts";
+import { bootOf } from "../support/fake-cloud/boot.ts";
 import { FakeCloud, type Machine } from "../support/fake-cloud/core.ts";
 import { serveCloud } from "../support/fake-cloud/server.ts";
 import { VENDORS } from "../support/fake-cloud/vendors.ts";
-import { freePort, type Live, SERVER_ENV, startLive, trainerMissing, until } from "../support/live.ts";
+import { freePort, type Live, startLive, trainerMissing, until } from "../support/live.ts";
 import { importTinyModel, trainingLines } from "../support/tiny.ts";
 
 const skip = trainerMissing ?? (hasBrowser ? null : "no Chromium");
-const TRAINER = ["python", "-m", "finetune_trainer"];
 /** What RunPod gives a pod between its notice and its end. */
 const NOTICE_S = 20;
-
-/** Runs the trainer where a machine would: with nothing of the server's but what the launch sent. */
-function bootOf(vendor: string, root: string) {
-  const { program } = VENDORS[vendor] as (typeof VENDORS)[string];
-  return (machine: Machine) => {
-    const scratch = join(root, machine.id);
-    mkdirSync(scratch, { recursive: true });
-    const started = program(machine);
-    const script = vendor === "lambda";
-    const env = {
-      ...started.env,
-      PATH: `${script ? `${started.env.PATH?.split(":")[0]}:` : ""}${join(SERVER_ENV, "bin")}:/usr/bin:/bin`,
-      PYTHONPATH: join(import.meta.dir, "../../trainer"),
-      HOME: scratch,
-      FTL_SCRATCH: scratch,
-      ...(script ? { FTL_BOOT_DIR: scratch, FTL_FAKE_IMAGE: JSON.stringify(TRAINER) } : {}),
-    };
-    const child = Bun.spawn(script ? started.argv : TRAINER, {
-      cwd: scratch,
-      env,
-      stdout: Bun.file(join(scratch, "out")),
-      stderr: Bun.file(join(scratch, "err")),
-    });
-    return {
-      notice: () => child.kill("SIGTERM"),
-      async end() {
-        child.kill("SIGKILL");
-        await child.exited;
-      },
-    };
-  };
-}
 
 interface JobView {
   state: string;
