@@ -21,7 +21,8 @@ import {
 } from "../test/support/fuzz.ts";
 import { freePort, peakMemory, until } from "../test/support/live.ts";
 import { TEXTS } from "../test/support/mutations.ts";
-import { CACHE, ROOT, say } from "./setup.ts";
+import { PROGRAM } from "../test/support/program.ts";
+import { CACHE, say } from "./setup.ts";
 
 const HELP = `bun run fuzz [options]
 
@@ -104,7 +105,7 @@ async function startFuzzed() {
 
   const port = await freePort();
   const log = join(app.dir, "fuzz.log");
-  const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), "serve", "--data", app.dir], {
+  const child = Bun.spawn([...PROGRAM, "serve", "--data", app.dir], {
     // Without a trainer environment nothing trains.
     env: {
       PATH: process.env.PATH ?? "",

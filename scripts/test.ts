@@ -99,7 +99,7 @@ async function makeDeepSpeed(python: string): Promise<void> {
   });
 }
 
-/** Compiles the program, which tests start: it needs a third of the CPU time of its sources to start. */
+/** Compiles the program, which tests start: it needs a third of the CPU time of its sources. Makes first data for it. */
 async function makeProgram(env: Record<string, string>): Promise<Record<string, string>> {
   const program = join(CACHE, "program/finetune-lab");
   await runStep(
@@ -107,7 +107,8 @@ async function makeProgram(env: Record<string, string>): Promise<Record<string, 
     "Compiling the program",
     "`bun run build` shows what is wrong.",
   );
-  return { ...env, FTL_TEST_PROGRAM: program };
+  const { makeFirstData } = await import("../test/support/live.ts");
+  return { ...env, FTL_TEST_PROGRAM: program, ...makeFirstData(program, join(CACHE, "program/data")) };
 }
 
 /** Starts the engine of the Docker tests and builds their images; returns its address for the tests, and its end. */

@@ -2,7 +2,17 @@
  * A real server in a child process on its own data directory, as an administrator would start it: for tests that kill,
  * restart and use it from outside.
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Database } from "bun:sqlite";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -78,9 +88,50 @@ export async function until<T>(
   }
 }
 
+const EMAIL = "admin@example.test";
+const PASSWORD = "a long enough phrase 41";
+
+/** What a data directory consists of before its first server. */
+const FIRST_FILES = ["lab.db", "secret"];
+
+/** Runs a verb of `command` on a data directory; returns standard output. */
+function runVerb(command: readonly string[], args: string[], dir: string, env: Record<string, string>, cwd?: string) {
+  const run = Bun.spawnSync([...command, ...args, "--data", dir], { env, cwd });
+  if (run.exitCode !== 0)
+    throw new Error(`${args.join(" ")} exited ${run.exitCode}: ${run.stderr.toString()}${run.stdout.toString()}`);
+  return run.stdout.toString();
+}
+
+/** Makes the administrator and an API key, through the command line. Returns the key. */
+function makeAdmin(verb: (...args: string[]) => string, dir: string): string {
+  writeFileSync(join(dir, "password"), PASSWORD, { mode: 0o600 });
+  verb("user", "create", "--email", EMAIL, "--password-file", join(dir, "password"), "--role", "admin");
+  return verb("key", "create", "--email", EMAIL, "--name", "test").trim();
+}
+
 /**
- * Starts a server and makes an administrator with an API key, all through the command line.
+ * Makes a data directory with an administrator and a key, which servers of the tests start from a copy of. It has no
+ * installation id: each server makes its own, so that two of them may use one engine.
+ * @returns what tests get
+ */
+export function makeFirstData(program: string, dir: string): Record<"FTL_TEST_DATA", string> {
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true });
+  const env = { PATH: process.env.PATH ?? "", HOME: dir };
+  const key = makeAdmin((...args) => runVerb([program], args, dir, env), dir);
+  const database = new Database(join(dir, "lab.db"));
+  database.run("DELETE FROM installation WHERE key = 'id'");
+  database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  database.close();
+  writeFileSync(join(dir, "key"), key, { mode: 0o600 });
+  return { FTL_TEST_DATA: dir };
+}
+
+/**
+ * Starts a server and makes an administrator with an API key, all through the command line, or from the data directory
+ * of the test command, where these were made the same way.
  * @param options.prepare fills the data directory first, with an administrator of the address `email`
+ * @param options.command starts the program in another way, on an empty data directory
  */
 export async function startLive(
   options: { env?: Record<string, string>; command?: string[]; cwd?: string; prepare?: (dir: string) => void } = {},
@@ -97,16 +148,9 @@ export async function startLive(
     FTL_IMPORT_ROOTS: MODEL_ROOTS.join(","),
     ...options.env,
   };
-  const email = "admin@example.test";
-  const password = "a long enough phrase 41";
   let child: ReturnType<typeof Bun.spawn> | null = null;
 
-  const cli = (...args: string[]) => {
-    const run = Bun.spawnSync([...command, ...args, "--data", dir], { env, cwd: options.cwd });
-    if (run.exitCode !== 0)
-      throw new Error(`${args.join(" ")} exited ${run.exitCode}: ${run.stderr.toString()}${run.stdout.toString()}`);
-    return run.stdout.toString();
-  };
+  const cli = (...args: string[]) => runVerb(command, args, dir, env, options.cwd);
   const log = () => (existsSync(logPath) ? readFileSync(logPath, "utf8") : "");
   const start = async (more: Record<string, string> = {}) => {
     child = Bun.spawn([...command, "serve", "--data", dir, "--listen", `127.0.0.1:${port}`], {
@@ -120,20 +164,21 @@ export async function startLive(
       return (await fetch(`${url}/healthz`).catch(() => null))?.ok;
     });
   };
+  const made = options.prepare || options.command ? undefined : process.env.FTL_TEST_DATA;
+  if (made) for (const name of FIRST_FILES) copyFileSync(join(made, name), join(dir, name));
   options.prepare?.(dir);
   await start();
-  if (!options.prepare) {
-    writeFileSync(join(dir, "password"), password, { mode: 0o600 });
-    cli("user", "create", "--email", email, "--password-file", join(dir, "password"), "--role", "admin");
-  }
-  const key = cli("key", "create", "--email", email, "--name", "test").trim();
+  let key: string;
+  if (made) key = readFileSync(join(made, "key"), "utf8");
+  else if (options.prepare) key = cli("key", "create", "--email", EMAIL, "--name", "test").trim();
+  else key = makeAdmin(cli, dir);
 
   return {
     url,
     dir,
     key,
-    email,
-    password,
+    email: EMAIL,
+    password: PASSWORD,
     cli,
     log,
     start,
