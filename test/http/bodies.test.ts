@@ -7,7 +7,7 @@ import { accessOf } from "../../src/http/access.ts";
 import { isTooDeep, MAX_JSON_DEPTH } from "../../src/lib/text/json.ts";
 import { readJson } from "../../src/training/trainer-protocol/body.ts";
 import { createTestApp } from "../support/app.ts";
-import { type Live, peakMemory, startLive } from "../support/live.ts";
+import { type Live, peakMemory, startLive, startPeak } from "../support/live.ts";
 import { rawText, sendRaw } from "../support/raw.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -165,12 +165,17 @@ describe("a refused value", () => {
     // The same size once before, refused while it is parsed: what reading and parsing take is not what is measured.
     expect((await send("POST", "/v1/keys", `${wide}]`)).status).toBe(400);
     await send("POST", "/v1/keys", nest(2));
-    const before = peakMemory(live.pid());
-    const answer = await send("POST", "/v1/keys", wide);
-    expect(answer.status).toBe(400);
-    expect((await answer.text()).length).toBeLessThan(500);
+    // What formatting costs, it costs each time; when memory is collected depends on the moment.
+    const grown: number[] = [];
+    for (let n = 0; n < 3; n++) {
+      const before = startPeak(live.pid());
+      const answer = await send("POST", "/v1/keys", wide);
+      expect(answer.status).toBe(400);
+      expect((await answer.text()).length).toBeLessThan(500);
+      grown.push(peakMemory(live.pid()) - before);
+    }
     // Formatting the value takes more than 500 MB.
-    expect(peakMemory(live.pid()) - before).toBeLessThan(GROWTH);
+    expect(Math.min(...grown)).toBeLessThan(GROWTH);
     expect(live.log()).not.toContain("0,0,0");
   });
 });

@@ -91,8 +91,8 @@ export async function until<T>(
 const EMAIL = "admin@example.test";
 const PASSWORD = "a long enough phrase 41";
 
-/** What a data directory consists of before its first server. */
-const FIRST_FILES = ["lab.db", "secret"];
+/** What a data directory consists of before its first server, and the password in it. */
+const FIRST_FILES = ["lab.db", "secret", "password"];
 
 /** Runs a verb of `command` on a data directory; returns standard output. */
 function runVerb(command: readonly string[], args: string[], dir: string, env: Record<string, string>, cwd?: string) {
