@@ -99,7 +99,7 @@ async function makeDeepSpeed(python: string): Promise<void> {
   });
 }
 
-/** Compiles the program, which tests start: it needs a third of the CPU time of its sources. Makes first data for it. */
+/** Compiles the program for tests, which needs a third of the CPU time of its sources, and makes first data for it. */
 async function makeProgram(env: Record<string, string>): Promise<Record<string, string>> {
   const program = join(CACHE, "program/finetune-lab");
   await runStep(

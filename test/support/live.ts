@@ -91,7 +91,7 @@ export async function until<T>(
 const EMAIL = "admin@example.test";
 const PASSWORD = "a long enough phrase 41";
 
-/** What a data directory consists of before its first server, and the password in it. */
+/** What a data directory has before a server starts on it, and the password of its administrator. */
 const FIRST_FILES = ["lab.db", "secret", "password"];
 
 /** Runs a verb of `command` on a data directory; returns standard output. */
