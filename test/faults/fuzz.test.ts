@@ -1,5 +1,5 @@
 /**
- * The fuzzer with a fixed seed and number of requests: nothing that it sends ends a server, fails it or fills its memory.
+ * The fuzzer with a fixed seed and number of requests: nothing it sends ends a server, fails it or fills its memory.
  */
 import { describe, expect, test } from "bun:test";
 import { fuzz } from "../../scripts/fuzz.ts";
