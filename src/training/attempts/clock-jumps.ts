@@ -35,12 +35,13 @@ function readMoment(path: string): Moment | null {
 }
 
 /**
- * Shifts every time of open jobs, and of attempts whose work is not terminated, by `ms`. Progress counts from now:
- * reports in between may have used either clock.
+ * Shifts every time of open jobs, and of attempts whose work is not terminated, by `ms`. What has happened stays in the
+ * past: a time after now was stored after the clock was set. Progress counts from now: reports in between may have used
+ * either clock.
  */
 async function shift(ctx: Ctx, ms: number): Promise<void> {
   const now = ctx.clock.now();
-  const moved = (column: AnySQLiteColumn) => sql`${column} + ${ms}`;
+  const moved = (column: AnySQLiteColumn) => sql`min(${column} + ${ms}, ${now})`;
   const set = (column: AnySQLiteColumn) => sql`case when ${column} > 0 then ${column} + ${ms} else ${column} end`;
   await ctx.write(async (tx) => {
     const live = tx
@@ -55,7 +56,7 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
         endedAt: moved(attempt.endedAt),
         heartbeatAt: moved(attempt.heartbeatAt),
         goneAt: moved(attempt.goneAt),
-        bootstrapUntil: moved(attempt.bootstrapUntil),
+        bootstrapUntil: sql`${attempt.bootstrapUntil} + ${ms}`,
         runningAt: moved(attempt.runningAt),
         contactAt: moved(attempt.contactAt),
       })
