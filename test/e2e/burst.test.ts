@@ -133,8 +133,16 @@ describe.skipIf(skip !== null)(`the main workflow on rented machines${skip ? ` (
       500,
     );
     expect(done.state).toBe("succeeded");
-    const { data } = await live.call<{ data: { provider: string }[] }>("GET", `/v1/jobs/${jobId}/attempts`);
-    expect(data.map(({ provider }) => provider)).toEqual(["runpod", "lambda"]);
+    const { data } = await live.call<{ data: { provider: string; outcome: string }[] }>(
+      "GET",
+      `/v1/jobs/${jobId}/attempts`,
+    );
+    // RunPod is asked once more where Lambda's offers come late: its rate limit is one request a second.
+    const ran = data.filter(({ outcome }) => outcome !== "no_capacity");
+    expect(ran.map(({ provider, outcome }) => [provider, outcome])).toEqual([
+      ["runpod", expect.stringMatching(/^(interrupted|preempted)$/)],
+      ["lambda", "succeeded"],
+    ]);
   }, 400_000);
 
   test("the model is evaluated there, deployed here, and answers", async () => {
