@@ -132,10 +132,11 @@ export function statusOf(one: Instance): WorkStatus {
   const state = workState(one);
   const startedAt = one.LaunchTime?.getTime() ?? null;
   const machine = one.InstanceId;
-  if (state !== "exited") return { state, exitCode: null, reason: null, startedAt, endedAt: null, machine };
+  const cost = { machine, charged: state !== "exited", ...(startedAt === null ? {} : { chargedFrom: startedAt }) };
+  if (state !== "exited") return { state, exitCode: null, reason: null, startedAt, endedAt: null, ...cost };
   const { Code: code = "", Message: message = "" } = one.StateReason ?? {};
   if (nameOf(one) === "terminated" && (ASKED.test(code) || code === ""))
-    return { ...ABSENT, startedAt, endedAt: endOf(one), machine };
+    return { ...ABSENT, startedAt, endedAt: endOf(one), ...cost };
   const reason = `${REASONS[code] ?? message ?? "the machine ended"}${code ? ` (${code})` : ""}`;
-  return { state, exitCode: null, reason, startedAt, endedAt: endOf(one), machine, preempted: TAKEN.test(code) };
+  return { state, exitCode: null, reason, startedAt, endedAt: endOf(one), ...cost, preempted: TAKEN.test(code) };
 }

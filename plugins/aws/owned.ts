@@ -27,6 +27,7 @@ import {
   nameOf,
   onlyOne,
   PRESENT,
+  statusOf,
   TAG,
   tagFilter,
   tagOf,
@@ -59,7 +60,11 @@ async function machines(parts: Parts, region: string, installation: string): Pro
   const found = await Promise.all(
     [...byKey].map(async ([key, some]) => {
       const one = own ? await onlyOne(parts, region, some) : some[0];
-      return one ? [{ handle: handleOf(region, key, one), labels: labelsOf(one.Tags), state: workState(one) }] : [];
+      if (!one) return [];
+      const costs = some.map((each) => ({ ...statusOf(each), machine: each.InstanceId ?? "" }));
+      return [
+        { handle: handleOf(region, key, one), labels: labelsOf(one.Tags), state: workState(one), machines: costs },
+      ];
     }),
   );
   return found.flat();

@@ -76,7 +76,9 @@ export function createApi(host: ProviderHost, settings: Settings, limiter: Limit
   return {
     async call<T>(method: string, path: string, body?: unknown, missing?: T) {
       await (path === LAUNCH ? limiter.turn("any", "launch") : limiter.turn("any"));
-      const reply = await request(host, `${settings.apiUrl}/api/v1${path}`, settings.apiKey, method, body);
+      // A launch names the time of its request: it may wait for minutes before.
+      const sent = typeof body === "function" ? body() : body;
+      const reply = await request(host, `${settings.apiUrl}/api/v1${path}`, settings.apiKey, method, sent);
       if (reply.status === 200) return (reply.body as { data: T }).data;
       if (reply.status === 429) limiter.pause(retryAfter(host, reply.headers));
       const { code } = ((reply.body ?? {}) as Problem).error ?? {};

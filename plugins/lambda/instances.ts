@@ -23,6 +23,7 @@ const TAG_KEY = /^[a-z][a-z0-9-:]{1,54}$/;
 const LONGEST_VALUE = 128;
 const LONGEST_NAME = 64;
 
+const STARTING: WorkStatus = { state: "starting", exitCode: null, reason: null, startedAt: null, endedAt: null };
 const REASONS: Partial<Record<Instance["status"], string>> = {
   preempted: "Lambda took the machine back",
   terminating: "the machine is being terminated",
@@ -44,6 +45,8 @@ function statusOf(instance: Instance, tags: ReadonlyMap<string, string>): WorkSt
     endedAt: null,
     ...(status === "preempted" ? { preempted: true } : {}),
     pricePerHour: instance.instance_type.price_cents_per_hour / 100,
+    // Lambda charges until a machine is terminated.
+    ...(created ? { chargedFrom: created } : {}),
   };
 }
 
@@ -129,20 +132,25 @@ export function createInstances(
           reason: "price_raised",
         });
       const firewall = await firewallIn(region);
+      const sshKeys = [await keys.name()];
       const name = shortName(host.installation, context.key, LONGEST_NAME);
-      const { instance_ids: ids } = await api.call<{ instance_ids: string[] }>("POST", "/instance-operations/launch", {
-        region_name: region,
-        instance_type_name: machineType,
-        ssh_key_names: [await keys.name()],
-        name,
-        tags: tagsOf(context),
-        user_data: bootScript(host, {
-          image: settings.image,
-          env: rentedEnv(host, spec, context),
-          lifetimeS: Math.max(60, Math.ceil((context.deadline - host.clock.now()) / 1000)),
+      const { instance_ids: ids } = await api.call<{ instance_ids: string[] }>(
+        "POST",
+        "/instance-operations/launch",
+        () => ({
+          region_name: region,
+          instance_type_name: machineType,
+          ssh_key_names: sshKeys,
+          name,
+          tags: tagsOf(context),
+          user_data: bootScript(host, {
+            image: settings.image,
+            env: rentedEnv(host, spec, context),
+            lifetimeS: Math.max(60, Math.ceil((context.deadline - host.clock.now()) / 1000)),
+          }),
+          ...(firewall.length > 0 ? { firewall_rulesets: firewall } : {}),
         }),
-        ...(firewall.length > 0 ? { firewall_rulesets: firewall } : {}),
-      });
+      );
       const [id] = ids;
       if (!id) throw host.error("transient", "Lambda launched nothing and gave no reason.");
       // The answer has neither price nor region: look at the machine itself.
@@ -154,7 +162,7 @@ export function createInstances(
         installation: host.installation,
         key: context.key,
         labels: context.labels,
-        status: { state: "starting", exitCode: null, reason: null, startedAt: null, endedAt: null, pricePerHour },
+        status: { ...STARTING, pricePerHour, chargedFrom: host.clock.now() },
         region,
       };
     },

@@ -35,10 +35,12 @@ const MARKET = "FTL_MARKET";
 
 const at = (text: string | null) => (text === null ? null : Date.parse(text) || null);
 
-function statusOf(pod: Pod): WorkStatus {
+/** @param skewMs how far RunPod's clock is ahead of ours */
+function statusOf(pod: Pod, skewMs: number): WorkStatus {
   const state = STATES[pod.status] ?? "running";
   const ended = state === "exited";
   const spot = pod.env[MARKET] === "spot";
+  const createdAt = at(pod.createdAt);
   const why = spot
     ? "RunPod took the spot pod back"
     : "RunPod stopped the pod (balance used up, or stopped in its console)";
@@ -52,11 +54,13 @@ function statusOf(pod: Pod): WorkStatus {
     endedAt: null,
     ...(ended ? { preempted: true } : {}),
     ...(pod.cost > 0 ? { pricePerHour: pod.cost } : {}),
+    ...(createdAt === null ? {} : { chargedFrom: createdAt - skewMs }),
+    charged: !ended,
   };
 }
 
 /** The pod as one of ours; null for any other. */
-function rentedOf(pod: Pod): Rented | null {
+function rentedOf(pod: Pod, skewMs: number): Rented | null {
   // Fields that a later version of the API leaves out must not hide a pod that costs money.
   const env = pod.env ?? {};
   const { FTL_INSTALLATION: installation, FTL_KEY: key } = env;
@@ -69,7 +73,7 @@ function rentedOf(pod: Pod): Rented | null {
     installation: owner,
     key: launchKey,
     labels: readLabels(env.FTL_LABELS),
-    status: statusOf({ ...pod, env }),
+    status: statusOf({ ...pod, env }, skewMs),
     region: pod.dataCenterId ?? null,
   };
 }
@@ -111,7 +115,15 @@ export function createPods(
     installation: host.installation,
     key: context.key,
     labels: context.labels,
-    status: { state: "starting", exitCode: null, reason: null, startedAt: null, endedAt: null, pricePerHour },
+    status: {
+      state: "starting",
+      exitCode: null,
+      reason: null,
+      startedAt: null,
+      endedAt: null,
+      pricePerHour,
+      chargedFrom: host.clock.now(),
+    },
     region,
   });
 
@@ -121,12 +133,12 @@ export function createPods(
     async list() {
       const { pods } = await api.rest<{ pods: Pod[] }>("GET", "/v2/pods");
       if (!Array.isArray(pods)) throw host.error("transient", "RunPod's list of pods is not a list.");
-      return pods.flatMap((pod) => rentedOf(pod) ?? []).filter(({ status }) => status.state !== "absent");
+      return pods.flatMap((pod) => rentedOf(pod, api.skewMs()) ?? []).filter(({ status }) => status.state !== "absent");
     },
 
     async get(id) {
       const pod = await api.rest<Pod | null>("GET", `/v2/pods/${encodeURIComponent(id)}`, undefined, null);
-      const rented = pod && rentedOf(pod);
+      const rented = pod && rentedOf(pod, api.skewMs());
       return rented && rented.status.state !== "absent" ? rented : null;
     },
 

@@ -6,6 +6,7 @@ import type {
   Handle,
   LaunchContext,
   LaunchSpec,
+  MachineCost,
   Offer,
   OwnedWork,
   Provider,
@@ -48,6 +49,8 @@ const LIST_AGE_MS = 5000;
 const LOOK_AFTER_S = [2, 5, 10];
 /** A vendor's list may lag: for this long after such a creation, nobody says that there is no machine. */
 const UNSURE_MS = 90_000;
+/** For this long, what a deleted machine cost is kept for a report. */
+const FORGET_MS = 600_000;
 const FIRST_AGAIN_S = 5;
 const LONGEST_AGAIN_S = 300;
 
@@ -66,6 +69,8 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
   let last: { at: number; machines: Promise<Rented[]> } | null = null;
   /** Keys whose creation got no answer, and when. */
   const unanswered = new Map<string, number>();
+  /** Deleted machines, and when; null = they were listed after that. What they cost is reported once. */
+  const dropped = new Map<string, { machine: Rented; at: number | null; since: number }>();
   /** How often each machine was asked to end. */
   const asked = new Map<string, number>();
 
@@ -78,6 +83,9 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
       (machines) => {
         const there = new Set(machines.map(({ id }) => id));
         for (const id of asked.keys()) if (!there.has(id)) asked.delete(id);
+        for (const [id, one] of dropped)
+          if (there.has(id)) one.at = null;
+          else if (now - one.since > FORGET_MS) dropped.delete(id);
         for (const key of unanswered.keys()) isUnanswered(key);
       },
       () => {
@@ -106,6 +114,7 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
         times,
       });
     if (!machine.ending) await vendor.remove(machine.id);
+    if (times === 1) dropped.set(machine.id, { machine, at: host.clock.now(), since: host.clock.now() });
     last = null;
   }
 
@@ -176,6 +185,16 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
     return null;
   }
 
+  /** What deleted machines of a key cost that are not among those listed. */
+  function takeDropped(key: string, listed: readonly Rented[]): MachineCost[] {
+    const there = new Set(listed.map(({ id }) => id));
+    const mine = [...dropped].filter(([id, { machine }]) => machine.key === key && !there.has(id));
+    return mine.map(([id, { machine, at }]) => {
+      dropped.delete(id);
+      return { ...machine.status, machine: id, charged: false, endedAt: at };
+    });
+  }
+
   return {
     launch(spec, offer, context) {
       checkKey(host, context.key);
@@ -226,7 +245,16 @@ export function createFleet(host: ProviderHost, vendor: Vendor): Methods {
       const works: OwnedWork[] = [];
       for (const machines of byKey.values()) {
         const kept = installation === host.installation ? await settle(machines) : keepOne(machines);
-        if (kept) works.push({ handle: handleOf(kept), labels: kept.labels, state: kept.status.state });
+        if (kept)
+          works.push({
+            handle: handleOf(kept),
+            labels: kept.labels,
+            state: kept.status.state,
+            machines: [
+              ...machines.map(({ id, status }) => ({ ...status, machine: id })),
+              ...takeDropped(kept.key, machines),
+            ],
+          });
       }
       return works;
     },

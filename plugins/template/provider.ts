@@ -244,7 +244,8 @@ export function createProvider(id: string, boot: Boot, host: ProviderHost, confi
       const all = await list(`label=ftl-installation:${installation}`);
       return all.map((one) => {
         const { "ftl-key": key = "", "ftl-installation": _, ...labels } = one.labels;
-        return { handle: handleOf(key, one), labels, state: stateOf(one) };
+        const cost = { machine: one.id, ...(one.started_at ? { chargedFrom: one.started_at } : {}) };
+        return { handle: handleOf(key, one), labels, state: stateOf(one), machines: [cost] };
       });
     },
 

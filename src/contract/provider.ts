@@ -169,8 +169,22 @@ export interface Handle {
   [field: string]: unknown;
 }
 
+/** What a vendor charges for one machine. Without it the host counts the price of the offer, from launch to end. */
+export interface MachineCost {
+  /** The vendor's id of the machine, for people who look it up in its console. */
+  machine: string;
+  /** What the vendor charges now in USD; absent = the price of its offer. */
+  pricePerHour?: number;
+  /** Since when the vendor charges it, by the clock of the server; absent = not known. */
+  chargedFrom?: number;
+  /** False for a machine that is still there and costs nothing any more. */
+  charged?: boolean;
+  /** Since when it costs nothing any more; absent or null = not known. */
+  endedAt?: number | null;
+}
+
 export type WorkState = "starting" | "running" | "exited" | "absent";
-export interface WorkStatus {
+export interface WorkStatus extends Partial<Omit<MachineCost, "endedAt">> {
   state: WorkState;
   /** Exit code when exited and known. 128+n for signal n. */
   exitCode: number | null;
@@ -180,14 +194,10 @@ export interface WorkStatus {
   endedAt: number | null;
   /** The same as in the handle, for addresses that are known only later. The handle takes precedence. */
   serving?: ServingPlace;
-  /** The vendor's id of the machine, for people who look it up in its console. */
-  machine?: string;
   /** When the vendor takes the machine back, in milliseconds since 1970, once it has said so. */
   preemptAt?: number;
   /** The vendor took the machine back, or it broke: the work is not at fault, and other machines may finish it. */
   preempted?: boolean;
-  /** What the vendor charges now in USD, when it differs from the offer. */
-  pricePerHour?: number;
 }
 
 export type TerminateResult = { gone: true } | { gone: false; againAfterS: number };
@@ -206,6 +216,8 @@ export interface OwnedWork {
   state: WorkState;
   /** GPUs of the work, by UUID, when the provider labels its work with them. */
   gpus?: readonly string[];
+  /** Every machine of this key that is listed, also a second one that is being removed, with what it costs. */
+  machines?: readonly MachineCost[];
 }
 
 /** Flags must agree with the methods present. */

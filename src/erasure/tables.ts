@@ -142,6 +142,7 @@ export const STAYS: Record<string, string> = {
   provider_limit: "providers of the installation",
   provider_pause: "providers of the installation",
   provider_error: "providers of the installation",
+  rented_machine: "machines of the installation: ids and numbers",
   provider_orphan: "providers of the installation",
   terms_version: "documents of the installation",
   moderation_rule: "rules of the installation",

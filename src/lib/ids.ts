@@ -28,6 +28,7 @@ const ID_PREFIX = {
   trainJob: "ftjob-",
   job: "job-",
   attempt: "att_",
+  machine: "mac_",
   event: "ftevent-",
   checkpoint: "ftckpt_",
   permission: "cp_",

@@ -44,7 +44,6 @@ describe("an attempt", () => {
     ]);
     // 3600 s of 2 GPUs are charged at what the provider takes: it takes 7.20 USD an hour for both.
     expect(await sumOf(of.id, "gpu_seconds")).toEqual({ all: 7500, free: 300, micros: 7_200_000 });
-    expect((await sumOf(of.id, "provider_micros")).all).toBe(7_500_000);
     expect((await sumOf(of.id, "training_tokens")).all).toBe(5000);
     const view = await t.json<{ usage: Record<string, number> }>("GET", `/v1/jobs/${of.id}`);
     // One core at 10 W; no GPU of this host reports its power.
@@ -77,8 +76,6 @@ describe("an attempt", () => {
     expect((await sumOf(of.id, "gpu_seconds")).micros).toBe(600_000);
     const view = await t.json<{ usage: Record<string, number> }>("GET", `/v1/jobs/${of.id}`);
     expect(view.usage).toMatchObject({ captured_seconds: 600, discarded_seconds: 300, discarded_usd: 0.3 });
-    // The provider takes its price for lost work too.
-    expect((await sumOf(of.id, "provider_micros")).all).toBe(900_000);
     const again = await launched({ gpus: 1, price: 3.6, id: of.id });
     await phase(again, "training");
     clock.advance(300_000);

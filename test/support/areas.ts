@@ -57,7 +57,7 @@ export const ROOMS: Record<string, string[]> = {
     "security",
   ],
   billing: ["meters", "settings", "prices", "budgets", "ledger", "collect", "exports", "statements", "late", "stripe"],
-  compute: ["images", "environment", "providers", "hosts", "limits"],
+  compute: ["images", "environment", "providers", "hosts", "machines", "limits"],
   data: ["storage", "pii", "matching", "validation", "files", "uploads", "datasets", "privacy", "imports"],
   models: ["base", "tuned", "inspection"],
   training: [

@@ -21,10 +21,11 @@ interface Rate {
 export interface Use {
   /** Unique: what it measures and where it begins. */
   source: string;
+  /** Empty = the installation itself: on no statement. */
   org: string;
   userId: string | null;
   keyId: string | null;
-  kind: "train" | "evaluate" | "serve" | "export" | "storage" | "inference" | "grade";
+  kind: "train" | "evaluate" | "serve" | "export" | "storage" | "inference" | "grade" | "machine";
   meter: MeterName;
   jobId: string | null;
   attemptId: string | null;
@@ -87,6 +88,7 @@ export async function recordUse(tx: Db, now: number, use: Use): Promise<boolean>
     unitMicros: rate?.unitMicros ?? 0,
     micros,
     at: now,
+    statementId: use.org === "" ? "legacy" : null,
   });
   await book(tx, { name: `use ${use.source}`, org: use.org, at: now }, { unbilled: micros, revenue: -micros });
   await countUse(tx, scopesOf(use), { at: use.from, micros, gpuSeconds: gpuSecondsOf(use.meter, use.quantity) });

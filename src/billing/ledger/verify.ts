@@ -26,6 +26,16 @@ const TIME = sql`time_row as (
 /** Attempts that ran and are metered in intervals. */
 const RAN = sql`from attempt a where a.started_at is not null
   and not exists (select 1 from meter_interval l where l.source = 'legacy ' || a.id)`;
+/** What is metered of rented machines, with the milliseconds since the first at which each interval begins. */
+const MACHINE_TIME = sql`machine_row as (
+  select r.id, m.source, m.to_ms - m.from_ms as ms,
+    cast(substr(m.source, length(r.id) + length(m.meter) + 3) as integer) as begins
+  from meter_interval m join rented_machine r on r.id = substr(m.source, 1, instr(m.source, ' ') - 1)
+  where m.meter = 'provider_micros')`;
+/** Attempts that ran on a machine with a price, and whose machine is gone. */
+const PRICED = sql`from attempt a where a.gone_at is not null and a.started_at is not null
+  and json_extract(a.offer, '$.pricePerHour') > 0
+  and not exists (select 1 from meter_interval l where l.source = 'legacy ' || a.id)`;
 /** Whether an interval `m` counts against budget `b` in the period of `u`. */
 const OF_BUDGET = sql`m.org = b.org
   and (u.period = 'total' or strftime('%Y-%m', m.from_ms / 1000, 'unixepoch') = u.period)
@@ -63,6 +73,27 @@ const RULES: Rule[] = [
     wrong: sql`with ${TIME} select t.source || ' has ' || t.quantity || ' GPU-seconds' as what from time_row t
       join attempt a on a.id = t.attempt_id where t.meter = 'gpu_seconds'
       and t.quantity <> ((t.begins + t.ms) / 1000 - t.begins / 1000) * json_extract(a.offer, '$.gpus')`,
+  },
+  {
+    name: "Every rented machine is metered without overlap or hole, from its launch until it is gone",
+    count: sql`select count(*) as n from rented_machine`,
+    wrong: sql`with ${MACHINE_TIME}, neighbor as (
+        select source, begins, lag(begins + ms, 1, 0) over (partition by id order by begins) as due from machine_row),
+      total as (select m.id, m.metered_ms as position, iif(m.ended_at is null, m.metered_ms, m.ended_at - m.charged_from) as ms,
+        coalesce((select sum(r.ms) from machine_row r where r.id = m.id), 0) as sum_ms from rented_machine m)
+      select source || iif(begins < due, ' overlaps the one before by ', ' follows a hole of ') || abs(begins - due) || ' ms' as what
+      from neighbor where begins <> due
+      union all select id || ' is metered for ' || sum_ms || ' of ' || ms || ' ms' from total where sum_ms <> ms or position <> ms`,
+  },
+  {
+    name: "Every machine of an attempt with a price is metered once",
+    count: sql`select count(*) as n ${PRICED}`,
+    wrong: sql`with legacy as (select attempt_id, max(to_ms) as till from meter_interval where meter = 'provider_micros'
+        and attempt_id is not null and source like attempt_id || ' %' group by attempt_id)
+      select a.id || ' has a price and no machine' as what ${PRICED} and not exists (select 1 from legacy l where l.attempt_id = a.id)
+      and not exists (select 1 from rented_machine m where m.attempt_id = a.id)
+      union all select m.id || ' is metered with ' || m.attempt_id || ' too' from rented_machine m
+      join legacy l on l.attempt_id = m.attempt_id where l.till > m.charged_from`,
   },
   {
     name: "No interval crosses an hour, and its free part is within its quantity",

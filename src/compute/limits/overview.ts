@@ -8,6 +8,7 @@ import { providerError, providerLimit, providerOrphan } from "../../db/schema/ho
 import { attempt, job } from "../../db/schema/jobs.ts";
 import { notFound } from "../../errors.ts";
 import { DAY_MS } from "../../lib/clock.ts";
+import { costOfAttempts, unrecorded } from "../machines/meter.ts";
 import type { ProviderState } from "./model.ts";
 import { pausedProviders } from "./pauses.ts";
 import { limitsViewOf, useOf } from "./service.ts";
@@ -15,7 +16,7 @@ import { limitsViewOf, useOf } from "./service.ts";
 const SHOWN = 20;
 const MAX_MACHINES = 500;
 
-/** US dollars that a provider charged for intervals since a time, as recorded. */
+/** US dollars that a provider charged since a time, with what is not recorded yet. */
 async function chargedSince(ctx: Ctx, provider: string, since: number): Promise<number> {
   const [row] = await ctx.db
     .select({ micros: sql<number>`coalesce(sum(${meterInterval.quantity}), 0)` })
@@ -23,7 +24,7 @@ async function chargedSince(ctx: Ctx, provider: string, since: number): Promise<
     .where(
       and(eq(meterInterval.provider, provider), sql`meter = 'provider_micros'`, sql`${meterInterval.from} >= ${since}`),
     );
-  return usdOf(row?.micros ?? 0);
+  return usdOf((row?.micros ?? 0) + (await unrecorded(ctx.db, provider, ctx.clock.now(), since)));
 }
 
 async function machinesOf(ctx: Ctx, provider: string): Promise<ProviderState["machines"]> {
@@ -43,9 +44,11 @@ async function machinesOf(ctx: Ctx, provider: string): Promise<ProviderState["ma
     .where(and(eq(attempt.provider, provider), isNull(attempt.goneAt)))
     .orderBy(attempt.createdAt)
     .limit(MAX_MACHINES);
-  const now = ctx.clock.now();
+  const costs = await costOfAttempts(
+    ctx,
+    rows.map((row) => row.attempt),
+  );
   return rows.map(({ offer, startedAt, createdAt, endedAt, ...row }) => {
-    const hours = startedAt === null ? 0 : Math.max(0, (endedAt ?? now) - startedAt) / 3_600_000;
     // Attempts of contract 1 that still run know only their place and price.
     const { region = null, zone = null, machineType = null, market = "own" }: Partial<Offer> = offer;
     const { location, pricePerHour } = offer;
@@ -59,7 +62,7 @@ async function machinesOf(ctx: Ctx, provider: string): Promise<ProviderState["ma
       price_per_hour: pricePerHour,
       since: startedAt ?? createdAt,
       ending: endedAt !== null,
-      cost_usd: hours * pricePerHour,
+      cost_usd: costs.get(row.attempt) ?? 0,
     };
   });
 }

@@ -2,17 +2,15 @@
 import { and, eq, isNull, ne, or, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { usdOf } from "../../billing/meters/money.ts";
-import type { Offer } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { meterInterval } from "../../db/schema/billing.ts";
 import { providerLimit } from "../../db/schema/hosts.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { notFound } from "../../errors.ts";
+import { openMachines, unrecorded } from "../machines/meter.ts";
 import { type Limits, NO_LIMITS, type ProviderUse, providerRefusal } from "./check.ts";
 import type { LimitsChange, LimitsView } from "./model.ts";
-
-const HOUR_MS = 3_600_000;
 
 /** The start of the month (UTC) that a time is in, in milliseconds since 1970. */
 function monthStart(at: number): number {
@@ -37,12 +35,6 @@ export async function limitsOf(db: Db, provider: string): Promise<Limits> {
   return row ? limitsFrom(row) : NO_LIMITS;
 }
 
-/** What work at a provider has cost since the last interval that is recorded, in US dollars. */
-function unmetered(row: { offer: Offer; startedAt: number | null; meteredMs: number }, now: number): number {
-  if (row.startedAt === null) return 0;
-  return (Math.max(0, now - row.startedAt - row.meteredMs) / HOUR_MS) * row.offer.pricePerHour;
-}
-
 /**
  * What a provider runs for this installation, and what it charged this month: from the ledger, with what is not
  * recorded yet.
@@ -50,7 +42,7 @@ function unmetered(row: { offer: Offer; startedAt: number | null; meteredMs: num
  */
 export async function useOf(db: Db, provider: string, now: number, without?: string): Promise<ProviderUse> {
   const live = await db
-    .select({ offer: attempt.offer, startedAt: attempt.startedAt, meteredMs: attempt.meteredMs, state: attempt.state })
+    .select({ id: attempt.id, offer: attempt.offer })
     .from(attempt)
     .where(and(eq(attempt.provider, provider), isNull(attempt.goneAt), without ? ne(attempt.id, without) : undefined));
   const [charged] = await db
@@ -63,11 +55,15 @@ export async function useOf(db: Db, provider: string, now: number, without?: str
         sql`${meterInterval.from} >= ${monthStart(now)}`,
       ),
     );
-  const open = live.filter((row) => row.state !== "ended");
+  // Machines beside those of live attempts: what nobody needs any more costs until it is gone.
+  const known = new Set([without, ...live.map(({ id }) => id)]);
+  const others = (await openMachines(db, provider)).filter(({ attemptId }) => !known.has(attemptId ?? ""));
   return {
-    machines: live.length,
-    monthUsd: usdOf(charged?.micros ?? 0) + open.reduce((sum, row) => sum + unmetered(row, now), 0),
-    perHourUsd: live.reduce((sum, row) => sum + row.offer.pricePerHour, 0),
+    machines: live.length + others.length,
+    monthUsd: usdOf((charged?.micros ?? 0) + (await unrecorded(db, provider, now, monthStart(now)))),
+    perHourUsd:
+      live.reduce((sum, row) => sum + row.offer.pricePerHour, 0) +
+      others.reduce((sum, { pricePerHour }) => sum + pricePerHour, 0),
   };
 }
 

@@ -148,6 +148,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
   provider_limit: "of the installation",
   provider_pause: "of the installation",
   provider_error: "of the installation",
+  rented_machine: "of the installation",
   provider_orphan: "of the installation",
   base_model: "of the installation",
   sso_provider: "of the installation",

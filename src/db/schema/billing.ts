@@ -17,11 +17,12 @@ export const meterInterval = sqliteTable(
     n: integer("n").primaryKey(),
     /** What it measures and where it begins, in milliseconds since the start: `att_x gpu_seconds 60000`; unique. */
     source: text("source").notNull(),
+    /** Empty for what the installation itself uses: machines that no job owns. */
     org: text("org").notNull(),
     /** Who started it, or who owns what is stored; null = nobody in particular. */
     userId: text("user_id"),
     keyId: text("key_id"),
-    /** `train`, `evaluate`, `serve`, `export`, `storage`, `inference`, or `grade` for requests of graders. */
+    /** `train`, `evaluate`, `serve`, `export`, `storage`, `inference`, `machine` or `grade` (requests of graders). */
     kind: text("kind").notNull(),
     /** See METERS in src/billing/meters/meters.ts. */
     meter: text("meter").notNull(),
@@ -49,7 +50,7 @@ export const meterInterval = sqliteTable(
     reverses: text("reverses"),
     reversedFor: text("reversed_for"),
     at: integer("at").notNull(),
-    /** The statement that contains it; set once. `legacy` = from a version without statements: never on one. */
+    /** The statement that contains it; set once. `legacy` = of the installation, or from a version without statements. */
     statementId: text("statement_id"),
   },
   (t) => [

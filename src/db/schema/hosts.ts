@@ -1,5 +1,8 @@
-/** Hosts, their GPUs, allocations and samples; providers: their limits, pauses, errors, and orphans found there. */
-import { index, integer, primaryKey, real, sqliteTable, text } from "drizzle-orm/sqlite-core";
+/**
+ * Hosts, their GPUs, allocations and samples; providers: their limits, pauses, errors, rented machines and orphans.
+ */
+import { sql } from "drizzle-orm";
+import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import { jsonText } from "../json.ts";
 
 export const host = sqliteTable("host", {
@@ -136,6 +139,38 @@ export const providerError = sqliteTable(
     at: integer("at").notNull(),
   },
   (t) => [index("provider_error_provider").on(t.provider, t.n)],
+);
+
+/**
+ * A machine at a vendor, from the first minute that it charges until it is gone. What is metered of it is in
+ * `meter_interval`, whose sources begin with its id.
+ */
+export const rentedMachine = sqliteTable(
+  "rented_machine",
+  {
+    id: text("id").primaryKey(),
+    provider: text("provider").notNull(),
+    /** The vendor's id of the machine; the launch key where the vendor has none. */
+    machine: text("machine").notNull(),
+    key: text("key").notNull(),
+    /** Null = no attempt that the database has: its cost is the installation's. */
+    attemptId: text("attempt_id"),
+    gpuModel: text("gpu_model"),
+    /** It was in a list of its vendor: a list without it means that it is gone. */
+    listed: integer("listed", { mode: "boolean" }).notNull().default(false),
+    /** US dollars now. */
+    pricePerHour: real("price_per_hour").notNull(),
+    /** Since and until when the vendor charges it, in milliseconds since 1970; null = it still does. */
+    chargedFrom: integer("charged_from").notNull(),
+    endedAt: integer("ended_at"),
+    /** How far it is metered, in milliseconds since `chargedFrom`: the clock of the server may be set. */
+    meteredMs: integer("metered_ms").notNull().default(0),
+  },
+  (t) => [
+    uniqueIndex("rented_machine_open").on(t.provider, t.machine).where(sql`ended_at is null`),
+    index("rented_machine_attempt").on(t.attemptId),
+    index("rented_machine_known").on(t.provider, t.machine, t.endedAt),
+  ],
 );
 
 /** Something of this installation at a vendor that belonged to no live attempt. */

@@ -8,6 +8,7 @@ import { inArray, isNull, notInArray, or, sql } from "drizzle-orm";
 import type { AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
+import { rentedMachine } from "../../db/schema/hosts.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 
 /** Smaller differences are normal drift between the two clocks. */
@@ -61,6 +62,10 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
         contactAt: moved(attempt.contactAt),
       })
       .where(or(isNull(attempt.goneAt), inArray(attempt.jobId, live)));
+    await tx
+      .update(rentedMachine)
+      .set({ chargedFrom: moved(rentedMachine.chargedFrom) })
+      .where(isNull(rentedMachine.endedAt));
     await tx
       .update(job)
       .set({

@@ -6,6 +6,7 @@ import { eq } from "drizzle-orm";
 import { reconcileAllocations } from "../../compute/hosts/allocations.ts";
 import { recordOrphan, settleOrphans } from "../../compute/limits/orphans.ts";
 import { readFailure } from "../../compute/limits/pauses.ts";
+import { endOrphan, reconcileMachines } from "../../compute/machines/record.ts";
 import type { Handle, OwnedWork, Provider, ProviderPlugin } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt } from "../../db/schema/jobs.ts";
@@ -30,7 +31,8 @@ async function terminate(ctx: Ctx, plugin: ProviderPlugin, provider: Provider, w
   const orphan = { provider: plugin.id, resource: resourceOf(work), key };
   let error: string | null = null;
   try {
-    await provider.terminate(work.handle, { graceS: GRACE_S });
+    const { gone } = await provider.terminate(work.handle, { graceS: GRACE_S });
+    if (gone) await endOrphan(ctx, plugin.id, key);
   } catch (cause) {
     const failure = readFailure(cause);
     error = failure.message.slice(0, 500);
@@ -50,7 +52,9 @@ export async function sweepOrphans(ctx: Ctx, seen: Seen, graceMs: number): Promi
   const living: { attemptId: string; gpus: readonly string[] }[] = [];
   for (const { plugin, provider } of ctx.compute.list()) {
     try {
+      const asOf = ctx.clock.now();
       const owned = (await provider.listOwned(ctx.installation)).filter((work) => !work.shared);
+      if (plugin.capabilities.priced) await reconcileMachines(ctx, plugin.id, owned, asOf);
       const listed = new Set(owned.map((work) => `${resourceOf(work)} ${work.handle.key}`));
       const mine = `${plugin.id} `;
       for (const known of seen.keys())

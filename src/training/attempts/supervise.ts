@@ -4,6 +4,7 @@
  */
 import { and, eq, isNull, ne, sql } from "drizzle-orm";
 import { releaseGpus } from "../../compute/hosts/allocations.ts";
+import { endMachines, followMachine } from "../../compute/machines/record.ts";
 import type { Handle, WorkStatus } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
@@ -187,7 +188,9 @@ async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobR
   if (!which.handle) return recover(ctx, row, which);
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
+  const asOf = ctx.clock.now();
   const status = await entry.provider.describe(which.handle);
+  await followMachine(ctx, which, which.handle, status, asOf);
   if (status.state === "exited" || status.state === "absent") return recordExit(ctx, supervisor, row, which, status);
   supervisor.goneSince.delete(which.id);
   await followPrice(ctx, row, which, status);
@@ -223,6 +226,7 @@ async function terminateWork(ctx: Ctx, supervisor: SupervisorState, which: Attem
   // A process that reported its end may exit by itself first; a signal would change its exit code.
   const byItself = which.lastSeq > 0 && ["succeeded", "cancelled", "paused"].includes(which.outcome ?? "");
   const status = await entry.provider.describe(handle);
+  await followMachine(ctx, which, handle, status, now);
   const alive = status.state === "running" || status.state === "starting";
   if (alive && byItself && now - (which.endedAt ?? 0) < EXIT_GRACE_MS) return;
   ctx.failPoint("terminate.before");
@@ -240,6 +244,7 @@ async function terminateWork(ctx: Ctx, supervisor: SupervisorState, which: Attem
   const messages = await ctx.write(async (tx) => {
     await tx.update(attempt).set({ goneAt: ctx.clock.now(), exitCode }).where(eq(attempt.id, which.id));
     await releaseGpus(tx, which.id);
+    await endMachines(tx, ctx, which);
     const current = await jobIn(tx, which.jobId);
     if (current?.state !== "stopping") return [];
     return (await finishJob(tx, ctx, current, { state: "cancelled" })) ?? [];

@@ -105,7 +105,6 @@ async function usesOf(
   const { gpus, pricePerHour } = which.offer;
   const units = gpus > 0 ? gpus : coresOf(row);
   const price = microsFrom(Math.round(pricePerHour * 1e6) / 1e6) ?? 0;
-  const charged = (ms: number) => Math.floor((price * ms) / HOUR_MS);
   const endpoints = row.kind === "serve" ? await endpointsOf(tx, row.id) : [];
   const only = endpoints.length === 1 ? endpoints[0] : undefined;
   const tokens = last ? await newTokens(tx, row) : 0;
@@ -121,8 +120,6 @@ async function usesOf(
   for (const { id, model } of endpoints)
     if (seconds > 0)
       uses.push({ meter: "endpoint_seconds", quantity: seconds, costMicros: null, deploymentId: id, model });
-  const micros = charged(part.to) - charged(part.from);
-  if (micros > 0) uses.push({ meter: "provider_micros", quantity: micros, costMicros: null, deploymentId: null });
   const { startedAt } = which;
   const joules = await joulesOf(
     tx,
@@ -134,7 +131,7 @@ async function usesOf(
   return uses;
 }
 
-/** Parts of `from` to `until` (milliseconds since `startedAt`) , each within one hour of the clock. */
+/** Parts of `from` to `until` (milliseconds since `startedAt`), each within one hour of the clock. */
 function partsOf(startedAt: number, from: number, until: number): Part[] {
   const parts: Part[] = [];
   for (let at = from; at < until; ) {

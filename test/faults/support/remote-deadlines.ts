@@ -99,7 +99,7 @@ async function unknownMachine(world: World): Promise<string> {
 }
 
 /** Half a minute in which the attempt of a machine may still be stored, then the sweep. */
-const UNKNOWN = { afterEnd: 50, unpaid: 60 };
+const UNKNOWN = { afterEnd: 50 };
 
 export const DEADLINE_ROWS: readonly RemoteRow[] = [
   {
@@ -130,7 +130,7 @@ export const DEADLINE_ROWS: readonly RemoteRow[] = [
   {
     fault: "the same, and the first two deletions have no effect",
     expected: "the sweep asks until it is gone",
-    allowed: { afterEnd: 70, unpaid: 90 },
+    allowed: { afterEnd: 70 },
     inject(world) {
       world.cloud.faults.add("stuck_delete", { times: 2 });
       return unknownMachine(world);

@@ -25,7 +25,7 @@ const ACCOUNTS: RemoteRow[] = [
     fault: "the API key is revoked while a machine runs, for three minutes",
     expected: "the job goes on; the machine is deleted when the key works",
     // The end of the job falls into the three minutes.
-    allowed: { afterEnd: 200, unpaid: 230 },
+    allowed: { afterEnd: 200 },
     async inject(world) {
       await world.train();
       await world.atStep(3);
@@ -260,19 +260,21 @@ const KILLS: RemoteRow[] = [
     fault: "the same, and the machine is listed a minute later",
     expected: "deleted when it is listed; another attempt works",
     // A minute until it is listed, and the half minute that the sweep waits.
-    allowed: { unpaid: 200, afterEnd: 100 },
+    allowed: { afterEnd: 100 },
     inject: killed("launch.started", ({ cloud }) => cloud.faults.add("list_lag")),
   },
   {
     fault: "kill of the server before it deletes the machine of an ended job",
     expected: "deleted by the next start",
     // Twenty seconds without a server.
-    allowed: { afterEnd: 45, unpaid: 75 },
+    allowed: { afterEnd: 45 },
     inject: killed("terminate.before"),
   },
   {
     fault: "kill of the server between deleting the machine and storing that",
     expected: "nothing left over, charged once",
+    // Twenty seconds without a server.
+    allowed: { unseen: 20 },
     inject: killed("terminate.gone"),
   },
   {

@@ -1,4 +1,6 @@
 /** A row of the fault table for rented machines: the same fault at several vendors, with one line for all of them. */
+import { max } from "drizzle-orm";
+import { meterInterval } from "../../../src/db/schema/billing.ts";
 import { providerPause } from "../../../src/db/schema/hosts.ts";
 import type { TestApp } from "../../support/app.ts";
 import type { VirtualClock } from "../../support/fake-cloud/clock.ts";
@@ -67,6 +69,8 @@ export function remoteRow(open: () => Opened, renew: () => Promise<void>, number
         // Pauses of a provider are those of an account, and each row has its own.
         await app.ctx.write((tx) => tx.delete(providerPause));
         const world = new World(app, clock, vendor, settings, beside);
+        const [before] = await app.ctx.db.select({ n: max(meterInterval.n) }).from(meterInterval);
+        world.ledgerFrom = before?.n ?? 0;
         try {
           const found = await inject(world);
           const account = await accountFor(world, allowed);

@@ -61,6 +61,8 @@ export class World {
   /** Trainers reach the server. */
   connected = true;
   restarts = 0;
+  /** The last interval of the ledger before the row. */
+  ledgerFrom = 0;
   private supervisor: SupervisorState;
   private queue: ReturnType<typeof openQueue>;
 
