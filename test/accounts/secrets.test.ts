@@ -215,6 +215,7 @@ const NOT_SECRET: Record<string, string> = {
   "moderation_case.hash": "hash of rows or files",
   "object_deletion.key": "name of an object",
   "provider_orphan.key": "names what a provider holds",
+  "rented_machine.key": "names what a provider holds",
   "passkey.credential_id": "names the key pair of an authenticator, and opens nothing",
   "restriction.hash": "hash of rows or files",
   "stored_object.key": "name of an object",

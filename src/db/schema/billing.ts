@@ -22,7 +22,7 @@ export const meterInterval = sqliteTable(
     /** Who started it, or who owns what is stored; null = nobody in particular. */
     userId: text("user_id"),
     keyId: text("key_id"),
-    /** `train`, `evaluate`, `serve`, `export`, `storage`, `inference`, `machine` or `grade` (requests of graders). */
+    /** `train`, `evaluate`, `serve`, `export`, `storage`, `inference`, `machine`, or `grade` for graders. */
     kind: text("kind").notNull(),
     /** See METERS in src/billing/meters/meters.ts. */
     meter: text("meter").notNull(),
