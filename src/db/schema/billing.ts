@@ -50,7 +50,7 @@ export const meterInterval = sqliteTable(
     reverses: text("reverses"),
     reversedFor: text("reversed_for"),
     at: integer("at").notNull(),
-    /** The statement that contains it; set once. `legacy` = of the installation, or from a version without statements. */
+    /** The statement that contains it; set once. `legacy` = of the installation, or of versions without statements. */
     statementId: text("statement_id"),
   },
   (t) => [
