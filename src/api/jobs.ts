@@ -27,7 +27,8 @@ import { clearRun } from "../training/plan/cleanup.ts";
 import { PlanView, planView } from "../training/plan/plan.ts";
 import { continueJob, reproduceJob, reproductionOf } from "../training/plan/reproduce.ts";
 import { CreateTrainJob, TrainOverrides, TrainRequest } from "../training/plan/request.ts";
-import { createTrainJob, planTrainJob, rerunJob } from "../training/plan/service.ts";
+import { createTrainJob, rerunJob } from "../training/plan/service.ts";
+import { planInQueue } from "../training/queue/planned.ts";
 import { queueFacts } from "../training/queue/service.ts";
 import { CheckpointsPage } from "./fine-tuning-model.ts";
 import { CheckpointView, checkpointView } from "./fine-tuning-views.ts";
@@ -44,7 +45,7 @@ async function createJobRoute(ctx: Ctx, actor: Actor, body: v.InferOutput<typeof
 }
 
 async function planRoute(ctx: Ctx, actor: Actor, body: TrainRequest) {
-  return planView(await planTrainJob(ctx, actor, body));
+  return planView(await planInQueue(ctx, actor, body));
 }
 
 async function listJobsRoute(ctx: Ctx, actor: Actor, query: v.InferOutput<typeof ListJobs>) {

@@ -23,7 +23,6 @@ import { estimateSeconds, expectedSpeed, secondsRange } from "./throughput.ts";
 const ANSWER_TIMEOUT_MS = 1500;
 /** How long offers are cached: a form asks again with every change. */
 const CACHE_MS = 30_000;
-const MAX_OFFERS = 12;
 
 /** One machine for a planned run. Memory in MiB of the device that computes: main memory, or one GPU. */
 export interface PlannedOffer {
@@ -64,6 +63,18 @@ export interface PlannedOffer {
   out: string | null;
   market: Market;
   region: string | null;
+  /** Its provider charges for it. */
+  rented: boolean;
+  /** Machines with the same value are equal, apart from the market. */
+  machine: string;
+  /** Expected preemptions of the run, and its seconds with what they repeat; null while the tokens are not counted. */
+  preemptions: number | null;
+  totalSeconds: number | null;
+  /** Predicted seconds until it could be used; null = unknown. */
+  waitS: number | null;
+  /** The burst policy would choose it; otherwise why not, null while that is not decided. */
+  chosen: boolean;
+  notChosen: string | null;
 }
 
 /** `out`: why the offer may not be used now, as a launch would find it; null = it may. */
@@ -207,6 +218,13 @@ export async function planOffers(
       out,
       market: offer.market,
       region: offer.region,
+      rented: ctx.compute.get(provider)?.plugin.capabilities.priced ?? false,
+      machine: `${provider} ${offer.machineType ?? ""} ${offer.gpus} ${offer.gpuName ?? ""}`,
+      preemptions: total?.preemptions ?? null,
+      totalSeconds: total?.seconds ?? null,
+      waitS: null,
+      chosen: false,
+      notChosen: null,
     };
   });
   const rank = (one: PlannedOffer) => [
@@ -220,7 +238,7 @@ export async function planOffers(
     const [left, right] = [rank(a), rank(b)];
     return left.map((value, i) => value - (right[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
   });
-  return { offers: offers.slice(0, MAX_OFFERS), unanswered };
+  return { offers, unanswered };
 }
 
 type Range = [low: number, high: number];

@@ -4,6 +4,8 @@ import { type Lists, listIds } from "../../billing/prices/lists.ts";
 import type { TrainSpec } from "../../contract/spec.ts";
 import { SPEC_SCHEMAS } from "../../contract/spec-schema.ts";
 import { Finding, Overlap } from "../../data/validation/rows/report.ts";
+import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
+import { Burst } from "../jobs/placement-model.ts";
 import { type MemoryPlan, PARTS } from "./memory.ts";
 import type { PlannedOffer } from "./offers.ts";
 import type { Suggestion } from "./suggestions.ts";
@@ -41,6 +43,16 @@ const OfferView = v.strictObject({
   preemptions_per_hour: number,
   /** What the provider is expected to charge in all, with the work that preemption repeats. */
   total_usd: v.nullable(number),
+  /** Its seconds from launch to end, and the chance from 0 to 1 that the machine is taken back meanwhile. */
+  total_seconds: v.nullable(number),
+  preemption_chance: v.nullable(number),
+  /** The provider charges for it: it is no own machine. */
+  rented: v.boolean(),
+  /** Predicted seconds until it could be used; null = unknown. */
+  predicted_wait_s: v.nullable(number),
+  /** The burst policy would choose it; otherwise why not. */
+  chosen: v.boolean(),
+  not_chosen: v.nullable(text),
   seconds_range: range,
   /** What the provider charges. */
   cost_range_usd: range,
@@ -82,6 +94,8 @@ export const PlanView = v.strictObject({
     runs_out_of_memory: number,
   }),
   offers: v.nullable(v.array(OfferView)),
+  /** What the burst policy in force would decide now; null while the cost is unknown or nothing is offered. */
+  burst: v.nullable(v.strictObject({ policy: Burst, leaves: v.boolean(), why: text })),
   providers_without_answer: v.array(text),
   suggestion: v.nullable(SuggestionView),
   longest_row: v.nullable(number),
@@ -93,6 +107,14 @@ export const PlanView = v.strictObject({
   warnings: v.array(text),
 });
 export type PlanView = v.InferOutput<typeof PlanView>;
+
+/** What the burst policy of a planned run would decide now. */
+interface PlannedBurst {
+  policy: BurstPolicy;
+  leaves: boolean;
+  /** As a sentence. */
+  why: string;
+}
 
 /** Everything that a run would do and need. */
 export interface TrainPlan {
@@ -129,6 +151,8 @@ export interface TrainPlan {
   lists: Lists;
   /** The providers' offers; null when they were not asked. */
   offers: PlannedOffer[] | null;
+  /** What the burst policy in force would decide now; null while that is unknown. */
+  burst: PlannedBurst | null;
   /** Titles of providers that did not answer in time. */
   unanswered: string[];
   /** When the run fits no offer: the smallest change that makes it fit the best one. */
@@ -144,6 +168,10 @@ export interface TrainPlan {
 function suggestionView({ change, words, effect, memoryMb }: Suggestion): v.InferOutput<typeof SuggestionView> {
   return { change: { ...change }, words, effect, memory_mb: memoryMb };
 }
+
+/** The chance that a machine is taken back at least once during the run. */
+export const preemptionChance = ({ preemptions }: PlannedOffer): number | null =>
+  preemptions === null ? null : -Math.expm1(-preemptions);
 
 /** The view of an offer. */
 function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
@@ -164,6 +192,12 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
     price_per_hour_usd: one.pricePerHour,
     preemptions_per_hour: one.preemptionsPerHour,
     total_usd: one.totalUsd,
+    total_seconds: one.totalSeconds,
+    preemption_chance: preemptionChance(one),
+    rented: one.rented,
+    predicted_wait_s: one.waitS,
+    chosen: one.chosen,
+    not_chosen: one.notChosen,
     seconds_range: one.seconds,
     cost_range_usd: one.costUsd,
     cost_usd: one.chargeUsd,
@@ -202,6 +236,7 @@ export function planView(plan: TrainPlan): PlanView {
       runs_out_of_memory: plan.outOfMemoryRuns,
     },
     offers: plan.offers?.map(offerView) ?? null,
+    burst: plan.burst,
     providers_without_answer: plan.unanswered,
     suggestion: plan.suggestion && suggestionView(plan.suggestion),
     longest_row: plan.longest,

@@ -181,6 +181,7 @@ export function toPlan(
     maxCostUsd: request.max_cost_usd ?? null,
     lists,
     offers: asked?.offers ?? null,
+    burst: null,
     unanswered: asked?.unanswered ?? [],
     suggestion: best ? null : (asked?.offers.find((one) => one.suggestion)?.suggestion ?? null),
   };

@@ -14,14 +14,14 @@ interface OwnForecast {
 const forecastOf = perContext((): { newest: OwnForecast | null } => ({ newest: null }));
 
 /** The input without machines that must be asked for offers, and without what was decided about leaving. */
-const ownInput = (input: Input): Input => ({
+export const ownInput = (input: Input): Input => ({
   ...input,
   capacity: { ...input.capacity, hosts: input.capacity.hosts.filter((host) => !host.ask) },
   queued: input.queued.map((one) => (one.burst === undefined ? one : { ...one, burst: undefined })),
 });
 
 /** Seconds until a predicted start: the middle of its range; null = unknown. */
-const waitSeconds = (prediction: Prediction | undefined, now: number): number | null =>
+export const waitSeconds = (prediction: Prediction | undefined, now: number): number | null =>
   prediction === undefined || prediction.low === null || prediction.high === null
     ? null
     : Math.max(0, (prediction.low + prediction.high) / 2 - now) / 1000;

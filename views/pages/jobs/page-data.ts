@@ -26,7 +26,7 @@ import { getJob } from "../../../src/training/jobs/store.ts";
 import { listHistory, listSamples, readLogs, readSeries } from "../../../src/training/metrics/service.ts";
 import { fitter } from "../../../src/training/plan/fits.ts";
 import { reproductionOf } from "../../../src/training/plan/reproduce.ts";
-import { planTrainJob } from "../../../src/training/plan/service.ts";
+import { planInQueue } from "../../../src/training/queue/planned.ts";
 import { queueFacts } from "../../../src/training/queue/service.ts";
 import { changed, emptyForm, fieldOf, formOfJob, type JobForm, requestOf } from "./form.ts";
 import { graderTemplate } from "./grader-templates.ts";
@@ -258,7 +258,7 @@ async function planOf(ctx: Ctx, actor: Actor, form: JobForm) {
   const parsed = requestOf(form);
   if ("problems" in parsed) return { view: null, problems: parsed.problems };
   try {
-    const plan = await planTrainJob(ctx, actor, parsed.request);
+    const plan = await planInQueue(ctx, actor, parsed.request);
     return { view: { plan }, problems: {} };
   } catch (error) {
     if (!(error instanceof AppError) || error.kind === "internal") throw error;

@@ -2,12 +2,13 @@
  * The offers of a plan: every machine with its time and cost range, and the change that makes the run fit.
  */
 
-import { formatBytes, formatDuration, formatMoney, plural } from "../../../src/lib/text/format.ts";
+import { formatBytes, formatDuration, formatMoney, formatPercent, plural } from "../../../src/lib/text/format.ts";
 import type { PlannedOffer } from "../../../src/training/plan/offers.ts";
-import type { TrainPlan } from "../../../src/training/plan/plan.ts";
+import { preemptionChance, type TrainPlan } from "../../../src/training/plan/plan.ts";
 import type { Suggestion } from "../../../src/training/plan/suggestions.ts";
 import { Icon } from "../../parts/icons.tsx";
 import { Notice } from "../../parts/notice.tsx";
+import { burstWords } from "../queue/words.ts";
 
 const mb = (value: number) => formatBytes(value * 1024 ** 2);
 
@@ -89,13 +90,39 @@ function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): strin
   return suggestion.words === below?.words ? "fits with the change below" : `fits with: ${suggestion.words}`;
 }
 
-/** What the provider charges per hour and is expected to charge in all, by which the machines are sorted. */
-function providerCharge({ pricePerHour, totalUsd, preemptionsPerHour }: PlannedOffer): string {
-  const hourly = `its provider charges ${formatMoney(pricePerHour)} per hour`;
-  if (totalUsd === null) return hourly;
-  const rate = Number(preemptionsPerHour.toPrecision(2));
-  const taken = rate > 0 ? `, with ${rate} preemptions per hour` : "";
-  return `${hourly}, about ${formatMoney(totalUsd)} in all${taken}`;
+/** What offers are compared by: the wait, the time and the chance of preemption, and the total cost. */
+function Figures({ offer }: { offer: PlannedOffer }) {
+  const { waitS, totalSeconds, totalUsd, pricePerHour } = offer;
+  if (totalSeconds === null) return null;
+  const chance = preemptionChance(offer);
+  const figures: [string, string][] = [
+    ["Wait", waitS === null ? "unknown" : waitS < 1 ? "none" : formatDuration(roundTime(waitS))],
+    ["Time", formatDuration(roundTime(totalSeconds))],
+    ["Preemption", chance ? formatPercent(chance, chance < 0.1 ? 1 : 0) : "0%"],
+    [pricePerHour > 0 ? `Total, at ${formatMoney(pricePerHour)}/h` : "Total", formatMoney(totalUsd)],
+  ];
+  return (
+    <dl class="offer-figures">
+      {figures.map(([label, value]) => (
+        <div>
+          <dt class="xs muted">{label}</dt>
+          <dd class="num small">{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** Whether the burst policy would choose the machine, and why not. */
+function Choice({ offer }: { offer: PlannedOffer }) {
+  if (offer.chosen)
+    return (
+      <span class="xs">
+        <strong>Chosen by the burst policy</strong>
+      </span>
+    );
+  if (!offer.fits || offer.out !== null || offer.notChosen === null) return null;
+  return <span class="xs muted">Not chosen: {offer.notChosen}</span>;
 }
 
 export function PlanOffers({ plan }: { plan: TrainPlan }) {
@@ -106,6 +133,11 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
       <h3 id="plan-offers" class="plan-part">
         Available machines
       </h3>
+      {plan.burst ? (
+        <p class="small">
+          {plan.burst.why}. <span class="muted">Burst policy: {burstWords(plan.burst.policy)}.</span>
+        </p>
+      ) : null}
       {offers.length ? (
         <ul class="plan-offers">
           {offers.map((offer) => (
@@ -122,7 +154,8 @@ export function PlanOffers({ plan }: { plan: TrainPlan }) {
                       {offer.seconds ? timeRange(offer.seconds) : "time unknown"},{" "}
                       {offer.chargeUsd ? costRange(offer.chargeUsd) : "cost unknown"}
                     </span>
-                    {offer.pricePerHour > 0 ? <span class="xs muted">{providerCharge(offer)}</span> : null}
+                    <Figures offer={offer} />
+                    <Choice offer={offer} />
                     <span class="xs muted">
                       {offer.basis === "history"
                         ? `based on ${plural(offer.runs, "finished run")}`

@@ -1,0 +1,101 @@
+/** What a plan says about burst policies: wait, time, chance of preemption and total of each offer, and the choice. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import type { ProviderPlugin } from "../../src/contract/provider.ts";
+import { attempt, job } from "../../src/db/schema/jobs.ts";
+import { newId } from "../../src/lib/ids.ts";
+import type { PlanView } from "../../src/training/plan/plan.ts";
+import { trainSpec } from "../support/attempt.ts";
+import { until } from "../support/live.ts";
+import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
+
+let p: PlanLab;
+/** Seconds that the work on the own machine still takes. */
+const BUSY_S = 7200;
+
+beforeAll(async () => {
+  p = await startPlanLab();
+  const { ctx } = p.lab;
+  const [shelf] = ctx.compute.list();
+  if (!shelf) throw new Error("no provider");
+  const capabilities = { ...shelf.plugin.capabilities, priced: false, local: true };
+  const plugin: ProviderPlugin = { ...shelf.plugin, id: "own", title: "Own machine", kind: "process", capabilities };
+  const machine = { ...MACHINE, id: "local", location: "this machine", local: true, available: false };
+  const own = { plugin, provider: { ...shelf.provider, offers: async () => [machine] } };
+  const entries = [own, shelf];
+  ctx.compute = { list: () => entries, get: (id) => entries.find((one) => one.plugin.id === id) ?? null };
+  p.offer([
+    { ...MACHINE, market: "on_demand", id: "demand", location: "demand", pricePerHour: 2 },
+    { ...MACHINE, market: "spot", id: "spot", location: "spot", pricePerHour: 1.5 },
+    { ...MACHINE, market: "on_demand", id: "fast", location: "fast", cpus: 64, pricePerHour: 90 },
+    { ...MACHINE, market: "on_demand", id: "gone", location: "gone", pricePerHour: 0.1, available: false },
+  ]);
+  const now = Date.now();
+  const id = newId("trainJob");
+  await ctx.write(async (tx) => {
+    await tx.insert(job).values({
+      id,
+      org: p.lab.orgs.a,
+      kind: "train",
+      name: "busy",
+      spec: trainSpec(),
+      request: {},
+      metadata: {},
+      state: "running",
+      attempts: 1,
+      estimateLowS: BUSY_S,
+      estimateHighS: BUSY_S,
+      progress: {},
+      createdBy: p.lab.users.admin,
+      createdAt: now,
+    });
+    await tx.insert(attempt).values({
+      id: newId("attempt"),
+      org: p.lab.orgs.a,
+      jobId: id,
+      number: 1,
+      state: "running",
+      provider: "own",
+      offer: machine,
+      tokenHash: id,
+      createdAt: now,
+      startedAt: now,
+    });
+  });
+  await until("the tokens", async () => (await p.plan()).tokens !== null);
+}, 60_000);
+afterAll(() => p.lab.close());
+
+test.each([
+  [{ type: "local_only" }, "this machine", "Would wait for own machines: its burst policy is own machines only"],
+  [{ type: "burst", wait_over_s: 9000 }, "this machine", "Would wait for own machines: predicted wait 2 h is within"],
+  [{ type: "burst", wait_over_s: 1800 }, "spot", "Would leave for Shelf: predicted wait for own machines 2 h is over"],
+  [{ type: "burst", wait_over_s: 1800, cost_under_usd: 0.000001 }, "this machine", "is not below the policy's"],
+  [{ type: "cheapest" }, "this machine", "Would wait for own machines: $0 there"],
+  [{ type: "fastest" }, "fast", "Would leave for Shelf: done in about"],
+  [null, "spot", "Would leave for Shelf: predicted wait for own machines 2 h"],
+])("a plan shows what %j would choose, and why not the others", async (burst, location, why) => {
+  const plan = (await p.plan({ burst, n_epochs: 50 })) as unknown as PlanView;
+  expect(plan.burst?.why).toContain(why);
+  expect(plan.burst?.policy).toMatchObject(burst ?? { type: "burst", wait_over_s: 0, cost_under_usd: null });
+  const offers = plan.offers ?? [];
+  expect(offers.filter((one) => one.chosen).map((one) => one.location)).toEqual([location]);
+  for (const one of offers) expect([one.location, one.chosen]).toEqual([one.location, one.not_chosen === null]);
+  const by = new Map(offers.map((one) => [one.location, one]));
+  const [own, spot, gone] = ["this machine", "spot", "gone"].map((name) => by.get(name));
+  expect(own?.rented).toBe(false);
+  expect(own?.predicted_wait_s).toBeGreaterThan(BUSY_S * 0.9);
+  expect(own?.predicted_wait_s).toBeLessThan(BUSY_S * 1.1);
+  expect(spot).toMatchObject({ predicted_wait_s: 0, rented: true });
+  expect(spot?.preemption_chance).toBeGreaterThan(0);
+  expect(by.get("demand")?.preemption_chance).toBe(0);
+  expect(spot?.total_seconds).toBeGreaterThan(by.get("demand")?.total_seconds ?? 0);
+  expect(gone?.not_chosen).toBe("no capacity at Shelf now");
+});
+
+test("the form shows the same beside each machine", async () => {
+  const { data } = await p.lab.json<{ data: { id: string }[] }>("GET", "/v1/datasets");
+  const form = { data: data[0]?.id ?? "", model: "tiny", burst: "burst", burst_wait: "30" };
+  const page = await (await p.lab.request("POST", "/jobs/plan", { form, headers: { accept: "text/html" } })).text();
+  for (const text of ["Chosen by the burst policy", "Not chosen:", "Would leave for Shelf", "Preemption"])
+    expect(page).toContain(text);
+});
