@@ -42,7 +42,24 @@ function needOf(file: string): Need {
 export const allTests = (root = ROOT) =>
   [...new Bun.Glob("**/*.test.ts").scanSync(join(root, "test"))].sort().map((file) => `./test/${file}`);
 
-/** Test files by what they need and by their folder below test/; those at the top form the group "whole". */
+/** Folders with at most this many files of one need share a process: loading the application takes 2 s of CPU time. */
+const FEW = 7;
+/** Files of such a process. */
+const MOST_TOGETHER = 24;
+
+/** Joins small groups of the same need. */
+function joinSmall(groups: readonly [string, Need, string[]][]): [name: string, need: Need, files: string[]][] {
+  const joined = groups.filter(([, , files]) => files.length > FEW);
+  const small = groups.filter(([, , files]) => files.length <= FEW);
+  for (const need of new Set(small.map(([, each]) => each))) {
+    const files = small.flatMap(([, each, some]) => (each === need ? some : []));
+    for (let n = 0; n * MOST_TOGETHER < files.length; n++)
+      joined.push([`others-${need}-${n + 1}`, need, files.slice(n * MOST_TOGETHER, (n + 1) * MOST_TOGETHER)]);
+  }
+  return joined;
+}
+
+/** Test files by what they need and by their folder below test/; small groups are joined. */
 export function testGroups(files: readonly string[]): [name: string, need: Need, files: string[]][] {
   const groups = new Map<string, [string, Need, string[]]>();
   for (const file of files) {
@@ -53,7 +70,7 @@ export function testGroups(files: readonly string[]): [name: string, need: Need,
     group[2].push(file);
     groups.set(name, group);
   }
-  return [...groups.values()];
+  return joinSmall([...groups.values()]);
 }
 
 /** One run of a test runner: `argv` gives its command for some of the files and a report. */
