@@ -52,7 +52,7 @@ export function OverduePanel({ path, late, moreTime }: OverdueProps) {
         ) : null}
         {late ? (
           <p class="wrap-any">
-            <a href={`/billing/statements/${late.invoice.id}`}>Invoice {late.invoice.number}</a>: {late.text}
+            {late.text} <a href={`/billing/statements/${late.invoice.id}`}>View the invoice</a>
           </p>
         ) : null}
       </div>
