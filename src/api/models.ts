@@ -15,6 +15,7 @@ import { modelLineage } from "../models/tuned/lineage.ts";
 import { ArtifactView, artifactView, DeletedModel, LineageView, ModelList, ModelView } from "../models/tuned/model.ts";
 import { importTuned } from "../models/tuned/promote.ts";
 import { deleteModel, getArtifact, listModels, retrieveModel } from "../models/tuned/service.ts";
+import { UpdateModel, updateModel } from "../models/tuned/stays-local.ts";
 import { downloadOf } from "../objects/downloads.ts";
 import { localUnit } from "../objects/local.ts";
 import { FittedModel, FittedModelList, fitter } from "../training/plan/fits.ts";
@@ -40,6 +41,10 @@ function modelRoutes(ctx: Ctx) {
     remove: async ({ actor, params }: Request) => {
       await deleteModel(ctx, actor, params.id);
       return { id: params.id, object: "model" as const, deleted: true as const };
+    },
+    update: async ({ actor, params, body }: Request & { body: v.InferOutput<typeof UpdateModel> }) => {
+      await updateModel(ctx, actor, params.id, body);
+      return modelLineage(ctx, actor, params.id);
     },
     lineage: ({ actor, params }: Request) => modelLineage(ctx, actor, params.id),
   };
@@ -103,6 +108,17 @@ export const modelsApi = (ctx: Ctx) => {
     .delete("/models/:id", model.remove, {
       params: Id,
       detail: { ...models, summary: "Delete a fine-tuned model", responses: answers(DeletedModel) },
+    })
+    .post("/models/:id", model.update, {
+      params: Id,
+      body: UpdateModel,
+      detail: {
+        ...models,
+        summary: "Keep a fine-tuned model on this server, or let it leave",
+        description:
+          "Only the model's owner and the managers of the team may take the label away, and give a `reason`. It holds for its checkpoints, its exports and the base models made from it.",
+        responses: answers(LineageView),
+      },
     })
     .get("/models/:id/lineage", model.lineage, {
       params: Id,

@@ -157,6 +157,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/datasets/{id}/pii/scan": {},
   "POST /v1/datasets/{id}/merge": { dataset: "ds_def" },
   "POST /v1/archives": { scope: "user", checkpoints: false },
+  "POST /v1/models/{id}": { stays_local: false, reason: "The customer agreed" },
   "POST /v1/models/{id}/pushes": { repository: "acme/support-model", token: "hf_abc" },
   "POST /v1/base_models/import": { source: "hub", repo: "HuggingFaceTB/SmolLM2-135M-Instruct" },
   "POST /v1/fine_tuning/checkpoints/{id}/permissions": { project_ids: ["org-abc"] },

@@ -257,6 +257,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /v1/sweeps/plan": sweepBody,
   "POST /sweeps": (e) => ({ training: JSON.stringify(sweepBody(e).training), field_0: "seed", values_0: "1" }),
   "POST /sweeps/plan": (e) => ({ training: JSON.stringify(sweepBody(e).training), field_0: "seed", values_0: "1" }),
+  "POST /v1/models/:id": () => ({ stays_local: false, reason: "matrix" }),
+  "POST /models/:id/stays-local": () => ({ stays_local: "false", reason: "matrix" }),
   "POST /v1/models/:id/exports": () => ({ format: "safetensors" }),
   "POST /models/:id/exports": () => ({ format: "safetensors" }),
   "POST /v1/subject_requests": () => ({ terms: ["matrix"] }),

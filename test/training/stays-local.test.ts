@@ -3,8 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
-import { OWN_MACHINE } from "../../plugins/shared/own-machine.ts";
-import type { Offer, Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { TrainSpec } from "../../src/contract/spec.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 
@@ -16,6 +14,7 @@ import { makeTrainer, trainSpec } from "../support/attempt.ts";
 import { chatLines } from "../support/datasets.ts";
 import { until } from "../support/live.ts";
 import { readyBase } from "../support/models.ts";
+import { type FakeProvider, providerOf, useProviders } from "../support/placed-providers.ts";
 
 let t: TestApp;
 beforeAll(async () => {
@@ -46,63 +45,7 @@ const labelOf = async (id: string) => (await t.json<{ stays_local: boolean }>("G
 const mark = (id: string, stays_local: boolean, as: "admin" | "member" = "admin") =>
   t.request("POST", `/v1/datasets/${id}`, { body: { stays_local }, as });
 
-/** A provider with these offers; counts what it launches elsewhere. */
-function providerOf(id: string, local: boolean, offers: (boolean | undefined)[]) {
-  const launched: { jobId: string; elsewhere: boolean }[] = [];
-  const shelf = offers.map(
-    (here, n): Offer => ({
-      ...OWN_MACHINE,
-      id: `${id}${n}`,
-      location: id,
-      gpus: 0,
-      gpuName: null,
-      gpuMemoryMb: 0,
-      cpus: 64,
-      memoryMb: 500_000,
-      startsInS: 0,
-      available: true,
-      ...(here === undefined ? {} : { local: here }),
-    }),
-  );
-  const provider = {
-    validate: async () => ({ ok: true as const }),
-    offers: async () => shelf,
-    async launch(_spec: unknown, offer: Offer, context: { key: string; labels: Record<string, string> }) {
-      launched.push({ jobId: context.labels.job ?? "", elsewhere: !(offer.local ?? local) });
-      return { provider: id, key: context.key };
-    },
-    describe: async () => ({ state: "running", exitCode: null, reason: null, startedAt: null, endedAt: null }),
-    terminate: async () => ({ gone: true as const }),
-    listOwned: async () => [],
-  } as unknown as Provider;
-  const capabilities = {
-    logs: false,
-    gpus: false,
-    survivesServer: true,
-    local,
-    priced: !local,
-    spot: false,
-    vendorDeadline: false,
-    multiNode: false,
-  };
-  const plugin: ProviderPlugin = {
-    id,
-    title: id,
-    contract: 2,
-    kind: "machine",
-    capabilities,
-    config: [],
-    create: () => provider,
-  };
-  return { plugin, provider, launched };
-}
-type Fake = ReturnType<typeof providerOf>;
-const use = (all: Fake[]) => {
-  t.ctx.compute = {
-    get: (id: string) => all.find(({ plugin }) => plugin.id === id) ?? null,
-    list: () => all,
-  };
-};
+const use = (all: FakeProvider[]) => useProviders(t.ctx, all);
 
 describe("the label", () => {
   test("is set at the upload or later, is on every version, and only its owner takes it away", async () => {

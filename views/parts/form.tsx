@@ -260,11 +260,13 @@ export function SheetForm(props: {
   buttonClass?: string;
   /** The form was refused: it is open again, with this message. */
   error?: string;
+  /** Who created what it changes, when only they and the managers of the team may. */
+  owner?: string;
   children: ComponentChildren;
 }) {
   const id = `sheet-${props.id}`;
   return (
-    <Allowed path={props.action}>
+    <Allowed path={props.action} owner={props.owner}>
       <button type="button" class={props.buttonClass ?? "button primary"} popovertarget={id}>
         {props.icon ? <Icon name={props.icon} /> : null}
         {props.label}

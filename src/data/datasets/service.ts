@@ -107,8 +107,8 @@ export async function updateDataset(
   if (row.staysLocal && !staysLocal) requireOwner(actor, row.createdBy);
   const next = { name: change.name ?? row.name, description: change.description ?? row.description, staysLocal };
   await ctx.write(async (tx) => {
-    await tx.update(dataset).set(next).where(eq(dataset.id, id));
     if (staysLocal && !row.staysLocal) await labelWithCopies(tx, row.org, [id]);
+    await tx.update(dataset).set(next).where(eq(dataset.id, id));
     const { name, description } = next;
     const label = staysLocal === row.staysLocal ? {} : { stays_local: staysLocal };
     await audit(tx, ctx, actor, "dataset.update", id, { name, description, ...label });

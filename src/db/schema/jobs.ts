@@ -77,6 +77,8 @@ export const job = sqliteTable(
     progress: jsonText("progress").$type<Progress>().notNull(),
     result: jsonText("result").$type<JobResult>(),
     error: jsonText("error").$type<JobError>(),
+    /** Of a training: its checkpoints and models stay on this machine, as some of their data or origins did. */
+    staysLocal: integer("stays_local", { mode: "boolean" }).notNull().default(false),
     createdBy: text("created_by").notNull(),
     keyId: text("key_id"),
     /** sha256 over key, path and body: a client's retry finds the job it already created. */
@@ -99,6 +101,7 @@ export const job = sqliteTable(
     /** For the jobs that used a dataset, and their number. */
     index("job_dataset").on(t.org, sql`"spec" ->> '$.dataset.dataset_id'`, t.kind, t.deletedAt, t.createdAt, t.id),
     index("job_request").on(t.org, t.requestHash),
+    index("job_stays").on(t.staysLocal).where(sql`"stays_local" = 1`),
     uniqueIndex("job_idempotency").on(t.org, t.idempotencyKey),
   ],
 );

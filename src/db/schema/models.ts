@@ -22,6 +22,8 @@ export const baseModel = sqliteTable("base_model", {
   files: jsonText("files").$type<FileEntry[]>(),
   /** Architecture numbers: parameters, layers, hidden, heads, context_length, vocabulary, … */
   architecture: jsonText("architecture").$type<Record<string, unknown>>(),
+  /** Made from a model that stays on this machine. */
+  staysLocal: integer("stays_local", { mode: "boolean" }).notNull().default(false),
   installedBy: text("installed_by").notNull(),
   createdAt: integer("created_at").notNull(),
 });

@@ -66,7 +66,7 @@ export function installationOf(ctx: Ctx, actor: Actor, model: BaseModelView): In
 /** A model of the catalog as a row, before it is installed. */
 function notInstalled(entry: CatalogueEntry): BaseModelRow {
   const { id, name, hub, license } = entry;
-  const empty = { progress: null, error: null, hash: null, files: null, createdAt: 0 };
+  const empty = { progress: null, error: null, hash: null, files: null, staysLocal: false, createdAt: 0 };
   const source = { source: "hub", sourceRef: hub, revision: "main" } as const;
   const architecture = catalogueArchitecture(entry);
   return { id, name, license, ...source, status: "installing", ...empty, architecture, installedBy: "system" };

@@ -26,12 +26,13 @@ import { describeBaseModel, getBaseModel, requireLicense } from "./service.ts";
 export async function beginInstall(
   ctx: Ctx,
   actor: Actor,
-  row: Pick<BaseModelRow, "id" | "name" | "source" | "sourceRef" | "revision" | "license">,
+  row: Pick<BaseModelRow, "id" | "name" | "source" | "sourceRef" | "revision" | "license"> & { staysLocal?: boolean },
   origin: Origin,
 ): Promise<BaseModelView> {
   const started = await ctx.write(async (tx) => {
     const values = {
       ...row,
+      staysLocal: row.staysLocal ?? false,
       status: "installing" as const,
       progress: null,
       error: null,

@@ -92,6 +92,8 @@ export const BaseModelView = v.strictObject({
       revision: v.string(),
     }),
   ),
+  /** Made from a fine-tuned model that stays on this server. */
+  stays_local: v.boolean(),
   hash: v.nullable(v.string()),
   bytes: v.nullable(v.number()),
   created_at: v.nullable(v.number()),
@@ -172,6 +174,7 @@ export function baseModelView(
           revision: row.revision,
         }
       : null,
+    stays_local: row?.staysLocal ?? false,
     hash: row?.hash ?? null,
     bytes: row?.files ? row.files.reduce((sum, file) => sum + file.size, 0) : null,
     created_at: row ? seconds(row.createdAt) : null,

@@ -115,6 +115,7 @@ export async function modelLineage(ctx: Ctx, actor: Actor, name: string): Promis
     base_model: { id: found.base.id, revision: found.base.revision, hash: found.base.hash },
     method: found.method,
     whole: found.whole,
+    stays_local: run?.staysLocal ?? found.base.staysLocal,
     precision: spec?.hyperparameters.precision ?? "float32",
     dataset: await datasetOf(ctx, spec),
     job: run

@@ -4,6 +4,7 @@ import { creatorId } from "../../accounts/organizations/creators.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
+import { job } from "../../db/schema/jobs.ts";
 import { checkpoint, model } from "../../db/schema/models.ts";
 import type { Listed } from "../../lib/page.ts";
 
@@ -12,6 +13,8 @@ export interface TunedModelItem {
   name: string;
   base: string;
   jobId: string;
+  /** It stays on this server, as some of its training data does. */
+  staysLocal: boolean;
   step: number;
   /** Validation loss of the model's checkpoint; null when it was not measured. */
   evalLoss: number | null;
@@ -43,6 +46,7 @@ export async function listTuned(
       name: model.name,
       base: model.baseModelId,
       jobId: model.jobId,
+      staysLocal: job.staysLocal,
       step: checkpoint.step,
       metrics: checkpoint.metrics,
       createdAt: model.createdAt,
@@ -50,6 +54,7 @@ export async function listTuned(
     })
     .from(model)
     .innerJoin(checkpoint, eq(checkpoint.id, model.checkpointId))
+    .leftJoin(job, eq(job.id, model.jobId))
     .where(
       and(
         eq(model.org, actor.org),
@@ -82,7 +87,12 @@ export async function listTuned(
   return {
     items: shown.map(({ metrics, ...row }) => {
       const loss = metrics["eval/loss"];
-      return { ...row, evalLoss: typeof loss === "number" ? loss : null, deployment: stateOf.get(row.id) ?? null };
+      return {
+        ...row,
+        staysLocal: row.staysLocal ?? false,
+        evalLoss: typeof loss === "number" ? loss : null,
+        deployment: stateOf.get(row.id) ?? null,
+      };
     }),
     hasMore: rows.length > query.limit,
     last: shown.at(-1)?.id ?? null,

@@ -70,6 +70,8 @@ export const LineageView = v.strictObject({
   base_model: v.strictObject({ id: v.string(), revision: v.string(), hash: v.nullable(v.string()) }),
   method: v.nullable(v.picklist(["sft", "pretrain", "dpo", "orpo", "kto", "reward", "grpo"])),
   whole: v.boolean(),
+  /** It was trained on data that stays on this server: it is neither run on other machines nor pushed to a hub. */
+  stays_local: v.boolean(),
   precision: v.picklist(["float32", "bfloat16"]),
   dataset: v.nullable(
     v.strictObject({

@@ -6,6 +6,7 @@ import { beginInstall, idFromName, refuseTaken } from "../base/imports.ts";
 import type { BaseModelView, ImportTunedRequest } from "../base/model.ts";
 import { mergedArtifact } from "./lookup.ts";
 import { resolveChatModel, resolveModel } from "./service.ts";
+import { runStaysHere } from "./stays-local.ts";
 
 /**
  * Promotes a full fine-tuned model, or the merged safetensors of an adapter, to a base model that everyone on this
@@ -30,7 +31,15 @@ export async function importTuned(
     );
   const id = request.id ?? idFromName(found.id.slice("ft:".length));
   await refuseTaken(ctx, id);
-  const row = { id, name: found.id, source: "tuned" as const, sourceRef: found.id, revision: found.checkpointId };
+  const staysLocal = await runStaysHere(ctx.db, found.jobId);
+  const row = {
+    id,
+    staysLocal,
+    name: found.id,
+    source: "tuned" as const,
+    sourceRef: found.id,
+    revision: found.checkpointId,
+  };
   const origin = {
     kind: "directory" as const,
     directory: await localUnit(ctx, { folder: "artifacts", id: artifactId }),

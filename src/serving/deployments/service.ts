@@ -7,10 +7,13 @@ import { knownOfModel, requireUsableModel } from "../../accounts/restrictions/se
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
+import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
-import { resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
+import { type ResolvedModel, resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
+import { stayingModels } from "../../models/tuned/stays-local.ts";
 import { requireOwner } from "../../roles.ts";
 import { meterJob } from "../../training/attempts/meter.ts";
+import { keptHereMessage } from "../../training/jobs/stays-local.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { findRow, insertDeployment, publishChange, requestModelCheck, setWanted, viewOf } from "./records.ts";
@@ -58,6 +61,19 @@ function idleSetting(ctx: Ctx, given: number | undefined): number | null {
   return (given ?? ctx.config.idle_after_s) || null;
 }
 
+/** @throws AppError `model_stays_local` when the model stays on this server and nothing serves models here */
+async function requirePlace(ctx: Ctx, { adapter, base }: ResolvedModel): Promise<void> {
+  const read = { artifacts: adapter ? [adapter.artifactId] : [], base: base.id, runs: [] };
+  const models = await stayingModels(ctx.db, read);
+  if (models.length === 0 || ctx.compute.list().some(({ plugin }) => plugin.capabilities.local)) return;
+  throw new AppError(
+    "invalid",
+    "model_stays_local",
+    `${keptHereMessage({ any: true, datasets: [], models })} No provider runs work on this machine. Turn on \`process\` or \`docker\`.`,
+    { param: "model" },
+  );
+}
+
 /**
  * Creates a deployment of `model` and starts it. A model has at most one deployment: a second call wakes the existing
  * one, and an on-demand one becomes permanent.
@@ -68,6 +84,7 @@ export async function createDeployment(
   request: { model: string; name?: string; idleAfterS?: number },
 ): Promise<DeploymentView> {
   const resolved = await resolveChatModel(ctx, actor, request.model);
+  await requirePlace(ctx, resolved);
   const row = await insertDeployment(ctx, actor, resolved, {
     name: request.name,
     idleAfterS: idleSetting(ctx, request.idleAfterS),
@@ -79,7 +96,7 @@ export async function createDeployment(
 /** Starts or wakes a deployment; a failed one may restart as often as a new one. */
 export async function startDeployment(ctx: Ctx, actor: Actor, id: string): Promise<DeploymentView> {
   const row = await findRow(ctx, actor, id);
-  await resolveChatModel(ctx, actor, row.model);
+  await requirePlace(ctx, await resolveChatModel(ctx, actor, row.model));
   if (row.wanted === "stopped") emitAll(ctx.bus, await ctx.write((tx) => requestModelCheck(tx, ctx, actor, row.model)));
   const runtime = runtimeOf(ctx);
   runtime.notBefore.delete(id);

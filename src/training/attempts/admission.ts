@@ -13,8 +13,8 @@ import { isElsewhere } from "./first-contact.ts";
 
 /** What a launch at an offer may cost, and the provider's rules for it now; a text when they forbid it. */
 async function allowed(tx: Db, ctx: Ctx, row: JobRow, { plugin, offer }: Candidate, without?: string) {
-  const kept = await keptHere(tx, row.spec);
-  if (kept.length > 0 && isElsewhere(ctx, { provider: plugin.id, offer })) return keptHereMessage(kept);
+  const kept = await keptHere(tx, row.spec, row);
+  if (kept.any && isElsewhere(ctx, { provider: plugin.id, offer })) return keptHereMessage(kept);
   const now = ctx.clock.now();
   const pause = (await pausedProviders(tx, now)).get(plugin.id);
   if (pause) return pauseText(plugin.title, pause);

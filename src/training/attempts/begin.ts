@@ -176,13 +176,12 @@ export async function failUnrunnable(ctx: Ctx, jobId: string): Promise<void> {
     const current = await jobIn(tx, jobId);
     if (current?.state !== "queued") return [];
     const { provider } = current.spec.need;
-    const kept = await keptHere(tx, current.spec);
-    const message =
-      kept.length > 0
-        ? `${keptHereMessage(kept)} No machine here could ever run it.`
-        : provider
-          ? `The provider ${provider} has no machine that could ever run this job.`
-          : "No provider of this installation has a machine that could ever run this job.";
+    const kept = await keptHere(tx, current.spec, current);
+    const message = kept.any
+      ? `${keptHereMessage(kept)} No machine here could ever run it.`
+      : provider
+        ? `The provider ${provider} has no machine that could ever run this job.`
+        : "No provider of this installation has a machine that could ever run this job.";
     return (await finishJob(tx, ctx, current, { state: "failed", error: jobError("no_offer", message) })) ?? [];
   });
   emitAll(ctx.bus, messages);

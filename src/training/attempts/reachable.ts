@@ -17,8 +17,8 @@ export const offersElsewhere = (ctx: Ctx, { plugin, offer }: Candidate): boolean
 export async function reachable(ctx: Ctx, row: JobRow, candidates: readonly Candidate[]) {
   const here = candidates.filter((one) => !offersElsewhere(ctx, one));
   if (here.length === candidates.length) return { candidates: here, unreachable: null };
-  const kept = await keptHere(ctx.db, row.spec);
-  if (kept.length > 0) return { candidates: here, unreachable: keptHereMessage(kept) };
+  const kept = await keptHere(ctx.db, row.spec, row);
+  if (kept.any) return { candidates: here, unreachable: keptHereMessage(kept) };
   const problem = await homeProblem(ctx);
   if (problem)
     return {

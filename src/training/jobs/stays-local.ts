@@ -1,4 +1,4 @@
-/** Work on data that stays here: where it may run. */
+/** Work on data and models that stay here: where it may run. */
 import { sql } from "drizzle-orm";
 import type { JobSpec } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
@@ -7,6 +7,15 @@ import { sqlJson } from "../../db/json.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError } from "../../errors.ts";
+import { stayingModels } from "../../models/tuned/stays-local.ts";
+
+/** What of a job stays on this machine; `any`: its trainer may run here and nowhere else. */
+interface Kept {
+  any: boolean;
+  /** Names of datasets, and ids of models. */
+  datasets: string[];
+  models: string[];
+}
 
 /** The datasets whose rows the trainer of a job reads. */
 function datasetsOf(spec: JobSpec): string[] {
@@ -14,38 +23,89 @@ function datasetsOf(spec: JobSpec): string[] {
   return all.flatMap((one) => (one ? [one.dataset_id] : []));
 }
 
-/** Names of the job's datasets that stay here: its trainer may run on this machine and nowhere else. */
-export const keptHere = (db: Db, spec: JobSpec): Promise<string[]> => stayingHere(db, datasetsOf(spec));
+/** The artifacts that the trainer of a job reads, beside its base model. */
+function artifactsOf(spec: JobSpec): string[] {
+  if (spec.kind === "train") return spec.start ? [spec.start.artifact_id] : [];
+  if (spec.kind === "serve")
+    return [...spec.adapters, ...(spec.whole ? [spec.whole] : [])].map(({ artifact_id: id }) => id);
+  const against = spec.kind === "evaluate" ? spec.against : undefined;
+  return [spec.tuned, against].flatMap((one) => (one ? [one.artifact_id] : []));
+}
 
-/** Why a job on such data does not run elsewhere. */
-export const keptHereMessage = (names: readonly string[]): string =>
-  `${names.join(" and ")} ${names.length === 1 ? "stays" : "stay"} on this server: the job runs only on its own machine.`;
+/**
+ * The job's datasets and models that stay here.
+ * @param of the job, when it exists: it resumes its own checkpoints, or those of the run that it continues
+ */
+export async function keptHere(
+  db: Db,
+  spec: JobSpec,
+  of?: { id?: string; metadata?: Record<string, string> },
+): Promise<Kept> {
+  const datasets = await stayingHere(db, datasetsOf(spec));
+  const runs = spec.kind === "train" ? [of?.id, of?.metadata?.continues].flatMap((id) => id ?? []) : [];
+  const models = await stayingModels(db, { artifacts: artifactsOf(spec), base: spec.base_model.id, runs });
+  return { any: datasets.length + models.length > 0, datasets, models };
+}
 
-/** Queued jobs on data that stays here. Costs nothing while no dataset has the label. */
+const listed = (names: readonly string[]) => names.join(" and ");
+
+/** Why a job on such data or models does not run elsewhere. */
+export function keptHereMessage({ datasets, models }: Kept): string {
+  const data = datasets.length === 0 ? null : `${listed(datasets)} ${datasets.length === 1 ? "stays" : "stay"}`;
+  const trained = models.length === 0 ? null : `${listed(models)} ${models.length === 1 ? "was" : "were"} trained on`;
+  const why =
+    data && trained
+      ? `${data} on this server, and ${trained} data that does`
+      : data
+        ? `${data} on this server`
+        : `${trained} data that stays on this server`;
+  return `${why}: the job runs only on its own machine.`;
+}
+
+/** Queued jobs on data or models that stay here. Costs nothing while nothing has the label. */
 export async function queuedHere(db: Db): Promise<ReadonlySet<string>> {
   const labeled = await db.all<{ id: string }>(sql`select id from dataset where stays_local = 1`);
-  if (labeled.length === 0) return new Set();
+  const [runs] = await db.all(sql`select 1 from job where stays_local = 1
+    union all select 1 from base_model where stays_local = 1 limit 1`);
+  if (labeled.length === 0 && !runs) return new Set();
   const ids = sqlJson(labeled.map(({ id }) => id));
   const rows = await db.all<{ id: string }>(sql`select ${job.id} as id from ${job} where ${job.state} = 'queued'
     and (json_extract(${job.spec}, '$.dataset.dataset_id') in (select value from json_each(${ids}))
       or json_extract(${job.spec}, '$.validation.dataset_id') in (select value from json_each(${ids})))`);
-  return new Set(rows.map(({ id }) => id));
+  const found = new Set(rows.map(({ id }) => id));
+  if (!runs) return found;
+  const queued = await db
+    .select({ id: job.id, spec: job.spec, metadata: job.metadata })
+    .from(job)
+    .where(sql`${job.state} = 'queued'`);
+  for (const one of queued)
+    if (!found.has(one.id) && (await keptHere(db, one.spec, one)).models.length > 0) found.add(one.id);
+  return found;
 }
 
 /**
- * Refuses a job on data that stays here when it asks for a provider elsewhere, or when nothing can run here.
- * @throws AppError `data_stays_local` with `param`
+ * Refuses a job on what stays here when it asks for a provider elsewhere, or when nothing can run here.
+ * @throws AppError `data_stays_local` or `model_stays_local`, with `param`
  */
-export async function requireHere(ctx: Ctx, db: Db, spec: JobSpec): Promise<string[]> {
-  const names = await keptHere(db, spec);
-  if (names.length === 0) return names;
+export async function requireHere(
+  ctx: Ctx,
+  db: Db,
+  spec: JobSpec,
+  metadata: Record<string, string> = {},
+): Promise<Kept> {
+  const kept = await keptHere(db, spec, { metadata });
+  if (!kept.any) return kept;
   const { provider } = spec.need;
+  const code = kept.datasets.length > 0 ? "data_stays_local" : "model_stays_local";
   const refuse = (what: string, param: string) => {
-    throw new AppError("invalid", "data_stays_local", `${keptHereMessage(names)} ${what}`, { param });
+    throw new AppError("invalid", code, `${keptHereMessage(kept)} ${what}`, { param });
   };
   if (provider && !ctx.compute.get(provider)?.plugin.capabilities.local)
     refuse(`The provider ${provider} has machines elsewhere. Choose another, or none.`, "provider");
   if (!ctx.compute.list().some(({ plugin }) => plugin.capabilities.local))
-    refuse("No provider runs work on this machine. Turn on `process` or `docker`.", "training_file");
-  return names;
+    refuse(
+      "No provider runs work on this machine. Turn on `process` or `docker`.",
+      kept.datasets.length > 0 ? "training_file" : "model",
+    );
+  return kept;
 }

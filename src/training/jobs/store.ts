@@ -92,7 +92,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
   const { row, isNew } = await ctx.write(async (tx) => {
     const before = await findPrevious(tx, ctx, actor, given);
     if (before) return { row: before, isNew: false };
-    await requireHere(ctx, tx, given.spec);
+    const kept = await requireHere(ctx, tx, given.spec, given.metadata);
     const [made] = await tx
       .insert(job)
       .values({
@@ -105,6 +105,7 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
         request: given.request,
         metadata: given.metadata ?? {},
         parentId: given.parentId ?? null,
+        staysLocal: given.kind === "train" && kept.any,
         ...given.place,
         progress: given.validating ? { waiting: given.validating } : {},
         createdBy: actor.userId,

@@ -174,7 +174,7 @@ export async function planOffers(
   const { found, unanswered } = await collectOffers(ctx, need);
   const isHere = ({ provider, offer }: { provider: string; offer: Offer }) =>
     offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
-  const onlyHere = (await keptHere(ctx.db, spec)).length > 0;
+  const onlyHere = (await keptHere(ctx.db, spec)).any;
   const possible = onlyHere ? found.filter(isHere) : found;
   const rates = await preemptionRates(ctx);
   const offers = possible.map(({ provider, title, offer, out }): PlannedOffer => {

@@ -14,7 +14,7 @@ import { emitAll } from "../../lib/bus.ts";
 import { installForRun, installProgress } from "../../models/base/for-runs.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { placementOf, requireBurst } from "../jobs/placement.ts";
-import { keptHereMessage, requireHere } from "../jobs/stays-local.ts";
+import { keptHere, keptHereMessage, requireHere } from "../jobs/stays-local.ts";
 import { createJob, findRepeated, getJob, type RequestMarks } from "../jobs/store.ts";
 import { finishJob, jobIn, move, note } from "../jobs/transitions.ts";
 import { gatherFacts } from "./facts.ts";
@@ -47,7 +47,7 @@ export async function planTrainJob(
     await checkTrainGrader(ctx, actor, method.grader, versions);
   }
   const plan = toPlan(request, facts, resolution, await price(ctx, actor, request, facts, resolution, { offers }));
-  return kept.length === 0 ? plan : { ...plan, warnings: [...plan.warnings, keptHereMessage(kept)] };
+  return !kept.any ? plan : { ...plan, warnings: [...plan.warnings, keptHereMessage(kept)] };
 }
 
 /** The estimated duration of the run in seconds; null while the data is unknown. */
@@ -202,9 +202,10 @@ export async function settleValidating(ctx: Ctx, row: JobRow): Promise<void> {
     const installing = now.spec.base_model.hash === "";
     // Clients already know the model id from the creation of the job; everything else is frozen now.
     const spec = { ...verdict.spec, output_model: now.spec.output_model };
+    const kept = await keptHere(tx, spec, now);
     await tx
       .update(job)
-      .set({ spec, progress: {}, ...estimateOf(verdict) })
+      .set({ spec, progress: {}, ...estimateOf(verdict), staysLocal: now.staysLocal || kept.any })
       .where(eq(job.id, row.id));
     const message = await move(tx, ctx, now, "queued", { queuedAt: ctx.clock.now() });
     if (installing) await note(tx, ctx, now, `Base model ${spec.base_model.id} installed`);

@@ -11,6 +11,7 @@ import { workQueue } from "../../lib/background/work-queue.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { unseal } from "../../lib/sealed.ts";
 import { clean } from "../../lib/text/redact.ts";
+import { stayingModels, staysHereMessage } from "../../models/tuned/stays-local.ts";
 import { recordEvent } from "../../notices/events/store.ts";
 import { filesOf, missingFiles, PASSPORT, type PushFile } from "./files.ts";
 import type { Target } from "./hub.ts";
@@ -136,6 +137,10 @@ type Progress = ReturnType<typeof progressOf>;
 
 /** One round: compares, sends what the hub lacks, and checks the result. @returns the commit */
 async function round(ctx: Ctx, row: PushRow, target: Target, files: PushFile[], progress: Progress): Promise<string> {
+  // The label may have come after the push.
+  const read = { artifacts: [row.artifactId], base: "", runs: [] };
+  if ((await stayingModels(ctx.db, read)).length > 0)
+    throw new AppError("forbidden", "model_stays_local", staysHereMessage(row.model));
   await openRepository(ctx, target, row.private);
   const missing = await missingFiles(files, await filesOfBranch(ctx, target));
   const lacking = new Set(missing.map(({ path }) => path));

@@ -12,6 +12,7 @@ import { newId } from "../../lib/ids.ts";
 import { seal } from "../../lib/sealed.ts";
 import { CHECKPOINT_SUFFIX } from "../../models/tuned/lookup.ts";
 import { resolveModel, resolveUsableModel } from "../../models/tuned/service.ts";
+import { runStaysHere, staysHereMessage } from "../../models/tuned/stays-local.ts";
 import { requireOwner } from "../../roles.ts";
 import type { Format } from "../exports/model.ts";
 import { listExports } from "../exports/service.ts";
@@ -40,11 +41,13 @@ export function hubRefusal(ctx: Ctx): AppError | null {
   return null;
 }
 
-/** The artifact to push. @throws AppError `not_tuned`, `export_not_finished`, `artifact_not_found` */
+/** The artifact to push. @throws AppError `not_tuned`, `model_stays_local`, `export_not_finished` */
 async function artifactFor(ctx: Ctx, actor: Actor, name: string, format: Format | null) {
   const found = await resolveUsableModel(ctx, actor, name);
   if (!found.adapter || !found.jobId)
     throw new AppError("invalid", "not_tuned", "Only fine-tuned models can be pushed.", { param: "model" });
+  if (await runStaysHere(ctx.db, found.jobId))
+    throw new AppError("forbidden", "model_stays_local", staysHereMessage(found.id), { param: "model" });
   if (format) {
     const made = (await listExports(ctx, actor, found.id)).find((one) => one.format === format && one.artifact_id);
     if (made?.artifact_id) return { model: found.id, artifactId: made.artifact_id };

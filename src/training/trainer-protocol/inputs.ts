@@ -127,11 +127,24 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
 }
 
 /**
+ * Refuses an attempt on another machine that would read a model which stays here, also when the label came after the
+ * launch.
+ * @throws AppError `model_stays_local` (403)
+ */
+async function requireModelsHere(ctx: Ctx, trainer: Trainer): Promise<void> {
+  const [row] = await ctx.db.select({ metadata: job.metadata }).from(job).where(eq(job.id, trainer.jobId)).limit(1);
+  const kept = await keptHere(ctx.db, trainer.spec, { id: trainer.jobId, metadata: row?.metadata });
+  if (kept.models.length === 0 || (await reachOf(ctx, trainer)).inputs) return;
+  throw new AppError("forbidden", "model_stays_local", keptHereMessage(kept));
+}
+
+/**
  * The reply to `GET /spec`. Also stores that the trainer has called and where the attempt resumes, so that later points
  * are dropped.
  */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
+  await requireModelsHere(ctx, trainer);
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
     local_path: local ? directory : null,
     files,
@@ -164,6 +177,7 @@ export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> 
 
 /** A listed file of an input. Other files do not exist. @throws AppError `input_not_found` */
 export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: string): Promise<InputFile> {
+  await requireModelsHere(ctx, trainer);
   const resume = name === "resume" ? (resumes(ctx).get(trainer.id) ?? (await resumeOf(ctx, trainer))) : null;
   // The copy may have been removed since the resume was cached.
   if (resume) await localUnit(ctx, { folder: "artifacts", id: resume.artifactId });
@@ -181,7 +195,7 @@ export async function inputFile(ctx: Ctx, trainer: Trainer, name: string, path: 
 export async function splitFor(ctx: Ctx, trainer: Trainer, split: string): Promise<string[]> {
   const files = await splitFiles(ctx, trainer, split);
   const kept = await keptHere(ctx.db, trainer.spec);
-  if (kept.length === 0 || (await reachOf(ctx, trainer)).inputs) return files;
+  if (!kept.any || (await reachOf(ctx, trainer)).inputs) return files;
   throw new AppError("forbidden", "data_stays_local", keptHereMessage(kept));
 }
 

@@ -39,7 +39,7 @@ export function StaysForm({ id, name, stays, owner }: { id: string; name: string
         <p class="small">
           {stays
             ? "Its rows stay on this server's machine: jobs on it run only here. The label also holds for new versions and for datasets of the same file. Its owner and the managers of the team can remove it."
-            : "Jobs on this dataset may run on machines elsewhere, which download its rows. To prevent that, let it stay here: its jobs then run only on this server's machine, as do those of datasets with the same file."}
+            : "Jobs on this dataset may run on machines elsewhere, which download its rows. To prevent that, let it stay here: its jobs then run only on this server's machine, as do those of datasets with the same file. Models trained on it stay here too: they are not pushed to a hub, nor run on rented machines."}
         </p>
         <div class="row">
           {stays ? (
@@ -50,7 +50,7 @@ export function StaysForm({ id, name, stays, owner }: { id: string; name: string
               label="Let its rows leave this machine"
               buttonClass="button danger"
               title={`Let the rows of ${name} leave this machine?`}
-              lost="Jobs on it may then run on rented machines, which download its rows. Datasets of the same file keep their labels."
+              lost="Jobs on it may then run on rented machines, which download its rows. Datasets of the same file and models trained on it keep their labels."
               verb="Let its rows leave"
               fields={LEAVES}
             />

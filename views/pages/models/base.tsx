@@ -11,6 +11,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { liveOn } from "../../parts/table.tsx";
 import { CopyId, KeyValue, Progress, Stat, Stats, Time } from "../../parts/value.tsx";
 import { BaseAction } from "./base-list.tsx";
+import { ModelStaysBadge } from "./stays-local.tsx";
 
 function License({ row }: { row: FittedModel }) {
   const { license } = row;
@@ -163,7 +164,12 @@ export function BaseModelPage({ row, admin }: { row: FittedModel; admin: boolean
     <Layout
       title={row.name || row.id}
       crumbs={[{ label: "Models", href: "/models?tab=base" }]}
-      beside={<StateBadge state={row.status === "available" ? "not_installed" : row.status} />}
+      beside={
+        <>
+          <StateBadge state={row.status === "available" ? "not_installed" : row.status} />
+          <ModelStaysBadge stays={row.stays_local} />
+        </>
+      }
       actions={<BaseNext row={row} />}
       live={{ topics: ["models"] }}
     >

@@ -39,7 +39,18 @@ const TUNED_COLUMNS: Column<ListedModel>[] = [
     key: "name",
     label: "Model",
     name: true,
-    render: (row) => <RowName href={modelHref(row.id)} name={row.name} sub={<span class="mono">{row.id}</span>} />,
+    render: (row) => (
+      <RowName
+        href={modelHref(row.id)}
+        name={row.name}
+        sub={
+          <>
+            <span class="mono">{row.id}</span>
+            {row.staysLocal ? " · stays here" : null}
+          </>
+        }
+      />
+    ),
   },
   { key: "base", label: "Base model", wide: true, render: (row) => row.base },
   { key: "loss", label: "Validation loss", end: true, wide: true, render: (row) => row.evalLoss?.toFixed(3) ?? "–" },

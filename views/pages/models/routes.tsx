@@ -7,12 +7,14 @@ import type { Actor, Ctx } from "../../../src/ctx.ts";
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect, safePath } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
+import { filledName } from "../../../src/lib/text/names.ts";
 import { importFromHub, importLocal, importPackage, installBaseModel } from "../../../src/models/base/imports.ts";
 import { ImportHub, ImportLocal, ImportPackage, ImportTuned } from "../../../src/models/base/model.ts";
 import { acceptLicense, describeBaseModel, listCatalogue } from "../../../src/models/base/service.ts";
 import { listTuned } from "../../../src/models/tuned/list.ts";
 import { importTuned } from "../../../src/models/tuned/promote.ts";
 import { deleteModel } from "../../../src/models/tuned/service.ts";
+import { updateModel } from "../../../src/models/tuned/stays-local.ts";
 import { fitter } from "../../../src/training/plan/fits.ts";
 import { BaseModelPage, BaseModelState, BaseNext } from "./base.tsx";
 import { BaseList } from "./base-list.tsx";
@@ -27,6 +29,7 @@ const ImportForm = v.object({ source: text(20), value: text(4200), id: text(100)
 
 const Install = v.optional(v.object({ next: text(200) }));
 const License = v.object({ accept: text(10) });
+const Stays = v.object({ stays_local: v.picklist(["true", "false"]), reason: v.optional(filledName(500)) });
 const Delete = v.object({ confirm: text(400) });
 type ListQuery = v.InferOutput<typeof ListQuery>;
 type Import = v.InferOutput<typeof ImportForm>;
@@ -127,7 +130,12 @@ function modelHandlers(ctx: Ctx) {
     await deleteModel(ctx, actor, params.id);
     return redirect(request, "/models", "Model deleted. Its job and metrics stay.");
   };
-  return { show, install, accept, remove };
+  const stays = async ({ request, actor, params, body }: ModelVisit & { body: v.InferOutput<typeof Stays> }) => {
+    const keeps = body.stays_local === "true";
+    await updateModel(ctx, actor, params.id, { stays_local: keeps, reason: body.reason?.trim() || undefined });
+    return redirect(request, pathOf(params.id), keeps ? "It stays on this server." : "It may leave this server.");
+  };
+  return { show, install, accept, remove, stays };
 }
 
 export const modelsPages = (ctx: Ctx) => {
@@ -139,5 +147,6 @@ export const modelsPages = (ctx: Ctx) => {
     .get("/models/:id", model.show, { params: Id })
     .post("/models/:id/install", model.install, { params: Id, body: Install })
     .post("/models/:id/license", model.accept, { params: Id, body: License })
+    .post("/models/:id/stays-local", model.stays, { params: Id, body: Stays })
     .post("/models/:id/delete", model.remove, { params: Id, body: Delete });
 };

@@ -8,6 +8,7 @@ import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { describeBaseModel } from "../../../src/models/base/service.ts";
 import { modelLineage } from "../../../src/models/tuned/lineage.ts";
 import { CHECKPOINT_SUFFIX } from "../../../src/models/tuned/lookup.ts";
+import { staysHereMessage } from "../../../src/models/tuned/stays-local.ts";
 import { endpointPrice } from "../../../src/serving/deployments/plan.ts";
 import { isOwnFormat } from "../../../src/training/exports/model.ts";
 import { formatsHere, listExports } from "../../../src/training/exports/service.ts";
@@ -40,7 +41,9 @@ export async function showTuned(
     pushes: (await listPushes(ctx, actor, params.id)).slice(0, SHOWN).map(pushView),
     hub: {
       name: URL.parse(ctx.config.hub_url)?.host ?? "",
-      refused: (hubRefusal(ctx) ?? (await betaRefusal(ctx, actor, "model_pushes")))?.message ?? null,
+      refused: lineage.stays_local
+        ? staysHereMessage(lineage.model)
+        : ((hubRefusal(ctx) ?? (await betaRefusal(ctx, actor, "model_pushes")))?.message ?? null),
       hasToken: actor.role === "admin" && Boolean(ctx.config.hub_token),
     },
     license: (await describeBaseModel(ctx, actor, lineage.base_model.id)).license,

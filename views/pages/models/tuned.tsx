@@ -18,6 +18,7 @@ import { ArtifactFiles } from "./export-files.tsx";
 import { Exports } from "./exports.tsx";
 import { Pushes, type PushesProps } from "./pushes.tsx";
 import { Headline, ownOf, Scores } from "./scores.tsx";
+import { ModelStays, ModelStaysBadge } from "./stays-local.tsx";
 
 type Checkpoint = LineageView["checkpoints"][number];
 
@@ -237,7 +238,12 @@ export function TunedModelPage(props: {
       title={name}
       crumbs={[{ label: "Models", href: "/models" }]}
       live={{ topics: ["jobs", "pushes"] }}
-      beside={live ? <StateBadge state={live.state} note="endpoint" /> : null}
+      beside={
+        <>
+          {live ? <StateBadge state={live.state} note="endpoint" /> : null}
+          <ModelStaysBadge stays={lineage.stays_local} />
+        </>
+      }
       creator={props.creator}
       actions={<ModelActions lineage={lineage} />}
     >
@@ -295,6 +301,9 @@ export function TunedModelPage(props: {
           </section>
         </div>
         <Pushes {...props.pushes} />
+        {props.isCheckpoint ? null : (
+          <ModelStays model={lineage.model} stays={lineage.stays_local} owner={lineage.job?.created_by} />
+        )}
         <ReportLink type="model" id={lineage.model} />
         {props.isCheckpoint ? null : (
           <details class="more">
