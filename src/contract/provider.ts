@@ -261,7 +261,10 @@ export interface AccountReport {
 export interface Provider {
   /** Checks the configuration; problems name the field and the remedy. Never throws for an invalid configuration. */
   validate(): Promise<{ ok: true } | { ok: false; problems: { field: string; message: string; remedy: string }[] }>;
-  /** Offers for a need, best first; an empty list means "can never run this". */
+  /**
+   * Offers for a need, best first; an empty list means "can never run this". The host asks without a price limit
+   * (`max_price_per_hour` is null) and checks prices itself.
+   */
   offers(need: Need): Promise<Offer[]>;
   /** Starts the work and returns at once. Safe to repeat with the same key: returns the same handle. */
   launch(spec: LaunchSpec, offer: Offer, context: LaunchContext): Promise<Handle>;

@@ -35,7 +35,7 @@ interface PriceLimit {
 }
 
 /** An amount of US dollars for people; four digits where cents would say nothing. */
-const usd = (amount: number) => `$${amount.toFixed(Math.abs(amount) < 0.1 && amount !== 0 ? 4 : 2)}`;
+export const usd = (amount: number) => `$${amount.toFixed(Math.abs(amount) < 0.1 && amount !== 0 ? 4 : 2)}`;
 
 /** Spot prices move: a launch may cost this much more than its offer. On-demand prices are firm. */
 const SPOT_MARGIN = 1.2;

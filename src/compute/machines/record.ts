@@ -42,7 +42,9 @@ async function meteredBefore(tx: Db, attemptId: string): Promise<number> {
 /** Since when a machine that is seen for the first time is charged. */
 async function chargedFrom(tx: Db, now: number, seen: Seen, of: AttemptRow | undefined): Promise<number> {
   const said = seen.cost.chargedFrom ?? of?.startedAt ?? now;
-  const last = and(eq(rentedMachine.provider, seen.provider), eq(rentedMachine.machine, seen.cost.machine));
+  // A machine that no list showed until its attempt was over was recorded under the key.
+  const names = [seen.cost.machine, seen.key];
+  const last = and(eq(rentedMachine.provider, seen.provider), inArray(rentedMachine.machine, names));
   const [before] = await tx.select().from(rentedMachine).where(last).orderBy(desc(rentedMachine.endedAt)).limit(1);
   const known = Math.max(before?.endedAt ?? 0, of ? await meteredBefore(tx, of.id) : 0);
   return Math.min(now, Math.max(said, known));

@@ -1,5 +1,5 @@
 /** Offers that a job may start at now: asked from providers that are not paused or stopped, within every limit. */
-import { type Limits, offerRefusal, providerRefusal } from "../../compute/limits/check.ts";
+import { type Limits, offerRefusal, providerRefusal, usd } from "../../compute/limits/check.ts";
 import {
   type Failure,
   failureText,
@@ -42,6 +42,11 @@ interface Collected {
   retryAfterMs: number;
 }
 
+const ANY_PRICE = { maxPricePerHour: null };
+
+/** Providers are asked without the job's limit: an offer above it is a reason to wait, not a job that can never run. */
+export const anyPrice = (need: Need): Need => ({ ...need, max_price_per_hour: null });
+
 export const priceLimitOf = (need: Need) => ({ maxPricePerHour: need.max_price_per_hour });
 
 /** Records a failed request outside of a transaction of the job. */
@@ -59,6 +64,8 @@ interface Finds {
   waits: string[];
   refusals: string[];
   delays: number[];
+  /** Prices that are out for the job's own limit alone. */
+  tooDear: number[];
 }
 
 function sortOffers(
@@ -78,8 +85,10 @@ function sortOffers(
     const refusal = offerRefusal(title, offer, limits, priceLimitOf(need));
     // GPUs that the scheduler assigned are free, whatever the provider reports about shared ones.
     const free = target.gpus.length > 0 || offer.available;
-    if (refusal !== null) finds.refusals.push(refusal);
-    else if (!isCurrent(offer, ctx.clock.now())) finds.waits.push(`${title} is asked for a current price`);
+    if (refusal !== null) {
+      finds.refusals.push(refusal);
+      if (offerRefusal(title, offer, limits, ANY_PRICE) === null) finds.tooDear.push(offer.pricePerHour);
+    } else if (!isCurrent(offer, ctx.clock.now())) finds.waits.push(`${title} is asked for a current price`);
     else if (free) finds.candidates.push({ ...entry, offer });
     else finds.waits.push(`Waiting for capacity at ${title}`);
     if (refusal !== null || !free) finds.delays.push(wait);
@@ -89,7 +98,7 @@ function sortOffers(
 /** Offers of the target's providers that are available now, in no order. */
 export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): Promise<Collected> {
   const { need } = row.spec;
-  const finds: Finds = { candidates: [], waits: [], refusals: [], delays: [] };
+  const finds: Finds = { candidates: [], waits: [], refusals: [], delays: [], tooDear: [] };
   const paused = await pausedProviders(ctx.db, ctx.clock.now());
   for (const entry of target.providers) {
     const { id, title, capabilities } = entry.plugin;
@@ -106,7 +115,7 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
       continue;
     }
     try {
-      sortOffers(ctx, row, target, entry, await entry.provider.offers(need), limits, finds);
+      sortOffers(ctx, row, target, entry, await entry.provider.offers(anyPrice(need)), limits, finds);
     } catch (error) {
       const failure = readFailure(error);
       await noteFailure(ctx, id, "offers", failure);
@@ -114,8 +123,13 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
       finds.delays.push(failure.retryAfterMs ?? wait);
     }
   }
-  const { candidates, waits, refusals, delays } = finds;
+  const { candidates, waits, refusals, delays, tooDear } = finds;
   const more = refusals.length > 1 ? `; ${refusals.length - 1} more offers are out` : "";
-  const waiting = waits[0] ?? (refusals[0] ? `${refusals[0]}${more}` : null);
+  const limit = need.max_price_per_hour;
+  const dear =
+    limit !== null && tooDear.length > 0 && tooDear.length === refusals.length
+      ? `Every offer costs more than the job's max_price_per_hour of ${usd(limit)}; the cheapest costs ${usd(Math.min(...tooDear))} now`
+      : null;
+  const waiting = waits[0] ?? dear ?? (refusals[0] ? `${refusals[0]}${more}` : null);
   return { candidates, waiting, retryAfterMs: Math.max(500, Math.min(...delays, RENTED_WAIT_MS)) };
 }

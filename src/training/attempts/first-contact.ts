@@ -49,6 +49,15 @@ export async function contactOf(ctx: Ctx, which: AttemptRow, status: WorkStatus)
   return ctx.clock.now() > until ? "late" : "waiting";
 }
 
+/**
+ * Whether the trainer of an attempt called within the last `ms`: evidence that its machine is there.
+ * @param since a trainer that has ever called could not call before then
+ */
+export function heardWithin(ctx: Ctx, { contactAt, heartbeatAt }: AttemptRow, since: number, ms: number): boolean {
+  if (contactAt === null && heartbeatAt === null) return false;
+  return ctx.clock.now() - Math.max(contactAt ?? 0, heartbeatAt ?? 0, since) < ms;
+}
+
 /** Why an attempt that never called has ended, for people. */
 export function lateMessage(ctx: Ctx, { runningAt }: AttemptRow, status: WorkStatus): string {
   return runningAt === null && status.state !== "running"

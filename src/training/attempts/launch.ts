@@ -22,7 +22,15 @@ import { afterLaunchFailure, launchReason, REASONS } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, jobIn, move, note } from "../jobs/transitions.ts";
 import { firstAllowed } from "./admission.ts";
-import { type Candidate, isCurrent, noteFailure, priceLimitOf, RENTED_WAIT_MS, WAIT_MS } from "./candidates.ts";
+import {
+  anyPrice,
+  type Candidate,
+  isCurrent,
+  noteFailure,
+  priceLimitOf,
+  RENTED_WAIT_MS,
+  WAIT_MS,
+} from "./candidates.ts";
 import { byBurstPolicy } from "./compare.ts";
 import { isElsewhere } from "./first-contact.ts";
 import { PROVISION_MS } from "./tokens.ts";
@@ -156,7 +164,7 @@ async function askAgain(row: JobRow, candidates: readonly Candidate[], now: numb
       current.push(candidate);
       continue;
     }
-    const asked = answers.get(plugin.id) ?? provider.offers(row.spec.need).catch(() => []);
+    const asked = answers.get(plugin.id) ?? provider.offers(anyPrice(row.spec.need)).catch(() => []);
     answers.set(plugin.id, asked);
     const fresh = (await asked).find((one) => one.id === offer.id && one.available);
     if (fresh) current.push({ ...candidate, offer: fresh });

@@ -12,7 +12,15 @@ import { emitAll } from "../../lib/bus.ts";
 import { exitMessage, preemptedMessage, reasonOfExit } from "../jobs/failures.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { attemptFailed, endAttempt, finishJob, jobError, jobIn } from "../jobs/transitions.ts";
-import { type Contact, contactOf, isElsewhere, lateMessage, neverCalled, startOf } from "./first-contact.ts";
+import {
+  type Contact,
+  contactOf,
+  heardWithin,
+  isElsewhere,
+  lateMessage,
+  neverCalled,
+  startOf,
+} from "./first-contact.ts";
 import { keyOf, launchAttempt } from "./launch.ts";
 import { followNotice, followPrice, wasTakenBack } from "./taken-back.ts";
 import { newToken } from "./tokens.ts";
@@ -27,6 +35,10 @@ const TERMINATE_GRACE_S = 20;
 /** The same for a hanging process: its token is refused already, and it has nothing to save. */
 const HUNG_GRACE_S = 5;
 const LOG_TAIL = 40;
+/** How long a vendor's list may lag behind a launch, and a trainer be silent, until a machine counts as not there. */
+const UNSEEN_MS = 90_000;
+/** A trainer that called within this time runs, whatever its vendor says. */
+const HEARD_MS = 30_000;
 
 /** What the supervisor remembers between passes; may be lost in a restart. */
 export interface SupervisorState {
@@ -58,10 +70,27 @@ export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job
 }
 
 /**
+ * Whether a machine that its vendor does not list may be there: its trainer called a moment ago, or the launch is so
+ * recent that the list may lag. A second machine is not started then. Work that calls is charged from its launch.
+ */
+async function mayBeThere(ctx: Ctx, supervisor: SupervisorState, which: AttemptRow): Promise<boolean> {
+  if (!isElsewhere(ctx, which)) return false;
+  const isHeard = heardWithin(ctx, which, supervisor.startedAt, UNSEEN_MS);
+  if (isHeard && which.startedAt === null)
+    await ctx.write((tx) =>
+      tx
+        .update(attempt)
+        .set({ startedAt: startOf(ctx, which) })
+        .where(and(eq(attempt.id, which.id), isNull(attempt.startedAt))),
+    );
+  return isHeard || ctx.clock.now() - Math.max(which.createdAt, supervisor.startedAt) < UNSEEN_MS;
+}
+
+/**
  * Recovers an attempt without a handle: the server stopped during its launch. Its work is adopted, or launched again
  * with a new token.
  */
-async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> {
+async function recover(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const owned = (await entry.provider.listOwned(ctx.installation)).find(
@@ -78,6 +107,7 @@ async function recover(ctx: Ctx, row: JobRow, which: AttemptRow): Promise<void> 
     );
     return;
   }
+  if (await mayBeThere(ctx, supervisor, which)) return;
   if (row.state !== "starting") {
     const messages = await ctx.write(async (tx) => {
       const current = await jobIn(tx, row.id);
@@ -185,12 +215,14 @@ async function recordExit(
 async function superviseRunning(ctx: Ctx, supervisor: SupervisorState, row: JobRow, which: AttemptRow): Promise<void> {
   if (row.state === "stopping") await stopOverdue(ctx, row, which);
   if (supervisor.launching.has(which.id)) return;
-  if (!which.handle) return recover(ctx, row, which);
+  if (!which.handle) return recover(ctx, supervisor, row, which);
   const entry = ctx.compute.get(which.provider);
   if (!entry) return;
   const asOf = ctx.clock.now();
   const status = await entry.provider.describe(which.handle);
   await followMachine(ctx, which, which.handle, status, asOf);
+  const unsaid = status.state === "absent" && !status.preempted && status.endedAt === null;
+  if (unsaid && isElsewhere(ctx, which) && heardWithin(ctx, which, 0, HEARD_MS)) return;
   if (status.state === "exited" || status.state === "absent") return recordExit(ctx, supervisor, row, which, status);
   supervisor.goneSince.delete(which.id);
   await followPrice(ctx, row, which, status);

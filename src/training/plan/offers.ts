@@ -102,11 +102,11 @@ function askProvider(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[
   return Promise.race([cached.value, late]);
 }
 
-/** All offers with the GPUs and CPU cores of a need, whatever their memory, and the providers that did not answer. */
+/** All offers with the GPUs and CPU cores of a need, whatever their memory and price, and the providers that did not answer. */
 export async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; unanswered: string[] }> {
   const found: Found[] = [];
   const unanswered: string[] = [];
-  const anyMemory = { ...need, memory_mb: 1, gpu_memory_mb: 1, disk_mb: 1 };
+  const anyMemory = { ...need, memory_mb: 1, gpu_memory_mb: 1, disk_mb: 1, max_price_per_hour: null };
   const entries = ctx.compute.list().filter(({ plugin }) => !need.provider || plugin.id === need.provider);
   await Promise.all(
     entries.map(async ({ plugin, provider }) => {
