@@ -102,7 +102,7 @@ function askProvider(ctx: Ctx, id: string, need: Need, ask: () => Promise<Offer[
   return Promise.race([cached.value, late]);
 }
 
-/** All offers with the GPUs and CPU cores of a need, whatever their memory and price, and the providers that did not answer. */
+/** All offers with the GPUs and CPU cores of a need, whatever memory and price, and providers that did not answer. */
 export async function collectOffers(ctx: Ctx, need: Need): Promise<{ found: Found[]; unanswered: string[] }> {
   const found: Found[] = [];
   const unanswered: string[] = [];
