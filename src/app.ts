@@ -26,7 +26,7 @@ import { errors } from "./http/errors.ts";
 import { gate } from "./http/gate.ts";
 import { session } from "./http/session.ts";
 import { createBus } from "./lib/bus.ts";
-import { systemClock } from "./lib/clock.ts";
+import { steadyClock, systemClock } from "./lib/clock.ts";
 import { openFiles } from "./lib/disk/files.ts";
 import { makePrivate } from "./lib/disk/private.ts";
 import { socketPath } from "./lib/disk/sockets.ts";
@@ -116,7 +116,7 @@ export async function createCtx(config: Config, overrides: Partial<Ctx> = {}): P
       db: database.db,
       write: database.write,
       emptyLog: database.emptyLog,
-      clock: systemClock,
+      clock: steadyClock(systemClock),
       log,
       bus: createBus((name, cause) => log("error", `a listener of ${name} failed`, { cause })),
       files,

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe } from "bun:test";
 import { join } from "node:path";
-import { systemClock } from "../../src/lib/clock.ts";
+import { steadyClock, systemClock } from "../../src/lib/clock.ts";
 import { createLab, type Lab } from "../support/lab.ts";
 import { until } from "../support/live.ts";
 import { readFrom, type Watched } from "./support/bench.ts";
@@ -16,9 +16,14 @@ let lab: Lab;
 let watched: Watched;
 let offset = 0;
 
+/** The clock of a server that starts now. */
+const startClock = () => {
+  lab.ctx.clock = steadyClock({ ...systemClock, now: () => Date.now() + offset });
+};
+
 beforeAll(async () => {
   lab = await createLab({ sweepMs: 500 });
-  lab.ctx.clock = { ...systemClock, now: () => Date.now() + offset };
+  startClock();
   watched = {
     dir: lab.dir,
     hands: processHands(lab.dir),
@@ -81,6 +86,7 @@ describe("the clock jumps", () => {
         await atStep(id, 5);
         await lab.goAway();
         offset += by;
+        startClock();
         lab.comeBack();
         await lab.reached(id, "succeeded");
         const real = performance.now() - from;
@@ -94,6 +100,29 @@ describe("the clock jumps", () => {
         };
       },
     );
+
+  row(
+    {
+      row: "23f",
+      fault: "two days forward, and a cancel before the queue notices",
+      expected: "the cancel is carried out at once; billed for the time that passed",
+    },
+    () => watched,
+    async () => {
+      const from = performance.now();
+      const id = await lab.train("talk-jump", { max_steps: 600 });
+      await atStep(id, 5);
+      await lab.goAway();
+      offset += 48 * HOUR;
+      await lab.json("POST", `/v1/jobs/${id}/cancel`);
+      lab.comeBack();
+      await lab.reached(id, "cancelled");
+      const real = performance.now() - from;
+      const ms = await billed(id);
+      if (ms > real + 1000) throw new Error(`billed ${ms} ms of ${Math.round(real)}`);
+      return { times: 1, seen: `canceled; billed ${(ms / 1000).toFixed(1)} s of ${(real / 1000).toFixed(1)} s` };
+    },
+  );
 
   row(
     {

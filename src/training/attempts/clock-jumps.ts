@@ -10,9 +10,8 @@ import { FINAL_STATES } from "../../contract/job.ts";
 import type { Ctx } from "../../ctx.ts";
 import { rentedMachine } from "../../db/schema/hosts.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
+import { CLOCK_JUMP_MS } from "../../lib/clock.ts";
 
-/** Smaller differences are normal drift between the two clocks. */
-const JUMP_MS = 2000;
 const SAVE_MS = 60_000;
 
 /** One point in time on the wall clock and on the monotonic clock since boot. */
@@ -24,7 +23,8 @@ interface Moment {
 
 function momentNow(ctx: Ctx): Moment {
   const up = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
-  return { wall: ctx.clock.now(), up, boot: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim() };
+  const wall = ctx.clock.wall?.() ?? ctx.clock.now();
+  return { wall, up, boot: readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim() };
 }
 
 function readMoment(path: string): Moment | null {
@@ -40,8 +40,7 @@ function readMoment(path: string): Moment | null {
  * past: a time after now was stored after the clock was set. Progress counts from now: reports in between may have used
  * either clock.
  */
-async function shift(ctx: Ctx, ms: number): Promise<void> {
-  const now = ctx.clock.now();
+async function shift(ctx: Ctx, { wall: now }: Moment, ms: number): Promise<void> {
   const moved = (column: AnySQLiteColumn) => sql`min(${column} + ${ms}, ${now})`;
   const set = (column: AnySQLiteColumn) => sql`case when ${column} > 0 then ${column} + ${ms} else ${column} end`;
   await ctx.write(async (tx) => {
@@ -80,6 +79,8 @@ async function shift(ctx: Ctx, ms: number): Promise<void> {
       .update(command)
       .set({ createdAt: moved(command.createdAt) })
       .where(isNull(command.doneAt));
+    // Writes that come next have shifted times and the new clock.
+    ctx.clock.follow?.();
   });
 }
 
@@ -105,10 +106,13 @@ export function clockJumps(ctx: Ctx): () => Promise<number> {
   return async () => {
     const moment = momentNow(ctx);
     const jump = last?.boot === moment.boot ? Math.round(moment.wall - last.wall - (moment.up - last.up)) : 0;
-    const jumped = Math.abs(jump) > JUMP_MS;
+    const jumped = Math.abs(jump) > CLOCK_JUMP_MS;
     if (jumped) {
       ctx.log("warn", "the machine's clock was set; the times of open jobs are shifted", { seconds: jump / 1000 });
-      await shift(ctx, jump);
+      await shift(ctx, moment, jump);
+    } else {
+      // A machine that slept: its clock was not set.
+      ctx.clock.follow?.();
     }
     last = moment;
     if (jumped || moment.up - savedAt > SAVE_MS) save(moment);
