@@ -1,11 +1,12 @@
 /**
  * Compares the bucket with the database: what nothing refers to is removed after a day, what is missing is reported.
  */
-import { and, gt, inArray, isNull, lt, ne } from "drizzle-orm";
-import { type Ctx, keptRead } from "../ctx.ts";
+import { and, count, eq, gt, inArray, isNull, lt, ne, sum } from "drizzle-orm";
+import { type Ctx, keptRead, perContext } from "../ctx.ts";
 import { datasetVersion, file, objectDeletion, storedObject } from "../db/schema/datasets.ts";
 import { artifact } from "../db/schema/models.ts";
 import { startRounds } from "../lib/background/rounds.ts";
+import { StoreProblem } from "../lib/objects/store.ts";
 import { dropUnit, removeDue } from "./keep.ts";
 import { trimCache } from "./local.ts";
 import { type Unit, unitOfKey, unitTurns } from "./units.ts";
@@ -26,6 +27,8 @@ interface Comparison {
   /** Objects without a row that were removed, and units without an owner. */
   strays: number;
   orphans: number;
+  /** Bytes of both. */
+  removedBytes: number;
   /** Uploads in parts that were ended. */
   uploads: number;
   /** Keys of rows whose object is not in the bucket; at most 100. */
@@ -34,6 +37,24 @@ interface Comparison {
 
 /** The last comparison of this process; null before the first. */
 export const lastComparison = keptRead(async (): Promise<Comparison | null> => null);
+
+/** What comparisons of this process removed in all, and why the last one failed; null = it did not. */
+const totalsOf = perContext(() => ({
+  strays: 0,
+  orphans: 0,
+  uploads: 0,
+  removedBytes: 0,
+  failure: null as { at: number; message: string } | null,
+}));
+
+/** The state of the bucket for administrators and monitoring; null when none is used. */
+export async function readBucketState(ctx: Ctx) {
+  if (!ctx.bucket) return null;
+  const [waiting] = await ctx.db.select({ removals: count() }).from(objectDeletion);
+  const { failure, ...removed } = totalsOf(ctx);
+  return { last: await lastComparison.get(ctx), removed, failure, waiting: waiting?.removals ?? 0 };
+}
+export type BucketState = NonNullable<Awaited<ReturnType<typeof readBucketState>>>;
 
 /** Of `ids`, those that a row still needs. */
 async function ownedIds(ctx: Ctx, folder: string, ids: string[]): Promise<Set<string>> {
@@ -52,10 +73,19 @@ async function ownedIds(ctx: Ctx, folder: string, ids: string[]): Promise<Set<st
   return new Set(rows.map(({ id }) => id));
 }
 
-/** Removes units whose file, version or artifact no longer exists. @returns how many */
-async function dropOrphans(ctx: Ctx): Promise<number> {
+/** The bytes of a unit. */
+async function bytesOf(ctx: Ctx, unit: string): Promise<number> {
+  const [row] = await ctx.db
+    .select({ bytes: sum(storedObject.bytes) })
+    .from(storedObject)
+    .where(eq(storedObject.unit, unit));
+  return Number(row?.bytes ?? 0);
+}
+
+/** Removes units whose file, version or artifact no longer exists. @returns how many, and their bytes */
+async function dropOrphans(ctx: Ctx): Promise<{ units: number; bytes: number }> {
   const before = ctx.clock.now() - GRACE_MS;
-  let count = 0;
+  const dropped = { units: 0, bytes: 0 };
   for (let after = ""; ; ) {
     const rows = await ctx.db
       .selectDistinct({ unit: storedObject.unit })
@@ -64,13 +94,15 @@ async function dropOrphans(ctx: Ctx): Promise<number> {
       .orderBy(storedObject.unit)
       .limit(BATCH);
     const last = rows.at(-1);
-    if (!last) return count;
+    if (!last) return dropped;
     for (const [folder, own] of Map.groupBy(rows, ({ unit }) => unit.split("/")[0] ?? "")) {
       const ids = own.map(({ unit }) => unit.slice(folder.length + 1));
       const owned = await ownedIds(ctx, folder, ids);
       for (const id of ids.filter((one) => !owned.has(one))) {
+        const bytes = await bytesOf(ctx, `${folder}/${id}`);
         await dropUnit(ctx, { folder: folder as Unit["folder"], id });
-        count++;
+        dropped.units++;
+        dropped.bytes += bytes;
       }
     }
     after = last.unit;
@@ -116,10 +148,12 @@ export async function compareObjects(ctx: Ctx): Promise<Comparison | null> {
   const listed = new Set<string>();
   let bytes = 0;
   let strays = 0;
-  let batch: string[] = [];
+  let removedBytes = orphans.bytes;
+  let batch: { key: string; bytes: number }[] = [];
   const settle = async () => {
-    const known = batch.length > 0 ? await knownKeys(ctx, batch) : new Set<string>();
-    const stray = batch.filter((key) => !known.has(key));
+    const sizes = new Map(batch.map((item) => [item.key, item.bytes]));
+    const known = batch.length > 0 ? await knownKeys(ctx, [...sizes.keys()]) : new Set<string>();
+    const stray = [...sizes.keys()].filter((key) => !known.has(key));
     for (const [unit, own] of Map.groupBy(stray, unitOfKey))
       await unitTurns(ctx)(unit, async () => {
         // Somebody may have stored it in the meantime.
@@ -127,6 +161,7 @@ export async function compareObjects(ctx: Ctx): Promise<Comparison | null> {
         const gone = own.filter((key) => !now.has(key));
         if (gone.length > 0) await bucket.remove(gone);
         strays += gone.length;
+        for (const key of gone) removedBytes += sizes.get(key) ?? 0;
       });
     batch = [];
   };
@@ -134,16 +169,20 @@ export async function compareObjects(ctx: Ctx): Promise<Comparison | null> {
     for await (const item of bucket.list(prefix)) {
       listed.add(item.key);
       bytes += item.bytes;
-      if (item.modifiedAt < at - GRACE_MS) batch.push(item.key);
+      if (item.modifiedAt < at - GRACE_MS) batch.push(item);
       if (batch.length >= BATCH) await settle();
     }
   await settle();
   const missing = await missingKeys(ctx, listed, at);
   const uploads = await bucket.abortUploads(at - GRACE_MS);
-  const found = { at, objects: listed.size, bytes, strays, orphans, uploads, missing };
+  const removed = { strays, orphans: orphans.units, uploads, removedBytes };
+  const found = { at, objects: listed.size, bytes, ...removed, missing };
   lastComparison.set(ctx, found);
-  if (strays + orphans + uploads > 0)
-    ctx.log("warn", "the bucket had objects that nothing refers to; they were removed", { strays, orphans, uploads });
+  const totals = totalsOf(ctx);
+  totals.failure = null;
+  for (const name of ["strays", "orphans", "uploads", "removedBytes"] as const) totals[name] += removed[name];
+  if (strays + removed.orphans + uploads > 0)
+    ctx.log("warn", "the bucket had objects that nothing refers to; they were removed", removed);
   if (missing.length > 0)
     ctx.log("error", "objects are missing in the bucket; restore them from its backup", {
       count: missing.length,
@@ -152,13 +191,24 @@ export async function compareObjects(ctx: Ctx): Promise<Comparison | null> {
   return found;
 }
 
+/** A round of comparing; why it failed is kept for the page. */
+async function compareRound(ctx: Ctx): Promise<void> {
+  try {
+    await compareObjects(ctx);
+  } catch (error) {
+    const message = error instanceof StoreProblem ? error.message : "The comparison failed; the log has the reason.";
+    totalsOf(ctx).failure = { at: ctx.clock.now(), message };
+    throw error;
+  }
+}
+
 /** Removes what is due, keeps the cache small, and compares. @returns the function that stops it */
 export function startObjects(ctx: Ctx): () => Promise<void> {
   if (!ctx.bucket) return async () => {};
   const stops = [
     startRounds(ctx, DUE_EVERY_MS, "objects could not be removed", () => removeDue(ctx)),
     startRounds(ctx, TRIM_EVERY_MS, "the cache of objects could not be trimmed", () => trimCache(ctx)),
-    startRounds(ctx, COMPARE_EVERY_MS, "the bucket could not be compared with the database", () => compareObjects(ctx)),
+    startRounds(ctx, COMPARE_EVERY_MS, "the bucket could not be compared with the database", () => compareRound(ctx)),
   ];
   return async () => {
     for (const stop of stops) await stop();

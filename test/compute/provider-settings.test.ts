@@ -100,6 +100,18 @@ test("saved settings are used at once and after a restart, and secrets are seale
   for (const file of ["lab.db", "lab.db-wal"]) expect(readFileSync(join(t.dir, file)).includes(KEY)).toBe(false);
 });
 
+test("a key saved on the page of secrets is used at once, and one that is needed is not removed", async () => {
+  const before = providerNow();
+  const path = "/v1/admin/settings/secrets";
+  const name = "provider.runpod.api_key";
+  const { data } = await t.json<{ data: { name: string; needs_restart: boolean }[] }>("GET", path);
+  expect(data.find((one) => one.name === name)?.needs_restart).toBe(false);
+  expect((await t.request("POST", path, { body: { name, value: KEY } })).status).toBe(200);
+  expect(providerNow()).not.toBe(before);
+  expect((await t.request("DELETE", `${path}/${name}`)).status).toBe(400);
+  expect(storedSecrets(t.ctx).get(name)).toBe(KEY);
+});
+
 test("a saved change ends the pause of a provider that refused its key", async () => {
   const at = t.ctx.clock.now();
   await t.ctx.write((tx) =>

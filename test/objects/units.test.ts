@@ -6,12 +6,13 @@ import { join } from "node:path";
 import { eq } from "drizzle-orm";
 import { file, objectDeletion, storedObject } from "../../src/db/schema/datasets.ts";
 import { eraseOrganization } from "../../src/erasure/organization.ts";
+import { readMonitoring } from "../../src/insights/installation/monitoring.ts";
 import { diskStore } from "../../src/lib/objects/disk.ts";
 import { type ObjectStore, StoreProblem } from "../../src/lib/objects/store.ts";
 import { newestCheckpoint } from "../../src/models/tuned/service.ts";
 import { keepUnit, removeDue } from "../../src/objects/keep.ts";
 import { trimCache } from "../../src/objects/local.ts";
-import { compareObjects, lastComparison } from "../../src/objects/sweep.ts";
+import { compareObjects, lastComparison, readBucketState } from "../../src/objects/sweep.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { checkpointFiles, upload } from "../support/artifacts.ts";
 import { makeTrainer } from "../support/attempt.ts";
@@ -212,7 +213,18 @@ describe("the comparison with the database", () => {
     expect([strays.length, stray !== ""]).toEqual([2, true]);
     expect(await compareObjects(t.ctx)).toMatchObject({ strays: 0, orphans: 0 });
     clock.advance(2 * DAY);
-    expect(await compareObjects(t.ctx)).toMatchObject({ strays: 2, orphans: 0 });
+    const swept = await compareObjects(t.ctx);
+    expect(swept).toMatchObject({ strays: 2, orphans: 0 });
+    expect(swept?.removedBytes).toBeGreaterThan(0);
+    // Shown to administrators and to monitoring.
+    const page = await (await t.request("GET", "/admin/status", { as: "admin" })).text();
+    expect(page).toContain("Object store");
+    expect(page).toContain("2 objects and 0 units that nothing refers to");
+    const metrics = await readMonitoring(t.ctx, "1");
+    expect(metrics).toMatch(/finetune_lab_objects_removed_total\{kind="strays"\} \d/);
+    expect(metrics).toContain(
+      `finetune_lab_object_bytes_removed_total ${(await readBucketState(t.ctx))?.removed.removedBytes}`,
+    );
     expect((await keysOf()).filter((key) => !known.has(key))).toEqual([]);
   });
 

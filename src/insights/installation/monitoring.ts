@@ -8,6 +8,7 @@ import { deployment } from "../../db/schema/deployments.ts";
 import { gpu, gpuAllocation } from "../../db/schema/hosts.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { type Family, histogram, prometheusText } from "../../lib/text/prometheus.ts";
+import { readBucketState } from "../../objects/sweep.ts";
 import { LATENCY_BOUNDS, type RequestCounts, requestCounts } from "../../serving/gateway/counters.ts";
 import { readWork } from "./work.ts";
 
@@ -126,6 +127,29 @@ async function endpointFamilies(ctx: Ctx): Promise<Family[]> {
   ];
 }
 
+/** The bucket, and what its last comparison with the database found; nothing without a bucket. */
+async function bucketFamilies(ctx: Ctx): Promise<Family[]> {
+  const state = await readBucketState(ctx);
+  if (!state) return [];
+  const { last, removed, failure, waiting } = state;
+  const kinds = ["strays", "orphans", "uploads"] as const;
+  const found = (value: number | undefined) => (value === undefined ? [] : [{ value }]);
+  return [
+    gauge("object_removals_waiting", "Objects whose removal is not confirmed yet.", [{ value: waiting }]),
+    gauge("objects", "Objects in the bucket at the last comparison.", found(last?.objects)),
+    gauge("object_bytes", "Bytes in the bucket at the last comparison.", found(last?.bytes)),
+    gauge("objects_missing", "Objects missing at the last comparison, at most 100.", found(last?.missing.length)),
+    gauge("object_comparison_time_seconds", "Time of the last comparison.", last ? [{ value: last.at / 1000 }] : []),
+    gauge("object_comparison_failed", "1 when the last comparison failed.", [{ value: failure ? 1 : 0 }]),
+    counter(
+      "objects_removed",
+      "What comparisons removed: objects and units without a row, and unfinished uploads.",
+      kinds.map((kind) => ({ labels: { kind }, value: removed[kind] })),
+    ),
+    counter("object_bytes_removed", "Bytes that comparisons removed.", [{ value: removed.removedBytes }]),
+  ];
+}
+
 /**
  * All figures in the text format of Prometheus. They are of the whole installation: the caller checks who may read
  * them.
@@ -138,6 +162,7 @@ export async function readMonitoring(ctx: Ctx, version: string): Promise<string>
     ...(await jobFamilies(ctx)),
     await gpuFamily(ctx),
     ...(await endpointFamilies(ctx)),
+    ...(await bucketFamilies(ctx)),
     gauge("disk_free_bytes", "Free bytes on the disk of the data directory.", [{ value: disk.bavail * disk.bsize }]),
     gauge("disk_size_bytes", "Size of the disk of the data directory in bytes.", [{ value: disk.blocks * disk.bsize }]),
     {

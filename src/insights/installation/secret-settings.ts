@@ -2,6 +2,8 @@
 import { eq } from "drizzle-orm";
 import * as v from "valibot";
 import { audit } from "../../accounts/audit/service.ts";
+import { saveProviderSettings } from "../../compute/limits/settings.ts";
+import { FORM_PLUGINS } from "../../compute/providers/plugins.ts";
 import { type Compute, pluginProblems } from "../../compute/providers/registry.ts";
 import type { ConfigSource } from "../../config.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
@@ -72,6 +74,8 @@ const SHAPES: Record<string, [RegExp, string]> = {
   stripe_webhook_secret: [STRIPE_SIGNING_SECRET, "Enter the signing secret of the webhook endpoint: whsec_…"],
 };
 
+const isFixed = (ctx: Ctx, id: string, field: string) => ctx.config.provider_settings[id]?.[field] !== undefined;
+
 /** Every secret setting of this installation: its own, and those of its providers. */
 function known(ctx: Ctx): Known[] {
   const compute = "settings" in ctx.compute ? (ctx.compute as Compute) : null;
@@ -96,7 +100,8 @@ function known(ctx: Ctx): Known[] {
           name: providerSecret(id, field.name),
           label: `${id}: ${field.label}`,
           help: field.help,
-          needsRestart: true,
+          // The settings of bundled providers are used at once, unless the configuration has the value.
+          needsRestart: folder !== null || !FORM_PLUGINS.includes(id) || isFixed(ctx, id, field.name),
           isAt: ({ at, path }: PlainSecret) =>
             at.at(-1) === field.name && (folder === null ? at[1] === id : path.startsWith(`${folder}/`)),
         })),
@@ -191,6 +196,11 @@ export async function saveSecretSetting(
   if (!text) throw new AppError("invalid", "missing_value", "Enter a value.", { param: "value" });
   const shape = SHAPES[name];
   if (shape && !shape[0].test(text)) throw new AppError("invalid", "invalid_value", shape[1], { param: "value" });
+  const [, provider = "", field = ""] = name.split(".");
+  if (!one.needsRestart && provider && field) {
+    await saveProviderSettings(ctx, actor, provider, { settings: { [field]: text } });
+    return viewOf(ctx, one, undefined);
+  }
   const row = { value: seal(ctx.secret, sealedIn("setting", name), text), updatedAt: ctx.clock.now() };
   await ctx.write(async (tx) => {
     await tx
@@ -207,6 +217,12 @@ export async function saveSecretSetting(
 /** Removes a value that was stored here. @throws AppError `secret_setting_not_found` */
 export async function removeSecretSetting(ctx: Ctx, actor: Actor, name: string): Promise<void> {
   requireAdmin(actor);
+  const [, provider = "", field = ""] = name.split(".");
+  const one = known(ctx).find((each) => each.name === name);
+  if (one && !one.needsRestart && field && storedSecrets(ctx).has(name)) {
+    await saveProviderSettings(ctx, actor, provider, { settings: { [field]: null } });
+    return;
+  }
   await ctx.write(async (tx) => {
     const [gone] = await tx.delete(secretSetting).where(eq(secretSetting.name, name)).returning();
     if (!gone) throw notFound("secret_setting", name);

@@ -24,6 +24,7 @@ import { readSettings } from "../../../src/insights/installation/settings.ts";
 import { readLeftovers, readSpace, removeLeftovers } from "../../../src/insights/installation/space.ts";
 import { listAcceptances, readWork } from "../../../src/insights/installation/work.ts";
 import { formatBytes } from "../../../src/lib/text/format.ts";
+import { readBucketState } from "../../../src/objects/sweep.ts";
 import { AuditList, AuditPage } from "./audit.tsx";
 import { AuditPageQuery, auditProps } from "./audit-page-data.ts";
 import { BackupList, BackupsPage } from "./backups.tsx";
@@ -130,6 +131,7 @@ async function statusProps(ctx: Ctx, actor: Actor, withChecks: boolean): Promise
     space: await readSpace(ctx, actor),
     leftovers: await readLeftovers(ctx, actor),
     licenses: await listAcceptances(ctx, actor),
+    bucket: await readBucketState(ctx),
     metricsToken: ctx.config.metrics_token !== null,
     checks: withChecks ? await runChecks(ctx.config, true) : null,
   };

@@ -3,6 +3,7 @@
 import type { SpaceRow } from "../../../src/insights/installation/space.ts";
 import type { AcceptanceRow, BackgroundWork } from "../../../src/insights/installation/work.ts";
 import { formatBytes, formatInteger, plural } from "../../../src/lib/text/format.ts";
+import type { BucketState } from "../../../src/objects/sweep.ts";
 import { usePage } from "../../context.ts";
 import { withCode } from "../../parts/code-spans.tsx";
 import { ConfirmForm } from "../../parts/form.tsx";
@@ -11,6 +12,7 @@ import { StateBadge } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
 import { CopyId, KeyValue, SpaceBar, Stat, Stats, Time } from "../../parts/value.tsx";
 import { AdminLayout } from "./frame.tsx";
+import { ObjectStore } from "./object-store.tsx";
 
 /** A check of `doctor`. */
 interface Check {
@@ -33,6 +35,8 @@ export interface StatusProps {
   space: SpaceRow[];
   leftovers: { environments: number; bytes: number };
   licenses: AcceptanceRow[];
+  /** Null when no bucket is used. */
+  bucket: BucketState | null;
   /** Null until they were made: they start programs, which takes a second or two. */
   checks: Check[] | null;
   /** Whether the setting metrics_token is set. */
@@ -242,6 +246,7 @@ export function StatusPage(props: StatusProps) {
       <div class="columns">
         <Space {...props} />
         <div class="stack">
+          {props.bucket ? <ObjectStore state={props.bucket} /> : null}
           <Work {...props} />
           <Licenses {...props} />
         </div>
