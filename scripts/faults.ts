@@ -11,7 +11,7 @@ const HELP = `bun run faults [--full | --remote] [--write] [FILE…]
 
 Runs the tests of test/faults, one file after the other, and prints what was injected, expected and seen.
   --full   the long forms: 100 kills of the server, long locks, more repetitions (about half an hour)
-  --remote the table of rented machines, at fake clouds: about a minute
+  --remote the table of rented machines, at fake clouds, and of their mailbox: a few minutes
   --write  puts the table into docs/faults.md
 Needs what \`bun run test --prepare\` makes: run that once before. Rows that cannot run on this machine say why.`;
 
@@ -22,7 +22,7 @@ const DOCS = join(ROOT, "docs/faults.md");
 const MARKS = ["<!-- table of the last run -->", "<!-- end of table -->"] as const;
 const REMOTE_MARKS = ["<!-- table of rented machines -->", "<!-- end of rented machines -->"] as const;
 /** Faults of rented machines: a table of their own. */
-const REMOTE = "test/faults/remote.test.ts";
+const REMOTE = ["test/faults/remote.test.ts", "test/faults/mailbox.test.ts"];
 
 interface Form {
   full: boolean;
@@ -117,7 +117,7 @@ async function main(args: string[]): Promise<number> {
   if (!remote) needs("trainer environment", "tiny model");
   const named = args.filter((arg) => !arg.startsWith("--"));
   const all = [...new Bun.Glob("test/faults/*.test.ts").scanSync(ROOT)].sort();
-  const files = remote ? [REMOTE] : named.length > 0 ? named : all.filter((file) => file !== REMOTE);
+  const files = remote ? REMOTE : named.length > 0 ? named : all.filter((file) => !REMOTE.includes(file));
   const rows: RowReport[] = [];
   const left = LONG.filter((name) => files.some((file) => file.endsWith(name))).concat(
     files.filter((file) => !LONG.some((name) => file.endsWith(name))),

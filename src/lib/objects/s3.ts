@@ -86,11 +86,12 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
     }
   }
 
-  async function* list(below: string): AsyncGenerator<StoredItem> {
+  async function* list(below: string, signal?: AbortSignal): AsyncGenerator<StoredItem> {
     const { paginateListObjectsV2 } = await import("@aws-sdk/client-s3");
     const { client } = await connection();
     try {
-      for await (const page of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: prefix + below }))
+      const asked = { Bucket: bucket, Prefix: prefix + below };
+      for await (const page of paginateListObjectsV2({ client }, asked, signal ? { abortSignal: signal } : {}))
         for (const { Key = "", Size = 0, LastModified } of page.Contents ?? [])
           yield { key: Key.slice(prefix.length), bytes: Size, modifiedAt: Number(LastModified ?? 0) };
     } catch (error) {

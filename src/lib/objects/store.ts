@@ -35,7 +35,7 @@ export interface ObjectStore {
   /** Size and time; null when there is none. */
   stat(key: string): Promise<StoredItem | null>;
   /** All objects whose key begins with `prefix`, in order. */
-  list(prefix: string): AsyncGenerator<StoredItem>;
+  list(prefix: string, signal?: AbortSignal): AsyncGenerator<StoredItem>;
   /** Removes objects. One that does not exist counts as removed. */
   remove(keys: readonly string[]): Promise<void>;
   /** An address that reads the object without a key for `seconds`; null where the store has none. */

@@ -19,6 +19,13 @@ export interface Incoming {
   name: string;
 }
 
+/** How long the bucket may take for a list or a small object: a connection that was lost is noticed early. */
+const SOON_MS = 10_000;
+const SMALL = 1024 ** 2;
+
+/** Aborts with the server, or when the bucket takes too long. */
+export const soon = (ctx: Ctx): AbortSignal => AbortSignal.any([ctx.signal, AbortSignal.timeout(SOON_MS)]);
+
 const requests = perContext(() => new WeakSet<Request>());
 
 /** Whether a request came through the mailbox: its answer may be an address in the bucket. */
@@ -105,7 +112,7 @@ export async function answerRequest(ctx: Ctx, handle: Handle, { key, bytes, atte
   }
   let envelope: Envelope | null;
   try {
-    envelope = await readEnvelope(bucket.get(key, undefined, ctx.signal));
+    envelope = await readEnvelope(bucket.get(key, undefined, bytes <= SMALL ? soon(ctx) : ctx.signal));
   } catch (problem) {
     // The list was read before the answer removed it.
     if (problem instanceof StoreProblem && problem.kind === "missing") return false;
@@ -127,7 +134,7 @@ export async function answerRequest(ctx: Ctx, handle: Handle, { key, bytes, atte
           : { answer: await answerTo(ctx, handle, envelope), seal: null };
     ctx.failPoint("mailbox.handled");
     const written = await writeAnswer(envelope.head.n, answer, seal);
-    await bucket.put(`${mailboxOf(attemptId)}out/${name}`, onePiece(written), undefined, ctx.signal);
+    await bucket.put(`${mailboxOf(attemptId)}out/${name}`, onePiece(written), undefined, soon(ctx));
   } finally {
     await envelope.slices.return(undefined);
   }

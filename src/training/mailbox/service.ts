@@ -16,7 +16,7 @@ import type { Ctx } from "../../ctx.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import type { StoredItem } from "../../lib/objects/store.ts";
 import { isElsewhere } from "../attempts/first-contact.ts";
-import { answerRequest, type Handle, type Incoming } from "./exchange.ts";
+import { answerRequest, type Handle, type Incoming, soon } from "./exchange.ts";
 
 /** Objects of an attempt that is over stay this long: its trainer still reads the last answers. */
 const OVER_MS = 120_000;
@@ -121,7 +121,7 @@ async function dropBases(box: Mailbox): Promise<void> {
 async function look(box: Mailbox): Promise<{ some: boolean; live: boolean }> {
   const { ctx } = box;
   const items: StoredItem[] = [];
-  for await (const item of ctx.bucket?.list(MAILBOX) ?? []) {
+  for await (const item of ctx.bucket?.list(MAILBOX, soon(ctx)) ?? []) {
     items.push(item);
     if (items.length >= MAX_LISTED) break;
   }
