@@ -1,7 +1,7 @@
 /**
- * Faults of the mailbox: a bucket that fails, answers that are lost, addresses that expire, and a server that is killed.
- * The trainer's own client talks to the server through an S3 server that checks signatures and their time. `bun run
- * faults --remote` runs all rows; other runs a few.
+ * Faults of the mailbox: a bucket that fails, answers that are lost, addresses that expire, a server that is killed. The
+ * trainer's own client talks to the server through an S3 server that checks signatures and their time. `bun run faults
+ * --remote` runs all rows; other runs one.
  */
 import { afterAll, beforeAll, expect } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

@@ -125,7 +125,12 @@ def exchange(
     while True:
         time.sleep(wait)
         wait = min(wait * 1.5, LONGEST_WAIT_S)
-        status, content = bucket.whole("GET", get)
+        try:
+            status, content = bucket.whole("GET", get)
+        except Expired:
+            raise
+        except OSError:
+            status, content = 0, b""  # the request is there: only the answer is looked for again
         if status == 200:
             first, _, rest = content.partition(b"\n")
             with contextlib.suppress(ValueError):
