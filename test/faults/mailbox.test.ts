@@ -1,5 +1,5 @@
 /**
- * Faults of the mailbox: a bucket that fails, answers that are lost, addresses that expire, a server that is killed. The
+ * Faults of the mailbox: a bucket that fails, lost answers, addresses that expire, a server that is killed. The
  * trainer's own client talks to the server through an S3 server that checks signatures and their time. `bun run faults
  * --remote` runs all rows; other runs one.
  */
