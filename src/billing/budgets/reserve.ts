@@ -102,6 +102,34 @@ export async function stillShort(db: Db, now: number, jobs: readonly Waiting[]):
   return short;
 }
 
+/**
+ * Reserves again for running work whose hour costs something else now. Where the rest does not fit, what was reserved
+ * stays: the work goes on to its last checkpoint within the limit, and stops there.
+ * @param wanted the new price, and the seconds that are left
+ */
+export async function reserveAgain(
+  tx: Db,
+  now: number,
+  jobId: string,
+  wanted: Pace & { seconds: number },
+): Promise<void> {
+  const holds = await readHolds(tx, now);
+  const hold = holds.find((one) => one.jobId === jobId);
+  if (!hold || hold.microsPerHour === wanted.microsPerHour) return;
+  const max = (await maxCostsOf(tx, [jobId])).get(jobId);
+  const left = max ? Math.max(0, max.micros - max.used - hold.pending.micros) : Number.POSITIVE_INFINITY;
+  const more = { micros: Math.min(usedIn(wanted, wanted.seconds).micros, left) - hold.rest.micros, gpuSeconds: 0 };
+  const states = await readBudgets(tx, now, holds, whereApplies(hold));
+  const fits = shortOf(states, more) === null;
+  await tx
+    .update(budgetHold)
+    .set({
+      microsPerHour: wanted.microsPerHour,
+      micros: hold.pending.micros + hold.rest.micros + (fits ? more.micros : 0),
+    })
+    .where(eq(budgetHold.jobId, jobId));
+}
+
 /** From now on its time is charged: use that no interval has yet counts against budgets. */
 export async function chargeHold(tx: Db, jobId: string, now: number): Promise<void> {
   await tx.update(budgetHold).set({ chargedFrom: now }).where(eq(budgetHold.jobId, jobId));

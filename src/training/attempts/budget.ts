@@ -1,6 +1,6 @@
 /** What an attempt will use at most, for the budgets that apply to its job: reserved when it opens. */
 import { budgetMarks } from "../../billing/budgets/limits.ts";
-import { reserve, type Wanted, type Work } from "../../billing/budgets/reserve.ts";
+import { reserve, reserveAgain, type Wanted, type Work } from "../../billing/budgets/reserve.ts";
 import { MICROS } from "../../billing/meters/money.ts";
 import { listsAt, listsOfJob } from "../../billing/prices/lists.ts";
 import { rateOf } from "../../billing/prices/rate.ts";
@@ -94,4 +94,16 @@ export async function reserveAttempt(
   const short = await reserve(tx, now, work, wanted);
   if (short !== null) budgetMarks(ctx).waiting.set(row.id, { work, wanted });
   return short;
+}
+
+/** Reserves again for the attempt of a job whose machine costs something else now: see `reserveAgain`. */
+export async function repriceAttempt(
+  tx: Db,
+  ctx: Ctx,
+  row: JobRow,
+  at: { provider: string; offer: Offer },
+): Promise<void> {
+  const now = ctx.clock.now();
+  const pace = await paceOf(tx, row, at, now);
+  await reserveAgain(tx, now, row.id, { ...pace, seconds: upperSeconds(row) });
 }

@@ -10,6 +10,7 @@ import { formatExact } from "../../lib/text/format.ts";
 import { meterOpen } from "../jobs/metering.ts";
 import type { AttemptRow, JobRow } from "../jobs/model.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
+import { repriceAttempt } from "./budget.ts";
 
 /** Asks a trainer to save and stop with its next reply; a pause that a user asked for becomes this one. */
 export async function askToPause(tx: Db, ctx: Ctx, jobId: string): Promise<void> {
@@ -53,19 +54,34 @@ export async function followNotice(ctx: Ctx, row: JobRow, status: WorkStatus): P
   if (message) emitAll(ctx.bus, [message]);
 }
 
-/** Meters what a machine cost so far at its old price, and continues at the price that the vendor charges now. */
+/**
+ * Meters what a machine cost so far at its old price, and continues at the price that the vendor charges now: budgets
+ * and the maximum cost reserve again. A training whose own price limit is below it saves a checkpoint and waits.
+ */
 export async function followPrice(ctx: Ctx, row: JobRow, which: AttemptRow, status: WorkStatus): Promise<void> {
   const price = status.pricePerHour;
   if (price === undefined || !Number.isFinite(price) || price < 0 || price === which.offer.pricePerHour) return;
-  await ctx.write(async (tx) => {
+  const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
-    if (!current) return;
+    if (!current) return [];
     await meterOpen(tx, ctx, current);
+    const offer = { ...which.offer, pricePerHour: price };
     await tx
       .update(attempt)
-      .set({ offer: { ...which.offer, pricePerHour: price } })
+      .set({ offer })
       .where(and(eq(attempt.id, which.id), isNull(attempt.endedAt)));
     const { pricePerHour: before } = which.offer;
     await note(tx, ctx, current, `The machine costs $${price} per hour now; it was $${before}`, "warn");
+    await repriceAttempt(tx, ctx, current, { provider: which.provider, offer });
+    const most = current.spec.need.max_price_per_hour;
+    if (most === null || price <= most || current.kind !== "train" || current.state !== "running") return [];
+    const moved = await move(tx, ctx, current, "pausing", { yieldFor: "provider" });
+    if (!moved) return [];
+    await askToPause(tx, ctx, current.id);
+    const why = `that is more than its max_price_per_hour of $${most}`;
+    await note(tx, ctx, current, `It saves a checkpoint and waits in the queue: ${why}`, "warn");
+    return [moved];
   });
+  emitAll(ctx.bus, messages);
+  ctx.bus.emit("budget.changed", { org: row.org });
 }
