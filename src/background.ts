@@ -10,6 +10,7 @@ import { startLate } from "./billing/late/pass.ts";
 import { startClosing } from "./billing/statements/pass.ts";
 import { startStripe } from "./billing/stripe/run.ts";
 import { startInventory } from "./compute/hosts/inventory.ts";
+import { startAccountChecks } from "./compute/limits/accounts.ts";
 import type { Ctx } from "./ctx.ts";
 import { startArchives } from "./custody/archives/run.ts";
 import { startSubjects } from "./custody/subjects/run.ts";
@@ -73,6 +74,7 @@ export function startBackground(ctx: Ctx): () => Promise<void> {
     startLate(ctx),
     startStripe(ctx),
     startInventory(ctx),
+    startAccountChecks(ctx),
     startPipeline(ctx),
     startTrainers(ctx),
     startEvaluations(ctx, askModel(ctx, "evaluate")),

@@ -1,6 +1,4 @@
-/**
- * The only reader of environment, flags and configuration file: one schema, unknown keys refused, the result frozen.
- */
+/** The only reader of environment, flags and configuration file: one schema, unknown keys refused, a frozen result. */
 import { existsSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -97,10 +95,7 @@ const ConfigSchema = v.strictObject({
   max_unpacked_bytes: v.optional(integer(1, Number.MAX_SAFE_INTEGER), 64 * 1024 ** 3),
   /** Largest single line of a dataset in bytes (default 16 MiB). */
   max_line_bytes: v.optional(integer(1024, 1024 ** 3), 16 * 1024 ** 2),
-  /**
-   * Free disk space in bytes that user data never uses, so that the database can always write (default 1 GiB); 0 =
-   * none.
-   */
+  /** Free disk space in bytes that user data never uses, so that the database can write (default 1 GiB); 0 = none. */
   disk_reserve_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 1024 ** 3),
   /**
    * Bytes one organization may store: files, uploads in progress, rows of datasets, checkpoints and models (default 1
@@ -120,6 +115,8 @@ const ConfigSchema = v.strictObject({
   /** Seconds without a request until an endpoint sleeps, and until any on a rented machine is stopped; 0 = never. */
   idle_after_s: v.optional(integer(0, 31_536_000), 900),
   paid_idle_after_s: v.optional(integer(0, 31_536_000), 86_400),
+  /** Administrators are notified when the balance at a provider is below this amount in US dollars; 0 = never. */
+  low_balance_usd: v.optional(integer(0, 1_000_000), 10),
   /** Answers that may wait in the queue of an endpoint on the built-in engine; further requests get 429. */
   endpoint_queue: v.optional(integer(1, 100_000), 512),
   /** Hugging Face hub used by "import from the hub"; `none` = no network access (stored as the empty string). */

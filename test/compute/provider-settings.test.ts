@@ -4,11 +4,13 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eq } from "drizzle-orm";
+import { checkAccounts } from "../../src/compute/limits/accounts.ts";
 import { openCompute } from "../../src/compute/providers/registry.ts";
 import { loadStoredProviders } from "../../src/compute/providers/stored.ts";
 import type { Handle, Offer } from "../../src/contract/provider.ts";
 import { providerPause } from "../../src/db/schema/hosts.ts";
 import { attempt } from "../../src/db/schema/jobs.ts";
+import { noticeEvent } from "../../src/db/schema/notices.ts";
 import { storedSecrets } from "../../src/db/secret-settings.ts";
 import { systemClock } from "../../src/lib/clock.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
@@ -110,6 +112,31 @@ test("a key saved on the page of secrets is used at once, and one that is needed
   expect(providerNow()).not.toBe(before);
   expect((await t.request("DELETE", `${path}/${name}`)).status).toBe(400);
   expect(storedSecrets(t.ctx).get(name)).toBe(KEY);
+});
+
+test("the account is asked in the background: balance with its age, one notice when it is low, and errors", async () => {
+  type State = { account: { balance_usd: number; low: boolean; error: string | null; checked_at: number } | null };
+  const state = () => t.json<State>("GET", "/v1/admin/providers/runpod");
+  const notices = () => t.ctx.db.select().from(noticeEvent).where(eq(noticeEvent.type, "provider.balance_low"));
+  await checkAccounts(t.ctx);
+  expect((await state()).account).toMatchObject({ balance_usd: 100, low: false, error: null });
+  expect(await notices()).toEqual([]);
+  cloud.account.balance = 4.5;
+  await checkAccounts(t.ctx);
+  await checkAccounts(t.ctx);
+  expect((await state()).account).toMatchObject({ balance_usd: 4.5, low: true });
+  const sent = await notices();
+  expect(new Set(sent.map(({ title }) => title))).toEqual(new Set(["RunPod has $4.50 left"]));
+  const page = await (await t.request("GET", "/providers", { headers: { accept: "text/html" } })).text();
+  for (const text of ["$4.50", "Account checked", "The balance is low"]) expect(page).toContain(text);
+  cloud.account.revoked = true;
+  await checkAccounts(t.ctx);
+  const { account } = await state();
+  expect(account).toMatchObject({ balance_usd: 4.5, error: expect.stringContaining("key") });
+  cloud.account.revoked = false;
+  cloud.account.balance = 100;
+  // The same day there is no second notice.
+  expect((await notices()).length).toBe(sent.length);
 });
 
 test("a saved change ends the pause of a provider that refused its key", async () => {

@@ -40,6 +40,26 @@ export type LimitsView = v.InferOutput<typeof LimitsView>;
 /** Milliseconds since 1970. */
 const moment = v.number();
 
+/** What a provider last said about its account. Amounts in US dollars; null = the vendor does not say. */
+const AccountState = v.strictObject({
+  /** When it was asked, in milliseconds since 1970. */
+  checked_at: v.number(),
+  /** Why it did not answer; then balance and quotas are those of the last answer. */
+  error: v.nullable(v.string()),
+  balance_usd: v.nullable(v.number()),
+  /** The balance is below the setting `low_balance_usd`. */
+  low: v.boolean(),
+  quotas: v.array(
+    v.strictObject({
+      name: v.string(),
+      region: v.nullable(v.string()),
+      limit: v.nullable(v.number()),
+      used: v.nullable(v.number()),
+    }),
+  ),
+});
+export type AccountState = v.InferOutput<typeof AccountState>;
+
 /** A provider as administrators watch it. Amounts in US dollars. */
 export const ProviderState = v.strictObject({
   object: v.literal("provider_state"),
@@ -59,6 +79,8 @@ export const ProviderState = v.strictObject({
     }),
   ),
   limits: LimitsView,
+  /** What the vendor last said about the account; null for providers that cannot say, and before the first check. */
+  account: v.nullable(AccountState),
   machines: v.array(
     v.strictObject({
       attempt: v.string(),

@@ -9,6 +9,7 @@ import { attempt, job } from "../../db/schema/jobs.ts";
 import { notFound } from "../../errors.ts";
 import { DAY_MS } from "../../lib/clock.ts";
 import { costOfAttempts, unrecorded } from "../machines/meter.ts";
+import { accountStateOf } from "./accounts.ts";
 import type { ProviderState } from "./model.ts";
 import { pausedProviders } from "./pauses.ts";
 import { limitsViewOf, useOf } from "./service.ts";
@@ -101,6 +102,7 @@ async function stateOf(ctx: Ctx, id: string): Promise<ProviderState> {
         }
       : null,
     limits: limitsViewOf(id, limits),
+    account: accountStateOf(ctx, id),
     machines: await machinesOf(ctx, id),
     cost_today_usd: await chargedSince(ctx, id, Math.floor(now / DAY_MS) * DAY_MS),
     cost_month_usd: (await useOf(ctx.db, id, now)).monthUsd,

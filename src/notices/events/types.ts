@@ -50,6 +50,7 @@ export const INSTALLATION_TYPES = [
   "maintenance.changed",
   "maintenance.canceled",
   "provider.refused",
+  "provider.balance_low",
   "billing.budget.threshold",
   "billing.budget.exhausted",
   "billing.prices_announced",

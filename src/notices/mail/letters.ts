@@ -26,7 +26,7 @@ function wordsFor(type: string): { action: string; reason: string } {
     return { action: "Read it", reason: "You get this because you have an account on this installation." };
   if (type.startsWith("moderation."))
     return { action: "Read the decision", reason: "You get this because it concerns something that you created." };
-  if (type === "provider.refused")
+  if (type.startsWith("provider."))
     return { action: "Open the providers", reason: "You get this because you administer this installation." };
   if (reachesAll(type))
     return { action: ACTIONS[topicOf(type)], reason: "You get this because you manage how your team pays." };

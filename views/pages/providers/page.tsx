@@ -123,6 +123,33 @@ function Trouble({ of }: { of: ProviderState }) {
   );
 }
 
+/** What the vendor last said about the account. It is asked every few minutes. */
+function Account({ of: { account } }: { of: ProviderState }) {
+  if (!account) return null;
+  return (
+    <div class="stack tight">
+      {account.error ? (
+        <Notice kind="warn" title="The account could not be checked">
+          {account.error}
+        </Notice>
+      ) : account.low ? (
+        <Notice kind="warn" title="The balance is low">
+          When it is used up, the vendor stops the machines that run there.
+        </Notice>
+      ) : null}
+      <p class="small muted">
+        {account.quotas.map(({ name, region, limit, used }) => (
+          <span>
+            Quota {name}
+            {region ? ` in ${region}` : ""}: {used ?? "?"} of {limit ?? "?"} used ·{" "}
+          </span>
+        ))}
+        Account checked <Time at={account.checked_at} />
+      </p>
+    </div>
+  );
+}
+
 function Provider({ of, refused }: { of: ProviderState; refused: Refused | null }) {
   const month = of.limits.month_usd;
   return (
@@ -168,7 +195,13 @@ function Provider({ of, refused }: { of: ProviderState; refused: Refused | null 
               {month === null ? "" : ` of ${money(month)}`}
             </Stat>
           ) : null}
+          {of.account && of.account.balance_usd !== null ? (
+            <Stat label="Balance" note={of.account.low ? "low" : undefined}>
+              {money(of.account.balance_usd)}
+            </Stat>
+          ) : null}
         </Stats>
+        <Account of={of} />
         <Machines of={of} />
       </div>
       <Limits of={of} refused={refused} />
