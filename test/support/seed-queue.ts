@@ -69,7 +69,12 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
     row(
       2011,
       "queued",
-      { name: "release-candidate", gpus: 2, takes: [60, 120], place: { deadline: now + HOUR } },
+      {
+        name: "release-candidate",
+        gpus: 2,
+        takes: [60, 120],
+        place: { deadline: now + HOUR, burst: { type: "burst", wait_over_s: 1800, cost_under_usd: 20 } },
+      },
       50 * MINUTE,
     ),
     row(2012, "queued", { name: "ranking-ablation", gpus: 4, takes: [80, 100], other: true }, 45 * MINUTE),
@@ -90,7 +95,12 @@ export async function addQueue(ctx: Ctx, actor: Actor): Promise<void> {
       { name: "after-the-labels-arrive", gpus: 1, takes: [30, 40], place: { startAfter: now + 20 * HOUR } },
       20 * MINUTE,
     ),
-    row(2015, "queued", { name: "what-if-sweep", gpus: 1, place: { priority: -50 } }, 15 * MINUTE),
+    row(
+      2015,
+      "queued",
+      { name: "what-if-sweep", gpus: 1, place: { priority: -50, burst: { type: "local_only" } } },
+      15 * MINUTE,
+    ),
     row(2016, "queued", { name: "ranking-sweep", gpus: 2, takes: [20, 30], other: true }, 10 * MINUTE),
   ];
   await ctx.write(async (tx) => {

@@ -61,8 +61,8 @@ beforeAll(async () => {
       startedAt: now,
     });
   });
-  await until("the tokens", async () => (await p.plan()).tokens !== null);
-}, 60_000);
+  await until("the tokens", async () => (await p.plan()).tokens !== null, 90_000);
+}, 120_000);
 afterAll(() => p.lab.close());
 
 test.each([
@@ -89,7 +89,7 @@ test.each([
   expect(spot?.preemption_chance).toBeGreaterThan(0);
   expect(by.get("demand")?.preemption_chance).toBe(0);
   expect(spot?.total_seconds).toBeGreaterThan(by.get("demand")?.total_seconds ?? 0);
-  expect(gone?.not_chosen).toBe("no capacity at Shelf now");
+  expect(gone).toMatchObject({ not_chosen: "no capacity at Shelf now", predicted_wait_s: null });
 });
 
 test("the form shows the same beside each machine", async () => {
@@ -98,4 +98,21 @@ test("the form shows the same beside each machine", async () => {
   const page = await (await p.lab.request("POST", "/jobs/plan", { form, headers: { accept: "text/html" } })).text();
   for (const text of ["Chosen by the burst policy", "Not chosen:", "Would leave for Shelf", "Preemption"])
     expect(page).toContain(text);
+});
+
+test("administrators set the default of a team on its page, and it is in force in plans", async () => {
+  const { lab } = p;
+  const save = (more: Record<string, string>, as: "admin" | "member" = "admin") =>
+    lab.request("POST", `/admin/teams/${lab.orgs.a}`, { as, form: { weight: "1", ...more } });
+  const wrong = await save({ burst: "burst", burst_wait: "soon" });
+  expect(wrong.status).toBe(422);
+  expect(await wrong.text()).toContain("Must be a number");
+  expect((await save({ burst: "cheapest" }, "member")).status).toBe(403);
+  expect((await save({ burst: "burst", burst_wait: "0,5", burst_cost: "12.5" })).status).toBe(303);
+  const plan = (await p.plan({ n_epochs: 50 })) as unknown as PlanView;
+  expect(plan.burst?.policy).toEqual({ type: "burst", wait_over_s: 30, cost_under_usd: 12.5 });
+  const page = await lab.request("GET", `/admin/teams/${lab.orgs.a}`, { headers: { accept: "text/html" } });
+  expect(await page.text()).toContain('value="0.5"');
+  expect((await save({})).status).toBe(303);
+  expect(((await p.plan()) as unknown as PlanView).burst?.policy).toMatchObject({ type: "burst", wait_over_s: 0 });
 });

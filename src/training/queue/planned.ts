@@ -76,7 +76,7 @@ function plannedWait(ctx: Ctx, actor: Actor, run: PlannedRun, request: TrainRequ
 
 /** Seconds until an offer could be used. Own machines of the inventory have the forecast of the queue. */
 function waitOf(ctx: Ctx, { provider, rented, available }: PlannedOffer, forecast: number | null): number | null {
-  if (rented) return 0;
+  if (rented) return available ? 0 : null;
   const entry = ctx.compute.get(provider);
   const inventory = entry?.plugin.kind === "process" || entry?.provider.hosts !== undefined;
   return inventory ? forecast : available ? 0 : null;
@@ -104,7 +104,9 @@ async function withBurst(ctx: Ctx, actor: Actor, request: TrainRequest, plan: Tr
   const own = plan.offers.some(({ rented, fits }) => !rented && fits);
   const forecast = own ? await plannedWait(ctx, actor, plan, request) : null;
   const waits = new Map(plan.offers.map((one) => [one, waitOf(ctx, one, forecast)]));
-  const counted = plan.offers.length > 0 && plan.offers.every(({ totalUsd }) => totalUsd !== null);
+  // Nothing is decided while an own machine may be missing.
+  const heard = own || plan.unanswered.length === 0;
+  const counted = heard && plan.offers.length > 0 && plan.offers.every(({ totalUsd }) => totalUsd !== null);
   const options = new Map(plan.offers.map((one) => [one, optionOf(one, waits.get(one) ?? null)]));
   const noun = ownNoun(plan.spec.need.gpus);
   const decision = counted ? decideBurst(policy, [...options.values()], noun) : null;

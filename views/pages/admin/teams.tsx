@@ -168,7 +168,7 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
             hint={`${Math.round(share.usedThisMonth * 10) / 10} used this month. Months begin in UTC.`}
           />
         </div>
-        <BurstFields form={shareForm} problems={problems} inherits="As the installation's default (burst_policy)" />
+        <BurstFields form={shareForm} problems={problems} inherits="Installation's default" />
         <div class="row">
           <button type="submit" class="button">
             Save share

@@ -56,6 +56,7 @@ function Machine({ offer }: { offer: PlannedOffer }) {
       <span class="xs muted">
         {offer.title}, {devices}, {mb(offer.memoryMb)}
         {MARKETS[offer.market]}
+        {offer.pricePerHour > 0 ? `, ${formatMoney(offer.pricePerHour)} per hour` : ""}
       </span>
     </>
   );
@@ -92,14 +93,14 @@ function fitsWith({ suggestion }: PlannedOffer, below: Suggestion | null): strin
 
 /** What offers are compared by: the wait, the time and the chance of preemption, and the total cost. */
 function Figures({ offer }: { offer: PlannedOffer }) {
-  const { waitS, totalSeconds, totalUsd, pricePerHour } = offer;
+  const { waitS, totalSeconds, totalUsd } = offer;
   if (totalSeconds === null) return null;
   const chance = preemptionChance(offer);
   const figures: [string, string][] = [
     ["Wait", waitS === null ? "unknown" : waitS < 1 ? "none" : formatDuration(roundTime(waitS))],
-    ["Time", formatDuration(roundTime(totalSeconds))],
-    ["Preemption", chance ? formatPercent(chance, chance < 0.1 ? 1 : 0) : "0%"],
-    [pricePerHour > 0 ? `Total, at ${formatMoney(pricePerHour)}/h` : "Total", formatMoney(totalUsd)],
+    ["Start to end", formatDuration(roundTime(totalSeconds))],
+    ["Preemption", chance ? (chance < 0.001 ? "< 0.1%" : formatPercent(chance, chance < 0.1 ? 1 : 0)) : "0%"],
+    ["Total", formatMoney(totalUsd)],
   ];
   return (
     <dl class="offer-figures">

@@ -127,7 +127,7 @@ export function PlaceFields({ form, problems, admin }: Pick<PlaceProps, "form" |
         />
       </div>
       <WindowFields form={form} problems={problems} />
-      <BurstFields form={form} problems={problems} inherits="As the team's default" />
+      <BurstFields form={form} problems={problems} inherits="Team's default" />
     </>
   );
 }
