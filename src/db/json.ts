@@ -10,6 +10,17 @@ import { wellFormedJson } from "../lib/text/well-formed.ts";
  */
 export const sqlJson = (value: unknown): string => wellFormedJson(JSON.stringify(value));
 
+/** Characters of one part: a libSQL server takes no value of 5 MB, and a character has up to 4 bytes. */
+const PART = 1_200_000;
+
+/** Rows as JSON for SQL in as few parts as a libSQL server accepts, in order. A row is never split. */
+export function sqlJsonParts(rows: readonly unknown[]): string[] {
+  const whole = sqlJson(rows);
+  if (whole.length <= PART || rows.length < 2) return [whole];
+  const half = Math.ceil(rows.length / 2);
+  return [...sqlJsonParts(rows.slice(0, half)), ...sqlJsonParts(rows.slice(half))];
+}
+
 const column = customType<{ data: unknown; driverData: string }>({
   dataType: () => "text",
   toDriver: sqlJson,

@@ -8,7 +8,7 @@ import type { Client } from "@libsql/client";
 import { drizzle } from "drizzle-orm/libsql";
 import { migrate as drizzleMigrate } from "drizzle-orm/libsql/migrator";
 import { AppError } from "../errors.ts";
-import { repairText } from "./repair-text.ts";
+import { repairText, skipRepair } from "./repair-text.ts";
 
 interface Journal {
   entries: { when: number; tag: string }[];
@@ -29,7 +29,8 @@ export async function migrate(client: Client, folder: string): Promise<number> {
       "This data directory was written by a newer version of Fine-Tune Lab. Start that version, or restore the backup made before the upgrade.",
     );
   await drizzleMigrate(drizzle(client), { migrationsFolder: folder });
-  await repairText(client);
+  if (before.state === "empty") await skipRepair(client);
+  else await repairText(client);
   return before.missing;
 }
 

@@ -102,9 +102,12 @@ export async function repairText(client: Client): Promise<number | null> {
       and not exists (select 1 from pragma_table_list(m.name) t where t.wr)`);
   let count = 0;
   for (const { table, column } of columns) count += await repairColumn(client, String(table), String(column));
-  await client.execute({
-    sql: "insert into installation (key, value) values (?, ?)",
-    args: [DONE, String(Date.now())],
-  });
+  await skipRepair(client);
   return count;
+}
+
+/** Records that there is nothing to repair: in a new database, or after the repair. */
+export async function skipRepair(client: Client): Promise<void> {
+  const args = [DONE, String(Date.now())];
+  await client.execute({ sql: "insert into installation (key, value) values (?, ?)", args });
 }

@@ -214,15 +214,16 @@ suite("a connection that breaks", () => {
     await expect(one).rejects.toMatchObject({ code: "database_unreachable", kind: "unavailable", retryAfterS: 5 });
     const from = performance.now();
     for (let n = 0; n < 20; n++) await client.execute("select 1").catch(() => {});
-    expect(performance.now() - from).toBeLessThan(1500);
+    // Together as long as the patience with one of five would be.
+    expect(performance.now() - from).toBeLessThan(10_000);
     const waiting = Array.from({ length: 20 }, (_, n) => write((tx) => add(tx, `lost ${n}`)));
     const outcomes = await Promise.allSettled(waiting);
     expect(outcomes.map(({ status }) => status)).toEqual(outcomes.map(() => "rejected"));
-    expect(performance.now() - from).toBeLessThan(9000);
+    expect(performance.now() - from).toBeLessThan(40_000);
     await server.start();
     await write((tx) => add(tx, "back"));
     expect(await stored(client)).toEqual(["back"]);
-  }, 30_000);
+  }, 90_000);
 });
 
 suite("the owner of a database", () => {

@@ -1,7 +1,6 @@
 /** `backup`: a consistent, verified copy of all data of the server, with or without a running server. */
 import { join, resolve } from "node:path";
 import { loadConfig } from "../../config.ts";
-import { AppError } from "../../errors.ts";
 import { makeBackup } from "../../insights/installation/backup.ts";
 import { CONFIG_OPTIONS, configFlags, EXIT, type Verb } from "../command.ts";
 
@@ -13,22 +12,17 @@ export const backup: Verb = {
     data: CONFIG_OPTIONS.data,
     "without-models": { help: "skip base models (they can be installed again)" },
   },
-  notes: `Works while the server runs. The copy contains the key that signs sessions: protect it like the data directory.
+  notes: `Works while the server runs, also with a database on a server (database_url). The copy contains the key that signs sessions: protect it like the data directory.
 Put it back with \`restore\`.`,
   async run(args) {
     const config = loadConfig(configFlags(args));
-    if (config.database_url)
-      throw new AppError(
-        "invalid",
-        "remote_database",
-        "The database is on another server (database_url): back it up there.",
-      );
     const target = resolve(
       args.words[0] ?? join(config.data_dir, "backups", new Date().toISOString().replace(/[:.]/g, "-")),
     );
     const { files, bytes, gone, open } = await makeBackup(config.data_dir, target, {
       withModels: !args.on("without-models"),
       reserve: config.disk_reserve_bytes,
+      remote: config.database_url ? { url: config.database_url, token: config.database_token } : null,
       onProgress: (done, of) => {
         if (done % 100 === 0) process.stderr.write(`\r${done} of ${of} files`);
       },

@@ -24,6 +24,7 @@ import { type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
 import { closeToOthers } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { secretId } from "../../lib/sealed.ts";
+import { copyRemoteDatabase, type RemoteDatabase } from "./remote-copy.ts";
 
 /** Folders of the data directory that cannot be re-created; not environments, sockets and running trainers. */
 const KEPT = ["files", "uploads", "datasets", "models", "artifacts", "plugins"] as const;
@@ -115,17 +116,25 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
 
 /**
  * Creates a backup in the new directory `target`.
- * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database
+ * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database; `remote`: the
+ *   database is on a server
  * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it
- * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `secret_changed`, `disk_full`
+ * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `database_not_copied`,
+ *   `secret_changed`, `disk_full`
  */
 export async function makeBackup(
   dataDir: string,
   target: string,
-  options: { withModels?: boolean; reserve?: number; onProgress?: (done: number, of: number) => void } = {},
+  options: {
+    withModels?: boolean;
+    reserve?: number;
+    remote?: RemoteDatabase | null;
+    onProgress?: (done: number, of: number) => void;
+  } = {},
 ): Promise<{ files: number; bytes: number; gone: string[]; open: boolean }> {
+  const { remote } = options;
   const source = join(dataDir, "lab.db");
-  if (!existsSync(source))
+  if (!remote && !existsSync(source))
     throw new AppError(
       "not_found",
       "nothing_to_back_up",
@@ -138,9 +147,15 @@ export async function makeBackup(
   // A backup on another disk does not use the space of the database.
   const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
   try {
-    requireDisk(target, reserve, statSync(source).size);
     // The database first: files are written before their rows, so every file it refers to exists.
-    copyDatabase(source, join(target, "lab.db"));
+    if (remote) {
+      await copyRemoteDatabase(remote, join(target, "lab.db"));
+      flush(join(target, "lab.db"));
+      checkDatabase(join(target, "lab.db"));
+    } else {
+      requireDisk(target, reserve, statSync(source).size);
+      copyDatabase(source, join(target, "lab.db"));
+    }
     const paths = keptFiles(dataDir, options.withModels ?? true);
     const list: ListedFile[] = [await listed(target, "lab.db")];
     const gone: string[] = [];

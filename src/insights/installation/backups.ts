@@ -76,25 +76,21 @@ export function listBackups(ctx: Ctx, actor: Actor): { backups: BackupRow[]; sta
 /**
  * Starts a backup in the data directory. It runs in a process of its own, so that the server keeps answering; `done`
  * resolves at its end.
- * @throws AppError `backup_running`, `remote_database`
+ * @throws AppError `backup_running`
  */
 export async function startBackup(ctx: Ctx, actor: Actor): Promise<{ name: string; done: Promise<void> }> {
   requireAdmin(actor);
   const state = stateOf(ctx);
   if (state.startedAt !== null) throw new AppError("conflict", "backup_running", "A backup is already running.");
-  if (ctx.config.database_url)
-    throw new AppError(
-      "invalid",
-      "remote_database",
-      "The database is on another server (database_url): back it up there.",
-    );
   const now = ctx.clock.now();
   const name = new Date(now).toISOString().replace(/[:.]/g, "-");
   state.startedAt = now;
   state.failure = null;
   await ctx.write((tx) => audit(tx, ctx, actor, "backup.create", name));
+  const { disk_reserve_bytes, database_url: url, database_token: token } = ctx.config;
+  const database = { ...(url && { FTL_DATABASE_URL: url }), ...(token && { FTL_DATABASE_TOKEN: token }) };
   const child = Bun.spawn([...COMMAND, "backup", ctx.files.path("backups", name), "--data", ctx.files.root], {
-    env: cleanEnvironment({ FTL_DISK_RESERVE_BYTES: String(ctx.config.disk_reserve_bytes) }),
+    env: cleanEnvironment({ FTL_DISK_RESERVE_BYTES: String(disk_reserve_bytes), ...database }),
     stdio: ["ignore", "ignore", "pipe"],
   });
   const stop = () => child.kill("SIGTERM");

@@ -3,7 +3,7 @@
 import { sql } from "drizzle-orm";
 import { phaseWords } from "../../contract/job.ts";
 import type { TrainerEvent } from "../../contract/trainer.ts";
-import { sqlJson } from "../../db/json.ts";
+import { sqlJson, sqlJsonParts } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
 import { newId } from "../../lib/ids.ts";
 import { cutMessage, plainMessage } from "./logs.ts";
@@ -46,13 +46,14 @@ function rowOf(one: NewEvent, n: number): (string | number | null)[] {
   ];
 }
 
-/** Inserts events in one statement, because any batch of any trainer may contain some. */
+/** Inserts events in as few statements as possible, because any batch of any trainer may contain some. */
 async function insertEvents(tx: Db, jobId: string, rows: ReturnType<typeof rowOf>[]): Promise<void> {
   if (rows.length === 0) return;
-  await tx.run(sql`
+  for (const part of sqlJsonParts(rows))
+    await tx.run(sql`
     insert into event (job_id, id, n, attempt_id, batch_id, at, type, level, message, step, data)
     select ${jobId}, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7, value->>8, value->>9
-    from json_each(${sqlJson(rows)})`);
+    from json_each(${part})`);
 }
 
 /** Adds an event to a job's list, in the caller's transaction. Returns its id (`ftevent-…`). */

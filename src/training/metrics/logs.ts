@@ -1,7 +1,7 @@
 /** Writes log lines in bulk, and deletes the oldest lines of a job beyond a limit. */
 import { sql } from "drizzle-orm";
 import type { LogLevel } from "../../contract/trainer.ts";
-import { sqlJson } from "../../db/json.ts";
+import { sqlJsonParts } from "../../db/json.ts";
 import type { Db } from "../../db/types.ts";
 import { plainLine } from "../../lib/text/names.ts";
 import { cutText } from "../../lib/text/well-formed.ts";
@@ -50,12 +50,16 @@ export async function writeLogs(
 ): Promise<{ lines: LogLine[]; trimmed: boolean }> {
   if (batch.lines.length === 0) return { lines: [], trimmed: false };
   const rows = batch.lines.map((line) => [line.at, line.level, line.message]);
-  const result = await tx.run(sql`
-    insert into log_line (job_id, attempt_id, batch_id, at, level, message)
-    select ${batch.jobId}, ${batch.attemptId}, ${batch.batchId}, value->>0, value->>1, value->>2
-    from json_each(${sqlJson(rows)})`);
-  // There is one writer, so the ids of one statement are consecutive, and the last id is known.
-  const first = Number(result.lastInsertRowid) - rows.length + 1;
+  let last = 0;
+  for (const part of sqlJsonParts(rows)) {
+    const result = await tx.run(sql`
+      insert into log_line (job_id, attempt_id, batch_id, at, level, message)
+      select ${batch.jobId}, ${batch.attemptId}, ${batch.batchId}, value->>0, value->>1, value->>2
+      from json_each(${part})`);
+    last = Number(result.lastInsertRowid);
+  }
+  // There is one writer, so the ids of one transaction are consecutive, and the last id is known.
+  const first = last - rows.length + 1;
   const lines = batch.lines.map((line, index) => ({ id: first + index, ...line }));
   await tx.run(
     sql`update batch set first_log = ${first}, last_log = ${first + rows.length - 1} where id = ${batch.batchId}`,
