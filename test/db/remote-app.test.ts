@@ -1,9 +1,14 @@
 /** The application on a libSQL server: what is larger than a value of the server may be, and a server that goes away. */
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { eq, sql } from "drizzle-orm";
+import { database } from "../../src/cli/doctor/site.ts";
 import { apiKey } from "../../src/db/schema/auth.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { logLine, point } from "../../src/db/schema/metrics.ts";
+import { makeBackup } from "../../src/insights/installation/backup.ts";
 import { flushUsage, recordUsage } from "../../src/serving/gateway/usage.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { makeTrainer, metrics } from "../support/attempt.ts";
@@ -55,6 +60,62 @@ suite("more than the server takes in one value", () => {
       .where(eq(logLine.jobId, trainer.jobId))
       .orderBy(logLine.id);
     expect(stored.map((line) => line.message.split(" ")[0])).toEqual(lines.map((_, n) => String(n)));
+  });
+});
+
+suite("doctor on a database on a server", () => {
+  test("names its state and who works on it, and says when it does not answer", async () => {
+    const found = async (url: string) =>
+      (await database({ ...t.ctx.config, database_url: url })).map(({ found }) => found);
+    expect(await found(String(t.ctx.config.database_url))).toEqual([
+      expect.stringMatching(new RegExp(`has this version's schema, in use by process ${process.pid} on `)),
+    ]);
+    expect(await found(server.url("nobody-made-it"))).toEqual([
+      expect.stringMatching(/has no database at this address/),
+    ]);
+    expect(await found("http://127.0.0.1:9")).toEqual([expect.stringMatching(/does not answer/)]);
+  });
+});
+
+suite("a backup of a database on a server", () => {
+  test("has every row as the server has it, and starts as a data directory with a file", async () => {
+    const trainer = await makeTrainer(t);
+    await trainer.send([
+      { type: "log", level: "info", message: "it's a 'quoted' line; END;" },
+      metrics(1, { loss: 0.1 + 0.2, tiny: 1e-300 }),
+    ]);
+    const target = join(t.dir, "backups", "one");
+    const remote = { url: String(t.ctx.config.database_url), token: null };
+    await makeBackup(t.dir, target, { remote });
+    const copy = new Database(join(target, "lab.db"), { readonly: true });
+    const names = await t.ctx.db.all<{ name: string; sql: string }>(
+      sql`select name, sql from sqlite_master where type = 'table' and name not like 'sqlite_%' order by name`,
+    );
+    expect(names.length).toBeGreaterThan(100);
+    for (const { name } of names.filter((one) => one.name !== "database_owner")) {
+      const rows = await t.ctx.db.values<ArrayLike<unknown>[]>(
+        sql.raw(`select * from "${name}" order by 1, 2 limit 2000`),
+      );
+      const there = rows.map((row) => Array.from(row as ArrayLike<unknown>));
+      const here = copy.query(`select * from "${name}" order by 1, 2 limit 2000`).values();
+      expect([name, JSON.stringify(here)]).toEqual([name, JSON.stringify(there)]);
+    }
+    const kinds = "select type, count(*) as n from sqlite_master where sql is not null and name <> 'database_owner'";
+    const counts = `${kinds} group by type order by type`;
+    expect(copy.query(counts).all()).toEqual(await t.ctx.db.all(sql.raw(counts)));
+    copy.close();
+  }, 60_000);
+
+  test("a copy that breaks off is no backup", async () => {
+    const dump = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE a (b);\nINSERT INTO a VALUES(1);\n";
+    const web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response(dump) });
+    const target = join(t.dir, "backups", "broken");
+    const remote = { url: `http://127.0.0.1:${web.port}`, token: null };
+    const making = makeBackup(t.dir, target, { remote });
+    await expect(making).rejects.toMatchObject({ code: "database_not_copied" });
+    await web.stop(true);
+    await expect(makeBackup(t.dir, target, { remote })).rejects.toThrow(/it does not answer/);
+    expect(existsSync(target)).toBe(false);
   });
 });
 
@@ -115,7 +176,12 @@ suite("a database server that goes away", () => {
     }
     reporting = false;
     await killer;
-    const found = await t.ctx.db.select({ step: point.step, value: point.value }).from(point).orderBy(point.step);
+    const mine = sql`${point.seriesId} in (select id from series where job_id = ${trainer.jobId})`;
+    const found = await t.ctx.db
+      .select({ step: point.step, value: point.value })
+      .from(point)
+      .where(mine)
+      .orderBy(point.step);
     expect(found).toEqual(Array.from({ length: STEPS }, (_, n) => ({ step: n + 1, value: n + 1 })));
     console.log(`3 restarts of the server, ${STEPS} reports, ${refusals} answered 503`);
   }, 120_000);

@@ -9,6 +9,8 @@ import { createClient } from "@libsql/client";
 import { assetPath } from "../../assets.ts";
 import { CONFIG_NAMES, type Config } from "../../config.ts";
 import { schemaState } from "../../db/migrate.ts";
+import { readDatabaseOwner } from "../../db/owner.ts";
+import { remoteClient } from "../../db/remote-client.ts";
 import { holdsSecret, plainSecrets } from "../../insights/installation/plain-secrets.ts";
 import { isOpen } from "../../lib/disk/private.ts";
 import { splitListen } from "../../lib/listen.ts";
@@ -89,10 +91,30 @@ export function exposure({ listen, public_url, trusted_proxies }: Config): Check
   ];
 }
 
+/** The same of a database on a server. */
+async function remoteDatabase(name: string, url: string, token: string | null): Promise<Check> {
+  const { host } = new URL(url);
+  const client = remoteClient(url, token ?? undefined, { patienceMs: 0 });
+  try {
+    const found = await schemaState(client, assetPath("migrations"));
+    const owner = await readDatabaseOwner(client);
+    const used = owner ? `, in use by process ${owner.pid} on ${owner.machine}` : "";
+    if (found.state === "newer")
+      return check(name, "missing", `at ${host}, written by a newer version`, "Start the newer version.");
+    if (found.state === "current") return check(name, "ok", `at ${host}, has this version's schema${used}`);
+    const advice = "Back up first: finetune-lab backup DIR. The next start migrates it.";
+    return check(name, "info", `at ${host}, ${found.missing} migrations behind${used}`, advice);
+  } catch (error) {
+    return check(name, "missing", `at ${host}: ${messageOf(error)}`, "Check database_url, its token and the server.");
+  } finally {
+    client.close();
+  }
+}
+
 /** Compares the database with this version. Changes nothing. */
 export async function database(config: Config): Promise<Check[]> {
   const name = "Database";
-  if (config.database_url) return [check(name, "info", `at ${new URL(config.database_url).host}`)];
+  if (config.database_url) return [await remoteDatabase(name, config.database_url, config.database_token)];
   const path = join(config.data_dir, "lab.db");
   if (!existsSync(path)) return [check(name, "info", "not created yet: the first start creates it")];
   const client = createClient({ url: `file:${path}`, timeout: 5000 });
