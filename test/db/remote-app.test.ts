@@ -1,10 +1,12 @@
-/** The application on a libSQL server: what is larger than a value of the server may be, and a server that goes away. */
+/** The application on a libSQL server: more than one value of the server holds, backups, and a server that goes away. */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { eq, sql } from "drizzle-orm";
+import { createCtx } from "../../src/app.ts";
 import { database } from "../../src/cli/doctor/site.ts";
+import { loadConfig } from "../../src/config.ts";
 import { apiKey } from "../../src/db/schema/auth.ts";
 import { inference } from "../../src/db/schema/gateway.ts";
 import { logLine, point } from "../../src/db/schema/metrics.ts";
@@ -104,6 +106,9 @@ suite("a backup of a database on a server", () => {
     const counts = `${kinds} group by type order by type`;
     expect(copy.query(counts).all()).toEqual(await t.ctx.db.all(sql.raw(counts)));
     copy.close();
+    const file = await createCtx(loadConfig({ data_dir: target, log_level: "error" }));
+    expect(file.installation).toBe(t.ctx.installation);
+    await file.close();
   }, 60_000);
 
   test("a copy that breaks off is no backup", async () => {
