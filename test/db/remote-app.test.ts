@@ -1,4 +1,4 @@
-/** The application on a libSQL server: more than one value of the server holds, backups, and a server that goes away. */
+/** The application on a libSQL server: large batches, backups, and a server that goes away. */
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
