@@ -109,7 +109,7 @@ async function launchOnce(ctx: Ctx, row: JobRow, which: AttemptRow, token: strin
   try {
     return await entry.provider.launch(spec, which.offer, {
       key: keyOf(which.id),
-      labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind },
+      labels: { job: row.id, attempt: which.id, org: row.org, kind: row.kind, provider: which.provider },
       deadline: which.createdAt + (row.spec.limits.total_s + 3600) * 1000,
       maxPricePerHour: most ?? price.maxPricePerHour,
       callHome: await callHomeOf(ctx, which, token),

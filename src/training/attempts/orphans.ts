@@ -26,6 +26,18 @@ async function isLive(ctx: Ctx, attemptId: string): Promise<boolean> {
   return row !== undefined && row.goneAt === null;
 }
 
+/**
+ * Whether work belongs to another provider of this installation, which has the same account at the vendor: by its
+ * label, else by its attempt. The other one sees to it.
+ */
+async function isOfAnother(ctx: Ctx, provider: string, work: OwnedWork): Promise<boolean> {
+  const { provider: labeled } = work.labels;
+  if (labeled !== undefined) return labeled !== provider;
+  const id = attemptIdOf(work.handle);
+  const [row] = await ctx.db.select({ provider: attempt.provider }).from(attempt).where(eq(attempt.id, id)).limit(1);
+  return row !== undefined && row.provider !== provider;
+}
+
 async function terminate(ctx: Ctx, plugin: ProviderPlugin, provider: Provider, work: OwnedWork): Promise<void> {
   const { key } = work.handle;
   const orphan = { provider: plugin.id, resource: resourceOf(work), key };
@@ -53,7 +65,9 @@ export async function sweepOrphans(ctx: Ctx, seen: Seen, graceMs: number): Promi
   for (const { plugin, provider } of ctx.compute.list()) {
     try {
       const asOf = ctx.clock.now();
-      const owned = (await provider.listOwned(ctx.installation)).filter((work) => !work.shared);
+      const owned: OwnedWork[] = [];
+      for (const work of await provider.listOwned(ctx.installation))
+        if (!work.shared && !(await isOfAnother(ctx, plugin.id, work))) owned.push(work);
       if (plugin.capabilities.priced) await reconcileMachines(ctx, plugin.id, owned, asOf);
       const listed = new Set(owned.map((work) => `${resourceOf(work)} ${work.handle.key}`));
       const mine = `${plugin.id} `;
