@@ -1,4 +1,4 @@
-/** Two providers of one installation with the same key of a vendor: neither ends or meters the machines of the other. */
+/** Two providers of one installation with the same key of a vendor: neither ends or meters machines of the other. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { eq } from "drizzle-orm";
 import { createHost } from "../../src/compute/providers/host.ts";

@@ -160,7 +160,7 @@ describe("a price that expires between offer and launch", () => {
     return { made, now, asked: () => asked };
   }
 
-  test("is asked again, and the launch is made at the price of now", async () => {
+  test("is asked again, and the launch is made at the current price", async () => {
     const { made, asked } = await started(2.5, 3);
     expect(asked()).toBe(2);
     expect(cloud.launches.map(({ offer, context }) => [offer, context.maxPricePerHour])).toEqual([["dear", 2.5]]);
