@@ -219,7 +219,6 @@ export function bunSuite(name: string, need: Need, files: readonly string[]): Su
 
 /** A test of each area that runs once more with every database on a libSQL server (test/support/app.ts). */
 const ON_SQLD = [
-  "accounts/auth",
   "accounts/team",
   "billing/collect",
   "billing/ledger",
@@ -227,7 +226,6 @@ const ON_SQLD = [
   "compute/hosts",
   "custody/subjects",
   "data/datasets",
-  "erasure/erasure",
   "notices/webhooks",
   "serving/gateway",
   "training/jobs",
