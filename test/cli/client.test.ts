@@ -304,8 +304,6 @@ describe.skipIf(trainerMissing !== null)(`the workflow${trainerMissing ? ` (skip
     const words = await run([...make, "cheap"]);
     expect(words.code).toBe(2);
     expect(words.err).toContain("--max-cost-usd cheap is not a number of dollars");
-    const stays = await json<{ burst: unknown; steps: number }>(...make, "2.5", "--burst", "local_only", ...settings);
-    expect(stays).toMatchObject({ steps: 2, burst: { policy: { type: "local_only" }, leaves: false } });
     const policy = await run([...make, "2.5", "--burst", "burst:wait=soon"]);
     expect(policy.code).toBe(2);
     expect(policy.err).toContain("--burst burst:wait=soon: it must be local_only, cheapest, fastest or burst");
