@@ -29,6 +29,9 @@ function unseal(key: string, sealed: Buffer): string {
   ).toString();
 }
 
+/** A request to the bucket, sent again once: a server may close a kept connection at any time, as trainers expect. */
+const ask = (url: string, init?: RequestInit) => fetch(url, init).catch(() => fetch(url, init));
+
 /** One lane of a mailbox; requests go one after the other. */
 export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
   token = "";
@@ -46,13 +49,13 @@ export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
   }
 
   private async exchange([put, get]: Pair, head: { n: number } & Record<string, unknown>, body: Buffer) {
-    const sent = await fetch(put, {
+    const sent = await ask(put, {
       method: "PUT",
       body: Buffer.concat([Buffer.from(`${JSON.stringify(head)}\n`), body]),
     });
     if (!sent.ok) throw new Error(`the bucket answered ${sent.status}: ${await sent.text()}`);
     for (const until = Date.now() + 30_000; Date.now() < until; await Bun.sleep(20)) {
-      const answer = await fetch(get);
+      const answer = await ask(get);
       if (!answer.ok) continue;
       const bytes = Buffer.from(await answer.arrayBuffer());
       const at = bytes.indexOf(10);
@@ -75,16 +78,16 @@ export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
     if (status !== 200) throw new Error(body.toString());
     const answer = JSON.parse(unseal(nonce, body)) as { token: string; addresses: string };
     this.token = answer.token;
-    this.found = JSON.parse(await (await fetch(answer.addresses)).text()) as Addresses;
+    this.found = JSON.parse(await (await ask(answer.addresses)).text()) as Addresses;
     this.addresses = await this.readAddresses();
   }
 
   async readBoot(): Promise<string> {
-    return (await fetch(this.boot[1])).text();
+    return (await ask(this.boot[1])).text();
   }
 
   async readAddresses(): Promise<string> {
-    return (await fetch(this.found?.renew ?? "")).text();
+    return (await ask(this.found?.renew ?? "")).text();
   }
 
   private pair(): Pair {
@@ -96,7 +99,7 @@ export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
   /** Puts bytes that may be no request. */
   async put(raw: string): Promise<void> {
     this.n++;
-    await fetch(this.pair()[0], { method: "PUT", body: raw });
+    await ask(this.pair()[0], { method: "PUT", body: raw });
   }
 
   async call(...[method, path, given = {}]: Parameters<TestTrainer["call"]>): Promise<Response> {
@@ -109,7 +112,7 @@ export class MailboxClient implements Pick<TestTrainer, "call" | "json"> {
     if (answer.status !== 307)
       return new Response(new Uint8Array(answer.body), { status: answer.status, headers: answer.headers });
     const { range } = headers;
-    return fetch(answer.headers.location ?? "", { headers: range === undefined ? {} : { range } });
+    return ask(answer.headers.location ?? "", { headers: range === undefined ? {} : { range } });
   }
 
   async json<T = Record<string, unknown>>(...[method, path, given]: Parameters<TestTrainer["json"]>): Promise<T> {
