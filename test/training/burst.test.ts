@@ -43,6 +43,8 @@ const end = async (id: string) => {
 const hold = async () => {
   holder = await start("slow.500", { type: "local_only" }, { max_steps: 20_000, n_epochs: 50 });
   await lab.reached(holder, "running");
+  // Its end is predicted from its first steps; a wait that is unknown is over every limit.
+  await until("its first steps", async () => Number((await lab.job(holder)).progress.step ?? 0) >= 5, 30_000, 20);
 };
 const team = (burst: Burst, as: "admin" | "member" | "other" = "admin") =>
   lab.request("POST", `/v1/admin/teams/${lab.orgs.a}`, { body: { burst }, as });

@@ -172,7 +172,7 @@ export const LEFT_OUT: Readonly<Record<string, string>> = {
 /** Columns that hold JSON, in any table. */
 export const JSON_COLUMNS: ReadonlySet<string> = new Set(
   (
-    "allowed_addresses allowed_models answer architecture categories components counts data decisions detail " +
+    "allowed_addresses allowed_models answer architecture burst categories components counts data decisions detail " +
     "erased erasure error event_types files findings grader handle input machine_types mapping metadata metrics offer options " +
     "orgs prices progress prompt reading regions report request result roles rungs scopes settings source spec stats summary tags " +
     "transports values window"
