@@ -7,9 +7,10 @@ import { type BusMessage, emitAll } from "../../lib/bus.ts";
 import { DAY_MS } from "../../lib/clock.ts";
 import { recordForAll } from "../../notices/events/store.ts";
 import type { AccountState } from "./model.ts";
-import { failureText, pausedProviders, readFailure, recordFailure } from "./pauses.ts";
+import { failureText, pausedProviders, readFailure } from "./pauses.ts";
 
 const EVERY_MS = 300_000;
+const FIRST_MS = 60_000;
 const ANSWER_MS = 20_000;
 
 /** The last answers by provider; asked again after a restart. */
@@ -79,14 +80,22 @@ export async function checkAccounts(ctx: Ctx): Promise<void> {
       const failure = readFailure(error);
       const before = answers.get(plugin.id) ?? { balance_usd: null, low: false, quotas: [] };
       answers.set(plugin.id, { ...before, checked_at: at, error: failureText(plugin.title, failure).slice(0, 500) });
-      // The vendor's wait holds for every request; what else a key may not ask says nothing about machines.
-      if (failure.kind === "rate_limited")
-        emitAll(ctx.bus, await ctx.write((tx) => recordFailure(tx, ctx, plugin.id, "account", failure)));
     }
   }
   ctx.bus.emit("hosts.changed", { ids: [] });
 }
 
-/** @returns the function that stops it */
-export const startAccountChecks = (ctx: Ctx): (() => Promise<void>) =>
-  startRounds(ctx, EVERY_MS, "accounts of providers could not be checked", () => checkAccounts(ctx));
+/**
+ * Checks accounts regularly, from a minute after the start: vendors allow few requests, and offers come first.
+ * @returns the function that stops it
+ */
+export function startAccountChecks(ctx: Ctx): () => Promise<void> {
+  let stop: (() => Promise<void>) | null = null;
+  const timer = setTimeout(() => {
+    stop = startRounds(ctx, EVERY_MS, "accounts of providers could not be checked", () => checkAccounts(ctx));
+  }, FIRST_MS);
+  return async () => {
+    clearTimeout(timer);
+    await stop?.();
+  };
+}
