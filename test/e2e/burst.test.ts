@@ -120,7 +120,7 @@ describe.skipIf(skip !== null)(`the main workflow on rented machines${skip ? ` (
     const pod = inUse("runpod") as Machine;
     cloud("runpod").faults.chaos({ no_capacity: 1 });
     cloud("runpod").preempt(pod.id, NOTICE_S);
-    await until("the machine at Lambda", async () => inUse("lambda"), 120_000);
+    await until("the machine at Lambda", async () => inUse("lambda"), 240_000);
     await until("the pod to be deleted", async () => cloud("runpod").alive().length === 0, 60_000);
     const done = await until(
       "the end of the job",
@@ -137,13 +137,13 @@ describe.skipIf(skip !== null)(`the main workflow on rented machines${skip ? ` (
       "GET",
       `/v1/jobs/${jobId}/attempts`,
     );
-    // RunPod is asked once more where Lambda's offers come late: its rate limit is one request a second.
-    const ran = data.filter(({ outcome }) => outcome !== "no_capacity");
+    // RunPod is asked again, up to its rate limit, where Lambda's offers come late.
+    const ran = data.filter(({ outcome }) => !["no_capacity", "launch_refused"].includes(outcome));
     expect(ran.map(({ provider, outcome }) => [provider, outcome])).toEqual([
       ["runpod", expect.stringMatching(/^(interrupted|preempted)$/)],
       ["lambda", "succeeded"],
     ]);
-  }, 400_000);
+  }, 600_000);
 
   test("the model is evaluated there, deployed here, and answers", async () => {
     await page.reload();
