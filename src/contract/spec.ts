@@ -385,3 +385,16 @@ export interface EvaluateResult {
   base: SideScore;
   tuned: SideScore | null;
 }
+
+/** Ids of the artifacts that the trainer of a job reads, beside its base model and what it resumes from. */
+export function artifactsOf(spec: JobSpec): string[] {
+  const read =
+    spec.kind === "serve"
+      ? [...spec.adapters, spec.whole]
+      : spec.kind === "train"
+        ? [spec.start]
+        : spec.kind === "export"
+          ? [spec.tuned]
+          : [spec.tuned, spec.against];
+  return read.flatMap((one) => (one ? [one.artifact_id] : []));
+}

@@ -1,4 +1,4 @@
-/** A clock that tests can replace: wall time in milliseconds, a sleep that can be aborted, and the length of a day. */
+/** Time: a clock that tests can replace, one that stays on its course, and waiting for a limited time. */
 
 /** Milliseconds of a day. */
 export const DAY_MS = 86_400_000;
@@ -55,4 +55,15 @@ export function steadyClock(source: Clock): Clock {
       last = read();
     },
   };
+}
+
+/** What `work` gives. @throws Error `no answer within N s` when it takes longer than `ms` milliseconds */
+export async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${ms / 1000} s`)), ms);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -1,5 +1,6 @@
 /** The check of `doctor` whether trainers on other machines reach the running server. */
 import { callsHome, homeName, homeProblem } from "../../compute/providers/call-home.ts";
+import { usesMailbox } from "../../compute/providers/mailbox.ts";
 import type { Ctx } from "../../ctx.ts";
 import { type Check, check } from "./check.ts";
 
@@ -9,7 +10,7 @@ export async function callHomeChecks(ctx: Ctx): Promise<Check[]> {
   const name = "Trainers elsewhere";
   const problem = await homeProblem(ctx, true);
   if (problem) return [check(name, "gap", problem.message, problem.remedy)];
-  const found = `${ctx.config.trainer_channel === "mailbox" ? "use" : "call"} ${homeName(ctx)}`;
+  const found = `${usesMailbox(ctx) ? "use" : "call"} ${homeName(ctx)}`;
   return [
     ctx.config.trainer_probe
       ? check(name, "ok", `${found}, which answers`)

@@ -4,7 +4,7 @@ import { type Ctx, perContext } from "../../ctx.ts";
 import { noticeEvent } from "../../db/schema/notices.ts";
 import { startRounds } from "../../lib/background/rounds.ts";
 import { type BusMessage, emitAll } from "../../lib/bus.ts";
-import { DAY_MS } from "../../lib/clock.ts";
+import { DAY_MS, within } from "../../lib/clock.ts";
 import { recordForAll } from "../../notices/events/store.ts";
 import type { AccountState } from "./model.ts";
 import { failureText, pausedProviders, readFailure } from "./pauses.ts";
@@ -18,17 +18,6 @@ const answersOf = perContext(() => new Map<string, AccountState>());
 
 /** What a provider last said about its account; null when it was not asked yet. */
 export const accountStateOf = (ctx: Ctx, provider: string): AccountState | null => answersOf(ctx).get(provider) ?? null;
-
-/** Something that waits at most 20 seconds for a vendor. */
-async function within<T>(work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS / 1000} s`)), ANSWER_MS);
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 /** Notifies administrators of a low balance, at most once a day. */
 async function warn(ctx: Ctx, provider: string, title: string, balance: number): Promise<void> {
@@ -64,7 +53,7 @@ export async function checkAccounts(ctx: Ctx): Promise<void> {
     if (!provider.inspect || paused.get(plugin.id)?.kind === "rate_limited") continue;
     const at = ctx.clock.now();
     try {
-      const { balanceUsd, quotas, checks } = await within(provider.inspect());
+      const { balanceUsd, quotas, checks } = await within(ANSWER_MS, provider.inspect());
       const failed = checks.find(({ outcome }) => outcome === "failed");
       const low = balanceUsd !== null && balanceUsd < ctx.config.low_balance_usd;
       const said = {

@@ -3,6 +3,7 @@ import type { AccountReport } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { notFound } from "../../errors.ts";
 import { homeName, homeProblem } from "../providers/call-home.ts";
+import { usesMailbox } from "../providers/mailbox.ts";
 import type { AccountView, ProviderSettings, ProviderTest, ProviderView } from "../providers/model.ts";
 import { type Compute, listProviders } from "../providers/registry.ts";
 import { endPause } from "./pauses.ts";
@@ -51,7 +52,7 @@ function accountOf(report: AccountReport): AccountView {
 function homeOf(ctx: Ctx, problem: { message: string; remedy: string } | null): ProviderTest["home"] {
   const url = homeName(ctx);
   if (problem) return { url, outcome: "failed", message: `${problem.message} ${problem.remedy}` };
-  if (ctx.config.trainer_probe && ctx.config.trainer_channel === "mailbox")
+  if (ctx.config.trainer_probe && usesMailbox(ctx))
     return { url, outcome: "passed", message: `Machines use ${url}, which takes and returns objects.` };
   if (!ctx.config.trainer_probe)
     return { url, outcome: "unknown", message: `Machines use ${url}. It was not checked: trainer_probe is off.` };
@@ -89,9 +90,7 @@ export async function testProvider(ctx: Ctx, actor: Actor, id: string): Promise<
     const isElsewhere = !entry.plugin.capabilities.local;
     const problem = isElsewhere ? await homeProblem(ctx, true) : null;
     if (isElsewhere) home = homeOf(ctx, problem);
-    const unreached = problem
-      ? [{ field: ctx.config.trainer_channel === "mailbox" ? "s3_bucket" : "trainer_url", ...problem }]
-      : [];
+    const unreached = problem ? [{ field: usesMailbox(ctx) ? "s3_bucket" : "trainer_url", ...problem }] : [];
     if (!found.ok) return answer([...found.problems, ...unreached], null);
     const made = answer(unreached, provider.inspect ? await Promise.race([provider.inspect(), late]) : null);
     if (made.ok) {

@@ -1,6 +1,7 @@
 /** Limits of a provider as clients read and change them. */
 import * as v from "valibot";
 import { whole } from "../../lib/number-fields.ts";
+import { QuotaView } from "../providers/model.ts";
 
 const names = v.pipe(
   v.array(v.pipe(v.string(), v.trim(), v.minLength(1, "must not be empty"), v.maxLength(100))),
@@ -49,14 +50,7 @@ const AccountState = v.strictObject({
   balance_usd: v.nullable(v.number()),
   /** The balance is below the setting `low_balance_usd`. */
   low: v.boolean(),
-  quotas: v.array(
-    v.strictObject({
-      name: v.string(),
-      region: v.nullable(v.string()),
-      limit: v.nullable(v.number()),
-      used: v.nullable(v.number()),
-    }),
-  ),
+  quotas: v.array(QuotaView),
 });
 export type AccountState = v.InferOutput<typeof AccountState>;
 

@@ -11,6 +11,7 @@ import { sealedIn } from "../../db/sealed-columns.ts";
 import { providerSecret, storedSecrets } from "../../db/secret-settings.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
+import { within } from "../../lib/clock.ts";
 import { createInTurn } from "../../lib/in-turn.ts";
 import { seal } from "../../lib/sealed.ts";
 import { plural } from "../../lib/text/format.ts";
@@ -194,19 +195,6 @@ function exposed(before: Known, after: Known, change: ProviderChange): SettingPr
     }));
 }
 
-/** Something that waits at most 20 seconds for a vendor. */
-async function within<T>(work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS / 1000} s`)), CHECK_MS);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 const problemAt = (field: string, error: unknown): SettingProblem => ({
   field,
   message: error instanceof Error ? error.message : String(error),
@@ -222,11 +210,11 @@ const liveAt = (db: Db, provider: string) =>
 
 /** Why the settings cannot be used: the provider refuses them, or does not see with them what runs there. */
 async function checked(ctx: Ctx, after: Known, provider: Provider): Promise<SettingProblem[]> {
-  const valid = await within(provider.validate());
+  const valid = await within(CHECK_MS, provider.validate());
   if (!valid.ok) return valid.problems;
   const live = (await liveAt(ctx.db, after.plugin.id)).flatMap(({ handle }) => (handle ? [handle.key] : []));
   if (live.length === 0) return [];
-  const seen = new Set((await within(provider.listOwned(ctx.installation))).map(({ handle }) => handle.key));
+  const seen = new Set((await within(CHECK_MS, provider.listOwned(ctx.installation))).map(({ handle }) => handle.key));
   const lost = live.filter((key) => !seen.has(key)).length;
   if (lost === 0) return [];
   const remedy = "Use the account, regions and addresses of what runs, or stop everything there first.";

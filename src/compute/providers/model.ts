@@ -37,20 +37,21 @@ export type ProviderSettings = v.InferOutput<typeof ProviderSettings>;
 /** A provider with its settings, for administrators. */
 export const ProviderDetail = v.strictObject({ ...ProviderView.entries, ...ProviderSettings.entries });
 
+/** What a vendor lets an account use; null = the vendor does not say. */
+export const QuotaView = v.strictObject({
+  name: v.string(),
+  region: v.nullable(v.string()),
+  limit: v.nullable(v.number()),
+  used: v.nullable(v.number()),
+});
+
 /** The state of the account at a vendor. Amounts in US dollars; null = the vendor does not say. */
 const AccountView = v.strictObject({
   checks: v.array(
     v.strictObject({ name: v.string(), outcome: v.picklist(["passed", "failed", "unknown"]), message: v.string() }),
   ),
   balance_usd: v.nullable(v.number()),
-  quotas: v.array(
-    v.strictObject({
-      name: v.string(),
-      region: v.nullable(v.string()),
-      limit: v.nullable(v.number()),
-      used: v.nullable(v.number()),
-    }),
-  ),
+  quotas: v.array(QuotaView),
   regions: v.array(v.string()),
 });
 export type AccountView = v.InferOutput<typeof AccountView>;

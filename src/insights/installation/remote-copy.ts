@@ -42,22 +42,22 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   if (rest) yield rest;
 }
 
-/** Whether the lines so far are a whole statement: outside of quotes, and of the body of a trigger. */
-function isWhole(text: string): boolean {
-  if (!text.trimEnd().endsWith(";")) return false;
-  if ((text.split("'").length - 1) % 2 === 1) return false;
-  return !/^CREATE TRIGGER/i.test(text) || /\bEND;\s*$/i.test(text);
-}
-
-/** Statements of the dump. @throws AppError `database_not_copied` when its end is missing */
+/**
+ * Statements of the dump: each ends with a line's last `;` outside of quotes, and outside of the body of a trigger.
+ * @throws AppError `database_not_copied` when its end is missing
+ */
 async function* statementsOf(lines: AsyncIterable<string>): AsyncGenerator<string> {
-  let text = "";
+  let text: string[] = [];
+  let isQuoted = false;
   for await (const line of lines) {
-    text += text ? `\n${line}` : line;
-    if (!isWhole(text)) continue;
-    if (/^COMMIT;$/.test(text)) return;
-    yield text;
-    text = "";
+    text.push(line);
+    // Only what is new is read: a value may have very many lines.
+    if (line.split("'").length % 2 === 0) isQuoted = !isQuoted;
+    const isTrigger = /^CREATE TRIGGER/i.test(text[0] ?? "");
+    if (isQuoted || !(isTrigger ? /\bEND;\s*$/i : /;\s*$/).test(line)) continue;
+    if (text.length === 1 && line === "COMMIT;") return;
+    yield text.join("\n");
+    text = [];
   }
   throw refused("the copy ended too early");
 }

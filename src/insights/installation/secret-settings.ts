@@ -45,6 +45,8 @@ interface Known {
   label: string;
   help: string;
   needsRestart: boolean;
+  /** The provider and field that it belongs to; null for settings of the installation. */
+  of: { provider: string; field: string } | null;
   /** Where the value would be in a file. */
   isAt(plain: PlainSecret): boolean;
 }
@@ -91,6 +93,7 @@ function known(ctx: Ctx): Known[] {
       label: HELP[name][0],
       help: HELP[name][1],
       needsRestart: false,
+      of: null,
       isAt: (plain: PlainSecret) => plain.name === (name === "mail_password" && plain.rest ? "mail_url" : name),
     })),
     ...[...loaded, ...failed].flatMap(({ id, fields, folder }) =>
@@ -102,6 +105,7 @@ function known(ctx: Ctx): Known[] {
           help: field.help,
           // The settings of bundled providers are used at once, unless the configuration has the value.
           needsRestart: folder !== null || !FORM_PLUGINS.includes(id) || isFixed(ctx, id, field.name),
+          of: { provider: id, field: field.name },
           isAt: ({ at, path }: PlainSecret) =>
             at.at(-1) === field.name && (folder === null ? at[1] === id : path.startsWith(`${folder}/`)),
         })),
@@ -110,19 +114,18 @@ function known(ctx: Ctx): Known[] {
 }
 
 /** A value of the environment, the command line or a file of its own, which the page cannot change. */
-function fixedBy(ctx: Ctx, name: string): "environment" | "flag" | "secret_file" | null {
+function fixedBy(ctx: Ctx, { name, of }: Known): "environment" | "flag" | "secret_file" | null {
   const own = SECRET_SETTINGS.find((each) => each === name);
   const inAddress = name === "mail_password" && URL.parse(ctx.config.mail_url ?? "")?.password;
   const source = ctx.config.sources[inAddress ? "mail_url" : (own ?? "provider_settings")];
   if (source !== "environment" && source !== "flag" && source !== "secret_file") return null;
   if (own) return source;
-  const [, id = "", field = ""] = name.split(".");
-  return ctx.config.provider_settings[id]?.[field] === undefined ? null : source;
+  return of && isFixed(ctx, of.provider, of.field) ? source : null;
 }
 
 function viewOf(ctx: Ctx, one: Known, plain: PlainSecret | undefined): SecretSettingView {
   const stored = storedSecrets(ctx).has(one.name);
-  const source: ConfigSource | null = fixedBy(ctx, one.name) ?? (plain ? "file" : stored ? "page" : null);
+  const source: ConfigSource | null = fixedBy(ctx, one) ?? (plain ? "file" : stored ? "page" : null);
   return {
     object: "secret_setting",
     name: one.name,
@@ -154,13 +157,13 @@ const FIXED = {
 } as const;
 
 /** @throws AppError `setting_fixed` for a value of the environment, the command line or a file of its own */
-function requireChangeable(ctx: Ctx, name: string): void {
-  const source = fixedBy(ctx, name);
+function requireChangeable(ctx: Ctx, one: Known): void {
+  const source = fixedBy(ctx, one);
   if (!source) return;
   throw new AppError(
     "conflict",
     "setting_fixed",
-    `${name} is set by ${FIXED[source]}. Remove it there to set it here.`,
+    `${one.name} is set by ${FIXED[source]}. Remove it there to set it here.`,
   );
 }
 
@@ -190,15 +193,14 @@ export async function saveSecretSetting(
 ): Promise<SecretSettingView> {
   requireAdmin(actor);
   const one = find(ctx, name);
-  requireChangeable(ctx, name);
+  requireChangeable(ctx, one);
   const plain = plainSecrets(ctx.files.root).find(one.isAt);
   const text = value ?? plain?.value;
   if (!text) throw new AppError("invalid", "missing_value", "Enter a value.", { param: "value" });
   const shape = SHAPES[name];
   if (shape && !shape[0].test(text)) throw new AppError("invalid", "invalid_value", shape[1], { param: "value" });
-  const [, provider = "", field = ""] = name.split(".");
-  if (!one.needsRestart && provider && field) {
-    await saveProviderSettings(ctx, actor, provider, { settings: { [field]: text } });
+  if (one.of && !one.needsRestart) {
+    await saveProviderSettings(ctx, actor, one.of.provider, { settings: { [one.of.field]: text } });
     return viewOf(ctx, one, undefined);
   }
   const row = { value: seal(ctx.secret, sealedIn("setting", name), text), updatedAt: ctx.clock.now() };
@@ -217,10 +219,9 @@ export async function saveSecretSetting(
 /** Removes a value that was stored here. @throws AppError `secret_setting_not_found` */
 export async function removeSecretSetting(ctx: Ctx, actor: Actor, name: string): Promise<void> {
   requireAdmin(actor);
-  const [, provider = "", field = ""] = name.split(".");
   const one = known(ctx).find((each) => each.name === name);
-  if (one && !one.needsRestart && field && storedSecrets(ctx).has(name)) {
-    await saveProviderSettings(ctx, actor, provider, { settings: { [field]: null } });
+  if (one?.of && !one.needsRestart && storedSecrets(ctx).has(name)) {
+    await saveProviderSettings(ctx, actor, one.of.provider, { settings: { [one.of.field]: null } });
     return;
   }
   await ctx.write(async (tx) => {

@@ -19,28 +19,39 @@ export const UpdateModel = v.strictObject({
 });
 type UpdateModel = v.InferOutput<typeof UpdateModel>;
 
-/**
- * Those models of a job that stay here, by id.
- * @param read `artifacts`: of models, checkpoints and exports; `base`: the base model; `runs`: trainings whose saved
- *   checkpoints may be read
- */
-export async function stayingModels(
-  db: Db,
-  read: { artifacts: readonly string[]; base: string; runs: readonly string[] },
-): Promise<string[]> {
-  const [artifacts, runs] = [sqlJson(read.artifacts), sqlJson(read.runs)];
-  const rows = await db.all<{ id: string }>(sql`
-    with read(id) as (select value from json_each(${artifacts})),
-    source(id) as (
-      select a.job_id from read r join artifact a on a.id = r.id
-      union select b.job_id from read r join artifact a on a.id = r.id join job e on e.id = a.job_id
-        join artifact b on b.id = json_extract(e.spec, '$.tuned.artifact_id') where e.kind = 'export'
-      union select distinct c.job_id from json_each(${runs}) r join checkpoint c on c.job_id = r.value)
-    select coalesce(json_extract(j.spec, '$.output_model'), j.name) as id
-      from source s join job j on j.id = s.id and j.stays_local = 1
-    union select id from base_model where id = ${read.base} and stays_local = 1
-    order by 1`);
-  return rows.map(({ id }) => id);
+/** What a job reads. */
+interface Reads {
+  /** Of models, checkpoints and exports. */
+  artifacts: readonly string[];
+  base: string;
+  /** Trainings whose saved checkpoints may be read. */
+  runs: readonly string[];
+}
+
+/** The models that stay here among those that each of several jobs reads, by id; in the order of the jobs. */
+export async function stayingModels(db: Db, jobs: readonly Reads[]): Promise<string[][]> {
+  const all = (of: (one: Reads) => readonly string[]) => sqlJson([...new Set(jobs.flatMap(of))]);
+  const [artifacts, runs, bases] = [all((one) => one.artifacts), all((one) => one.runs), all(({ base }) => [base])];
+  const rows = await db.all<{ read: string; model: string }>(sql`
+    with artifact_read(id) as (select value from json_each(${artifacts})),
+    source(read, job_id) as (
+      select 'artifact ' || r.id, a.job_id from artifact_read r join artifact a on a.id = r.id
+      union select 'artifact ' || r.id, b.job_id from artifact_read r join artifact a on a.id = r.id
+        join job e on e.id = a.job_id join artifact b on b.id = json_extract(e.spec, '$.tuned.artifact_id')
+        where e.kind = 'export'
+      union select distinct 'run ' || c.job_id, c.job_id from json_each(${runs}) r join checkpoint c on c.job_id = r.value)
+    select s.read, coalesce(json_extract(j.spec, '$.output_model'), j.name) as model
+      from source s join job j on j.id = s.job_id and j.stays_local = 1
+    union select 'base ' || id, id from base_model
+      where stays_local = 1 and id in (select value from json_each(${bases}))`);
+  const found = Map.groupBy(rows, ({ read }) => read);
+  return jobs.map((one) => {
+    const read = [`base ${one.base}`];
+    for (const id of one.artifacts) read.push(`artifact ${id}`);
+    for (const id of one.runs) read.push(`run ${id}`);
+    const models = read.flatMap((key) => found.get(key) ?? []).map(({ model }) => model);
+    return [...new Set(models)].sort();
+  });
 }
 
 /** Whether what a training saved stays here. */

@@ -7,13 +7,12 @@ import { knownOfModel, requireUsableModel } from "../../accounts/restrictions/se
 import type { Actor, Ctx } from "../../ctx.ts";
 import { olderThan } from "../../db/paging.ts";
 import { deployment } from "../../db/schema/deployments.ts";
-import { AppError } from "../../errors.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { type ResolvedModel, resolveChatModel, resolveModel } from "../../models/tuned/service.ts";
 import { stayingModels } from "../../models/tuned/stays-local.ts";
 import { requireOwner } from "../../roles.ts";
 import { meterJob } from "../../training/attempts/meter.ts";
-import { keptHereMessage } from "../../training/jobs/stays-local.ts";
+import { requireOwnMachine } from "../../training/jobs/stays-local.ts";
 import { probe } from "./engine.ts";
 import type { DeploymentView, Serving } from "./model.ts";
 import { findRow, insertDeployment, publishChange, requestModelCheck, setWanted, viewOf } from "./records.ts";
@@ -64,14 +63,8 @@ function idleSetting(ctx: Ctx, given: number | undefined): number | null {
 /** @throws AppError `model_stays_local` when the model stays on this server and nothing serves models here */
 async function requirePlace(ctx: Ctx, { adapter, base }: ResolvedModel): Promise<void> {
   const read = { artifacts: adapter ? [adapter.artifactId] : [], base: base.id, runs: [] };
-  const models = await stayingModels(ctx.db, read);
-  if (models.length === 0 || ctx.compute.list().some(({ plugin }) => plugin.capabilities.local)) return;
-  throw new AppError(
-    "invalid",
-    "model_stays_local",
-    `${keptHereMessage({ any: true, datasets: [], models })} No provider runs work on this machine. Turn on \`process\` or \`docker\`.`,
-    { param: "model" },
-  );
+  const [models = []] = await stayingModels(ctx.db, [read]);
+  requireOwnMachine(ctx, { any: models.length > 0, datasets: [], models });
 }
 
 /**

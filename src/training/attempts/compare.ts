@@ -4,13 +4,14 @@
  */
 import { availableParallelism } from "node:os";
 import type { Ctx } from "../../ctx.ts";
+import { sortedBy } from "../../lib/sorted.ts";
 import { formatMoney } from "../../lib/text/format.ts";
 import type { JobRow } from "../jobs/model.ts";
 import { burstInForce } from "../jobs/placement.ts";
 import { preemptionRates } from "../jobs/preemptions.ts";
 import { hardwareOf, pastRuns } from "../plan/history.ts";
 import { estimateSeconds, expectedSpeed, tokensOf } from "../plan/throughput.ts";
-import { launchOrder, rentsAtOnce } from "../scheduler/burst.ts";
+import { launchOrder, machineOf, rentsAtOnce } from "../scheduler/burst.ts";
 import { totalCost } from "../scheduler/total-cost.ts";
 import type { Candidate } from "./candidates.ts";
 
@@ -58,7 +59,7 @@ export const machineOption = ({ plugin, offer }: On) => ({
   rented: plugin.capabilities.priced,
   title: plugin.title,
   spot: offer.market === "spot",
-  machine: `${plugin.id} ${offer.machineType ?? ""} ${offer.gpus} ${offer.gpuName ?? ""}`,
+  machine: machineOf(plugin.id, offer),
 });
 
 /**
@@ -94,13 +95,8 @@ export async function byTotalCost(ctx: Ctx, row: JobRow, candidates: readonly Ca
   const paid = candidates.some(({ offer }) => offer.pricePerHour > 0);
   const predict = paid ? await predictionsFor(ctx, row) : null;
   const costOf = (one: Candidate): number => (predict === null || one.offer.pricePerHour === 0 ? 0 : predict(one).usd);
-  const ranked = candidates.map((candidate) => {
-    const { startsInS, gpuMemoryMb, memoryMb } = candidate.offer;
-    return { candidate, rank: [costOf(candidate), startsInS, gpuMemoryMb, memoryMb] };
+  return sortedBy(candidates, (one) => {
+    const { startsInS, gpuMemoryMb, memoryMb } = one.offer;
+    return [costOf(one), startsInS, gpuMemoryMb, memoryMb];
   });
-  ranked.sort((a, b) => {
-    for (const [i, value] of a.rank.entries()) if (value !== b.rank[i]) return value - (b.rank[i] ?? 0);
-    return 0;
-  });
-  return ranked.map(({ candidate }) => candidate);
 }

@@ -10,6 +10,7 @@ import { limitsOf, titleOf } from "../../compute/limits/service.ts";
 import { homeFingerprint, homeUrl } from "../../compute/providers/call-home.ts";
 import { mailboxFingerprint, mailboxUrl, usesMailbox } from "../../compute/providers/mailbox.ts";
 import type { CallHome, Handle, LaunchSpec, Offer } from "../../contract/provider.ts";
+import { artifactsOf } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { gpuAllocation } from "../../db/schema/hosts.ts";
 import { attempt, job } from "../../db/schema/jobs.ts";
@@ -51,19 +52,6 @@ const inputsOf = (ctx: Ctx, spec: JobRow["spec"]): string[] => [
   baseModelDir(ctx, spec.base_model.id),
   ...artifactsOf(spec).map((id) => artifactDir(ctx, id)),
 ];
-
-/** Ids of the artifacts that the job reads. */
-function artifactsOf(spec: JobRow["spec"]): string[] {
-  const adapters =
-    spec.kind === "serve"
-      ? [...spec.adapters, spec.whole]
-      : spec.kind === "train"
-        ? [spec.start]
-        : spec.kind === "export"
-          ? [spec.tuned]
-          : [spec.tuned, spec.against];
-  return adapters.flatMap((one) => (one ? [one.artifact_id] : []));
-}
 
 /** What a provider is asked to run for a job: the only part of the frozen spec that leaves this server. */
 export function launchSpecOf(ctx: Ctx, row: Pick<JobRow, "kind" | "spec">): LaunchSpec {

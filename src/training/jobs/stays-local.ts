@@ -1,6 +1,6 @@
 /** Work on data and models that stay here: where it may run. */
 import { sql } from "drizzle-orm";
-import type { JobSpec } from "../../contract/spec.ts";
+import { artifactsOf, type JobSpec } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { stayingHere } from "../../data/validation/stays-local.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -23,27 +23,22 @@ function datasetsOf(spec: JobSpec): string[] {
   return all.flatMap((one) => (one ? [one.dataset_id] : []));
 }
 
-/** The artifacts that the trainer of a job reads, beside its base model. */
-function artifactsOf(spec: JobSpec): string[] {
-  if (spec.kind === "train") return spec.start ? [spec.start.artifact_id] : [];
-  if (spec.kind === "serve")
-    return [...spec.adapters, ...(spec.whole ? [spec.whole] : [])].map(({ artifact_id: id }) => id);
-  const against = spec.kind === "evaluate" ? spec.against : undefined;
-  return [spec.tuned, against].flatMap((one) => (one ? [one.artifact_id] : []));
+interface OfJob {
+  id?: string;
+  metadata?: Record<string, string>;
 }
 
-/**
- * The job's datasets and models that stay here.
- * @param of the job, when it exists: it resumes its own checkpoints, or those of the run that it continues
- */
-export async function keptHere(
-  db: Db,
-  spec: JobSpec,
-  of?: { id?: string; metadata?: Record<string, string> },
-): Promise<Kept> {
+/** What a job reads of models. A training resumes its own checkpoints, or those of the run that it continues. */
+const readsOf = (spec: JobSpec, of?: OfJob) => ({
+  artifacts: artifactsOf(spec),
+  base: spec.base_model.id,
+  runs: spec.kind === "train" ? [of?.id, of?.metadata?.continues].flatMap((id) => id ?? []) : [],
+});
+
+/** The job's datasets and models that stay here. @param of the job, when it exists */
+export async function keptHere(db: Db, spec: JobSpec, of?: OfJob): Promise<Kept> {
   const datasets = await stayingHere(db, datasetsOf(spec));
-  const runs = spec.kind === "train" ? [of?.id, of?.metadata?.continues].flatMap((id) => id ?? []) : [];
-  const models = await stayingModels(db, { artifacts: artifactsOf(spec), base: spec.base_model.id, runs });
+  const [models = []] = await stayingModels(db, [readsOf(spec, of)]);
   return { any: datasets.length + models.length > 0, datasets, models };
 }
 
@@ -78,9 +73,26 @@ export async function queuedHere(db: Db): Promise<ReadonlySet<string>> {
     .select({ id: job.id, spec: job.spec, metadata: job.metadata })
     .from(job)
     .where(sql`${job.state} = 'queued'`);
-  for (const one of queued)
-    if (!found.has(one.id) && (await keptHere(db, one.spec, one)).models.length > 0) found.add(one.id);
+  const staying = await stayingModels(
+    db,
+    queued.map((one) => readsOf(one.spec, one)),
+  );
+  for (const [n, one] of queued.entries()) if (staying[n]?.length) found.add(one.id);
   return found;
+}
+
+const codeOf = ({ datasets }: Kept) => (datasets.length > 0 ? "data_stays_local" : "model_stays_local");
+
+/**
+ * Refuses work on what stays here when no provider runs anything on this machine.
+ * @throws AppError `data_stays_local` or `model_stays_local`, with `param`
+ */
+export function requireOwnMachine(ctx: Ctx, kept: Kept): void {
+  if (!kept.any || ctx.compute.list().some(({ plugin }) => plugin.capabilities.local)) return;
+  const message = `${keptHereMessage(kept)} No provider runs work on this machine. Turn on \`process\` or \`docker\`.`;
+  throw new AppError("invalid", codeOf(kept), message, {
+    param: kept.datasets.length > 0 ? "training_file" : "model",
+  });
 }
 
 /**
@@ -94,18 +106,11 @@ export async function requireHere(
   metadata: Record<string, string> = {},
 ): Promise<Kept> {
   const kept = await keptHere(db, spec, { metadata });
-  if (!kept.any) return kept;
   const { provider } = spec.need;
-  const code = kept.datasets.length > 0 ? "data_stays_local" : "model_stays_local";
-  const refuse = (what: string, param: string) => {
-    throw new AppError("invalid", code, `${keptHereMessage(kept)} ${what}`, { param });
-  };
-  if (provider && !ctx.compute.get(provider)?.plugin.capabilities.local)
-    refuse(`The provider ${provider} has machines elsewhere. Choose another, or none.`, "provider");
-  if (!ctx.compute.list().some(({ plugin }) => plugin.capabilities.local))
-    refuse(
-      "No provider runs work on this machine. Turn on `process` or `docker`.",
-      kept.datasets.length > 0 ? "training_file" : "model",
-    );
+  if (kept.any && provider && !ctx.compute.get(provider)?.plugin.capabilities.local) {
+    const message = `${keptHereMessage(kept)} The provider ${provider} has machines elsewhere. Choose another, or none.`;
+    throw new AppError("invalid", codeOf(kept), message, { param: "provider" });
+  }
+  requireOwnMachine(ctx, kept);
   return kept;
 }

@@ -6,6 +6,7 @@
 import { and, eq, inArray, isNotNull, isNull, notInArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { FINAL_STATES, isFinal } from "../../contract/job.ts";
+import { artifactsOf } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
 import { evaluation } from "../../db/schema/evaluations.ts";
@@ -60,11 +61,7 @@ export async function artifactsInUse(ctx: Ctx, org: string, rows: CheckpointRow[
     .limit(1000);
   for (const { spec, metadata } of live) {
     mark((row) => row.jobId === metadata.continues);
-    if ((spec.kind === "evaluate" || spec.kind === "export") && spec.tuned) used.add(spec.tuned.artifact_id);
-    if (spec.kind === "evaluate" && spec.against) used.add(spec.against.artifact_id);
-    if (spec.kind === "train" && spec.start) used.add(spec.start.artifact_id);
-    if (spec.kind === "serve" && spec.whole) used.add(spec.whole.artifact_id);
-    if (spec.kind === "serve") for (const adapter of spec.adapters) used.add(adapter.artifact_id);
+    for (const id of artifactsOf(spec)) used.add(id);
   }
   return used;
 }

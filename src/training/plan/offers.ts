@@ -11,8 +11,10 @@ import { limitsOf, useOf } from "../../compute/limits/service.ts";
 import type { Market, Offer } from "../../contract/provider.ts";
 import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
+import { sortedBy } from "../../lib/sorted.ts";
 import { preemptionRates } from "../jobs/preemptions.ts";
 import { keptHere } from "../jobs/stays-local.ts";
+import { machineOf } from "../scheduler/burst.ts";
 import { totalCost } from "../scheduler/total-cost.ts";
 import { hardwareOf, type PastRun } from "./history.ts";
 import type { MemoryPlan } from "./memory.ts";
@@ -65,7 +67,7 @@ export interface PlannedOffer {
   region: string | null;
   /** Its provider charges for it. */
   rented: boolean;
-  /** Machines with the same value are equal, apart from the market. */
+  /** See `machineOf`. */
   machine: string;
   /** Expected preemptions of the run, and its seconds with what they repeat; null while the tokens are not counted. */
   preemptions: number | null;
@@ -219,7 +221,7 @@ export async function planOffers(
       market: offer.market,
       region: offer.region,
       rented: ctx.compute.get(provider)?.plugin.capabilities.priced ?? false,
-      machine: `${provider} ${offer.machineType ?? ""} ${offer.gpus} ${offer.gpuName ?? ""}`,
+      machine: machineOf(provider, offer),
       preemptions: total?.preemptions ?? null,
       totalSeconds: total?.seconds ?? null,
       waitS: null,
@@ -234,11 +236,7 @@ export async function planOffers(
     one.seconds?.[1] ?? 0,
     -one.memoryMb,
   ];
-  offers.sort((a, b) => {
-    const [left, right] = [rank(a), rank(b)];
-    return left.map((value, i) => value - (right[i] ?? 0)).find((difference) => difference !== 0) ?? 0;
-  });
-  return { offers, unanswered };
+  return { offers: sortedBy(offers, rank), unanswered };
 }
 
 type Range = [low: number, high: number];

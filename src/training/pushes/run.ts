@@ -139,8 +139,8 @@ type Progress = ReturnType<typeof progressOf>;
 async function round(ctx: Ctx, row: PushRow, target: Target, files: PushFile[], progress: Progress): Promise<string> {
   // The label may have come after the push.
   const read = { artifacts: [row.artifactId], base: "", runs: [] };
-  if ((await stayingModels(ctx.db, read)).length > 0)
-    throw new AppError("forbidden", "model_stays_local", staysHereMessage(row.model));
+  const [staying = []] = await stayingModels(ctx.db, [read]);
+  if (staying.length > 0) throw new AppError("forbidden", "model_stays_local", staysHereMessage(row.model));
   await openRepository(ctx, target, row.private);
   const missing = await missingFiles(files, await filesOfBranch(ctx, target));
   const lacking = new Set(missing.map(({ path }) => path));

@@ -1,4 +1,6 @@
 /** Decides by a job's burst policy whether it waits for own machines or leaves for a rented one, and why. Pure. */
+import type { Offer } from "../../contract/provider.ts";
+import { sortedBy } from "../../lib/sorted.ts";
 import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { formatDuration, formatMoney } from "../../lib/text/format.ts";
 
@@ -8,7 +10,7 @@ export interface Option {
   /** Who offers it, as people know it. */
   title: string;
   spot: boolean;
-  /** Machines with the same value are equal, apart from the market. */
+  /** See `machineOf`. */
   machine: string;
   /** Predicted seconds until it could start there; 0 = now, null = unknown. */
   waitS: number | null;
@@ -32,6 +34,10 @@ interface Decision<T extends Option> {
   others: Map<T, string>;
 }
 
+/** Machines with the same text are equal, apart from the market. */
+export const machineOf = (provider: string, { machineType, gpus, gpuName }: Offer): string =>
+  `${provider} ${machineType ?? ""} ${gpus} ${gpuName ?? ""}`;
+
 /** A spot machine goes before an equal one on demand unless preemption is expected to make it this much slower. */
 const SPOT_SLOWER = 1.1;
 
@@ -47,17 +53,6 @@ type Timed = Pick<Option, "rented" | "spot" | "machine" | "waitS" | "seconds">;
 const finish = ({ waitS, seconds }: Timed) => endless(waitS) + (seconds ?? 0);
 
 type Key<T> = (option: T) => readonly number[];
-const sortedBy = <T>(options: readonly T[], key: Key<T>): T[] =>
-  options
-    .map((option) => ({ option, rank: key(option) }))
-    .sort((a, b) => {
-      for (const [i, value] of a.rank.entries()) {
-        const other = b.rank[i] ?? 0;
-        if (value !== other) return value < other ? -1 : 1;
-      }
-      return 0;
-    })
-    .map(({ option }) => option);
 
 /** The end on a machine for comparisons: that of an equal one on demand, for a spot machine that is hardly slower. */
 function finishKey(options: readonly Timed[]): (option: Timed) => number {
@@ -121,15 +116,16 @@ export function decideBurst<T extends Option>(policy: BurstPolicy, options: read
           ? `done in about ${about(finish(one))}, ${chosen.rented ? `at ${chosen.title}` : `on ${noun}`} in ${about(finish(chosen))}`
           : waits;
   const [rival] = sortedBy(rented, best);
-  const why = leaving
-    ? home === null
-      ? `no ${noun} could run it, and it is the ${policy.type} offer`
-      : `${figure(leaving)} there, ${cheapest ? `${figure(home)} on ${noun}` : `${figure(home)}${Number.isFinite(finish(home)) ? ` on ${noun}` : ""}`}`
-    : home === null
-      ? `no ${noun} could run it, and ${noOffer(options)}`
-      : rival
-        ? `${figure(home)} there, ${figure(rival)} at ${rival.title}`
-        : noOffer(options);
+  const atHomeWords = (one: T) =>
+    cheapest || Number.isFinite(finish(one)) ? `${figure(one)} on ${noun}` : figure(one);
+  const why =
+    home === null
+      ? `no ${noun} could run it, and ${leaving ? `it is the ${policy.type} offer` : noOffer(options)}`
+      : leaving
+        ? `${figure(leaving)} there, ${atHomeWords(home)}`
+        : rival
+          ? `${figure(home)} there, ${figure(rival)} at ${rival.title}`
+          : noOffer(options);
   return { leaves: leaving !== undefined, chosen, order, why, others: rest(not, chosen) };
 }
 
