@@ -29,14 +29,20 @@ function unseal(key: string, sealed: Buffer): string {
   ).toString();
 }
 
-/** A request to the bucket, sent again when the bucket fails or closes the connection, as trainers do. */
+/**
+ * A request to the bucket with its whole answer, sent again when the bucket fails or the connection breaks, as trainers
+ * do: an object that is replaced while it is read may break it.
+ */
 async function ask(url: string, init?: RequestInit): Promise<Response> {
   for (let left = 3; ; left--) {
-    const answer = await fetch(url, init).catch((problem) => {
+    try {
+      const answer = await fetch(url, init);
+      const body = await answer.arrayBuffer();
+      if (answer.status < 500 || left === 0)
+        return new Response(body.byteLength > 0 ? body : null, { status: answer.status, headers: answer.headers });
+    } catch (problem) {
       if (left === 0) throw problem;
-      return null;
-    });
-    if (answer && (answer.status < 500 || left === 0)) return answer;
+    }
     await Bun.sleep(50);
   }
 }
