@@ -4,6 +4,7 @@ import type { ProviderPlugin } from "../../src/contract/provider.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { newId } from "../../src/lib/ids.ts";
 import type { PlanView } from "../../src/training/plan/plan.ts";
+import { decideBurst } from "../../src/training/scheduler/burst.ts";
 import { trainSpec } from "../support/attempt.ts";
 import { until } from "../support/live.ts";
 import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
@@ -90,6 +91,31 @@ test.each([
   expect(by.get("demand")?.preemption_chance).toBe(0);
   expect(spot?.total_seconds).toBeGreaterThan(by.get("demand")?.total_seconds ?? 0);
   expect(gone).toMatchObject({ not_chosen: "no capacity at Shelf now", predicted_wait_s: null });
+});
+
+test("an own machine that is free needs no figures to be chosen", async () => {
+  const none = { type: "burst", wait_over_s: 0, cost_under_usd: null } as const;
+  const place = { spot: false, machine: "", seconds: 60, usd: 1, out: null };
+  const own = { ...place, rented: false, title: "own", waitS: 0, usd: 0 };
+  const cloud = { ...place, rented: true, title: "Cloud", waitS: 0 };
+  expect(decideBurst(none, [own, cloud], "own GPUs").others.get(cloud)).toBe("an own machine is free");
+});
+
+test("equal machines in many places are one offer, and leave room for those of others", async () => {
+  const demand = { ...MACHINE, market: "on_demand" } as const;
+  const places = Array.from({ length: 20 }, (_, n) => ({
+    ...demand,
+    id: `p${n}`,
+    location: `place ${n}`,
+    pricePerHour: 1,
+  }));
+  p.offer([...places, { ...demand, id: "dear", location: "elsewhere", cpus: 64, gpuName: "big", pricePerHour: 9 }]);
+  const plan = (await p.plan({ burst: { type: "local_only" }, n_epochs: 49 })) as unknown as PlanView;
+  const rented = (plan.offers ?? []).filter((one) => one.rented);
+  expect(rented.map(({ location, also_in: also }) => [location, also.length])).toEqual([
+    ["place 0", 19],
+    ["elsewhere", 0],
+  ]);
 });
 
 test("the form shows the same beside each machine", async () => {

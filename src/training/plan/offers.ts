@@ -65,6 +65,8 @@ export interface PlannedOffer {
   out: string | null;
   market: Market;
   region: string | null;
+  /** Other places with an equal machine at the same price; they are not listed apart. */
+  alsoIn: string[];
   /** Its provider charges for it. */
   rented: boolean;
   /** See `machineOf`. */
@@ -220,6 +222,7 @@ export async function planOffers(
       out,
       market: offer.market,
       region: offer.region,
+      alsoIn: [],
       rented: ctx.compute.get(provider)?.plugin.capabilities.priced ?? false,
       machine: machineOf(provider, offer),
       preemptions: total?.preemptions ?? null,

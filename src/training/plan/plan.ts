@@ -46,6 +46,8 @@ const OfferView = v.strictObject({
   /** Its seconds from launch to end, and the chance from 0 to 1 that the machine is taken back meanwhile. */
   total_seconds: v.nullable(number),
   preemption_chance: v.nullable(number),
+  /** Other places where the provider has an equal machine at the same price. */
+  also_in: v.array(text),
   /** The provider charges for it: it is no own machine. */
   rented: v.boolean(),
   /** Predicted seconds until it could be used; null = unknown. */
@@ -194,6 +196,7 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
     total_usd: one.totalUsd,
     total_seconds: one.totalSeconds,
     preemption_chance: preemptionChance(one),
+    also_in: one.alsoIn,
     rented: one.rented,
     predicted_wait_s: one.waitS,
     chosen: one.chosen,

@@ -97,6 +97,18 @@ function optionOf(one: PlannedOffer, waitS: number | null): Option {
   };
 }
 
+/** One offer for equal machines of a provider at one price: the chosen one, else the first. */
+function joinEqual(offers: readonly PlannedOffer[]): PlannedOffer[] {
+  const groups = Map.groupBy(offers, (one) => {
+    const { rented, machine, market, pricePerHour, memoryMb, fits, out, available } = one;
+    return rented ? JSON.stringify([machine, market, pricePerHour, memoryMb, fits, out, available]) : one;
+  });
+  return [...groups.values()].map((equal) => {
+    const shown = equal.find(({ chosen }) => chosen) ?? (equal[0] as PlannedOffer);
+    return { ...shown, alsoIn: equal.flatMap((one) => (one === shown ? [] : [one.location])) };
+  });
+}
+
 /** The plan with the wait for each offer, and with what the burst policy decides. */
 async function withBurst(ctx: Ctx, actor: Actor, request: TrainRequest, plan: TrainPlan): Promise<TrainPlan> {
   if (plan.offers === null) return plan;
@@ -115,7 +127,7 @@ async function withBurst(ctx: Ctx, actor: Actor, request: TrainRequest, plan: Tr
     const chosen = decision !== null && decision.chosen === option;
     return { ...one, waitS: option.waitS, chosen, notChosen: decision?.others.get(option) ?? null };
   });
-  const shown = offers.filter((one, at) => at < MAX_OFFERS || one.chosen);
+  const shown = joinEqual(offers).filter((one, at) => at < MAX_OFFERS || one.chosen);
   if (decision === null) return { ...plan, offers: shown, burst: null };
   const { leaves, chosen, why } = decision;
   const text = leaves

@@ -156,7 +156,8 @@ function stayOrRent<T extends Option>(
   if (atHome !== null && endless(atHome.waitS) <= most) {
     const why =
       most === 0 ? "one is free" : `predicted wait ${about(atHome.waitS ?? 0)} is within the policy's ${limit}`;
-    const not = (one: T) => (one.rented ? `${waits} is within ${limit}` : "busy longer");
+    const not = (one: T) =>
+      !one.rented ? "busy longer" : most === 0 ? "an own machine is free" : `${waits} is within ${limit}`;
     return { leaves: false, chosen: atHome, order: [], why, others: rest(not, atHome) };
   }
   const sorted = sortedBy(rented, byCost);

@@ -52,7 +52,15 @@ function Machine({ offer }: { offer: PlannedOffer }) {
   const devices = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "CPU core");
   return (
     <>
-      <span class="clip">{offer.location}</span>
+      <span class="clip">
+        {offer.location}
+        {offer.alsoIn.length > 0 ? (
+          <span class="muted" title={offer.alsoIn.join(", ")}>
+            {" "}
+            and {plural(offer.alsoIn.length, "more place")}
+          </span>
+        ) : null}
+      </span>
       <span class="xs muted">
         {offer.title}, {devices}, {mb(offer.memoryMb)}
         {MARKETS[offer.market]}

@@ -234,9 +234,11 @@ export function ProvidersPage({ providers, refused }: { providers: ProviderState
           you set: price per hour, US dollars per month, regions. Nothing is rented before you do.
         </Empty>
       )}
-      {providers.map((one) => (
-        <Provider of={one} refused={refused?.id === one.id ? refused : null} />
-      ))}
+      <div class="stack">
+        {providers.map((one) => (
+          <Provider of={one} refused={refused?.id === one.id ? refused : null} />
+        ))}
+      </div>
     </Layout>
   );
 }

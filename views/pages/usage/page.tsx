@@ -297,7 +297,10 @@ export function UsageContent(props: UsageProps) {
       <BudgetBar {...props} />
       {series.groups.length === 0 ? (
         <div class="panel">
-          <Empty icon="usage" title={filtered ? "No use with these filters" : "No use in this period"}>
+          <Empty
+            icon="usage"
+            title={`No ${view.measure === "cost" ? "cost" : "use"} ${filtered ? "with these filters" : "in this period"}`}
+          >
             {filtered
               ? "Remove a filter, or choose another period or measure."
               : "Training, evaluations, endpoints, stored data and requests to models appear here by the hour while they run. Start a job, or choose another period or measure."}
