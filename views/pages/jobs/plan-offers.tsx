@@ -52,19 +52,14 @@ function Machine({ offer }: { offer: PlannedOffer }) {
   const devices = offer.gpus > 0 ? `${offer.gpus} x ${offer.gpuName ?? "GPU"}` : plural(offer.cpus, "CPU core");
   return (
     <>
-      <span class="clip">
-        {offer.location}
-        {offer.alsoIn.length > 0 ? (
-          <span class="muted" title={offer.alsoIn.join(", ")}>
-            {" "}
-            and {plural(offer.alsoIn.length, "more place")}
-          </span>
-        ) : null}
-      </span>
+      <span class="clip">{offer.location}</span>
       <span class="xs muted">
         {offer.title}, {devices}, {mb(offer.memoryMb)}
         {MARKETS[offer.market]}
         {offer.pricePerHour > 0 ? `, ${formatMoney(offer.pricePerHour)} per hour` : ""}
+        {offer.alsoIn.length > 0 ? (
+          <span title={offer.alsoIn.join(", ")}>, also in {plural(offer.alsoIn.length, "other place")}</span>
+        ) : null}
       </span>
     </>
   );
