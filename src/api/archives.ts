@@ -10,9 +10,9 @@ import {
   getArchive,
   listArchives,
 } from "../custody/archives/service.ts";
-import { answers, answersType, deletedOf } from "../http/answers.ts";
+import { answers, answersFile, deletedOf } from "../http/answers.ts";
 import { session } from "../http/session.ts";
-import { storedFile } from "../http/stored-file.ts";
+import { downloadResponse } from "../http/stored-file.ts";
 import { wholeList, wholeListOf } from "../lib/page.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -25,8 +25,8 @@ interface Call {
 }
 
 async function download(ctx: Ctx, { actor, params }: Call): Promise<Response> {
-  const { path, name } = await downloadArchive(ctx, actor, params.id);
-  return storedFile(path, name);
+  const { from, name } = await downloadArchive(ctx, actor, params.id);
+  return downloadResponse(from, name);
 }
 
 export const archivesApi = (ctx: Ctx) =>
@@ -55,7 +55,7 @@ export const archivesApi = (ctx: Ctx) =>
       detail: {
         tags,
         summary: "Download a finished archive",
-        responses: answersType("application/octet-stream", "The ZIP file."),
+        responses: answersFile("The ZIP file."),
       },
     })
     .delete(

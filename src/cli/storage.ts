@@ -15,7 +15,7 @@ interface Step {
 
 export const storageMigrate: Verb = {
   name: "storage migrate",
-  summary: "Moves files, rows, checkpoints and exports to the bucket, or back to the data directory.",
+  summary: "Moves files, rows, checkpoints, exports and archives to the bucket, or back to the data directory.",
   options: {
     to: { value: "s3|disk", help: "where to; artifact_store must have this value already" },
     "dry-run": { help: "count what would be moved, and move nothing" },

@@ -3,6 +3,8 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type SQL, sql } from "drizzle-orm";
 import type { Ctx } from "../ctx.ts";
+import { objectDeletion } from "../db/schema/datasets.ts";
+import { AppError } from "../errors.ts";
 import { dropUnit } from "../objects/keep.ts";
 
 /** Rows that one write deletes, so that others wait little. */
@@ -44,13 +46,27 @@ const FOLDERS: [Folder, string][] = [
   ["uploads", "upload"],
 ];
 
-/** Removes the files of the archives of an account, while their rows still name them. */
+/**
+ * Removes the files of the archives of an account, while their rows still name them.
+ * @throws AppError `object_store_unavailable` until the bucket has confirmed it
+ */
 export async function removeOwnArchives(ctx: Ctx, where: SQL): Promise<void> {
   const rows = await ctx.db.all<{ id: string }>(sql`select id from archive where ${where}`);
-  for (const { id } of rows)
-    for (const name of await readdir(ctx.files.path("archives")))
-      if (name === id || name.startsWith(`${id}.`))
-        await rm(ctx.files.path("archives", name), { recursive: true, force: true });
+  for (const { id } of rows) {
+    await dropUnit(ctx, { folder: "archives", id });
+    await rm(ctx.files.path("archives", `${id}.part`), { force: true });
+    const [left] = await ctx.db
+      .select({ key: objectDeletion.key })
+      .from(objectDeletion)
+      .where(sql`instr(${objectDeletion.key}, ${`/archives/${id}/`}) > 0`)
+      .limit(1);
+    if (left)
+      throw new AppError(
+        "unavailable",
+        "object_store_unavailable",
+        `The bucket has not removed the archive ${id} yet.`,
+      );
+  }
 }
 
 /** Removes the files of an organization, while its rows still name them. */
@@ -58,8 +74,8 @@ export async function removeFiles(ctx: Ctx, org: string): Promise<void> {
   const remove = (path: string) => rm(path, { recursive: true, force: true });
   for (const [folder, table] of FOLDERS)
     for (const id of await idsOf(ctx, table, org)) {
-      if (folder === "artifacts" || folder === "datasets" || folder === "files") await dropUnit(ctx, { folder, id });
-      else await remove(ctx.files.path(folder, id));
+      if (folder === "subjects" || folder === "uploads") await remove(ctx.files.path(folder, id));
+      else await dropUnit(ctx, { folder, id });
       await remove(ctx.files.path(folder, `${id}.part`));
     }
   for (const id of await idsOf(ctx, "dataset_import", org)) await remove(ctx.files.path("tmp", `import-${id}`));

@@ -25,7 +25,7 @@ export function downloadResponse(from: Download, name: string, headers: Record<s
  * @param name the file name for the client
  * @throws AppError `bytes_missing` when the file is no longer on disk
  */
-export function storedFile(path: string, name: string, headers: Record<string, string> = {}): Response {
+function storedFile(path: string, name: string, headers: Record<string, string> = {}): Response {
   requireBytes(path);
   return new Response(Bun.file(path), { headers: { ...download(name, "application/octet-stream"), ...headers } });
 }

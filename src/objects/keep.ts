@@ -213,6 +213,15 @@ export async function dropTeam(ctx: Ctx, org: string): Promise<boolean> {
   return done && left.length < BATCH;
 }
 
+/** Removes the copy on this machine of a unit that is rarely read. What the bucket does not have stays. */
+export async function dropCopy(ctx: Ctx, unit: Unit): Promise<void> {
+  const name = nameOf(unit);
+  await unitTurns(ctx)(name, async () => {
+    localCopies(ctx).complete.delete(name);
+    await dropLocal(ctx, await storedRows(ctx, name));
+  });
+}
+
 /** Removes the copy on this machine of files that are in the bucket. @returns bytes */
 export async function dropLocal(ctx: Ctx, rows: readonly StoredRow[]): Promise<number> {
   let bytes = 0;

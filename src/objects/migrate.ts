@@ -34,6 +34,9 @@ const ON_DISK = sql`(
     where v.status = 'ready' and d.deleted_at is null
   union all
   select 'artifacts/' || id, org, bytes, files from artifact where status = 'complete'
+  union all
+  select 'archives/' || id, org, bytes, json_array(json_object('path', '', 'sha256', sha256))
+    from archive where status = 'done'
 )`;
 const IN_BUCKET = sql`(select unit, max(org) as org, sum(bytes) as bytes, '[]' as hashes from stored_object group by unit)`;
 

@@ -3,6 +3,7 @@
  */
 import { and, count, eq, gt, inArray, isNull, lt, ne, sum } from "drizzle-orm";
 import { type Ctx, keptRead, perContext } from "../ctx.ts";
+import { archive } from "../db/schema/archives.ts";
 import { datasetVersion, file, objectDeletion, storedObject } from "../db/schema/datasets.ts";
 import { artifact } from "../db/schema/models.ts";
 import { startRounds } from "../lib/background/rounds.ts";
@@ -66,10 +67,15 @@ async function ownedIds(ctx: Ctx, folder: string, ids: string[]): Promise<Set<st
           .where(and(inArray(file.id, ids), isNull(file.deletedAt)))
       : folder === "datasets"
         ? await ctx.db.select({ id: datasetVersion.id }).from(datasetVersion).where(inArray(datasetVersion.id, ids))
-        : await ctx.db
-            .select({ id: artifact.id })
-            .from(artifact)
-            .where(and(inArray(artifact.id, ids), ne(artifact.status, "deleted")));
+        : folder === "archives"
+          ? await ctx.db
+              .select({ id: archive.id })
+              .from(archive)
+              .where(and(inArray(archive.id, ids), inArray(archive.status, ["running", "done"])))
+          : await ctx.db
+              .select({ id: artifact.id })
+              .from(artifact)
+              .where(and(inArray(artifact.id, ids), ne(artifact.status, "deleted")));
   return new Set(rows.map(({ id }) => id));
 }
 

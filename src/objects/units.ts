@@ -8,7 +8,7 @@ import { storedObject } from "../db/schema/datasets.ts";
 import { createInTurn } from "../lib/in-turn.ts";
 
 /** Folders whose units may be in the bucket. */
-export const UNIT_FOLDERS = ["files", "datasets", "artifacts"] as const;
+export const UNIT_FOLDERS = ["files", "datasets", "artifacts", "archives"] as const;
 type UnitFolder = (typeof UNIT_FOLDERS)[number];
 export interface Unit {
   folder: UnitFolder;

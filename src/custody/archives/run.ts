@@ -11,6 +11,8 @@ import { emitAll } from "../../lib/bus.ts";
 import { DAY_MS } from "../../lib/clock.ts";
 import { requireDisk, writeFailure } from "../../lib/disk/reserve.ts";
 import { recordEvent } from "../../notices/events/store.ts";
+import { dropCopy, dropUnit, keepUnit } from "../../objects/keep.ts";
+import type { Unit } from "../../objects/units.ts";
 import { type ArchiveRow, KEEP_DAYS } from "./model.ts";
 import { writeArchive } from "./write.ts";
 
@@ -40,7 +42,7 @@ export const archiveQueue = perContext((ctx) =>
   }),
 );
 
-export const archivePath = (ctx: Ctx, id: string) => ctx.files.path("archives", id);
+export const archiveUnit = (id: string): Unit => ({ folder: "archives", id });
 
 export const announceArchive = (ctx: Ctx, row: ArchiveRow) =>
   ctx.bus.emit("archive.changed", { org: row.org, archiveId: row.id });
@@ -87,7 +89,8 @@ async function end(ctx: Ctx, row: ArchiveRow, values: Partial<ArchiveRow> & { st
 }
 
 async function carryOut(ctx: Ctx, row: ArchiveRow, signal: AbortSignal): Promise<void> {
-  const path = archivePath(ctx, row.id);
+  const unit = archiveUnit(row.id);
+  const path = ctx.files.path(unit.folder, unit.id);
   const part = path + PART;
   try {
     if (!(await update(ctx, row, { status: "running", bytesDone: 0 }))) return;
@@ -107,7 +110,9 @@ async function carryOut(ctx: Ctx, row: ArchiveRow, signal: AbortSignal): Promise
       },
     });
     await rename(part, path);
-    if (!(await end(ctx, row, { status: "done", ...written }))) await rm(path, { force: true });
+    await keepUnit(ctx, { ...unit, org: row.org }, new Map([["", written.sha256]]));
+    await dropCopy(ctx, unit);
+    if (!(await end(ctx, row, { status: "done", ...written }))) await dropUnit(ctx, unit);
   } catch (cause) {
     // Canceled, or the server is stopping: then the row stays as it is, and the next start writes it again.
     if (signal.aborted || ctx.signal.aborted) return;
@@ -116,6 +121,7 @@ async function carryOut(ctx: Ctx, row: ArchiveRow, signal: AbortSignal): Promise
     if (!known) ctx.log("error", "archive failed", { archive: row.id, cause });
     const error = known ? failure.message : "The archive could not be written; the details are in the server log.";
     await end(ctx, row, { status: "failed", error });
+    await dropUnit(ctx, unit);
   } finally {
     await rm(part, { force: true });
   }
@@ -125,7 +131,10 @@ async function carryOut(ctx: Ctx, row: ArchiveRow, signal: AbortSignal): Promise
 export async function expireArchives(ctx: Ctx): Promise<void> {
   const old = and(eq(archive.status, "done"), lte(archive.expiresAt, ctx.clock.now()));
   const expired = await ctx.write((tx) => tx.update(archive).set({ status: "expired" }).where(old).returning());
-  for (const row of expired) announceArchive(ctx, row);
+  for (const row of expired) {
+    announceArchive(ctx, row);
+    await dropUnit(ctx, archiveUnit(row.id));
+  }
   const folder = ctx.files.path("archives");
   const names = existsSync(folder) ? await readdir(folder) : [];
   const ids = names.map((name) => name.replace(PART, ""));

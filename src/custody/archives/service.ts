@@ -1,14 +1,15 @@
 /** Archives of a user or an organization: create, list, download and delete. */
-import { rm } from "node:fs/promises";
 import { and, desc, eq, inArray } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
 import { archive } from "../../db/schema/archives.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { newId } from "../../lib/ids.ts";
+import { type Download, downloadOf } from "../../objects/downloads.ts";
+import { dropUnit } from "../../objects/keep.ts";
 import { can, requirePermission } from "../../roles.ts";
 import type { ArchiveRow, CreateArchive } from "./model.ts";
-import { announceArchive, archivePath, archiveQueue, OPEN } from "./run.ts";
+import { announceArchive, archiveQueue, archiveUnit, OPEN } from "./run.ts";
 
 const SHOWN = 50;
 
@@ -76,14 +77,18 @@ export async function createArchive(
   return row;
 }
 
-/** The path and name of a finished archive; the download is in the audit log. @throws AppError `archive_unfinished` */
-export async function downloadArchive(ctx: Ctx, actor: Actor, id: string): Promise<{ path: string; name: string }> {
+/**
+ * Where a finished archive is read, and its name; the download is in the audit log.
+ * @throws AppError `archive_unfinished`
+ */
+export async function downloadArchive(ctx: Ctx, actor: Actor, id: string): Promise<{ from: Download; name: string }> {
   const row = await getArchive(ctx, actor, id);
   if (row.status !== "done")
     throw new AppError("conflict", "archive_unfinished", `The archive cannot be downloaded: it is ${row.status}.`);
   await ctx.write((tx) => audit(tx, ctx, actor, "archive.download", id, {}));
   const day = new Date(row.finishedAt ?? row.createdAt).toISOString().slice(0, 10);
-  return { path: archivePath(ctx, id), name: `fine-tune-lab-${row.scope}-${day}.zip` };
+  const name = `fine-tune-lab-${row.scope}-${day}.zip`;
+  return { from: await downloadOf(ctx, archiveUnit(id), "", name), name };
 }
 
 /** Cancels an unfinished archive, or deletes the file of a finished one. */
@@ -94,6 +99,6 @@ export async function deleteArchive(ctx: Ctx, actor: Actor, id: string): Promise
     await audit(tx, ctx, actor, "archive.delete", id, { scope: row.scope });
   });
   archiveQueue(ctx).stop(id);
-  await rm(archivePath(ctx, id), { force: true });
+  await dropUnit(ctx, archiveUnit(id));
   announceArchive(ctx, row);
 }

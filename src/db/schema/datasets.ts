@@ -198,7 +198,7 @@ export const privacyPolicy = sqliteTable("privacy_policy", {
   requireDecision: integer("require_decision", { mode: "boolean" }).notNull(),
 });
 
-/** A file of a unit (`files/<id>`, `datasets/<version id>`, `artifacts/<id>`) that is in the bucket. */
+/** A file of a unit that is in the bucket: `files/<id>`, `datasets/<version id>`, `artifacts/<id>`, `archives/<id>`. */
 export const storedObject = sqliteTable(
   "stored_object",
   {

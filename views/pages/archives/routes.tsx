@@ -8,7 +8,7 @@ import { createArchive, deleteArchive, downloadArchive, listArchives } from "../
 import { AppError, ERROR_TABLE } from "../../../src/errors.ts";
 import { html, pageOf, redirect } from "../../../src/http/html.ts";
 import { session } from "../../../src/http/session.ts";
-import { storedFile } from "../../../src/http/stored-file.ts";
+import { downloadResponse } from "../../../src/http/stored-file.ts";
 import { ArchiveList, ArchivesPage, type ArchivesProps } from "./page.tsx";
 
 const Id = v.object({ id: v.pipe(v.string(), v.maxLength(100)) });
@@ -50,8 +50,8 @@ function handlers(ctx: Ctx, scope: ArchiveView["scope"], path: string) {
     return redirect(request, path, "The archive was deleted.");
   };
   const download = async ({ actor, params }: OnOne) => {
-    const { path: file, name } = await downloadArchive(ctx, actor, params.id);
-    return storedFile(file, name);
+    const { from, name } = await downloadArchive(ctx, actor, params.id);
+    return downloadResponse(from, name);
   };
   return { show, create, remove, download };
 }
