@@ -1,6 +1,6 @@
 /** What a plan says about burst policies: wait, time, chance of preemption and total of each offer, and the choice. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { ProviderPlugin } from "../../src/contract/provider.ts";
+import type { Offer, ProviderPlugin } from "../../src/contract/provider.ts";
 import { attempt, job } from "../../src/db/schema/jobs.ts";
 import { newId } from "../../src/lib/ids.ts";
 import type { PlanView } from "../../src/training/plan/plan.ts";
@@ -10,6 +10,8 @@ import { until } from "../support/live.ts";
 import { MACHINE, type PlanLab, startPlanLab } from "../support/plan-lab.ts";
 
 let p: PlanLab;
+/** What the own provider offers. */
+let ownOffers: Offer[] = [];
 /** Seconds that the work on the own machine still takes. */
 const BUSY_S = 7200;
 
@@ -21,7 +23,8 @@ beforeAll(async () => {
   const capabilities = { ...shelf.plugin.capabilities, priced: false, local: true };
   const plugin: ProviderPlugin = { ...shelf.plugin, id: "own", title: "Own machine", kind: "process", capabilities };
   const machine = { ...MACHINE, id: "local", location: "this machine", local: true, available: false };
-  const own = { plugin, provider: { ...shelf.provider, offers: async () => [machine] } };
+  ownOffers = [machine];
+  const own = { plugin, provider: { ...shelf.provider, offers: async () => ownOffers } };
   const entries = [own, shelf];
   ctx.compute = { list: () => entries, get: (id) => entries.find((one) => one.plugin.id === id) ?? null };
   p.offer([
@@ -124,6 +127,34 @@ test("the form shows the same beside each machine", async () => {
   const page = await (await p.lab.request("POST", "/jobs/plan", { form, headers: { accept: "text/html" } })).text();
   for (const text of ["Chosen by the burst policy", "Not chosen:", "Would leave for Shelf", "Preemption"])
     expect(page).toContain(text);
+});
+
+test("own GPUs cost what the administrator says, and the policy cheapest compares offers with it", async () => {
+  const { lab } = p;
+  const gpus = { gpus: 1, gpuName: "NVIDIA L4", gpuMemoryMb: 24_000 };
+  await p.addGpu(24_000);
+  ownOffers = [{ ...MACHINE, ...gpus, id: "local", location: "this machine", local: true }];
+  p.offer([{ ...MACHINE, ...gpus, market: "on_demand", id: "demand", location: "demand", pricePerHour: 2 }]);
+  const set = (provider: string, cost: number | null, as: "admin" | "member" = "admin") =>
+    lab.request("POST", `/v1/admin/providers/${provider}/limits`, { body: { cost_per_gpu_hour: cost }, as });
+  const chosen = async (epochs: number) => {
+    const plan = (await p.plan({ burst: { type: "cheapest" }, n_epochs: epochs })) as unknown as PlanView;
+    const own = plan.offers?.find((one) => !one.rented);
+    return [plan.offers?.find((one) => one.chosen)?.location, own?.own_cost_per_hour_usd, own?.price_per_hour_usd];
+  };
+  expect(await chosen(47)).toEqual(["this machine", 0, 0]);
+  expect((await set("own", 3, "member")).status).toBe(403);
+  expect((await set("shelf", 3)).status).toBe(400);
+  expect(await (await set("own", 3)).json()).toMatchObject({ provider: "own", cost_per_gpu_hour: 3 });
+  expect(await chosen(46)).toEqual(["demand", 3, 0]);
+  const form = { data: "", model: "tiny", burst: "cheapest" };
+  const { data } = await lab.json<{ data: { id: string }[] }>("GET", "/v1/datasets");
+  const html = { form: { ...form, data: data[0]?.id ?? "" }, headers: { accept: "text/html" } };
+  expect(await (await lab.request("POST", "/jobs/plan", html)).text()).toContain("own cost $3.00 per hour");
+  const page = await (await lab.request("GET", "/providers", { headers: { accept: "text/html" } })).text();
+  expect(page.match(/name="cost_per_gpu_hour"/g)?.length).toBe(1);
+  expect((await set("own", null)).status).toBe(200);
+  expect(await chosen(45)).toEqual(["this machine", 0, 0]);
 });
 
 test("administrators set the default of a team on its page, and it is in force in plans", async () => {

@@ -1,6 +1,7 @@
 /** Burst policies: their text, the decision table, and what holds for every decision. */
 import { describe, expect, test } from "bun:test";
 import { type BurstPolicy, burstPolicyOf, burstPolicyText } from "../../src/lib/text/burst-policy.ts";
+import { burstMarkOf } from "../../src/training/queue/burst.ts";
 import { decideBurst, launchOrder, type Option } from "../../src/training/scheduler/burst.ts";
 import { schedule } from "../../src/training/scheduler/round.ts";
 import type { BurstMark, Capacity, Host } from "../../src/training/scheduler/types.ts";
@@ -64,14 +65,13 @@ const CHEAPEST: BurstPolicy = { type: "cheapest" };
 const FASTEST: BurstPolicy = { type: "fastest" };
 
 test.each([
-  ["local_only never leaves", LOCAL, [home(9 * HOUR), cheap], "own", [], "own machines only"],
-  ["local_only without an own machine", LOCAL, [cheap], null, [], "own machines only"],
+  ["local_only never leaves", LOCAL, [home(9 * HOUR), cheap], "own", "own machines only"],
+  ["local_only without an own machine", LOCAL, [cheap], null, "own machines only"],
   [
     "burst within the wait",
     rent(1800),
     [home(720), cheap],
     "own",
-    [],
     "predicted wait 12 min is within the policy's 30 min",
   ],
   [
@@ -79,7 +79,6 @@ test.each([
     rent(1800),
     [home(2 * HOUR), quick, cheap],
     "Cheap",
-    ["Cheap", "Quick"],
     "predicted wait for own GPUs 2 h is over the policy's 30 min; about $4.00 there",
   ],
   [
@@ -87,56 +86,37 @@ test.each([
     rent(1800, 4),
     [home(2 * HOUR), quick, cheap],
     "own",
-    [],
     "about $4.00 at Cheap is not below the policy's $4.00",
   ],
+  ["burst over the wait, one below the cost", rent(1800, 5), [home(2 * HOUR), quick, cheap], "Cheap", "about $4.00"],
+  ["burst with an unknown wait", rent(1800), [home(null), cheap], "Cheap", "the wait for own GPUs is unknown"],
+  ["burst when nothing is left to rent", rent(1800), [home(null), soldOut], "own", "no capacity at SoldOut now"],
+  ["burst where no own machine fits", rent(1800), [cheap], "Cheap", "no own GPUs could run it"],
+  ["cheapest waits for own machines", CHEAPEST, [home(9 * HOUR), cheap], "own", "$4.00 at Cheap"],
   [
-    "burst over the wait, one below the cost",
-    rent(1800, 5),
-    [home(2 * HOUR), quick, cheap],
+    "cheapest leaves own machines that cost more",
+    CHEAPEST,
+    [{ ...home(0), usd: 4.5 }, quick, cheap],
     "Cheap",
-    ["Cheap"],
-    "about $4.00",
+    "$4.50 on",
   ],
-  [
-    "burst with an unknown wait",
-    rent(1800),
-    [home(null), cheap],
-    "Cheap",
-    ["Cheap"],
-    "the wait for own GPUs is unknown",
-  ],
-  ["burst when nothing is left to rent", rent(1800), [home(null), soldOut], "own", [], "no capacity at SoldOut now"],
-  ["burst where no own machine fits", rent(1800), [cheap], "Cheap", ["Cheap"], "no own GPUs could run it"],
-  ["cheapest waits for own machines", CHEAPEST, [home(9 * HOUR), cheap], "own", [], "$4.00 at Cheap"],
-  ["cheapest where no own machine fits", CHEAPEST, [quick, cheap, soldOut], "Cheap", ["Cheap", "Quick"], "no own GPUs"],
+  ["cheapest stays on own machines that cost the same", CHEAPEST, [{ ...home(0), usd: 4 }, cheap], "own", "$4.00 at"],
+  ["cheapest where no own machine fits", CHEAPEST, [quick, cheap, soldOut], "Cheap", "no own GPUs"],
   [
     "fastest stays on a free own machine",
     FASTEST,
     [home(0), cheap],
     "own",
-    [],
     "done in about 1 h there, done in about 2 h at Cheap",
   ],
-  [
-    "fastest leaves for a faster one",
-    FASTEST,
-    [home(0), quick, cheap],
-    "Quick",
-    ["Quick"],
-    "done in about 30 min there",
-  ],
-  ["fastest counts the wait", FASTEST, [home(2 * HOUR), cheap], "Cheap", ["Cheap"], "done in about 2 h"],
-] as [string, BurstPolicy, Option[], string | null, string[], string][])(
-  "%s",
-  (_what, policy, options, chosen, order, why) => {
-    const decision = decideBurst(policy, options, "own GPUs");
-    expect(decision.chosen?.title ?? null).toBe(chosen);
-    expect(decision.order.map(({ title }) => title)).toEqual(order);
-    expect(decision.why).toContain(why);
-    expect(decision.leaves).toBe(order.length > 0);
-  },
-);
+  ["fastest leaves for a faster one", FASTEST, [home(0), quick, cheap], "Quick", "done in about 30 min there"],
+  ["fastest counts the wait", FASTEST, [home(2 * HOUR), cheap], "Cheap", "done in about 2 h"],
+] as [string, BurstPolicy, Option[], string | null, string][])("%s", (_what, policy, options, chosen, why) => {
+  const decision = decideBurst(policy, options, "own GPUs");
+  expect(decision.chosen?.title ?? null).toBe(chosen);
+  expect(decision.why).toContain(why);
+  expect(decision.leaves).toBe(decision.chosen?.rented ?? false);
+});
 
 test("a spot machine goes before an equal one on demand, unless preemption makes it much slower", () => {
   const demand = option({ title: "demand", machine: "h100", seconds: 1000, usd: 9 });
@@ -144,7 +124,7 @@ test("a spot machine goes before an equal one on demand, unless preemption makes
   const titles = (options: Option[]) => launchOrder(FASTEST, options, false).map(({ title }) => title);
   expect(titles([demand, spot])).toEqual(["spot", "demand"]);
   expect(titles([demand, { ...spot, seconds: 1200 }])).toEqual(["demand", "spot"]);
-  expect(decideBurst(FASTEST, [demand, spot], "own GPUs").order.map(({ title }) => title)).toEqual(["spot", "demand"]);
+  expect(decideBurst(FASTEST, [demand, spot], "own GPUs").chosen).toBe(spot);
 });
 
 test("over 3000 random cases, each policy keeps its promise and every other place has a reason", () => {
@@ -160,7 +140,7 @@ test("over 3000 random cases, each policy keeps its promise and every other plac
         machine: `m${Math.floor(next() * 3)}`,
         waitS: rented ? 0 : next() < 0.2 ? null : Math.floor(next() * 4) * 1800,
         seconds: Math.ceil(next() * 10_000),
-        usd: rented ? Math.ceil(next() * 2000) / 100 : 0,
+        usd: rented || next() < 0.5 ? Math.ceil(next() * 2000) / 100 : 0,
         out: next() < 0.2 ? "sold out" : null,
       });
     });
@@ -168,14 +148,12 @@ test("over 3000 random cases, each policy keeps its promise and every other plac
     const policy =
       type === "burst" ? rent(Math.floor(next() * 4) * 1800, next() < 0.5 ? next() * 20 + 0.01 : null) : { type };
     const decision = decideBurst(policy, options, "own machines");
-    const { chosen, leaves, order, others, why } = decision;
+    const { chosen, leaves, others, why } = decision;
     const usable = options.filter((one) => one.out === null);
     const [own, rented] = [usable.filter((one) => !one.rented), usable.filter((one) => one.rented)];
     expect([round, why.length > 0]).toEqual([round, true]);
-    expect(order.every((one) => rented.includes(one))).toBe(true);
-    expect(leaves).toBe(order.length > 0);
-    if (leaves) expect(chosen).toBe(order[0] as Option);
-    else expect(chosen === null ? own.length : own.includes(chosen)).toEqual(chosen === null ? 0 : true);
+    if (chosen === null) expect([leaves, own.length]).toEqual([false, 0]);
+    else expect((leaves ? rented : own).includes(chosen)).toBe(true);
     for (const one of options)
       if (one !== chosen) expect([round, (others.get(one) ?? "").length > 0]).toEqual([round, true]);
     const wait = Math.min(Infinity, ...own.map((one) => one.waitS ?? Infinity));
@@ -189,10 +167,21 @@ test("over 3000 random cases, each policy keeps its promise and every other plac
     if (policy.type === "fastest" && chosen && Number.isFinite(finish(chosen)))
       expect(finish(chosen)).toBeLessThanOrEqual(Math.min(...usable.map(finish)) * 1.1 + 1e-9);
     const now = launchOrder(policy, usable, true);
-    if (policy.type === "fastest")
+    if (policy.type === "fastest" || policy.type === "cheapest")
       expect(now.findIndex((one) => one.rented) >= own.length || rented.length === 0).toBe(true);
     expect(new Set(now).size).toBe(now.length);
   }
+});
+
+test.each([
+  [CHEAPEST, { rents: true, ownCosts: true }, false, "compares"],
+  [CHEAPEST, { rents: true, ownCosts: false }, false, "stays"],
+  [CHEAPEST, { rents: true, ownCosts: true }, true, "stays"],
+  [CHEAPEST, { rents: false, ownCosts: true }, false, undefined],
+  [FASTEST, { rents: true, ownCosts: false }, false, "compares"],
+  [rent(60), { rents: true, ownCosts: true }, false, "stays"],
+] as const)("before a decision, %j with %j, ran before: %p, is marked %p", (policy, market, begun, mark) => {
+  expect(burstMarkOf(aJob("j1", { begun }), policy, undefined, market).burst).toBe(mark);
 });
 
 describe("a round of the scheduler", () => {

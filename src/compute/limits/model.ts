@@ -20,6 +20,8 @@ export const LimitsChange = v.pipe(
     max_machines: v.optional(v.nullable(whole(0, 100_000))),
     /** US dollars in a calendar month (UTC). */
     month_usd: v.optional(dollars),
+    /** Own machines only: US dollars that an hour of a GPU costs the installation; offers are compared with it. */
+    cost_per_gpu_hour: v.optional(dollars),
   }),
   v.check((change) => Object.keys(change).length > 0, "must have at least one limit"),
 );
@@ -33,6 +35,8 @@ export const LimitsView = v.strictObject({
   max_price_per_hour: v.nullable(v.number()),
   max_machines: v.nullable(v.number()),
   month_usd: v.nullable(v.number()),
+  /** What an hour of a GPU of own machines costs the installation, in US dollars; null = it is compared as $0. */
+  cost_per_gpu_hour: v.nullable(v.number()),
   /** Nothing runs or starts there, since this time (milliseconds since 1970). */
   stopped_at: v.nullable(v.number()),
 });

@@ -1,13 +1,14 @@
 /** The limits of providers: what administrators set, what a provider charged and runs, and the stop switch. */
-import { and, eq, isNull, ne, or, sql } from "drizzle-orm";
+import { and, eq, gt, isNull, ne, or, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { usdOf } from "../../billing/meters/money.ts";
+import type { ProviderPlugin } from "../../contract/provider.ts";
 import { type Actor, type Ctx, requireAdmin } from "../../ctx.ts";
 import { meterInterval } from "../../db/schema/billing.ts";
 import { providerLimit } from "../../db/schema/hosts.ts";
 import { attempt } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
-import { notFound } from "../../errors.ts";
+import { AppError, notFound } from "../../errors.ts";
 import { openMachines, unrecorded } from "../machines/meter.ts";
 import { type Limits, NO_LIMITS, type ProviderUse, providerRefusal } from "./check.ts";
 import type { LimitsChange, LimitsView } from "./model.ts";
@@ -98,11 +99,27 @@ export const limitsViewOf = (provider: string, row: LimitRow | undefined): Limit
   max_price_per_hour: row?.maxPricePerHour ?? null,
   max_machines: row?.maxMachines ?? null,
   month_usd: row?.monthUsd ?? null,
+  cost_per_gpu_hour: row?.costPerGpuHour ?? null,
   stopped_at: row?.stoppedAt ?? null,
 });
 
-function requireProvider(ctx: Ctx, id: string): void {
-  if (!ctx.compute.get(id)) throw notFound("provider", id.slice(0, 100));
+function requireProvider(ctx: Ctx, id: string): ProviderPlugin {
+  const entry = ctx.compute.get(id);
+  if (!entry) throw notFound("provider", id.slice(0, 100));
+  return entry.plugin;
+}
+
+/** What an hour of a GPU of own machines costs, by provider, where that is set. */
+export async function ownGpuCosts(ctx: Ctx): Promise<ReadonlyMap<string, number>> {
+  const rows = await ctx.db
+    .select({ provider: providerLimit.provider, cost: providerLimit.costPerGpuHour })
+    .from(providerLimit)
+    .where(gt(providerLimit.costPerGpuHour, 0));
+  return new Map(
+    rows.flatMap(({ provider, cost }) =>
+      cost === null || ctx.compute.get(provider)?.plugin.capabilities.priced ? [] : [[provider, cost]],
+    ),
+  );
 }
 
 /** Changes columns of a provider's limits, audited; the queue looks at them at once. */
@@ -123,18 +140,23 @@ async function store(ctx: Ctx, actor: Actor, provider: string, set: Partial<Limi
 
 /**
  * Changes the limits of a provider. Administrators only; audited.
- * @throws AppError `provider_not_found`
+ * @throws AppError `provider_not_found`, `provider_has_prices`
  */
 export function changeLimits(ctx: Ctx, actor: Actor, provider: string, change: LimitsChange): Promise<LimitsView> {
   requireAdmin(actor);
-  requireProvider(ctx, provider);
-  const { regions, machine_types, max_price_per_hour, max_machines, month_usd } = change;
+  const { title, capabilities } = requireProvider(ctx, provider);
+  const { regions, machine_types, max_price_per_hour, max_machines, month_usd, cost_per_gpu_hour: cost } = change;
+  if (cost && capabilities.priced)
+    throw new AppError("invalid", "provider_has_prices", `${title} names the prices of its machines itself.`, {
+      param: "cost_per_gpu_hour",
+    });
   const set = {
     ...(regions === undefined ? {} : { regions: [...new Set(regions)] }),
     ...(machine_types === undefined ? {} : { machineTypes: [...new Set(machine_types)] }),
     ...(max_price_per_hour === undefined ? {} : { maxPricePerHour: max_price_per_hour }),
     ...(max_machines === undefined ? {} : { maxMachines: max_machines }),
     ...(month_usd === undefined ? {} : { monthUsd: month_usd }),
+    ...(cost === undefined ? {} : { costPerGpuHour: cost }),
   };
   return store(ctx, actor, provider, set, "provider.limits", change);
 }

@@ -107,6 +107,8 @@ export const providerLimit = sqliteTable("provider_limit", {
   maxMachines: integer("max_machines"),
   /** US dollars that it may charge in a calendar month (UTC); null = no limit. */
   monthUsd: real("month_usd"),
+  /** What an hour of one of its GPUs costs the installation, in US dollars, for own machines; null = nothing. */
+  costPerGpuHour: real("cost_per_gpu_hour"),
   /** When an administrator stopped everything there; null = it may be used. */
   stoppedAt: integer("stopped_at"),
   stoppedBy: text("stopped_by"),

@@ -3,6 +3,7 @@
  * which of them its burst policy allows.
  */
 import { availableParallelism } from "node:os";
+import { ownGpuCosts } from "../../compute/limits/service.ts";
 import type { Ctx } from "../../ctx.ts";
 import { sortedBy } from "../../lib/sorted.ts";
 import { formatMoney } from "../../lib/text/format.ts";
@@ -44,12 +45,16 @@ async function lengthOf(ctx: Ctx, row: JobRow): Promise<Length> {
   };
 }
 
-/** What the rest of a job costs in all on a machine, and the seconds from launch to end. */
+/**
+ * What the rest of a job costs in all on a machine, and the seconds from launch to end. Own GPUs cost what the
+ * installation says.
+ */
 export async function predictionsFor(ctx: Ctx, row: JobRow) {
-  const [rates, length] = await Promise.all([preemptionRates(ctx), lengthOf(ctx, row)]);
+  const [rates, length, ownCosts] = await Promise.all([preemptionRates(ctx), lengthOf(ctx, row), ownGpuCosts(ctx)]);
   return (one: On) => {
-    const { pricePerHour, startsInS, market } = one.offer;
+    const { startsInS, market } = one.offer;
     const perHour = rates(one.plugin.id, market);
+    const pricePerHour = one.offer.pricePerHour + (ownCosts.get(one.plugin.id) ?? 0) * row.spec.need.gpus;
     return totalCost({ pricePerHour, startsInS, perHour, ...length(one) });
   };
 }
@@ -88,8 +93,8 @@ export async function byBurstPolicy(ctx: Ctx, row: JobRow, candidates: readonly 
 
 /**
  * The same candidates, those first on which the rest of the job costs least in total, then by start and size. Own
- * machines are free, so they come before rented ones; a spot machine comes before one on demand only where it is
- * cheaper with the work that preemption repeats.
+ * machines come before rented ones: only the policy `cheapest` counts what they cost. A spot machine comes before one
+ * on demand only where it is cheaper with the work that preemption repeats.
  */
 export async function byTotalCost(ctx: Ctx, row: JobRow, candidates: readonly Candidate[]): Promise<Candidate[]> {
   const paid = candidates.some(({ offer }) => offer.pricePerHour > 0);

@@ -7,7 +7,7 @@ import { usdOf } from "../../billing/meters/money.ts";
 import { chargeOf, chargeRange, isFree, type Work } from "../../billing/prices/charge.ts";
 import { type Lists, listsAt } from "../../billing/prices/lists.ts";
 import { refusalOf } from "../../compute/limits/check.ts";
-import { limitsOf, useOf } from "../../compute/limits/service.ts";
+import { limitsOf, ownGpuCosts, useOf } from "../../compute/limits/service.ts";
 import type { Market, Offer } from "../../contract/provider.ts";
 import type { JobSpec, Need, TrainSpec } from "../../contract/spec.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -43,8 +43,8 @@ export interface PlannedOffer {
   /** What the provider charges, in USD. */
   pricePerHour: number;
   /**
-   * Expected preemptions per hour, and what the provider charges in all with the work that they repeat; null while the
-   * tokens are not counted. Offers are sorted by it.
+   * Expected preemptions per hour, and what the machine costs in all with the work that they repeat: what the provider
+   * charges, or what own GPUs cost the installation; null while the tokens are not counted.
    */
   preemptionsPerHour: number;
   totalUsd: number | null;
@@ -69,6 +69,8 @@ export interface PlannedOffer {
   alsoIn: string[];
   /** Its provider charges for it. */
   rented: boolean;
+  /** What the own GPUs that the run uses cost the installation in an hour, in USD; 0 for rented ones. */
+  ownCostPerHour: number;
   /** See `machineOf`. */
   machine: string;
   /** Expected preemptions of the run, and its seconds with what they repeat; null while the tokens are not counted. */
@@ -180,7 +182,7 @@ export async function planOffers(
     offer.local ?? ctx.compute.get(provider)?.plugin.capabilities.local ?? false;
   const onlyHere = (await keptHere(ctx.db, spec)).any;
   const possible = onlyHere ? found.filter(isHere) : found;
-  const rates = await preemptionRates(ctx);
+  const [rates, ownCosts] = await Promise.all([preemptionRates(ctx), ownGpuCosts(ctx)]);
   const offers = possible.map(({ provider, title, offer, out }): PlannedOffer => {
     const local = isHere({ provider, offer });
     const main = local ? Math.min(offer.memoryMb, machineMb) : offer.memoryMb;
@@ -190,11 +192,13 @@ export async function planOffers(
     const expected = estimateSeconds(tokens, speed);
     const seconds = secondsRange(expected, speed.basis);
     const { pricePerHour, startsInS } = offer;
+    const ownCostPerHour = (ownCosts.get(provider) ?? 0) * need.gpus;
+    const hour = pricePerHour + ownCostPerHour;
     const perHour = rates(provider, offer.market);
     const { total_steps: steps, save_every: every } = spec.schedule;
     const saveEveryS = every && expected !== null ? (expected * every) / Math.max(1, steps) : null;
     const total =
-      expected === null ? null : totalCost({ pricePerHour, startsInS, perHour, seconds: expected, saveEveryS });
+      expected === null ? null : totalCost({ pricePerHour: hour, startsInS, perHour, seconds: expected, saveEveryS });
     const work = workOn(spec, provider, offer);
     const fits = memory.total <= memoryMb && need.memory_mb <= main;
     return {
@@ -224,6 +228,7 @@ export async function planOffers(
       region: offer.region,
       alsoIn: [],
       rented: ctx.compute.get(provider)?.plugin.capabilities.priced ?? false,
+      ownCostPerHour,
       machine: machineOf(provider, offer),
       preemptions: total?.preemptions ?? null,
       totalSeconds: total?.seconds ?? null,
@@ -235,7 +240,8 @@ export async function planOffers(
   const rank = (one: PlannedOffer) => [
     one.fits ? 0 : 1,
     one.out === null ? 0 : 1,
-    one.totalUsd ?? one.pricePerHour,
+    // Own machines come first, whatever they cost.
+    one.pricePerHour > 0 ? (one.totalUsd ?? one.pricePerHour) : 0,
     one.seconds?.[1] ?? 0,
     -one.memoryMb,
   ];

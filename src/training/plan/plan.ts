@@ -41,7 +41,9 @@ const OfferView = v.strictObject({
   price_per_hour_usd: number,
   /** How often such a machine is expected to be taken back in an hour, by experience or an assumption. */
   preemptions_per_hour: number,
-  /** What the provider is expected to charge in all, with the work that preemption repeats. */
+  /** What the GPUs of an own machine cost the installation in an hour; offers are compared with it. */
+  own_cost_per_hour_usd: number,
+  /** What it is expected to cost in all, with the work that preemption repeats. */
   total_usd: v.nullable(number),
   /** Its seconds from launch to end, and the chance from 0 to 1 that the machine is taken back meanwhile. */
   total_seconds: v.nullable(number),
@@ -193,6 +195,7 @@ function offerView(one: PlannedOffer): v.InferOutput<typeof OfferView> {
     starts_in_s: one.startsInS,
     price_per_hour_usd: one.pricePerHour,
     preemptions_per_hour: one.preemptionsPerHour,
+    own_cost_per_hour_usd: one.ownCostPerHour,
     total_usd: one.totalUsd,
     total_seconds: one.totalSeconds,
     preemption_chance: preemptionChance(one),

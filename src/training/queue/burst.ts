@@ -11,7 +11,7 @@ import type { JobRow } from "../jobs/model.ts";
 import { collectOffers } from "../plan/offers.ts";
 import { decideBurst, type Option, ownNoun, rentsAtOnce } from "../scheduler/burst.ts";
 import { everFits, openCluster } from "../scheduler/capacity.ts";
-import type { BurstMark, Host, Input, Job, Round, WaitCode } from "../scheduler/types.ts";
+import type { BurstMark, Host, Input, Job, Round, Wait, WaitCode } from "../scheduler/types.ts";
 import { ownWaits } from "./own-wait.ts";
 
 /** How long a decision holds; offers and forecasts change meanwhile. */
@@ -31,12 +31,18 @@ export interface Verdict {
 /** Whether a job may run on rented machines at all. */
 const mayRent = ({ hereOnly, noRent, late }: Job) => !hereOnly && !noRent && late === undefined;
 
+/** `rents`: there are rented machines; `ownCosts`: own machines have a cost that offers are compared with. */
+interface Market {
+  rents: boolean;
+  ownCosts: boolean;
+}
+
 /** Where a job may start by its policy and by what was decided for it. */
 export function burstMarkOf(
   one: Job,
   policy: BurstPolicy,
   verdict: Verdict | undefined,
-  rents: boolean,
+  { rents, ownCosts }: Market,
 ): { burst: BurstMark | undefined; burstWhy: string | undefined } {
   const mark = (burst?: BurstMark, burstWhy?: string) => ({ burst, burstWhy });
   if (!rents) return mark();
@@ -44,8 +50,9 @@ export function burstMarkOf(
   if (policy.type === "local_only") return mark("own", `Waits for ${noun}: its burst policy is own machines only`);
   if (rentsAtOnce(policy) || !mayRent(one)) return mark();
   if (!verdict) {
-    // The fastest place may be a rented one even while an own machine is free.
-    const compares = policy.type === "fastest" && !one.begun;
+    // The best place may be a rented one even while an own machine is free.
+    const differs = policy.type === "fastest" || (policy.type === "cheapest" && ownCosts);
+    const compares = differs && !one.begun;
     return mark(compares ? "compares" : "stays", `Waits for ${noun}: comparing the offers of providers`);
   }
   if (!verdict.leaves) return mark("stays", verdict.text);
@@ -54,6 +61,10 @@ export function burstMarkOf(
 }
 
 const CAPACITY: ReadonlySet<WaitCode> = new Set(["capacity", "reserved", "hosts_away", "burst"]);
+
+/** Whether a policy has to decide if a waiting job leaves. */
+export const mayLeave = (one: Job, policy: BurstPolicy, wait: Wait | undefined): boolean =>
+  wait !== undefined && CAPACITY.has(wait.code) && mayRent(one) && policy.type !== "local_only" && !rentsAtOnce(policy);
 
 /** The memory of the offer suffices. */
 const suffices = ({ need }: JobRow["spec"], offer: { memoryMb: number; gpuMemoryMb: number }) =>
@@ -122,10 +133,8 @@ export async function decideWaiting(
   if (!input.capacity.hosts.some((host) => host.rented)) return false;
   const due: Job[] = [];
   for (const id of round.order) {
-    const [one, wait] = [queued.get(id), round.waits.get(id)];
-    if (!one || !wait || !CAPACITY.has(wait.code) || !mayRent(one)) continue;
-    const policy = policyOf(one);
-    if (policy.type === "local_only" || rentsAtOnce(policy)) continue;
+    const one = queued.get(id);
+    if (!one || !mayLeave(one, policyOf(one), round.waits.get(id))) continue;
     if ((verdicts.get(id)?.until ?? 0) > input.now) continue;
     due.push(one);
     if (due.length === MAX_DECIDED) break;

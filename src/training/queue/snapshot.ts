@@ -7,7 +7,7 @@ import { type Held, heldMessage, readHeld } from "../../accounts/holds/service.t
 import { budgetMarks, overLimit } from "../../billing/budgets/limits.ts";
 import { stillShort } from "../../billing/budgets/reserve.ts";
 import { lateWork } from "../../billing/late/state.ts";
-import { stoppedProviders } from "../../compute/limits/service.ts";
+import { ownGpuCosts, stoppedProviders } from "../../compute/limits/service.ts";
 import type { JobKind, Need } from "../../contract/spec.ts";
 import type { Ctx } from "../../ctx.ts";
 import { sqlJson } from "../../db/json.ts";
@@ -304,6 +304,7 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   carry.policies = new Map([...shares.values()].flatMap(({ org, burst }) => (burst ? [[org, burst] as const] : [])));
   const policyOf = burstPolicies(ctx, carry);
   const rents = capacity.hosts.some((host) => host.rented);
+  const market = { rents, ownCosts: rents && (await ownGpuCosts(ctx)).size > 0 };
   const queued = [...carry.queued.values()].map((one) => {
     const ending = leaving.has(one.id);
     const noRent = carry.noRent.has(one.id);
@@ -314,7 +315,7 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     const hereOnly = here.has(one.id) || undefined;
     const noOwnAsk = carry.noOwnAsk.has(one.id) || undefined;
     const limits = { ending, noRent, held, overBudget, late, hereOnly, noOwnAsk };
-    const burst = burstMarkOf({ ...one, ...limits }, policyOf(one), carry.verdicts.get(one.id), rents);
+    const burst = burstMarkOf({ ...one, ...limits }, policyOf(one), carry.verdicts.get(one.id), market);
     const marks = { ...limits, ...burst };
     const same = (Object.keys(marks) as (keyof typeof marks)[]).every((name) => one[name] === marks[name]);
     return same ? one : { ...one, ...marks };

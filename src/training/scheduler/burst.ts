@@ -26,8 +26,6 @@ interface Decision<T extends Option> {
   leaves: boolean;
   /** Where it should run: own machines, also after a wait, or a rented one; null = nowhere now. */
   chosen: T | null;
-  /** Rented machines that the policy allows now, best first; spot machines before equal ones on demand. */
-  order: T[];
   /** Why it stays or leaves, in words that follow "Waits for own GPUs:" or "Leaves for …:". */
   why: string;
   /** Why each of the others is not chosen. */
@@ -93,7 +91,7 @@ export function decideBurst<T extends Option>(policy: BurstPolicy, options: read
   if (policy.type === "local_only") {
     const why = "its burst policy is own machines only";
     const not = (one: T) => (one.rented ? "the policy is own machines only" : "another own machine is free sooner");
-    return { leaves: false, chosen: atHome, order: [], why, others: rest(not, atHome) };
+    return { leaves: false, chosen: atHome, why, others: rest(not, atHome) };
   }
   if (policy.type === "burst") return stayOrRent(policy, { options, atHome, rented, byCost, rest, waits });
 
@@ -102,8 +100,8 @@ export function decideBurst<T extends Option>(policy: BurstPolicy, options: read
   // Own machines win a tie.
   const value = (one: T) => (cheapest ? one.usd : key(one));
   const [home = null] = sortedBy(own, best);
-  const order = sortedBy(rented, best).filter((one) => home === null || value(one) < value(home));
-  const [leaving] = order;
+  const [rival] = sortedBy(rented, best);
+  const leaving = rival && (home === null || value(rival) < value(home)) ? rival : undefined;
   const chosen = leaving ?? home;
   const figure = (one: T) =>
     cheapest ? formatMoney(one.usd) : Number.isFinite(finish(one)) ? `done in about ${about(finish(one))}` : waits;
@@ -115,7 +113,6 @@ export function decideBurst<T extends Option>(policy: BurstPolicy, options: read
         : Number.isFinite(finish(one))
           ? `done in about ${about(finish(one))}, ${chosen.rented ? `at ${chosen.title}` : `on ${noun}`} in ${about(finish(chosen))}`
           : waits;
-  const [rival] = sortedBy(rented, best);
   const atHomeWords = (one: T) =>
     cheapest || Number.isFinite(finish(one)) ? `${figure(one)} on ${noun}` : figure(one);
   const why =
@@ -126,7 +123,7 @@ export function decideBurst<T extends Option>(policy: BurstPolicy, options: read
         : rival
           ? `${figure(home)} there, ${figure(rival)} at ${rival.title}`
           : noOffer(options);
-  return { leaves: leaving !== undefined, chosen, order, why, others: rest(not, chosen) };
+  return { leaves: leaving !== undefined, chosen, why, others: rest(not, chosen) };
 }
 
 const waitWords = (waitS: number | null, noun: string) =>
@@ -158,30 +155,27 @@ function stayOrRent<T extends Option>(
       most === 0 ? "one is free" : `predicted wait ${about(atHome.waitS ?? 0)} is within the policy's ${limit}`;
     const not = (one: T) =>
       !one.rented ? "busy longer" : most === 0 ? "an own machine is free" : `${waits} is within ${limit}`;
-    return { leaves: false, chosen: atHome, order: [], why, others: rest(not, atHome) };
+    return { leaves: false, chosen: atHome, why, others: rest(not, atHome) };
   }
-  const sorted = sortedBy(rented, byCost);
-  const order = sorted.filter((one) => under === null || one.usd < under);
-  const [chosen] = order;
-  if (chosen) {
+  const [cheapest] = sortedBy(rented, byCost);
+  if (cheapest && (under === null || cheapest.usd < under)) {
     const over =
       atHome === null || atHome.waitS === null || most === 0 ? waits : `${waits} is over the policy's ${limit}`;
-    const why = `${over}; about ${formatMoney(chosen.usd)} there`;
+    const why = `${over}; about ${formatMoney(cheapest.usd)} there`;
     const not = (one: T) =>
       !one.rented
         ? over
         : under !== null && one.usd >= under
           ? `${formatMoney(one.usd)} is not below ${formatMoney(under)}`
           : "costs more in total";
-    return { leaves: true, chosen, order, why, others: rest(not, chosen) };
+    return { leaves: true, chosen: cheapest, why, others: rest(not, cheapest) };
   }
-  const [nearest] = sorted;
   const why =
-    nearest && under !== null
-      ? `${waits}, but about ${formatMoney(nearest.usd)} at ${nearest.title} is not below the policy's ${formatMoney(under)}`
+    cheapest && under !== null
+      ? `${waits}, but about ${formatMoney(cheapest.usd)} at ${cheapest.title} is not below the policy's ${formatMoney(under)}`
       : `${waits}, but ${noOffer(options)}`;
   const not = (one: T) => (one.rented ? `${formatMoney(one.usd)} is not below ${formatMoney(under)}` : "busy longer");
-  return { leaves: false, chosen: atHome, order: [], why, others: rest(not, atHome) };
+  return { leaves: false, chosen: atHome, why, others: rest(not, atHome) };
 }
 
 /**
@@ -199,9 +193,10 @@ export function launchOrder<T extends Pick<Option, "rented" | "spot" | "machine"
     const { cost_under_usd: under } = policy;
     return options.filter((one) => !one.rented || under === null || one.usd < under);
   }
-  if (policy.type === "cheapest") return [...options];
+  const away = ({ rented }: T) => (resumes && rented ? 1 : 0);
+  if (policy.type === "cheapest") return sortedBy(options, (one) => [away(one), one.usd]);
   const key = finishKey(options.map((one) => ({ ...one, waitS: 0 })));
-  return sortedBy(options, (one) => [resumes && one.rented ? 1 : 0, key({ ...one, waitS: 0 }), one.usd]);
+  return sortedBy(options, (one) => [away(one), key({ ...one, waitS: 0 }), one.usd]);
 }
 
 /** Whether it is the policy of installations that set none: a job rents as soon as nothing own is free. */

@@ -57,6 +57,7 @@ function Machine({ offer }: { offer: PlannedOffer }) {
         {offer.title}, {devices}, {mb(offer.memoryMb)}
         {MARKETS[offer.market]}
         {offer.pricePerHour > 0 ? `, ${formatMoney(offer.pricePerHour)} per hour` : ""}
+        {offer.ownCostPerHour > 0 ? `, own cost ${formatMoney(offer.ownCostPerHour)} per hour` : ""}
         {offer.alsoIn.length > 0 ? (
           <span title={offer.alsoIn.join(", ")}>, also in {plural(offer.alsoIn.length, "other place")}</span>
         ) : null}

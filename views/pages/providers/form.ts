@@ -9,6 +9,7 @@ export const LimitsBody = v.strictObject({
   max_price_per_hour: text(30),
   max_machines: text(30),
   month_usd: text(30),
+  cost_per_gpu_hour: text(30),
 });
 export type LimitsForm = v.InferOutput<typeof LimitsBody>;
 
@@ -21,6 +22,7 @@ export const formOf = (limits: LimitsView): LimitsForm => ({
   max_price_per_hour: shown(limits.max_price_per_hour),
   max_machines: shown(limits.max_machines),
   month_usd: shown(limits.month_usd),
+  cost_per_gpu_hour: shown(limits.cost_per_gpu_hour),
 });
 
 const listIn = (typed: string) =>
@@ -39,6 +41,7 @@ export function readLimits(form: LimitsForm): { change: LimitsChange } | { probl
     max_price_per_hour: numberIn(form.max_price_per_hour),
     max_machines: numberIn(form.max_machines),
     month_usd: numberIn(form.month_usd),
+    cost_per_gpu_hour: numberIn(form.cost_per_gpu_hour),
   });
   if (parsed.success) return { change: parsed.output };
   return {

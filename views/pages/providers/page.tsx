@@ -71,6 +71,13 @@ function Limits({ of, refused }: { of: ProviderState; refused: Refused | null })
           )}
           {field("max_price_per_hour", "US dollars per hour and machine", "Dearer offers are out")}
           {field("max_machines", "Machines at once", "Empty = no limit; 0 = none")}
+          {of.priced
+            ? null
+            : field(
+                "cost_per_gpu_hour",
+                "Cost of an own GPU-hour in US dollars",
+                "What offers are compared with by the burst policy cheapest; empty = $0. Nobody is charged for it",
+              )}
           {field("regions", "Regions", "The vendor's names, separated by commas; empty = all")}
           {field("machine_types", "Machine types", "The vendor's names, separated by commas; empty = all")}
         </div>

@@ -1,0 +1,1 @@
+ALTER TABLE `provider_limit` ADD `cost_per_gpu_hour` real;
