@@ -1,4 +1,5 @@
 /** Types of trainer protocol v1, which docs/trainer-protocol.md describes. */
+import type { HubSource } from "./hub-source.ts";
 import type { EvaluateResult, FileEntry, JobKind, JobSpec } from "./spec.ts";
 
 export const TRAINER_PROTOCOL = 1;
@@ -8,6 +9,8 @@ export const MAX_PART_BYTES = 8 * 1024 * 1024;
 export interface InputFiles {
   local_path: string | null;
   files: FileEntry[];
+  /** The same files on the hub, where this machine may use it. Absent otherwise; old trainers leave it out. */
+  hub?: HubSource;
 }
 
 export interface SpecReply {

@@ -3,44 +3,16 @@
  * server only over HTTPS, through a TLS proxy whose connections break.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { join } from "node:path";
-import { BUNDLED } from "../../plugins/index.ts";
-import { createHost } from "../../src/compute/providers/host.ts";
-import type { Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { TrainResult } from "../../src/contract/trainer.ts";
 import { type RunningServer, startServer } from "../../src/server.ts";
 import { listAttempts } from "../../src/training/jobs/service.ts";
 import { startPipeline } from "../../src/training/queue/pipeline.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { type Certificates, makeCertificates } from "../support/certificates.ts";
-import { TRAINER_ENV, trainerMissing, until } from "../support/live.ts";
+import { farMachines } from "../support/far-machines.ts";
+import { trainerMissing, until } from "../support/live.ts";
 import { TINY_MODEL, trainingLines } from "../support/tiny.ts";
 import { tlsProxy } from "../support/tls-proxy.ts";
-
-/** Processes of this machine as a provider of machines elsewhere sees them: nothing of the server's disk is theirs. */
-async function farMachines({ ctx }: TestApp, given: Record<string, string>[]) {
-  const local = await BUNDLED.process?.();
-  if (!local) throw new Error("no provider for processes");
-  const trainer = async () => ({
-    python: join(TRAINER_ENV, "bin/python"),
-    dir: join(import.meta.dir, "../../trainer"),
-  });
-  const tools = createHost("process", ctx.files.path("process"), { ...ctx, trainer });
-  const inner = local.create(tools, { nice: 0, warm_s: 0 });
-  const provider: Provider = Object.assign(Object.create(inner) as Provider, {
-    hosts: undefined,
-    offers: async (...need: Parameters<Provider["offers"]>) =>
-      (await inner.offers(...need)).map((offer) => ({ ...offer, market: "on_demand", pricePerHour: 1, local: false })),
-    launch(...[spec, offer, context]: Parameters<Provider["launch"]>) {
-      const { url, token, fingerprint } = context.callHome;
-      given.push({ url, token, fingerprint: fingerprint ?? "" });
-      return inner.launch({ ...spec, env: { ...spec.env, FTL_HOME_FINGERPRINT: fingerprint ?? "" } }, offer, context);
-    },
-  });
-  const capabilities = { ...local.capabilities, local: false, priced: true };
-  const plugin: ProviderPlugin = { ...local, kind: "machine", capabilities };
-  return { get: (id: string) => (id === "process" ? { plugin, provider } : null), list: () => [{ plugin, provider }] };
-}
 
 describe.skipIf(trainerMissing !== null)("a trainer elsewhere", () => {
   let certificates: Certificates;

@@ -4,6 +4,7 @@ error, never ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ def _holds(keyword: str, wanted: Any, schema: dict[str, Any], value: Any) -> boo
         return same(value, wanted)
     if keyword == "enum":
         return any(same(value, one) for one in wanted)
+    if keyword == "pattern":
+        return not isinstance(value, str) or re.search(wanted, value) is not None
     if keyword == "anyOf":
         return any(valid(one, value) for one in wanted)
     if keyword == "oneOf":

@@ -22,6 +22,8 @@ export const LimitsChange = v.pipe(
     month_usd: v.optional(dollars),
     /** Own machines only: US dollars that an hour of a GPU costs the installation; offers are compared with it. */
     cost_per_gpu_hour: v.optional(dollars),
+    /** Whether its machines may download base models from the hub; null = as the setting `models_from_hub` says. */
+    models_from_hub: v.optional(v.nullable(v.boolean("must be true, false or null"))),
   }),
   v.check((change) => Object.keys(change).length > 0, "must have at least one limit"),
 );
@@ -37,6 +39,7 @@ export const LimitsView = v.strictObject({
   month_usd: v.nullable(v.number()),
   /** What an hour of a GPU of own machines costs the installation, in US dollars; null = it is compared as $0. */
   cost_per_gpu_hour: v.nullable(v.number()),
+  models_from_hub: v.nullable(v.boolean()),
   /** Nothing runs or starts there, since this time (milliseconds since 1970). */
   stopped_at: v.nullable(v.number()),
 });
@@ -77,6 +80,11 @@ export const ProviderState = v.strictObject({
     }),
   ),
   limits: LimitsView,
+  /**
+   * Its rented machines may download base models from the hub, by its own choice or by the setting; null where nothing
+   * runs on other machines.
+   */
+  uses_hub: v.nullable(v.boolean()),
   /** What the vendor last said about the account; null for providers that cannot say, and before the first check. */
   account: v.nullable(AccountState),
   machines: v.array(

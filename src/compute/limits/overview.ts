@@ -10,6 +10,7 @@ import { notFound } from "../../errors.ts";
 import { DAY_MS } from "../../lib/clock.ts";
 import { costOfAttempts, unrecorded } from "../machines/meter.ts";
 import { accountStateOf } from "./accounts.ts";
+import { mayUseHub } from "./hub.ts";
 import type { ProviderState } from "./model.ts";
 import { pausedProviders } from "./pauses.ts";
 import { limitsViewOf, useOf } from "./service.ts";
@@ -102,6 +103,7 @@ async function stateOf(ctx: Ctx, id: string): Promise<ProviderState> {
         }
       : null,
     limits: limitsViewOf(id, limits),
+    uses_hub: entry.plugin.kind === "process" ? null : await mayUseHub(ctx, id, { market: "on_demand" }),
     account: accountStateOf(ctx, id),
     machines: await machinesOf(ctx, id),
     cost_today_usd: await chargedSince(ctx, id, Math.floor(now / DAY_MS) * DAY_MS),

@@ -100,6 +100,7 @@ export const limitsViewOf = (provider: string, row: LimitRow | undefined): Limit
   max_machines: row?.maxMachines ?? null,
   month_usd: row?.monthUsd ?? null,
   cost_per_gpu_hour: row?.costPerGpuHour ?? null,
+  models_from_hub: row?.modelsFromHub ?? null,
   stopped_at: row?.stoppedAt ?? null,
 });
 
@@ -146,6 +147,7 @@ export function changeLimits(ctx: Ctx, actor: Actor, provider: string, change: L
   requireAdmin(actor);
   const { title, capabilities } = requireProvider(ctx, provider);
   const { regions, machine_types, max_price_per_hour, max_machines, month_usd, cost_per_gpu_hour: cost } = change;
+  const { models_from_hub } = change;
   if (cost && capabilities.priced)
     throw new AppError("invalid", "provider_has_prices", `${title} names the prices of its machines itself.`, {
       param: "cost_per_gpu_hour",
@@ -157,6 +159,7 @@ export function changeLimits(ctx: Ctx, actor: Actor, provider: string, change: L
     ...(max_machines === undefined ? {} : { maxMachines: max_machines }),
     ...(month_usd === undefined ? {} : { monthUsd: month_usd }),
     ...(cost === undefined ? {} : { costPerGpuHour: cost }),
+    ...(models_from_hub === undefined ? {} : { modelsFromHub: models_from_hub }),
   };
   return store(ctx, actor, provider, set, "provider.limits", change);
 }

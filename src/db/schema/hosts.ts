@@ -109,6 +109,8 @@ export const providerLimit = sqliteTable("provider_limit", {
   monthUsd: real("month_usd"),
   /** What an hour of one of its GPUs costs the installation, in US dollars, for own machines; null = nothing. */
   costPerGpuHour: real("cost_per_gpu_hour"),
+  /** Whether its machines may download base models from the hub; null = as the setting `models_from_hub` says. */
+  modelsFromHub: integer("models_from_hub", { mode: "boolean" }),
   /** When an administrator stopped everything there; null = it may be used. */
   stoppedAt: integer("stopped_at"),
   stoppedBy: text("stopped_by"),

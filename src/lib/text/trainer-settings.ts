@@ -50,6 +50,11 @@ export const trainerSettings = {
    * S3 bucket, so that nothing connects to this server.
    */
   trainer_channel: v.optional(v.picklist(["direct", "mailbox"]), "direct"),
+  /**
+   * Who downloads base models from hub_url besides this server: nobody, or rented machines. Administrators can decide
+   * otherwise for each provider.
+   */
+  models_from_hub: v.optional(v.picklist(["never", "rented"]), "never"),
   /** Milliseconds between two looks into the mailbox while trainers use it. Each look is one list of the bucket. */
   mailbox_poll_ms: v.optional(integer(50, 60_000), 500),
   /** Seconds from when a machine elsewhere runs until its trainer has called home; then the machine is terminated. */

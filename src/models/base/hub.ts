@@ -5,6 +5,7 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import * as v from "valibot";
+import type { HubSource } from "../../contract/hub-source.ts";
 import type { Ctx } from "../../ctx.ts";
 import { AppError } from "../../errors.ts";
 import { readUpTo } from "../../lib/body.ts";
@@ -12,6 +13,7 @@ import { sha256File } from "../../lib/disk/manifest.ts";
 import { diskGuard, requireDisk } from "../../lib/disk/reserve.ts";
 import { fetchReply, followRedirects, type Reply, saveBody } from "../../lib/net/download.ts";
 import { isModelFile, refuseName } from "./inspect.ts";
+import type { BaseModelRow } from "./model.ts";
 import { megabytes, type Report } from "./progress.ts";
 
 const MAX_MODEL_BYTES = 500e9;
@@ -149,6 +151,21 @@ export async function resolveHubModel(ctx: Ctx, repo: string, revision: string):
   };
 }
 
+/** Where the files of a repository at a commit are; the path of a file is added. */
+const filesAt = (ctx: Ctx, repo: string, commit: string) =>
+  new URL(`/${repo}/resolve/${commit}/`, ctx.config.hub_url).href;
+
+/**
+ * Where others can download the files of a base model: only those that this server downloaded itself, at the commit
+ * that it checked. Null for models of any other origin, for those that stay here, and for a hub_url with a password.
+ */
+export function hubSource(ctx: Ctx, row: BaseModelRow): HubSource | null {
+  if (row.source !== "hub" || row.staysLocal || !/^[0-9a-f]{40}$/.test(row.revision)) return null;
+  const hub = URL.parse(ctx.config.hub_url);
+  if (!hub || !/^https?:$/.test(hub.protocol) || hub.username || hub.password) return null;
+  return { url: filesAt(ctx, row.sourceRef, row.revision) };
+}
+
 async function boundedJson(reply: Reply): Promise<unknown> {
   const { bytes, truncated } = await readUpTo(reply.body, MAX_LISTING_BYTES);
   if (truncated) throw hubError("The hub's answer is too long.");
@@ -221,7 +238,7 @@ async function downloadFile(
 ): Promise<void> {
   let received = sizeOf(path);
   if (received >= file.size) received = 0;
-  const url = new URL(`/${model.repo}/resolve/${model.commit}/${file.path}`, ctx.config.hub_url);
+  const url = new URL(filesAt(ctx, model.repo, model.commit) + file.path);
   const reply = await hubFetch(ctx, url, received > 0 ? { range: `bytes=${received}-` } : {});
   if (reply.status !== 200 && reply.status !== 206) throw refusal(reply.status, model.repo);
   if (reply.status !== 206) received = 0;

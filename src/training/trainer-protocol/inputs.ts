@@ -1,6 +1,9 @@
 /** What a trainer reads: its spec, model and adapter files by input name, the checkpoint to resume, and its data. */
 import { basename, dirname } from "node:path";
 import { eq, sql } from "drizzle-orm";
+import { mayUseHub } from "../../compute/limits/hub.ts";
+import type { HubSource } from "../../contract/hub-source.ts";
+import type { Market } from "../../contract/provider.ts";
 import { type DatasetRef, type FileEntry, type JobSpec, validationData } from "../../contract/spec.ts";
 import type { InputFiles, SpecReply } from "../../contract/trainer.ts";
 import { type Ctx, perContext } from "../../ctx.ts";
@@ -10,6 +13,7 @@ import { attempt, job } from "../../db/schema/jobs.ts";
 import { artifact } from "../../db/schema/models.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { lruOf } from "../../lib/lru.ts";
+import { hubSource } from "../../models/base/hub.ts";
 import { baseModelDir, getBaseModel } from "../../models/base/service.ts";
 import { isSharedArtifact } from "../../models/tuned/permissions.ts";
 import { newestCheckpoint } from "../../models/tuned/service.ts";
@@ -28,6 +32,8 @@ interface Input {
   files: FileEntry[];
   /** The artifact whose files these are; null for a base model. */
   artifactId: string | null;
+  /** Where the hub has the same files; only of a base model that was downloaded from there. */
+  hub?: HubSource | null;
 }
 
 /** One file of an input. */
@@ -37,12 +43,20 @@ export interface InputFile {
   artifactId: string | null;
 }
 
+interface Reach {
+  inputs: boolean;
+  resume: boolean;
+  /** The market of its machine. */
+  market: Market;
+}
+
 /** Whether the trainer reads the server's files in place. A container has models and adapters mounted, nothing else. */
-async function reachOf(ctx: Ctx, trainer: Trainer): Promise<{ inputs: boolean; resume: boolean }> {
+async function reachOf(ctx: Ctx, trainer: Trainer): Promise<Reach> {
   const plugin = ctx.compute.get(trainer.provider)?.plugin;
   const [row] = await ctx.db.select({ offer: attempt.offer }).from(attempt).where(eq(attempt.id, trainer.id)).limit(1);
   const inputs = row?.offer.local ?? plugin?.capabilities.local ?? false;
-  return { inputs, resume: inputs && plugin?.kind !== "container" };
+  // Attempts of contract 1 that still run know no market.
+  return { inputs, resume: inputs && plugin?.kind !== "container", market: row?.offer.market ?? "own" };
 }
 
 async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
@@ -59,7 +73,7 @@ async function baseInput(ctx: Ctx, spec: JobSpec): Promise<Input> {
       "base_model_changed",
       `The base model ${spec.base_model.id} was replaced by another revision after this job was created. Create the job again.`,
     );
-  return { directory: baseModelDir(ctx, row.id), files: row.files, artifactId: null };
+  return { directory: baseModelDir(ctx, row.id), files: row.files, artifactId: null, hub: hubSource(ctx, row) };
 }
 
 async function adapterInput(ctx: Ctx, trainer: Trainer, artifactId: string): Promise<Input> {
@@ -129,12 +143,13 @@ async function resumeOf(ctx: Ctx, trainer: Trainer): Promise<Resume | null> {
 /**
  * Refuses an attempt on another machine that would read a model which stays here, also when the label came after the
  * launch.
+ * @returns whether the job reads anything that stays here
  * @throws AppError `model_stays_local` (403)
  */
-async function requireModelsHere(ctx: Ctx, trainer: Trainer): Promise<void> {
+async function requireModelsHere(ctx: Ctx, trainer: Trainer): Promise<{ staysHere: boolean }> {
   const [row] = await ctx.db.select({ metadata: job.metadata }).from(job).where(eq(job.id, trainer.jobId)).limit(1);
   const kept = await keptHere(ctx.db, trainer.spec, { id: trainer.jobId, metadata: row?.metadata });
-  if (kept.models.length === 0 || (await reachOf(ctx, trainer)).inputs) return;
+  if (kept.models.length === 0 || (await reachOf(ctx, trainer)).inputs) return { staysHere: kept.any };
   throw new AppError("forbidden", "model_stays_local", keptHereMessage(kept));
 }
 
@@ -144,12 +159,16 @@ async function requireModelsHere(ctx: Ctx, trainer: Trainer): Promise<void> {
  */
 export async function specReply(ctx: Ctx, trainer: Trainer): Promise<SpecReply> {
   const reach = await reachOf(ctx, trainer);
-  await requireModelsHere(ctx, trainer);
+  const { staysHere } = await requireModelsHere(ctx, trainer);
+  const usesHub = !reach.inputs && !staysHere && (await mayUseHub(ctx, trainer.provider, reach));
   const view = ({ directory, files }: Input, local: boolean): InputFiles => ({
     local_path: local ? directory : null,
     files,
   });
-  const inputs = [...(await inputsOf(ctx, trainer))].map(([name, input]) => [name, view(input, reach.inputs)] as const);
+  const inputs = [...(await inputsOf(ctx, trainer))].map(
+    ([name, input]) =>
+      [name, { ...view(input, reach.inputs), ...(usesHub && input.hub ? { hub: input.hub } : {}) }] as const,
+  );
   const resume = await resumeOf(ctx, trainer);
   await ctx.write((tx) =>
     tx

@@ -1,5 +1,6 @@
 /** Requests and answers of the trainer protocol as schemas; event batches are checked in events.ts. */
 import * as v from "valibot";
+import { HubSourceSchema } from "../../contract/hub-source.ts";
 import type { ArtifactCompleted, ArtifactOpened, EventsReply, SpecReply } from "../../contract/trainer.ts";
 import type { Graded } from "../../graders/training.ts";
 
@@ -67,7 +68,7 @@ export const SpecAnswer = v.strictObject({
   attempt: v.number(),
   kind: v.picklist(["train", "evaluate", "serve", "export"]),
   spec: v.custom<SpecReply["spec"]>((spec) => typeof spec === "object" && spec !== null),
-  inputs: v.record(v.string(), v.strictObject(inputFiles)),
+  inputs: v.record(v.string(), v.strictObject({ ...inputFiles, hub: v.optional(HubSourceSchema) })),
   resume: v.nullable(v.strictObject({ checkpoint_id: v.string(), step: v.number(), ...inputFiles })),
   last_seq: v.number(),
   heartbeat_s: v.number(),

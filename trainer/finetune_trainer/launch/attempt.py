@@ -30,7 +30,7 @@ def main() -> int:
     if missing:
         print(f"{', '.join(missing)} must be set; a provider starts this program", file=sys.stderr)
         return 2
-    # Nothing is ever fetched from a hub, and caches stay inside the attempt.
+    # No library fetches anything from a hub (protocol/hub.py is the only one that may), and caches stay in the attempt.
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HOME=str(Path(os.environ["FTL_SCRATCH"], "hf")))
     os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="true")
     os.environ.setdefault(*HUGE_PAGES)  # a fork of the warm launcher has an environment of its own

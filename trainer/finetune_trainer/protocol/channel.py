@@ -16,6 +16,8 @@ class Channel:
         self._url, self._token = url, token
         self._addresses = Addresses(scratch) if url.startswith(SCHEME) else None
         self.name = "the mailbox" if self._addresses else url
+        # Where files come from, for people.
+        self.files_from = "the object store" if self._addresses else "the server"
         # A trainer of the server's machine reads nothing that a network could change.
         self.is_local = url.startswith("unix:")
 

@@ -1,9 +1,12 @@
-"""Inputs of a job: files of models and adapters (in place, or downloaded and hashed) and the rows of a split."""
+"""Inputs of a job: files of models and adapters (in place, or downloaded from the hub or the server and hashed) and the
+rows of a split.
+"""
 
 from __future__ import annotations
 
 import http.client
 import shutil
+import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from .connection import Connection, HttpFailure, check_status
 from .failures import BadData, ModelLoad
 from .files import PICKLE_SUFFIXES, SAFE_PATH, sha256_file
 from .home import Home
+from .hub import Hub, HubFailure, hub_of
 
 
 def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
@@ -32,19 +36,54 @@ def input_dir(home: Home, name: str, entry: dict[str, Any]) -> Path:
         raise ModelLoad(f"input {name}: no files, and {local!r} is not on this machine")
     target = home.scratch / "inputs" / name
     home.phase("downloading", name)
-    connection = home.connection()
-    for file in files:
-        _download(home, connection, name, file, target / file["path"])
-    connection.close()
+    _download_all(home, name, entry, target)
     return target
 
 
-def _download(home: Home, connection: Connection, name: str, file: dict[str, Any], target: Path) -> None:
-    """Downloads one file by ranges and resumes after a broken connection; kept only when size and hash agree."""
-    if target.is_file() and target.stat().st_size == file["size"] and sha256_file(target) == file["sha256"]:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
+def _download_all(home: Home, name: str, entry: dict[str, Any], target: Path) -> None:
+    """Downloads the files of an input: from the hub as long as it gives them as the job names them, else from the
+    server. Reports where they came from.
+    """
+    began, came = time.monotonic(), {}
+    connection = home.connection()
+    hub: Hub | None = None
+    try:
+        hub = hub_of(entry)
+    except HubFailure as failure:
+        home.log("warn", f"{name}: {failure}. Its files come from {home.channel.files_from}.")
+    for file in entry["files"]:
+        path = target / file["path"]
+        if path.is_file() and path.stat().st_size == file["size"] and sha256_file(path) == file["sha256"]:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        source = home.channel.files_from
+        if hub is not None:
+            try:
+                hub.download(file, part)
+                part.rename(path)
+                source = f"the hub ({hub.name})"
+            except HubFailure as failure:
+                # One failure is enough: the next file would fail in the same way, after the same time.
+                hub = None
+                home.log("warn", f"{name}: {failure}. This file and the next ones come from {source}.")
+        if hub is None:
+            _download(home, connection, name, file, path, part)
+        count, size = came.get(source, (0, 0))
+        came[source] = (count + 1, size + file["size"])
+    connection.close()
+    if came:
+        parts = [
+            f"{count} file{'' if count == 1 else 's'} ({size / 1e6:.1f} MB) from {source}"
+            for source, (count, size) in came.items()
+        ]
+        home.log("info", f"downloaded {name}: {', '.join(parts)} in {time.monotonic() - began:.1f} s")
+
+
+def _download(home: Home, connection: Connection, name: str, file: dict[str, Any], target: Path, part: Path) -> None:
+    """Downloads one file from the server by ranges and resumes after a broken connection; kept only when size and hash
+    agree.
+    """
     url = f"/inputs/{urllib.parse.quote(name, safe='')}/{urllib.parse.quote(file['path'])}"
 
     def fetch() -> None:

@@ -31,7 +31,7 @@ def https_connection(netloc: str, timeout: float) -> http.client.HTTPSConnection
     """
     pins = {pin.replace(":", "").strip().lower() for pin in os.environ.get(FINGERPRINT, "").split(",") if pin.strip()}
     if not pins:
-        return _through_proxy(netloc, timeout, ssl.create_default_context())
+        return public_connection(netloc, timeout)
     chain = _chain_of(netloc, timeout)
     found = next((der for der in chain if _sha256(der) in pins), None)
     if found is None:
@@ -48,6 +48,13 @@ def https_connection(netloc: str, timeout: float) -> http.client.HTTPSConnection
     connection = _through_proxy(netloc, timeout, context)
     connection.leaf = _sha256(found) if is_leaf else None
     return connection
+
+
+def public_connection(netloc: str, timeout: float) -> http.client.HTTPSConnection:
+    """A connection to another server than the own one, not yet open: its certificate is of a public authority, or of
+    one of this machine (SSL_CERT_FILE). The fingerprints of the launch say nothing about it.
+    """
+    return _through_proxy(netloc, timeout, ssl.create_default_context())
 
 
 def _chain_of(netloc: str, timeout: float) -> list[bytes]:

@@ -22,7 +22,7 @@ const GROUPS: [string, RegExp][] = [
   ["Limits", /^(max_.*|quota_.*|disk_reserve_bytes|requests_per_minute)$/],
   [
     "Models and endpoints",
-    /^(hub_.*|prepared_models|import_roots|(paid_)?idle_after_s|endpoint_queue|embedding_model)$/,
+    /^(hub_.*|models_from_hub|prepared_models|import_roots|(paid_)?idle_after_s|endpoint_queue|embedding_model)$/,
   ],
   ["Mail and notices", /^(mail_.*|notice_.*|webhook_hosts|status_.*)$/],
   [

@@ -10,6 +10,8 @@ export const LimitsBody = v.strictObject({
   max_machines: text(30),
   month_usd: text(30),
   cost_per_gpu_hour: text(30),
+  /** Whether its machines may use the hub; empty = as the setting says. */
+  models_from_hub: v.optional(v.picklist(["", "yes", "no"]), ""),
 });
 export type LimitsForm = v.InferOutput<typeof LimitsBody>;
 
@@ -23,6 +25,7 @@ export const formOf = (limits: LimitsView): LimitsForm => ({
   max_machines: shown(limits.max_machines),
   month_usd: shown(limits.month_usd),
   cost_per_gpu_hour: shown(limits.cost_per_gpu_hour),
+  models_from_hub: limits.models_from_hub === null ? "" : limits.models_from_hub ? "yes" : "no",
 });
 
 const listIn = (typed: string) =>
@@ -42,6 +45,7 @@ export function readLimits(form: LimitsForm): { change: LimitsChange } | { probl
     max_machines: numberIn(form.max_machines),
     month_usd: numberIn(form.month_usd),
     cost_per_gpu_hour: numberIn(form.cost_per_gpu_hour),
+    models_from_hub: form.models_from_hub === "" ? null : form.models_from_hub === "yes",
   });
   if (parsed.success) return { change: parsed.output };
   return {

@@ -3,7 +3,7 @@ import type { ProviderState } from "../../../src/compute/limits/model.ts";
 import { plural } from "../../../src/lib/text/format.ts";
 import { Layout } from "../../layout.tsx";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
-import { ActionButton, ConfirmForm, TextField } from "../../parts/form.tsx";
+import { ActionButton, ConfirmForm, Field, TextField } from "../../parts/form.tsx";
 import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
@@ -53,10 +53,37 @@ function Machines({ of }: { of: ProviderState }) {
   );
 }
 
+const HUB_CHOICES = [
+  ["", "As the setting models_from_hub says"],
+  ["yes", "Allowed"],
+  ["no", "Never"],
+] as const;
+
+/** Whether machines of the provider may download base models from the hub, for providers with machines elsewhere. */
+function HubChoice({ of, chosen }: { of: ProviderState; chosen: LimitsForm["models_from_hub"] }) {
+  if (of.uses_hub === null) return null;
+  return (
+    <Field
+      id={`hub-${of.id}`}
+      label="Base models from the hub"
+      hint={`Now: ${of.uses_hub ? "machines download" : "machines download nothing"} from there. Files are checked by hash; they get no token`}
+      render={(ids) => (
+        <select name="models_from_hub" {...ids}>
+          {HUB_CHOICES.map(([value, label]) => (
+            <option value={value} selected={value === chosen}>
+              {label}
+            </option>
+          ))}
+        </select>
+      )}
+    />
+  );
+}
+
 function Limits({ of, refused }: { of: ProviderState; refused: Refused | null }) {
   const form = refused?.form ?? formOf(of.limits);
   const problems = refused?.problems ?? {};
-  const field = (name: keyof LimitsForm, label: string, hint: string) => (
+  const field = (name: Exclude<keyof LimitsForm, "models_from_hub">, label: string, hint: string) => (
     <TextField name={name} label={label} hint={hint} value={form[name]} error={problems[name]} />
   );
   return (
@@ -80,6 +107,7 @@ function Limits({ of, refused }: { of: ProviderState; refused: Refused | null })
               )}
           {field("regions", "Regions", "The vendor's names, separated by commas; empty = all")}
           {field("machine_types", "Machine types", "The vendor's names, separated by commas; empty = all")}
+          <HubChoice of={of} chosen={form.models_from_hub} />
         </div>
         <button type="submit" class="button">
           Save limits

@@ -1,0 +1,1 @@
+ALTER TABLE `provider_limit` ADD `models_from_hub` integer;
