@@ -6,7 +6,7 @@ import { occupy, openCluster, place, reserve, soonest } from "../../src/training
 import type { Input, Round, Running } from "../../src/training/scheduler/types.ts";
 
 function serve(input: Input, backfill: boolean): Round {
-  const cluster = openCluster(input.capacity, input.running);
+  const cluster = openCluster(input.capacity, input.running, input.now);
   const round: Round = { starts: [], preemptions: [], waits: new Map(), reservations: [], order: [], nextAt: null };
   const queue = [...input.queued].sort((a, b) => a.queuedAt - b.queuedAt || (a.id < b.id ? -1 : 1));
   let first = true;

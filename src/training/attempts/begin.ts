@@ -16,12 +16,19 @@ import { finishJob, jobError, jobIn, move, newestAttempt, note } from "../jobs/t
 import { ownNoun } from "../scheduler/burst.ts";
 import { firstAllowed } from "./admission.ts";
 import { type Candidate, collectCandidates, RENTED_WAIT_MS, type Target, WAIT_MS } from "./candidates.ts";
+import { closeProvider } from "./closed.ts";
 import { byBurstPolicy, byTotalCost } from "./compare.ts";
 import { launchAttempt } from "./launch.ts";
 import { offersElsewhere, reachable } from "./reachable.ts";
 import { type AttemptToken, newToken } from "./tokens.ts";
 
 const LEASE_MS = 120_000;
+
+interface Wait {
+  ms: number;
+  /** By provider, where they differ. */
+  delays?: ReadonlyMap<string, number>;
+}
 
 /** Registers a launch in progress, so that the supervisor leaves the attempt alone meanwhile. */
 export type Track = (work: Promise<void>, attemptId: string) => void;
@@ -36,6 +43,17 @@ async function postpone(ctx: Ctx, row: JobRow, lease: string, waiting: string, m
       .where(and(eq(job.id, row.id), eq(job.leaseToken, lease), eq(job.state, "queued"))),
   );
   if (row.progress.waiting !== waiting) ctx.bus.emit("job.progress", { org: row.org, jobId: row.id });
+}
+
+/**
+ * Postpones a job for which the target has nothing now. Where providers were asked, only they are not asked again for a
+ * while: own machines that become free meanwhile, and other providers, are not held up.
+ */
+async function postponeAt(ctx: Ctx, row: JobRow, lease: string, target: Target, waiting: string, wait: Wait) {
+  if (!target.asked) return postpone(ctx, row, lease, waiting, wait.ms);
+  for (const { plugin } of target.providers)
+    closeProvider(ctx, row.id, plugin.id, wait.delays?.get(plugin.id) ?? wait.ms);
+  await postpone(ctx, row, lease, waiting, 0);
 }
 
 /** Notes in its history that a job leaves own machines, or returns to them. */
@@ -120,7 +138,7 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
       .returning(),
   );
   if (!leased) return "lost";
-  const { candidates: offered, waiting: why, retryAfterMs } = await collectCandidates(ctx, leased, target);
+  const { candidates: offered, waiting: why, retryAfterMs, delays } = await collectCandidates(ctx, leased, target);
   const policed = await byBurstPolicy(ctx, leased, await byTotalCost(ctx, leased, offered));
   const { candidates, unreachable } = await reachable(ctx, leased, policed.candidates);
   const waiting = policed.excluded ?? unreachable ?? why;
@@ -131,7 +149,7 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
   }
   if (none) {
     const ms = policed.excluded === null ? retryAfterMs : RENTED_WAIT_MS;
-    await postpone(ctx, leased, lease, waiting ?? "Waiting for an offer from its host", ms);
+    await postponeAt(ctx, leased, lease, target, waiting ?? "Waiting for an offer from its host", { ms, delays });
     return "waits";
   }
   // A launch may walk on to the next offer with the same token.
@@ -141,7 +159,8 @@ export async function begin(ctx: Ctx, jobId: string, target: Target, track: Trac
     const opened = await openAttempt(ctx, leased, lease, candidates, target, token);
     if (typeof opened === "string") {
       // The scheduler itself knows when a budget has enough left.
-      await postpone(ctx, leased, lease, opened, budgetMarks(ctx).waiting.has(jobId) ? 0 : RENTED_WAIT_MS);
+      if (budgetMarks(ctx).waiting.has(jobId)) await postpone(ctx, leased, lease, opened, 0);
+      else await postponeAt(ctx, leased, lease, target, opened, { ms: RENTED_WAIT_MS });
       return "waits";
     }
     if (!opened) {

@@ -25,6 +25,8 @@ export interface Target {
   /** `<provider>.<offer>`; null = any offer. */
   hostId: string | null;
   gpus: readonly string[];
+  /** They are asked for offers because nothing else is free: a wait for them holds up nothing else. */
+  asked?: true;
   /** Why the burst policy lets it leave own machines, for its history. */
   why?: string;
 }
@@ -40,6 +42,8 @@ interface Collected {
   /** Why there is none; null when no provider could ever run the job. */
   waiting: string | null;
   retryAfterMs: number;
+  /** The same by provider, for those without an offer that can be used now. */
+  delays: ReadonlyMap<string, number>;
 }
 
 const ANY_PRICE = { maxPricePerHour: null };
@@ -63,10 +67,14 @@ interface Finds {
   /** Reasons that may end by themselves, and offers that are out. */
   waits: string[];
   refusals: string[];
-  delays: number[];
+  delays: Map<string, number>;
   /** Prices that are out for the job's own limit alone. */
   tooDear: number[];
 }
+
+/** The shortest delay of a provider counts. */
+const delay = ({ delays }: Finds, provider: string, ms: number) =>
+  delays.set(provider, Math.max(500, Math.min(delays.get(provider) ?? RENTED_WAIT_MS, ms)));
 
 function sortOffers(
   ctx: Ctx,
@@ -91,14 +99,14 @@ function sortOffers(
     } else if (!isCurrent(offer, ctx.clock.now())) finds.waits.push(`${title} is asked for a current price`);
     else if (free) finds.candidates.push({ ...entry, offer });
     else finds.waits.push(`Waiting for capacity at ${title}`);
-    if (refusal !== null || !free) finds.delays.push(wait);
+    if (refusal !== null || !free) delay(finds, id, wait);
   }
 }
 
 /** Offers of the target's providers that are available now, in no order. */
 export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): Promise<Collected> {
   const { need } = row.spec;
-  const finds: Finds = { candidates: [], waits: [], refusals: [], delays: [], tooDear: [] };
+  const finds: Finds = { candidates: [], waits: [], refusals: [], delays: new Map(), tooDear: [] };
   const paused = await pausedProviders(ctx.db, ctx.clock.now());
   for (const entry of target.providers) {
     const { id, title, capabilities } = entry.plugin;
@@ -111,7 +119,7 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
       : providerRefusal(title, limits, await useOf(ctx.db, id, ctx.clock.now()));
     if (closed) {
       finds.waits.push(closed);
-      finds.delays.push(wait);
+      delay(finds, id, wait);
       continue;
     }
     try {
@@ -120,7 +128,7 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
       const failure = readFailure(error);
       await noteFailure(ctx, id, "offers", failure);
       finds.waits.push(capabilities.priced ? failureText(title, failure) : failure.message);
-      finds.delays.push(failure.retryAfterMs ?? wait);
+      delay(finds, id, failure.retryAfterMs ?? wait);
     }
   }
   const { candidates, waits, refusals, delays, tooDear } = finds;
@@ -131,5 +139,5 @@ export async function collectCandidates(ctx: Ctx, row: JobRow, target: Target): 
       ? `Every offer costs more than the job's max_price_per_hour of ${usd(limit)}; the cheapest costs ${usd(Math.min(...tooDear))} now`
       : null;
   const waiting = waits[0] ?? dear ?? (refusals[0] ? `${refusals[0]}${more}` : null);
-  return { candidates, waiting, retryAfterMs: Math.max(500, Math.min(...delays, RENTED_WAIT_MS)) };
+  return { candidates, waiting, retryAfterMs: Math.min(...delays.values(), RENTED_WAIT_MS), delays };
 }

@@ -32,6 +32,7 @@ import {
   RENTED_WAIT_MS,
   WAIT_MS,
 } from "./candidates.ts";
+import { closeProvider } from "./closed.ts";
 import { byBurstPolicy } from "./compare.ts";
 import { isElsewhere } from "./first-contact.ts";
 import { PROVISION_MS } from "./tokens.ts";
@@ -174,9 +175,8 @@ async function launched(ctx: Ctx, row: JobRow, which: AttemptRow, handle: Handle
   });
 }
 
-/** How long a job waits after no offer had capacity: longer each time, where machines are rented. */
-async function capacityWaitMs(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow): Promise<number> {
-  if (!ctx.compute.get(which.provider)?.plugin.capabilities.priced) return WAIT_MS;
+/** How long a job asks a provider of rented machines for nothing that had no capacity: longer each time. */
+async function capacityWaitMs(tx: Db, ctx: Ctx, row: JobRow): Promise<number> {
   const [before] = await tx
     .select({ n: sql<number>`count(*)` })
     .from(attempt)
@@ -190,20 +190,36 @@ async function capacityWaitMs(tx: Db, ctx: Ctx, row: JobRow, which: AttemptRow):
   return Math.min(MAX_CAPACITY_WAIT_MS, RENTED_WAIT_MS * 2 ** Math.min(10, before?.n ?? 0));
 }
 
-/** Applies a launch that failed: the job returns to the queue, or fails as the table of reasons says. */
-async function launchFailed(ctx: Ctx, row: JobRow, which: AttemptRow, failure: Failure): Promise<void> {
+/** The last refusal of each provider in a launch. */
+type Refusals = ReadonlyMap<string, Failure>;
+
+/**
+ * Applies a launch that failed: the job returns to the queue, or fails as the table of reasons says. Providers of
+ * rented machines that refused are not asked for a while; own machines and other providers are tried at once.
+ */
+async function launchFailed(
+  ctx: Ctx,
+  row: JobRow,
+  which: AttemptRow,
+  failure: Failure,
+  refusals: Refusals,
+): Promise<void> {
+  const isRented = (id: string) => ctx.compute.get(id)?.plugin.capabilities.priced ?? false;
   const messages = await ctx.write(async (tx) => {
     const current = await jobIn(tx, row.id);
     const [mine] = await tx.select().from(attempt).where(eq(attempt.id, which.id)).limit(1);
     if (!current || mine?.state !== "launching") return [];
     const reason = launchReason(failure.reason);
     const after = REASONS[reason].retry ? afterLaunchFailure(failure.kind) : "fail";
-    const priced = ctx.compute.get(which.provider)?.plugin.capabilities.priced;
+    const priced = isRented(which.provider);
     const text = priced ? failureText(titleOf(ctx, which.provider), failure) : failure.message;
     if ((after === "next" || after === "wait") && current.state === "starting") {
       const refused = after === "next";
       const outcome = !refused ? "launch_failed" : failure.kind === "no_capacity" ? "no_capacity" : "launch_refused";
-      const wait = failure.retryAfterMs ?? (refused ? await capacityWaitMs(tx, ctx, current, mine) : WAIT_MS);
+      const wait = refused && priced ? 0 : (failure.retryAfterMs ?? WAIT_MS);
+      const closedMs = refused ? await capacityWaitMs(tx, ctx, current) : 0;
+      for (const [provider, { retryAfterMs }] of refused ? refusals : [])
+        if (isRented(provider)) closeProvider(ctx, row.id, provider, retryAfterMs ?? closedMs);
       await endAttempt(tx, ctx, current, mine, { outcome, detail: text, neverRan: refused });
       const progress = { ...current.progress, waiting: text };
       const message = await move(tx, ctx, current, "queued", { notBefore: ctx.clock.now() + wait, progress });
@@ -231,17 +247,19 @@ export async function launchAttempt(
   rest: readonly Candidate[] = [],
 ): Promise<void> {
   let at = { attempt: which, rest };
+  const refusals = new Map<string, Failure>();
   for (;;) {
     ctx.failPoint("launch.before");
     const answer = await launchOnce(ctx, row, at.attempt, token);
     ctx.failPoint("launch.started");
     if (!isFailure(answer)) return launched(ctx, row, at.attempt, answer);
     await noteFailure(ctx, at.attempt.provider, "launch", answer);
+    refusals.set(at.attempt.provider, answer);
     const next =
       afterLaunchFailure(answer.kind) === "next" && REASONS[launchReason(answer.reason)].retry
         ? await moveOn(ctx, row, at.attempt, answer, at.rest)
         : null;
-    if (!next) return launchFailed(ctx, row, at.attempt, answer);
+    if (!next) return launchFailed(ctx, row, at.attempt, answer, refusals);
     at = next;
   }
 }

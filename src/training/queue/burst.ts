@@ -62,9 +62,11 @@ export function burstMarkOf(
 
 const CAPACITY: ReadonlySet<WaitCode> = new Set(["capacity", "reserved", "hosts_away", "burst"]);
 
-/** Whether a policy has to decide if a waiting job leaves. */
-export const mayLeave = (one: Job, policy: BurstPolicy, wait: Wait | undefined): boolean =>
-  wait !== undefined && CAPACITY.has(wait.code) && mayRent(one) && policy.type !== "local_only" && !rentsAtOnce(policy);
+/** Whether a policy has to decide if a waiting job leaves. Closed providers do not keep it from that. */
+export function mayLeave(one: Job, policy: BurstPolicy, wait: Wait | undefined): boolean {
+  if (wait === undefined || policy.type === "local_only" || rentsAtOnce(policy) || !mayRent(one)) return false;
+  return CAPACITY.has(wait.code) || (wait.code === "retry" && one.closed !== undefined && wait.until !== one.retryAt);
+}
 
 /** The memory of the offer suffices. */
 const suffices = ({ need }: JobRow["spec"], offer: { memoryMb: number; gpuMemoryMb: number }) =>
@@ -89,9 +91,10 @@ async function optionsOf(ctx: Ctx, { row, one, waitS, ownFits }: JobFacts, hosts
     const asked = hosts.find((host) => host.ask && host.provider === provider);
     const closed = asked && asked.state !== "ready" ? (asked.why ?? `${entry.plugin.title} is paused`) : null;
     const option = { ...machineOption(on), usd, seconds };
+    const had = one.closed?.has(provider) ? `${entry.plugin.title} had none a moment ago` : null;
     if (option.rented) {
       const gone = offer.available ? null : `no capacity at ${entry.plugin.title} now`;
-      return [{ ...option, waitS: 0, out: out ?? closed ?? gone }];
+      return [{ ...option, waitS: 0, out: out ?? closed ?? gone ?? had }];
     }
     if (!ownFits) return [];
     return [{ ...option, waitS: asked ? (offer.available ? 0 : null) : waitS, out: closed }];
@@ -143,7 +146,11 @@ export async function decideWaiting(
   const ids = due.map(({ id }) => id);
   const rows = await ctx.db.select().from(job).where(inArray(job.id, ids));
   const waitOf = await ownWaits(ctx, { input, round });
-  const own = openCluster({ ...input.capacity, hosts: input.capacity.hosts.filter((host) => !host.rented) }, []);
+  const own = openCluster(
+    { ...input.capacity, hosts: input.capacity.hosts.filter((host) => !host.rented) },
+    [],
+    input.now,
+  );
   let moved = false;
   await Promise.all(
     due.map(async (one) => {

@@ -6,6 +6,7 @@ import { desc, eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
+import { openProviders } from "../attempts/closed.ts";
 import { compareFirstBatch } from "../attempts/first-batch.ts";
 import { meterRunning } from "../attempts/meter.ts";
 import { sweepOrphans } from "../attempts/orphans.ts";
@@ -110,6 +111,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
   supervisor.startedAt += jump;
   if (jump !== 0) {
     supervisor.askAgainAt.clear();
+    openProviders(ctx);
     pipeline.queueDue = true; // the next round was planned by the old clock
   }
   // Newest first: jobs that wait long for a large base model do not hold up those that only wait for their data.

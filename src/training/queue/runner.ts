@@ -10,7 +10,7 @@ import { begin, failUnrunnable, type Track } from "../attempts/begin.ts";
 import type { Target } from "../attempts/candidates.ts";
 import { askToPause } from "../attempts/taken-back.ts";
 import { jobIn, move, note } from "../jobs/transitions.ts";
-import { burstAllows } from "../scheduler/capacity.ts";
+import { asksAgainAt, burstAllows } from "../scheduler/capacity.ts";
 import { schedule } from "../scheduler/round.ts";
 import type { Input, Job, Preemption, Round } from "../scheduler/types.ts";
 import { decideWaiting } from "./burst.ts";
@@ -123,10 +123,13 @@ function targetOf(ctx: Ctx, input: Input, one: Job | undefined, hostId: string, 
     return { providers: entry ? [entry] : [], hostId, gpus };
   }
   const like = input.capacity.hosts.filter(
-    (host) => host.ask && host.pool === chosen.pool && (!one || burstAllows(host, one)),
+    (host) =>
+      host.ask &&
+      host.pool === chosen.pool &&
+      (!one || (burstAllows(host, one) && asksAgainAt(host, one) <= input.now)),
   );
   const providers = like.flatMap((host) => ctx.compute.get(host.provider) ?? []);
-  return { providers, hostId: null, gpus: [] };
+  return { providers, hostId: null, gpus: [], asked: true };
 }
 
 /**

@@ -16,6 +16,7 @@ import { attempt, job, teamShare } from "../../db/schema/jobs.ts";
 import type { BurstPolicy } from "../../lib/text/burst-policy.ts";
 import { plannedMaintenance } from "../../notices/maintenance/current.ts";
 import { checkpointAheadS } from "../attempts/budget.ts";
+import { closedProviders } from "../attempts/closed.ts";
 import { installationBurst } from "../jobs/placement.ts";
 import { queuedHere } from "../jobs/stays-local.ts";
 import { timeLeftMs } from "../jobs/time-left.ts";
@@ -303,6 +304,7 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
   const shares = new Map((await ctx.db.select().from(teamShare)).map((row) => [row.org, row]));
   carry.policies = new Map([...shares.values()].flatMap(({ org, burst }) => (burst ? [[org, burst] as const] : [])));
   const policyOf = burstPolicies(ctx, carry);
+  const closedOf = closedProviders(ctx);
   const rents = capacity.hosts.some((host) => host.rented);
   const market = { rents, ownCosts: rents && (await ownGpuCosts(ctx)).size > 0 };
   const queued = [...carry.queued.values()].map((one) => {
@@ -314,7 +316,8 @@ export async function readInput(ctx: Ctx, carry: QueueCarry): Promise<Input> {
     const late = unpaid.ownHosts ? why : undefined;
     const hereOnly = here.has(one.id) || undefined;
     const noOwnAsk = carry.noOwnAsk.has(one.id) || undefined;
-    const limits = { ending, noRent, held, overBudget, late, hereOnly, noOwnAsk };
+    const closed = closedOf.get(one.id);
+    const limits = { ending, noRent, held, overBudget, late, hereOnly, noOwnAsk, closed };
     const burst = burstMarkOf({ ...one, ...limits }, policyOf(one), carry.verdicts.get(one.id), market);
     const marks = { ...limits, ...burst };
     const same = (Object.keys(marks) as (keyof typeof marks)[]).every((name) => one[name] === marks[name]);

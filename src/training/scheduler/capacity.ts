@@ -28,6 +28,7 @@ export interface Cluster {
   /** Free slots by pool and kind. */
   slots: Map<string, { train: number; serve: number }>;
   running: readonly Running[];
+  now: number;
   /** How many more jobs may ask providers for offers in this round. */
   asks: number;
 }
@@ -45,7 +46,7 @@ const ASKS = 8;
 export const PREEMPTION_MS = 120_000;
 
 /** The capacity at the beginning of a round, with the running jobs placed. */
-export function openCluster(capacity: Capacity, running: readonly Running[]): Cluster {
+export function openCluster(capacity: Capacity, running: readonly Running[], now: number): Cluster {
   const cluster: Cluster = {
     capacity,
     hosts: new Map(capacity.hosts.map((host) => [host.id, host])),
@@ -53,6 +54,7 @@ export function openCluster(capacity: Capacity, running: readonly Running[]): Cl
     devices: new Map(),
     slots: new Map(Object.entries(capacity.pools).map(([pool, { train, serve }]) => [pool, { train, serve }])),
     running,
+    now,
     asks: ASKS,
   };
   for (const host of capacity.hosts) {
@@ -111,6 +113,19 @@ export function suits(host: Host, job: Job): boolean {
 export function burstAllows({ rented = false }: Host, { burst }: Job): boolean {
   if (burst === undefined) return true;
   return rented ? burst === "leaves" : burst === "own" || burst === "stays";
+}
+
+/** When a provider may be asked for a job again that had nothing for it; 0 = now. */
+export const asksAgainAt = ({ provider }: Host, { closed }: Job): number => closed?.get(provider) ?? 0;
+
+/** When the first of the closed providers may be asked for a job again; null = it waits for none. */
+export function opensFor(cluster: Cluster, job: Job): number | null {
+  if (job.closed === undefined) return null;
+  const moments = cluster.capacity.hosts
+    .filter((host) => host.ask && host.state === "ready" && burstAllows(host, job) && suits(host, job))
+    .map((host) => asksAgainAt(host, job))
+    .filter((until) => until > cluster.now);
+  return moments.length > 0 ? Math.min(...moments) : null;
 }
 
 const groupSuits = (group: Group, job: Job) =>
@@ -195,6 +210,7 @@ function placeByAsking(cluster: Cluster, job: Job): Place | null {
   const slot = slotOf(job.kind);
   for (const host of cluster.capacity.hosts) {
     if (!host.ask || host.state !== "ready" || !burstAllows(host, job) || !suits(host, job)) continue;
+    if (asksAgainAt(host, job) > cluster.now) continue;
     if (host.pool !== null && (cluster.slots.get(host.pool)?.[slot] ?? 0) <= 0) continue;
     cluster.asks--;
     return { hostId: host.id, gpus: [], backfills: null };

@@ -7,6 +7,7 @@ import {
   freeIn,
   occupy,
   openCluster,
+  opensFor,
   type Place,
   place,
   reserve,
@@ -215,8 +216,10 @@ function secureCapacity(deciding: Deciding, job: Job): { reservation: Reservatio
 function waitForCapacity(deciding: Deciding, job: Job): Wait {
   const { cluster } = deciding;
   if (!everFits(cluster, job)) return wait(job.late !== undefined ? "budget" : job.burst === "own" ? "burst" : "never");
+  const until = opensFor(cluster, job);
   // It does not wait for own machines.
-  if (job.burst === "leaves" || job.burst === "compares") return wait("burst");
+  if (job.burst === "leaves" || job.burst === "compares")
+    return until === null ? wait("burst") : wait("retry", { until });
   const { reservation, preempts } = secureCapacity(deciding, job);
   const fits = (host: Host) => host.state === "ready" && fitsHost(cluster, host, job);
   if (!reservation && !cluster.capacity.hosts.some(fits)) return wait("hosts_away");
@@ -225,7 +228,9 @@ function waitForCapacity(deciding: Deciding, job: Job): Wait {
   const behind = reservedFor
     ? [...new Set(reservedFor)].filter((id) => id !== job.id)
     : holdersFor(cluster, job, reservation);
-  return wait(free && behind.length > 0 ? "reserved" : "capacity", {
+  const code = until !== null ? "retry" : free && behind.length > 0 ? "reserved" : "capacity";
+  return wait(code, {
+    until,
     behind,
     preempts,
     host: reservation?.hostId ?? null,
@@ -245,7 +250,7 @@ function openAccounts(input: Input): Map<string, Account> {
 
 /** Decides one round. The same input gives the same result. */
 export function schedule(input: Input): Round {
-  const cluster = openCluster(input.capacity, input.running);
+  const cluster = openCluster(input.capacity, input.running, input.now);
   const accounts = openAccounts(input);
   const round: Round = {
     starts: [],
@@ -270,7 +275,7 @@ export function schedule(input: Input): Round {
       continue;
     }
     // A job like one that could not start cannot start either, unless it is short enough to backfill.
-    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.hereOnly === true} ${job.noOwnAsk === true} ${job.burst} ${job.shape}`;
+    const kind = `${job.priority} ${job.noRent} ${job.late !== undefined} ${job.hereOnly === true} ${job.noOwnAsk === true} ${job.burst} ${job.shape} ${JSON.stringify([...(job.closed ?? [])])}`;
     const before = failed.get(kind);
     const high = job.estimate.high ?? Number.POSITIVE_INFINITY;
     if (before && high >= before.high && !held.has(job.id)) {

@@ -109,6 +109,8 @@ export interface Job {
   hereOnly?: boolean;
   /** Own machines that are asked for offers can never run it. */
   noOwnAsk?: boolean;
+  /** Providers that had nothing for it, and when each may be asked again; absent = none. */
+  closed?: ReadonlyMap<string, number>;
   /** Its own burst policy; absent or null = as its team does. */
   policy?: BurstPolicy | null;
   /** Where its burst policy lets it start; absent = anywhere, own machines first. */
