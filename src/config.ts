@@ -284,6 +284,7 @@ function fromEnvironment(env: Record<string, string | undefined>): Record<string
 
 /** Secrets that may be in a file of their own. */
 const SECRET_FILES = [
+  "backup_key",
   "database_token",
   "hub_token",
   "mail_password",

@@ -1,6 +1,7 @@
 /** The explicit list of verbs, in the order of help. */
 import { auditVerify, keyCreate, keyRotate, userCreate, userPassword, userResetTwoFactor } from "./accounts.ts";
 import { backup } from "./backup/backup.ts";
+import { backupList, backupVerify } from "./backup/list.ts";
 import { restore } from "./backup/restore.ts";
 import { billingVerify } from "./billing.ts";
 import { chat } from "./client/chat.ts";
@@ -44,6 +45,8 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       migrateVerb,
       storageMigrate,
       backup,
+      backupList,
+      backupVerify,
       restore,
       ...IMAGE_VERBS,
       pluginNew,

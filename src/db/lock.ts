@@ -35,16 +35,34 @@ export function readOwner(dataDir: string): Owner | null {
 }
 
 /**
- * Acquires the lock: an exclusive transaction, never committed, on a separate small database (`run/lock.db`).
- * @throws AppError `data_dir_in_use` naming the process that holds it
+ * Holds an exclusive transaction, never committed, on a small database of its own.
+ * @returns the function that ends it
+ * @throws Error when another process holds it
  */
-export function acquireLock(dataDir: string): Lock {
-  const database = new Database(join(dataDir, "run", "lock.db"), { create: true });
+export function holdLock(path: string): () => void {
+  const database = new Database(path, { create: true });
   try {
     database.run("PRAGMA busy_timeout = 0");
     database.run("BEGIN EXCLUSIVE");
   } catch (cause) {
     database.close();
+    throw cause;
+  }
+  return () => {
+    database.run("ROLLBACK");
+    database.close();
+  };
+}
+
+/**
+ * Acquires the lock of a data directory (`run/lock.db`).
+ * @throws AppError `data_dir_in_use` naming the process that holds it
+ */
+export function acquireLock(dataDir: string): Lock {
+  let release: () => void;
+  try {
+    release = holdLock(join(dataDir, "run", "lock.db"));
+  } catch (cause) {
     const owner = readOwner(dataDir);
     throw new AppError(
       "conflict",
@@ -56,11 +74,5 @@ export function acquireLock(dataDir: string): Lock {
   const announce: Lock["announce"] = (owner) =>
     writeFileSync(ownerPath(dataDir), JSON.stringify({ pid: process.pid, ...owner }), { mode: 0o600 });
   announce({ url: null, adminSocket: null });
-  return {
-    announce,
-    release() {
-      database.run("ROLLBACK");
-      database.close();
-    },
-  };
+  return { announce, release };
 }

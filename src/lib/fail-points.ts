@@ -27,6 +27,8 @@ export const FAIL_POINTS = {
   "erasure.rows": "an organization's files are erased, and some of its rows",
   "erasure.account": "what an account created is handed over, and some of its rows are erased",
   "artifact.checked": "the files and the manifest of an artifact are on disk, its rows do not say so",
+  "backup.piece": "a piece of a file of a backup is encrypted, it is not in the bucket",
+  "backup.listed": "the files of a backup and their list are in the bucket, its summary is not",
   "objects.sent": "the files of a unit are in the bucket, their rows are not stored",
   "statement.booked": "a statement with its lines, credits and ledger entries is written, nothing is committed",
   "statement.closed": "a month of one organization is closed, the others are not, and nobody was notified",

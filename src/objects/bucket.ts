@@ -48,8 +48,8 @@ export function openBucket(config: () => Config, now: () => number): ObjectStore
  * @throws AppError `object_store_setup` when a setting or a right is wrong
  */
 export async function requireBucket(ctx: Ctx): Promise<void> {
-  const { artifact_store: store, trainer_channel: channel } = ctx.config;
-  if (!ctx.bucket || (store !== "s3" && channel !== "mailbox")) return;
+  const { artifact_store: store, backup_store: backups, trainer_channel: channel } = ctx.config;
+  if (!ctx.bucket || (store !== "s3" && backups !== "s3" && channel !== "mailbox")) return;
   try {
     await ctx.bucket.check(AbortSignal.timeout(CHECK_MS));
   } catch (error) {

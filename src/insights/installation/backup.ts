@@ -20,10 +20,11 @@ import { dirname, join } from "node:path";
 import { VERSION } from "../../assets.ts";
 import { SECRET_ID } from "../../db/secret.ts";
 import { AppError } from "../../errors.ts";
-import { type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
+import { isSafePath, type ListedFile, sha256File } from "../../lib/disk/manifest.ts";
 import { closeToOthers } from "../../lib/disk/private.ts";
 import { requireDisk } from "../../lib/disk/reserve.ts";
 import { secretId } from "../../lib/sealed.ts";
+import { localKey } from "../../objects/units.ts";
 import { copyRemoteDatabase, type RemoteDatabase } from "./remote-copy.ts";
 
 /** Folders of the data directory that cannot be re-created; not environments, sockets and running trainers. */
@@ -82,8 +83,61 @@ function copyDatabase(from: string, to: string): void {
   renameSync(`${to}.tmp`, to);
 }
 
+/** What `artifact_store: s3` has in the bucket, by path in the data directory; from a copy of the database. */
+export function storedIn(database: string): { path: string; bytes: number }[] {
+  const copy = new Database(database, { readonly: true });
+  try {
+    // A database of an earlier version has no such table.
+    if (!copy.query("select 1 from sqlite_master where name = 'stored_object'").get()) return [];
+    const rows = copy.query("select unit, path, bytes from stored_object").all();
+    return (rows as { unit: string; path: string; bytes: number }[]).map(({ unit, path, bytes }) => ({
+      path: localKey(unit, path),
+      bytes,
+    }));
+  } finally {
+    copy.close();
+  }
+}
+
+/** Where the database is, and where its copy goes. */
+export interface Snapshot {
+  dataDir: string;
+  target: string;
+  /** Null: in the data directory. */
+  remote: RemoteDatabase | null;
+  /** Bytes that must stay free. */
+  reserve: number;
+}
+
+/**
+ * Copies the database to `lab.db` in the directory `target`, and checks the copy.
+ * @throws AppError `nothing_to_back_up`, `database_damaged`, `database_not_copied`, `disk_full`
+ */
+export async function copyAnyDatabase({ dataDir, target, remote, reserve }: Snapshot): Promise<void> {
+  const to = join(target, "lab.db");
+  if (remote) {
+    await copyRemoteDatabase(remote, to);
+    flush(to);
+    checkDatabase(to);
+    return;
+  }
+  requireDisk(target, reserve, statSync(requireDatabase(dataDir)).size);
+  copyDatabase(join(dataDir, "lab.db"), to);
+}
+
+/** The path of the database. @throws AppError `nothing_to_back_up` */
+function requireDatabase(dataDir: string): string {
+  const path = join(dataDir, "lab.db");
+  if (existsSync(path)) return path;
+  throw new AppError(
+    "not_found",
+    "nothing_to_back_up",
+    `There is no database in ${dataDir}. Set the data directory with --data.`,
+  );
+}
+
 /** Throws unless the copied secret opens the copied database: a rotation between the two would make it worthless. */
-function requireSecret(target: string): void {
+export function requireSecret(target: string): void {
   const database = new Database(join(target, "lab.db"), { readonly: true });
   const row = database.query("select value from installation where key = ?").get(SECRET_ID) as { value: string } | null;
   database.close();
@@ -98,8 +152,11 @@ function requireSecret(target: string): void {
     );
 }
 
-/** Relative paths of the files to copy, without unfinished ones (names that begin with a dot). */
-function keptFiles(dataDir: string, withModels: boolean): string[] {
+/**
+ * Relative paths of the files to copy, without unfinished ones (names that begin with a dot).
+ * @throws AppError `path_not_plain` for a name that `restore` would refuse
+ */
+export function keptFiles(dataDir: string, withModels: boolean): string[] {
   const found = SINGLE.filter((name) => existsSync(join(dataDir, name)));
   for (const folder of KEPT) {
     if (folder === "models" && !withModels) continue;
@@ -111,14 +168,21 @@ function keptFiles(dataDir: string, withModels: boolean): string[] {
       if (!path.split("/").some((part) => part.startsWith("."))) found.push(path);
     }
   }
-  return found.sort();
+  const odd = found.find((path) => !isSafePath(path));
+  if (odd === undefined) return found.sort();
+  throw new AppError(
+    "invalid",
+    "path_not_plain",
+    `${join(dataDir, odd)} cannot be restored: names have letters, digits, points, - and _, at most 8 levels deep. Rename it, or move it out of the data directory.`,
+  );
 }
 
 /**
  * Creates a backup in the new directory `target`.
  * @param options `reserve`: bytes that must stay free when the backup is on the disk of the database; `remote`: the
  *   database is on a server
- * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it
+ * @returns its content; `bytes` in total, `gone`: files deleted during the copy, `open`: other users can read it,
+ *   `elsewhere`: what only the bucket has
  * @throws AppError `backup_exists`, `nothing_to_back_up`, `database_damaged`, `database_not_copied`,
  *   `secret_changed`, `disk_full`
  */
@@ -131,15 +195,15 @@ export async function makeBackup(
     remote?: RemoteDatabase | null;
     onProgress?: (done: number, of: number) => void;
   } = {},
-): Promise<{ files: number; bytes: number; gone: string[]; open: boolean }> {
-  const { remote } = options;
-  const source = join(dataDir, "lab.db");
-  if (!remote && !existsSync(source))
-    throw new AppError(
-      "not_found",
-      "nothing_to_back_up",
-      `There is no database in ${dataDir}. Set the data directory with --data.`,
-    );
+): Promise<{
+  files: number;
+  bytes: number;
+  gone: string[];
+  open: boolean;
+  elsewhere: { objects: number; bytes: number };
+}> {
+  const remote = options.remote ?? null;
+  if (!remote) requireDatabase(dataDir);
   if (existsSync(target) && readdirSync(target).length > 0)
     throw new AppError("conflict", "backup_exists", `${target} is not empty. Choose a new directory for each backup.`);
   mkdirSync(target, { recursive: true, mode: 0o700 });
@@ -148,14 +212,7 @@ export async function makeBackup(
   const reserve = statSync(target).dev === statSync(dataDir).dev ? (options.reserve ?? 0) : 0;
   try {
     // The database first: files are written before their rows, so every file it refers to exists.
-    if (remote) {
-      await copyRemoteDatabase(remote, join(target, "lab.db"));
-      flush(join(target, "lab.db"));
-      checkDatabase(join(target, "lab.db"));
-    } else {
-      requireDisk(target, reserve, statSync(source).size);
-      copyDatabase(source, join(target, "lab.db"));
-    }
+    await copyAnyDatabase({ dataDir, target, remote, reserve });
     const paths = keptFiles(dataDir, options.withModels ?? true);
     const list: ListedFile[] = [await listed(target, "lab.db")];
     const gone: string[] = [];
@@ -180,7 +237,10 @@ export async function makeBackup(
     writeFileSync(join(target, "backup.json"), `${JSON.stringify(manifest, null, 1)}\n`, { mode: 0o600 });
     flush(join(target, "backup.json"));
     flush(target);
-    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone, open };
+    const copied = new Set(list.map(({ path }) => path));
+    const others = storedIn(join(target, "lab.db")).filter(({ path }) => !copied.has(path));
+    const elsewhere = { objects: others.length, bytes: others.reduce((sum, { bytes }) => sum + bytes, 0) };
+    return { files: list.length, bytes: list.reduce((sum, file) => sum + file.size, 0), gone, open, elsewhere };
   } catch (error) {
     rmSync(target, { recursive: true, force: true });
     throw error;

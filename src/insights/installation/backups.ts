@@ -54,15 +54,15 @@ function readBackup(folder: string, name: string): BackupRow[] {
   }
 }
 
-function readBackups(ctx: Ctx): BackupRow[] {
-  const folder = ctx.files.path("backups");
+/** The complete backups of a folder, newest first. */
+export function readFolder(folder: string): BackupRow[] {
   const names = existsSync(folder) ? readdirSync(folder).filter(isSafeSegment) : [];
   return names.flatMap((name) => readBackup(folder, name)).sort((a, b) => b.madeAt - a.madeAt);
 }
 
 /** Names of backups in the data directory that were made since a time: they still have what was there then. */
 export function backupsSince(ctx: Ctx, at: number): string[] {
-  return readBackups(ctx)
+  return readFolder(ctx.files.path("backups"))
     .filter(({ madeAt }) => madeAt >= at)
     .map(({ name }) => name);
 }
@@ -70,7 +70,7 @@ export function backupsSince(ctx: Ctx, at: number): string[] {
 /** Complete backups in the data directory, newest first, and what runs now. Those elsewhere are not known here. */
 export function listBackups(ctx: Ctx, actor: Actor): { backups: BackupRow[]; state: BackupState } {
   requireAdmin(actor);
-  return { backups: readBackups(ctx), state: { ...stateOf(ctx) } };
+  return { backups: readFolder(ctx.files.path("backups")), state: { ...stateOf(ctx) } };
 }
 
 /**

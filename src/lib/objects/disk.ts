@@ -66,7 +66,12 @@ export function diskStore(root: string): ObjectStore {
       await mkdir(dirname(path), { recursive: true, mode: 0o700 });
       const draft = `${path}.${randomUUID()}.draft`;
       let found: Expected = { bytes: 0, sha256: "" };
-      const pieces = "path" in source ? createReadStream(source.path, { highWaterMark: PIECE }) : source;
+      const pieces =
+        "path" in source
+          ? createReadStream(source.path, { highWaterMark: PIECE })
+          : "pieces" in source
+            ? source.pieces
+            : source;
       const read = async function* (): AsyncGenerator<Uint8Array> {
         for await (const piece of pieces) {
           signal?.throwIfAborted();
@@ -110,6 +115,10 @@ export function diskStore(root: string): ObjectStore {
         const item = key.startsWith(prefix) ? await itemOf(key) : null;
         if (item) yield item;
       }
+    },
+    async folders(prefix) {
+      const entries = await readdir(join(root, prefix), { withFileTypes: true }).catch(() => []);
+      return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
     },
     async remove(keys) {
       for (const key of keys) await rm(pathOf(key), { force: true });

@@ -38,7 +38,7 @@ async function* blocksOf(source: Source, size: number): AsyncGenerator<Uint8Arra
   }
   let block = Buffer.allocUnsafe(size);
   let used = 0;
-  for await (const piece of source)
+  for await (const piece of "pieces" in source ? source.pieces : (source as AsyncIterable<Uint8Array>))
     for (let at = 0; at < piece.byteLength; ) {
       const part = piece.subarray(at, at + size - used);
       block.set(part, used);
@@ -170,7 +170,8 @@ async function sendParts(target: Target, id: string, have: Parts, blocks: AsyncI
 export async function upload(target: Target, source: Source, expected: Expected | undefined): Promise<Expected> {
   const { CompleteMultipartUploadCommand, CreateMultipartUploadCommand } = await import("@aws-sdk/client-s3");
   const { client, bucket, key } = target;
-  const size = "path" in source ? (await stat(source.path)).size : (expected?.bytes ?? 0);
+  const known = "pieces" in source ? source.bytes : (expected?.bytes ?? 0);
+  const size = "path" in source ? (await stat(source.path)).size : known;
   const part = partSize(size);
   const hasher = new Bun.CryptoHasher("sha256");
   let bytes = 0;

@@ -99,6 +99,16 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
     }
   }
 
+  const folders = (above: string): Promise<string[]> =>
+    run(above, async (client, Prefix) => {
+      const { paginateListObjectsV2 } = await import("@aws-sdk/client-s3");
+      const found: string[] = [];
+      for await (const page of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix, Delimiter: "/" }))
+        for (const { Prefix: folder = "" } of page.CommonPrefixes ?? [])
+          found.push(folder.slice(Prefix.length).replace(/\/$/, ""));
+      return found;
+    });
+
   const remove = async (keys: readonly string[]): Promise<void> => {
     const { DeleteObjectCommand, DeleteObjectsCommand } = await import("@aws-sdk/client-s3");
     for (let from = 0; from < keys.length; from += REMOVE_AT_ONCE) {
@@ -130,6 +140,7 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
     get,
     stat,
     list,
+    folders,
     remove,
     presignGet: (key, seconds, presented) =>
       run(key, async (client, Key) => {
@@ -152,15 +163,16 @@ export function s3Store(settings: S3Settings, now: () => number): ObjectStore {
           signableHeaders: new Set(["content-length"]),
         });
       }),
-    abortUploads: (before) =>
+    abortUploads: (before, below = "") =>
       run("", async (client) => {
         const { ListMultipartUploadsCommand } = await import("@aws-sdk/client-s3");
         let ended = 0;
         let from: { KeyMarker?: string; UploadIdMarker?: string } = {};
         for (;;) {
-          const page = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix, ...from }));
+          const asked = { Bucket: bucket, Prefix: prefix + below, ...from };
+          const page = await client.send(new ListMultipartUploadsCommand(asked));
           for (const { Key, UploadId, Initiated } of page.Uploads ?? [])
-            if (Key && UploadId && Number(Initiated ?? 0) < before) {
+            if (Key?.startsWith(prefix + below) && UploadId && Number(Initiated ?? 0) < before) {
               await abortUpload(client, bucket, Key, UploadId);
               ended++;
             }

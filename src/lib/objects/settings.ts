@@ -35,6 +35,14 @@ export const objectStoreSettings = {
    * `proxied` through this server, for clients that do not reach the bucket.
    */
   s3_downloads: v.optional(v.picklist(["presigned", "proxied"]), "presigned"),
+  /** Where *Back up now* and `backup` without a directory put backups: the data directory, or the bucket. */
+  backup_store: v.optional(v.picklist(["disk", "s3"]), "disk"),
+  /** Encrypts backups in the bucket, which have the secret of the installation. Whoever restores one needs it. */
+  backup_key: text(/^\S{32,500}$/, "must have 32 characters or more, and no spaces"),
+  /** File with the backup_key. */
+  backup_key_file: v.optional(v.nullable(absolutePath), null),
+  /** Backups of this installation that stay in the bucket when another one is complete; 0 = all. */
+  backup_keep: v.optional(integer(0, 10_000), 0),
   /** Most bytes of copies on this machine of what is in the bucket (default 100 GiB). */
   s3_cache_bytes: v.optional(integer(0, Number.MAX_SAFE_INTEGER), 100 * 1024 ** 3),
 };
@@ -42,9 +50,15 @@ export const objectStoreSettings = {
 /** What is missing of a bucket's settings: the setting and why; null when nothing is. */
 export function objectStoreProblem(given: {
   artifact_store: "disk" | "s3";
+  backup_store: "disk" | "s3";
+  backup_key: string | null;
   s3_bucket: string | null;
   s3_access_key_id: string | null;
 }): [name: string, why: string] | null {
+  if (given.backup_store === "s3" && given.s3_bucket === null)
+    return ["s3_bucket", "backup_store is s3, which needs the name of a bucket."];
+  if (given.backup_store === "s3" && given.backup_key === null)
+    return ["backup_key", "backups in the bucket are encrypted. Set backup_key_file: openssl rand -hex 32 > FILE"];
   if (given.artifact_store === "s3" && given.s3_bucket === null)
     return ["s3_bucket", "artifact_store is s3, which needs the name of a bucket."];
   if (given.s3_bucket !== null && given.s3_access_key_id === null)

@@ -20,7 +20,12 @@ interface Presented {
 }
 
 /** A file of this machine, or bytes in order. An upload of a file resumes where an interrupted one stopped. */
-export type Source = { path: string } | AsyncIterable<Uint8Array>;
+export type Source = { path: string } | Sized | AsyncIterable<Uint8Array>;
+/** Bytes in order whose number is known: S3 needs it for objects of more than 150 GiB. */
+interface Sized {
+  pieces: AsyncIterable<Uint8Array>;
+  bytes: number;
+}
 
 export interface ObjectStore {
   readonly kind: "disk" | "s3";
@@ -36,6 +41,8 @@ export interface ObjectStore {
   stat(key: string): Promise<StoredItem | null>;
   /** All objects whose key begins with `prefix`, in order. */
   list(prefix: string, signal?: AbortSignal): AsyncGenerator<StoredItem>;
+  /** Names of the folders directly below `prefix`, which ends with a slash. */
+  folders(prefix: string): Promise<string[]>;
   /** Removes objects. One that does not exist counts as removed. */
   remove(keys: readonly string[]): Promise<void>;
   /** An address that reads the object without a key for `seconds`; null where the store has none. */
@@ -45,8 +52,11 @@ export interface ObjectStore {
    * store has none.
    */
   presignPut(key: string, seconds: number, bytes: number | null): Promise<string | null>;
-  /** Ends uploads in parts that began before `before` (milliseconds since 1970). @returns how many */
-  abortUploads(before: number): Promise<number>;
+  /**
+   * Ends uploads in parts that began before `before` (milliseconds since 1970), of keys that begin with `below`.
+   * @returns how many
+   */
+  abortUploads(before: number, below?: string): Promise<number>;
   /** Lists, writes, reads and removes a small object. @throws StoreProblem that says what to change */
   check(signal?: AbortSignal): Promise<void>;
 }
