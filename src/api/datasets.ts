@@ -135,7 +135,7 @@ const datasetHandlers = (ctx: Ctx) => ({
     query,
   }: With<"query", typeof DeleteQuery>): Promise<v.InferOutput<typeof DeletedDataset>> {
     const { createdAt } = await deleteDataset(ctx, actor, params.id, query.keep_file === "true");
-    return { id: params.id, object: "dataset", deleted: true, backups: backupsSince(ctx, createdAt) };
+    return { id: params.id, object: "dataset", deleted: true, backups: await backupsSince(ctx, createdAt) };
   },
 });
 

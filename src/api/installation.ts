@@ -33,6 +33,12 @@ async function start(ctx: Ctx, actor: Actor): Promise<v.InferOutput<typeof Start
   return { object: "backup", id: name, status: "running" };
 }
 
+async function list(ctx: Ctx, actor: Actor) {
+  const { backups, problem } = await listBackups(ctx, actor);
+  if (problem) throw problem;
+  return wholeList(backups.map(backupView));
+}
+
 async function remove(ctx: Ctx, actor: Actor, id: string) {
   await deleteBackup(ctx, actor, id);
   return { object: "backup" as const, id, deleted: true as const };
@@ -128,16 +134,24 @@ export const installationApi = (ctx: Ctx) =>
         responses: answers(deletedOf("secret_setting")),
       },
     })
-    .get("/backups", ({ actor }) => wholeList(listBackups(ctx, actor).backups.map(backupView)), {
+    .get("/backups", ({ actor }) => list(ctx, actor), {
       detail: {
         tags,
-        summary: "List the backups in the data directory",
+        summary: "List the backups in the data directory and in the bucket",
         responses: answers(wholeListOf(BackupView)),
       },
     })
     .post("/backups", ({ actor }) => start(ctx, actor), {
-      detail: { tags, summary: "Start a backup in the data directory", responses: answers(StartedBackup) },
+      detail: {
+        tags,
+        summary: "Start a backup, in the data directory or in the bucket (backup_store)",
+        responses: answers(StartedBackup),
+      },
     })
     .delete("/backups/:id", ({ actor, params }) => remove(ctx, actor, params.id), {
-      detail: { tags, summary: "Delete a backup of the data directory", responses: answers(deletedOf("backup")) },
+      detail: {
+        tags,
+        summary: "Delete a backup of the data directory or of the bucket",
+        responses: answers(deletedOf("backup")),
+      },
     });

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";
 import type { AppError } from "../../src/errors.ts";
+import { backupsSince, startBackup } from "../../src/insights/installation/backups.ts";
 import { type BucketBackupOptions, makeBucketBackup } from "../../src/insights/installation/bucket-backup.ts";
 import {
   type BackupBucket,
@@ -19,7 +20,7 @@ import { openInBucket, restoreBackup } from "../../src/insights/installation/res
 import { diskStore } from "../../src/lib/objects/disk.ts";
 import { decrypted, encrypted, encryptedBytes } from "../../src/lib/objects/encrypted.ts";
 import { s3Store } from "../../src/lib/objects/s3.ts";
-import type { ObjectStore } from "../../src/lib/objects/store.ts";
+import { type ObjectStore, StoreProblem } from "../../src/lib/objects/store.ts";
 import { createTestApp, type TestApp } from "../support/app.ts";
 import { chatLines, validated } from "../support/datasets.ts";
 import { PROGRAM } from "../support/program.ts";
@@ -218,6 +219,52 @@ test.skipIf(cloudsMissing !== null)("the command line makes, lists, verifies and
   const audit = await run(server, ["audit", "verify", "--data", to]);
   expect([audit.code, audit.out]).toEqual([0, expect.stringContaining("Intact")]);
 });
+
+test.skipIf(cloudsMissing !== null)(
+  "an administrator makes one, sees it, and deletes it; a bucket that is away is named",
+  async () => {
+    const server = servers.rclone as S3Server;
+    const key = join(place, "backup-key");
+    writeFileSync(key, `${KEY}\n`, { mode: 0o600 });
+    const app = await createTestApp({
+      config: {
+        backup_store: "s3",
+        backup_key_file: key,
+        s3_endpoint: server.endpoint,
+        s3_bucket: BUCKET,
+        s3_prefix: "of-server/",
+        s3_access_key_id: ACCESS.accessKey,
+        s3_secret_key: ACCESS.secretKey,
+      },
+    });
+    const { name, done } = await startBackup(app.ctx, app.actor("admin"));
+    await done;
+    const list = () => app.json<{ data: { id: string; store: string; path: string }[] }>("GET", "/v1/admin/backups");
+    expect((await list()).data).toMatchObject([
+      { id: name, store: "s3", path: `s3://lab/of-server/backups/${app.ctx.installation}/${name}/` },
+    ]);
+    expect(await backupsSince(app.ctx, 0)).toEqual([name]);
+    const page = await app.request("GET", "/admin/backups", { headers: { accept: "text/html" } });
+    expect([page.status, await page.text()]).toEqual([200, expect.stringContaining("Back up to the bucket")]);
+    expect((await app.request("DELETE", `/v1/admin/backups/${name}`, { as: "member" })).status).toBe(403);
+
+    const { bucket } = app.ctx;
+    if (!bucket) throw new Error("no bucket");
+    const { folders } = bucket;
+    bucket.folders = async () => {
+      throw new StoreProblem("unreachable", "the bucket is away");
+    };
+    expect((await app.request("GET", "/v1/admin/backups")).status).toBe(503);
+    const without = await app.request("GET", "/admin/backups", { headers: { accept: "text/html" } });
+    expect([without.status, await without.text()]).toEqual([200, expect.stringContaining("the bucket is away")]);
+    expect(await backupsSince(app.ctx, 0)).toEqual([]);
+    bucket.folders = folders;
+    await app.json("DELETE", `/v1/admin/backups/${name}`);
+    expect((await list()).data).toEqual([]);
+    expect((await Array.fromAsync(bucket.list("backups/"))).length).toBe(0);
+    await app.close();
+  },
+);
 
 test("a key is required, and must not be short", async () => {
   const config = { data_dir: place, s3_bucket: "lab", s3_access_key_id: "key", s3_secret_key: "secret" } as const;

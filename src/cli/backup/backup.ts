@@ -43,6 +43,7 @@ async function toBucket(args: Args, config: Config): Promise<number> {
   const bucket = openBackups(config);
   const options = { ...common(args, config), name, keep: Number(keep), failPoint: armFailPoints(config.fail_points) };
   const made = await makeBucketBackup(config.data_dir, bucket, options).catch((error: unknown) => {
+    process.stderr.write("\r");
     throw backupProblem(error);
   });
   sayGone(made.gone);

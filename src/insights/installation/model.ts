@@ -16,6 +16,8 @@ export const SettingView = v.strictObject({
 export const BackupView = v.strictObject({
   object: v.literal("backup"),
   id: v.string(),
+  /** `disk`: a directory of the data directory; `s3`: in the bucket. */
+  store: v.picklist(["disk", "s3"]),
   path: v.string(),
   version: v.string(),
   created_at: v.number(),
@@ -31,6 +33,6 @@ export const StartedBackup = v.strictObject({
 });
 
 export function backupView(row: BackupRow): v.InferOutput<typeof BackupView> {
-  const { name, path, version, files, bytes } = row;
-  return { object: "backup", id: name, path, version, created_at: seconds(row.madeAt), files, bytes };
+  const { name, store, path, version, files, bytes } = row;
+  return { object: "backup", id: name, store, path, version, created_at: seconds(row.madeAt), files, bytes };
 }

@@ -1,4 +1,4 @@
-/** Backups of the data directory: create, list, delete, and how to restore one. */
+/** Backups in the data directory and in the bucket: create, list, delete, and how to restore one. */
 import type { BackupRow, BackupState } from "../../../src/insights/installation/backups.ts";
 import { formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import { usePage } from "../../context.ts";
@@ -12,13 +12,22 @@ import { AdminLayout } from "./frame.tsx";
 interface BackupsProps {
   backups: BackupRow[];
   state: BackupState;
-  /** The database is on another server, which this cannot back up. */
-  remote: boolean;
+  /** Why the bucket's are missing in the list; null when they are not. */
+  problem: string | null;
+  /** Where the next one goes, and how many stay in the bucket; 0 = all. */
+  store: "disk" | "s3";
+  keep: number;
+  hasBucket: boolean;
+  /** Files, models and archives are in the bucket, and not in backups. */
+  objectsInBucket: boolean;
   dataDir: string;
 }
 
+const bytesIn = (backups: BackupRow[], store: BackupRow["store"]) =>
+  backups.filter((one) => one.store === store).reduce((sum, one) => sum + one.bytes, 0);
+
 /** The list, which fetches itself again while a backup runs. */
-export function BackupList({ backups, state }: BackupsProps) {
+export function BackupList({ backups, state, problem, hasBucket }: BackupsProps) {
   const { url } = usePage();
   const running = state.startedAt !== null;
   const poll = running
@@ -35,14 +44,20 @@ export function BackupList({ backups, state }: BackupsProps) {
           {state.failure}
         </Notice>
       ) : null}
+      {problem ? (
+        <Notice kind="bad" title="The backups in the bucket cannot be listed">
+          {problem}
+        </Notice>
+      ) : null}
       <Stats>
         <Stat label="Last success">{backups[0] ? <Time at={backups[0].madeAt} /> : "Never"}</Stat>
         <Stat label="Backups">{formatInteger(backups.length)}</Stat>
-        <Stat label="Disk space">{formatBytes(backups.reduce((sum, one) => sum + one.bytes, 0))}</Stat>
+        <Stat label="Disk space">{formatBytes(bytesIn(backups, "disk"))}</Stat>
+        {hasBucket ? <Stat label="In the bucket">{formatBytes(bytesIn(backups, "s3"))}</Stat> : null}
       </Stats>
       <section class="panel">
         <header>
-          <h2>Backups in the data directory</h2>
+          <h2>{hasBucket ? "Backups in the data directory and the bucket" : "Backups in the data directory"}</h2>
         </header>
         {backups.length === 0 ? (
           <Empty slim icon="save" title="No backups yet">
@@ -57,10 +72,20 @@ export function BackupList({ backups, state }: BackupsProps) {
             columns={[
               {
                 key: "path",
-                label: "Directory",
+                label: hasBucket ? "Place" : "Directory",
                 name: true,
                 render: (row) => <CopyId id={row.path} full />,
               },
+              ...(hasBucket
+                ? [
+                    {
+                      key: "store",
+                      label: "Store",
+                      wide: true,
+                      render: (row: BackupRow) => (row.store === "s3" ? "bucket, encrypted" : "disk"),
+                    },
+                  ]
+                : []),
               { key: "at", label: "Created", render: (row) => <Time at={row.madeAt} /> },
               { key: "version", label: "Version", wide: true, render: (row) => row.version },
               { key: "files", label: "Files", end: true, wide: true, render: (row) => formatInteger(row.files) },
@@ -97,21 +122,22 @@ export function BackupList({ backups, state }: BackupsProps) {
 }
 
 export function BackupsPage(props: BackupsProps) {
-  const { remote, dataDir, state } = props;
+  const { store, keep, hasBucket, objectsInBucket, dataDir, state } = props;
   return (
     <AdminLayout
       title="Backups"
       actions={
-        remote || state.startedAt !== null ? null : (
+        state.startedAt !== null ? null : (
           <ActionButton action="/admin/backups" class="primary">
-            Back up now
+            {store === "s3" ? "Back up to the bucket" : "Back up now"}
           </ActionButton>
         )
       }
     >
-      {remote ? (
-        <Notice kind="warn" title="The database is on another server">
-          Back it up there, and copy the data directory.
+      {objectsInBucket ? (
+        <Notice kind="info" title="Objects of the bucket are not part of a backup">
+          Uploaded files, datasets, checkpoints, models, exports and archives are in the bucket. Protect them there,
+          with versioning or replication.
         </Notice>
       ) : null}
       <BackupList {...props} />
@@ -128,10 +154,25 @@ export function BackupsPage(props: BackupsProps) {
             label="Back up to another disk"
             text={`finetune-lab backup /mnt/backup/$(date +%F) --data ${dataDir}`}
           />
+          {hasBucket ? (
+            <>
+              <p class="small">
+                Backups in the bucket are encrypted with backup_key, which is needed to restore them: keep a copy of it
+                elsewhere. {keep > 0 ? `The newest ${keep} are kept.` : "All are kept (backup_keep)."}
+              </p>
+              <Snippet label="Back up to the bucket" text={`finetune-lab backup --to s3 --data ${dataDir}`} />
+            </>
+          ) : null}
           <p class="small">
             To restore, stop the server and choose an empty data directory. Every file is verified first.
           </p>
           <Snippet label="Restore" text={"finetune-lab restore DIRECTORY --data /new/data/directory"} />
+          {hasBucket ? (
+            <Snippet
+              label="Restore from the bucket"
+              text={"finetune-lab restore --from s3 NAME --data /new/data/directory"}
+            />
+          ) : null}
         </div>
       </section>
     </AdminLayout>

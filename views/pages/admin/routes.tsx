@@ -94,10 +94,16 @@ const encryptSecret = (ctx: Ctx, visit: Visit, name: string) =>
 const removeSecret = (ctx: Ctx, visit: Visit, name: string) =>
   changeSecret(ctx, visit, "The value is removed.", () => removeSecretSetting(ctx, visit.actor, name));
 
-function showBackups(ctx: Ctx, { request, actor }: Visit) {
+async function showBackups(ctx: Ctx, { request, actor }: Visit) {
+  const { backup_store: store, backup_keep: keep, artifact_store: artifacts, s3_bucket: bucket } = ctx.config;
+  const { problem, ...listed } = await listBackups(ctx, actor);
   const props = {
-    ...listBackups(ctx, actor),
-    remote: ctx.config.database_url !== null,
+    ...listed,
+    problem: problem?.message ?? null,
+    store,
+    keep,
+    hasBucket: bucket !== null,
+    objectsInBucket: artifacts === "s3",
     dataDir: ctx.files.root,
   };
   return html(pageOf(ctx, request, actor), <BackupsPage {...props} />, {

@@ -256,7 +256,7 @@ const handlers = (ctx: Ctx) => ({
     if (body.confirm !== row.name)
       throw new AppError("invalid", "not_confirmed", "Type the dataset's name to delete it.", { param: "confirm" });
     const { createdAt } = await deleteDataset(ctx, actor, params.id);
-    const backups = backupsSince(ctx, createdAt);
+    const backups = await backupsSince(ctx, createdAt);
     const more = backups.length > SHOWN_BACKUPS ? ` and ${backups.length - SHOWN_BACKUPS} more` : "";
     const shown = backups.slice(0, SHOWN_BACKUPS).join(", ");
     const left = shown ? ` These backups still have its rows: ${shown}${more}.` : "";
