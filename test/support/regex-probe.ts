@@ -2,10 +2,17 @@
  * A process of its own that runs regular expressions on hostile texts: prints the one it begins with, then how slow it
  * was.
  */
-import { type FoundRegex, hostileTexts } from "./regexes.ts";
+import { type FoundRegex, hostileTexts, longTexts } from "./regexes.ts";
 
-/** Processor time that one scan of the longest text may take. Linear ones take under 5 ms, quadratic ones seconds. */
-const MOST_MS = 50;
+/**
+ * Texts by their length, each with the processor time that one scan may take. Linear ones take under a millisecond for
+ * 25,000 characters, quadratic ones 100.
+ */
+const SCANS: [texts: (source: string) => Iterable<string>, mostMs: number][] = [
+  [(source) => hostileTexts(source, 2_000), 15],
+  [(source) => hostileTexts(source, 25_000), 15],
+  [() => longTexts(100_000), 50],
+];
 /** Four times the text may take about four times as long; quadratic takes sixteen. */
 const MOST_GROWTH = 8;
 /** What no growth excuses. */
@@ -17,10 +24,10 @@ const cpuMs = () => {
 };
 
 /** The least of a few runs: a collection of garbage or a compilation is no fault of the expression. */
-function time({ source, flags }: FoundRegex, text: string): number {
+function time({ source, flags }: FoundRegex, text: string, mostMs: number): number {
   const regex = new RegExp(source, flags.includes("y") || flags.includes("g") ? flags : `${flags}g`);
   let least = Number.POSITIVE_INFINITY;
-  for (let run = 0; run < 3 && least > MOST_MS; run++) {
+  for (let run = 0; run < 3 && least > mostMs; run++) {
     const begun = cpuMs();
     if (regex.sticky) {
       regex.lastIndex = 0;
@@ -34,11 +41,11 @@ function time({ source, flags }: FoundRegex, text: string): number {
 
 /** What is wrong with an expression, or null. Short texts first: a cubic one shows there already. */
 function slow(regex: FoundRegex): string | null {
-  for (const size of [2_000, 25_000, 100_000])
-    for (const text of hostileTexts(regex.source, size)) {
-      const took = time(regex, text);
-      if (took <= MOST_MS) continue;
-      const quarter = time(regex, text.slice(0, size / 4) + text.slice(-2));
+  for (const [texts, mostMs] of SCANS)
+    for (const text of texts(regex.source)) {
+      const took = time(regex, text, mostMs);
+      if (took <= mostMs) continue;
+      const quarter = time(regex, text.slice(0, text.length / 4) + text.slice(-2), mostMs / MOST_GROWTH);
       if (took > ALWAYS_SLOW_MS || took > MOST_GROWTH * quarter)
         return `${took.toFixed(0)} ms for ${text.length} characters (a quarter: ${quarter.toFixed(1)} ms), ${JSON.stringify(text.slice(0, 24))}… ${JSON.stringify(text.slice(-3))}`;
     }

@@ -141,6 +141,8 @@ const PIECES = [
 /** What stands before and after them. The ends make a match that came this far fail: `\u0001` is in few classes. */
 const STARTS = ["", "a", "\u0001"];
 const ENDS = ["", "\u0001", "x!"];
+/** What is repeated longest: blanks, quotes and brackets. */
+const LONG = [" ", "\n", "\t", '"', "'", "`", "(", ")", "[", "]", "{", "}", "<", ">"];
 const META = "()|^$*+?{}.";
 
 /** The fixed texts of an expression, in their order: what its repetitions stand between. */
@@ -175,3 +177,6 @@ export function* hostileTexts(source: string, size: number): Generator<string> {
       if (piece) yield `${start}${piece}${word}${repeated(piece)}\u0001`;
     }
 }
+
+/** The same for the texts that are sent most easily, whatever the expression. */
+export const longTexts = (size: number): string[] => LONG.map((piece) => piece.repeat(size));
