@@ -130,13 +130,15 @@ interface Outcome {
 }
 
 /** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
-const SLOTS = 3;
+const SLOTS = 4;
 /** The same by what they need: trainers take a core each, and there is one engine. Client libraries use trainers. */
 const SLOTS_OF = { nothing: SLOTS, trainer: 2, clients: 2, focus: SLOTS, clouds: 1, containers: 1 };
+/** Suites while the tests are prepared, which takes a core too. */
+const SLOTS_BEFORE = 2;
 
 /**
  * Runs suites, each as soon as its needs are met and a slot is free, in the given order. Suites that need nothing run
- * while the trainer environment and the engine are prepared, one at a time, because preparing takes a core too.
+ * while the trainer environment is prepared, fewer at a time.
  * @param ready the environment for tests with a need, as soon as it is met
  */
 export async function runSuites(
@@ -164,7 +166,7 @@ export async function runSuites(
       .reduce((sum, one) => sum + one.slots, 0);
   const fits = ({ need, slots }: Suite) =>
     met.has(need) &&
-    taken() + slots <= (met.has("trainer") ? SLOTS : 1) &&
+    taken() + slots <= (met.has("trainer") ? SLOTS : SLOTS_BEFORE) &&
     taken(kindOf(need)) + slots <= SLOTS_OF[need];
 
   async function run(suite: Suite): Promise<void> {

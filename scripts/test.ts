@@ -3,7 +3,7 @@
  * Arguments name the files or areas to run.
  */
 import { existsSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Preloaded } from "../test/support/preloaded.ts";
 import type { Counts, Report } from "./junit.ts";
 import {
@@ -172,6 +172,13 @@ async function sharePython(env: Record<string, string>): Promise<Pick<Preloaded,
   return { ...shared, env: { ...env, ...shared.env } };
 }
 
+/** Fake trainers run in the real `python3`: that of a version manager is a script that looks for it for 0.15 s. */
+function realPython(): Record<string, string> {
+  if (!Bun.which("python3")) return {};
+  const real = Bun.spawnSync(["python3", "-c", "import sys; print(sys.executable)"]).stdout.toString().trim();
+  return existsSync(real) ? { PATH: `${dirname(real)}:${process.env.PATH}` } : {};
+}
+
 async function main(args: string[]): Promise<number> {
   if (args.includes("--help")) {
     process.stdout.write(`${HELP}\n`);
@@ -196,7 +203,7 @@ async function main(args: string[]): Promise<number> {
   const chromium = findChromium();
   if (!chromium)
     say("No Chromium: the browser tests will be skipped. Install it (Debian: apt-get install chromium-headless-shell)");
-  const browser: Record<string, string> = chromium ? { FTL_CHROMIUM: chromium } : {};
+  const found: Record<string, string> = { ...realPython(), ...(chromium ? { FTL_CHROMIUM: chromium } : {}) };
   if (preparing) {
     await prepareTrainer(Promise.resolve({}));
     await clientSuites();
@@ -220,7 +227,7 @@ async function main(args: string[]): Promise<number> {
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   // A few tests start sooner from the sources.
-  const plain = everything ? makeProgram(browser) : Promise.resolve(browser);
+  const plain = everything ? makeProgram(found) : Promise.resolve(found);
   const shared = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain).then(sharePython) : null;
   const trainer = shared?.then(({ env }) => env) ?? plain;
   // Nothing but the tests of client libraries waits for their environment, and nothing but its test for the validator.
