@@ -4,14 +4,25 @@ import { BUNDLED } from "../../plugins/index.ts";
 import { createHost } from "../../src/compute/providers/host.ts";
 import type { Provider, ProviderPlugin } from "../../src/contract/provider.ts";
 import type { TestApp } from "./app.ts";
-import { SERVER_ENV } from "./live.ts";
+import { TRAINER_ENV } from "./live.ts";
 
-/** The provider `process` with such machines. @param given gets what each was started with */
-export async function farMachines({ ctx }: TestApp, given: Record<string, string>[]) {
+/** The interpreter of trainers: a fork of the preloaded one where the test command started that. */
+export const FORKED_PYTHON = process.env.FTL_TEST_FORKED_PYTHON ?? join(TRAINER_ENV, "bin/python");
+
+/**
+ * The provider `process` with such machines.
+ * @param given gets what each was started with
+ * @param argvOf what they run; null = the trainer
+ */
+export async function farMachines(
+  { ctx }: TestApp,
+  given: Record<string, string>[],
+  argvOf: () => string[] | null = () => null,
+) {
   const local = await BUNDLED.process?.();
   if (!local) throw new Error("no provider for processes");
   const trainer = async () => ({
-    python: join(SERVER_ENV, "bin/python"),
+    python: join(TRAINER_ENV, "bin/python"),
     dir: join(import.meta.dir, "../../trainer"),
   });
   const tools = createHost("process", ctx.files.path("process"), { ...ctx, trainer });
@@ -23,7 +34,8 @@ export async function farMachines({ ctx }: TestApp, given: Record<string, string
     launch(...[spec, offer, context]: Parameters<Provider["launch"]>) {
       const { url, token, fingerprint } = context.callHome;
       given.push({ url, token, fingerprint: fingerprint ?? "" });
-      return inner.launch({ ...spec, env: { ...spec.env, FTL_HOME_FINGERPRINT: fingerprint ?? "" } }, offer, context);
+      const env = { ...spec.env, FTL_HOME_FINGERPRINT: fingerprint ?? "" };
+      return inner.launch({ ...spec, argv: argvOf(), env }, offer, context);
     },
   });
   const capabilities = { ...local.capabilities, local: false, priced: true };
