@@ -113,6 +113,7 @@ try {
     status = (await live.call<{ status: string }>("GET", `/v1/datasets/${people}/pii`)).status;
   await example("dataset pii", `dataset pii ${people}`);
   await example("dataset pii-decide", `dataset pii-decide ${people} mask --kind email --kind iban`);
+  await example("team burst", "team burst burst:wait=30m,cost=20");
   await example("usage", "usage --by kind");
   await example("usage export", "usage export --format csv");
   await example("model delete", `model delete ${model} --yes`);

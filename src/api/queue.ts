@@ -1,4 +1,4 @@
-/** /v1/queue: what runs, what waits, and the scheduling options of a job; /v1/admin/teams: the share of a team. */
+/** Routes of the queue: what runs, what waits, the options of a job, shares of teams, and the policy of a team. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
 import type { Actor, Ctx } from "../ctx.ts";
@@ -10,16 +10,18 @@ import { maintenanceView } from "../notices/maintenance/model.ts";
 import { JobView, jobView } from "../training/jobs/model.ts";
 import { QueueChange } from "../training/jobs/placement-model.ts";
 import {
+  ChangeTeamBurst,
   type PredictedStart,
   QueueAnswer,
   QueueQuery,
   ShareChange,
   TeamAnswer,
+  TeamBurst,
   type WaitingFor,
 } from "../training/queue/model.ts";
 import { changeQueued } from "../training/queue/placement.ts";
 import { type QueueView, type StartRange, viewQueue, type WaitView } from "../training/queue/service.ts";
-import { setShare, type TeamView } from "../training/queue/teams.ts";
+import { readTeamBurst, setShare, setTeamBurst, type TeamView } from "../training/queue/teams.ts";
 
 const Id = v.strictObject({ id: v.pipe(v.string(), v.maxLength(100)) });
 const tags = ["Queue"];
@@ -42,6 +44,7 @@ const teamView = (team: TeamView): TeamAnswer => ({
   max_gpus: team.maxGpus,
   gpu_hours_per_month: team.monthGpuHours,
   burst: team.burst,
+  burst_locked: team.burstLocked,
   gpus_now: team.gpusNow,
   recent_gpu_hours: team.used,
   gpu_hours_this_month: team.usedThisMonth,
@@ -93,6 +96,11 @@ async function changeTeam(ctx: Ctx, actor: Actor, id: string, change: ShareChang
   return teamView(team);
 }
 
+async function changeBurst(ctx: Ctx, actor: Actor, change: ChangeTeamBurst): Promise<TeamBurst> {
+  await setTeamBurst(ctx, actor, change);
+  return readTeamBurst(ctx, actor);
+}
+
 export const queueApi = (ctx: Ctx) =>
   new Elysia({ name: "queue.api", prefix: "/v1", seed: ctx.installation })
     .use(session(ctx))
@@ -113,6 +121,21 @@ export const queueApi = (ctx: Ctx) =>
         responses: answers(JobView),
         description:
           "Priorities range from -100 to 100. Only administrators set priorities above 0; they may change jobs of any team.",
+      },
+    })
+    .get("/organization/burst", ({ actor }) => readTeamBurst(ctx, actor), {
+      detail: {
+        tags: ["Organization"],
+        summary: "The burst policy of your organization",
+        responses: answers(TeamBurst),
+      },
+    })
+    .post("/organization/burst", ({ actor, body }) => changeBurst(ctx, actor, body), {
+      body: ChangeTeamBurst,
+      detail: {
+        tags: ["Organization"],
+        summary: "Set the burst policy of jobs of your organization that have none; null = the installation's",
+        responses: answers(TeamBurst),
       },
     })
     .post("/admin/teams/:id", ({ actor, params, body }) => changeTeam(ctx, actor, params.id, body), {

@@ -13,6 +13,7 @@ import { JOB_VERBS } from "./client/jobs.ts";
 import { login, logout } from "./client/login.ts";
 import { logs } from "./client/logs.ts";
 import { MODEL_VERBS } from "./client/models.ts";
+import { teamBurst } from "./client/team.ts";
 import { USAGE_VERBS } from "./client/usage.ts";
 import type { Verb } from "./command.ts";
 import { doctor } from "./doctor/doctor.ts";
@@ -65,6 +66,7 @@ export const VERB_GROUPS: readonly { title: string; verbs: readonly Verb[] }[] =
       ...DEPLOYMENT_VERBS,
       ...EVALUATION_VERBS,
       chat,
+      teamBurst,
       ...USAGE_VERBS,
       completion(() => VERBS),
     ],

@@ -107,6 +107,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/subject_requests/{id}/erase": { old_versions: true, stored: true },
   "POST /v1/budgets": { scope: "team", period: "month", limit_usd: 500 },
   "PATCH /v1/budgets/{id}": { limit_usd: 800 },
+  "POST /v1/organization/burst": { burst: { type: "burst", wait_over_s: 1800, cost_under_usd: 20 } },
   "POST /v1/organization/limits": { bytes: 50_000_000_000 },
   "POST /v1/admin/sso": {
     name: "Okta",

@@ -238,6 +238,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
   "POST /datasets/:id/personal-data": () => ({ decision: "accept", reason: "matrix" }),
   "POST /v1/organization/privacy": () => ({ pii_policy: "report" }),
   "POST /team/privacy": () => ({}),
+  "POST /v1/organization/burst": () => ({ burst: null }),
+  "POST /team/burst": () => ({}),
   "POST /v1/datasets/:id/merge": (e) => ({ dataset: e.dataset }),
   "POST /v1/datasets/:id/versions": (e) => ({ file_id: e.file }),
   "POST /v1/fine_tuning/checkpoints/:id/permissions": () => ({ project_ids: ["org-none"] }),

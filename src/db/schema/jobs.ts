@@ -181,5 +181,7 @@ export const teamShare = sqliteTable("team_share", {
   monthGpuHours: real("month_gpu_hours"),
   /** Burst policy of its jobs that have none; null = that of the installation. */
   burst: jsonText("burst").$type<BurstPolicy>(),
+  /** Its owners and administrators cannot change that; administrators of the installation can. */
+  burstLocked: integer("burst_locked", { mode: "boolean" }).notNull().default(false),
   updatedAt: integer("updated_at").notNull(),
 });

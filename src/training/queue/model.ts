@@ -20,6 +20,8 @@ export const ShareChange = v.strictObject({
   gpu_hours_per_month: v.optional(v.nullable(v.pipe(v.number("must be a number"), v.minValue(0), v.maxValue(1e9)))),
   /** Burst policy of its jobs that have none; null = that of the installation. */
   burst: v.optional(v.nullable(Burst)),
+  /** The team cannot change its burst policy itself. */
+  burst_locked: v.optional(v.boolean()),
 });
 export type ShareChange = v.InferOutput<typeof ShareChange>;
 
@@ -68,6 +70,8 @@ export const TeamAnswer = v.strictObject({
   gpu_hours_per_month: v.nullable(v.number()),
   /** Its own burst policy; null = that of the installation. */
   burst: v.nullable(Burst),
+  /** The team cannot change it itself. */
+  burst_locked: v.boolean(),
   gpus_now: v.number(),
   recent_gpu_hours: v.number(),
   gpu_hours_this_month: v.number(),
@@ -75,6 +79,23 @@ export const TeamAnswer = v.strictObject({
   waiting: v.number(),
 });
 export type TeamAnswer = v.InferOutput<typeof TeamAnswer>;
+
+export const ChangeTeamBurst = v.strictObject({
+  /** Burst policy of its jobs that have none; null = that of the installation. */
+  burst: v.nullable(Burst),
+});
+export type ChangeTeamBurst = v.InferOutput<typeof ChangeTeamBurst>;
+
+/** The burst policy of the caller's own team. */
+export const TeamBurst = v.strictObject({
+  object: v.literal("team_burst"),
+  /** Its own policy; null = that of the installation. */
+  burst: v.nullable(Burst),
+  installation: Burst,
+  /** An administrator of the installation keeps the team from changing it. */
+  locked: v.boolean(),
+});
+export type TeamBurst = v.InferOutput<typeof TeamBurst>;
 
 /** `id`, `name` and `team` are null for work of other teams, except for administrators. */
 const work = {

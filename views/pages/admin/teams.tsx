@@ -169,6 +169,10 @@ function Share({ team, share, shareForm, problems }: TeamProps) {
           />
         </div>
         <BurstFields form={shareForm} problems={problems} inherits="Installation's default" />
+        <label class="check">
+          <input type="checkbox" name="burst_locked" value="yes" checked={shareForm.burst_locked === "yes"} />
+          The team cannot change its burst policy
+        </label>
         <div class="row">
           <button type="submit" class="button">
             Save share

@@ -3,7 +3,7 @@ import * as v from "valibot";
 import type { BurstPolicy } from "../../../src/lib/text/burst-policy.ts";
 import type { JobRow } from "../../../src/training/jobs/model.ts";
 import { QueueChange } from "../../../src/training/jobs/placement-model.ts";
-import { ShareChange } from "../../../src/training/queue/model.ts";
+import { ChangeTeamBurst, ShareChange } from "../../../src/training/queue/model.ts";
 import type { TeamView } from "../../../src/training/queue/teams.ts";
 
 /** A burst policy as typed into the form: the wait in minutes, the cost in USD. */
@@ -48,7 +48,14 @@ export const PLACE_FIELDS = {
   ...BURST_FIELDS,
 };
 export const PlaceBody = v.strictObject(PLACE_FIELDS);
-export const ShareBody = v.strictObject({ weight: text, max_gpus: text, gpu_hours_per_month: text, ...BURST_FIELDS });
+export const ShareBody = v.strictObject({
+  weight: text,
+  max_gpus: text,
+  gpu_hours_per_month: text,
+  burst_locked: text,
+  ...BURST_FIELDS,
+});
+export const BurstBody = v.strictObject(BURST_FIELDS);
 
 const shown = (value: number | null) => (value === null ? "" : String(value));
 /** A time in milliseconds as the value of a datetime-local field, in UTC. */
@@ -68,7 +75,7 @@ export const EMPTY_PLACE: PlaceForm = {
 };
 
 /** The form of a policy; empty without one. */
-function burstForm(policy: BurstPolicy | null): BurstForm {
+export function burstForm(policy: BurstPolicy | null): BurstForm {
   const limits = policy?.type === "burst" ? policy : null;
   return {
     burst: policy?.type ?? "",
@@ -203,6 +210,7 @@ export const shareForm = (team: TeamView): ShareForm => ({
   weight: String(team.weight),
   max_gpus: shown(team.maxGpus),
   gpu_hours_per_month: shown(team.monthGpuHours),
+  burst_locked: team.burstLocked ? "yes" : "",
   ...burstForm(team.burst),
 });
 
@@ -212,6 +220,13 @@ export function shareRequest(form: ShareForm): { change: ShareChange } | { probl
     max_gpus: number(form.max_gpus),
     gpu_hours_per_month: number(form.gpu_hours_per_month),
     burst: burstOfForm(form),
+    burst_locked: form.burst_locked === "yes",
   });
+  return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
+}
+
+/** The policy of a form of its own. */
+export function burstRequest(form: BurstForm): { change: ChangeTeamBurst } | { problems: Record<string, string> } {
+  const parsed = v.safeParse(ChangeTeamBurst, { burst: burstOfForm(form) });
   return parsed.success ? { change: parsed.output } : { problems: problemsOf(parsed.issues) };
 }

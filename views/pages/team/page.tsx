@@ -9,6 +9,7 @@ import type { Listed } from "../../../src/lib/page.ts";
 import { capitalize, formatBytes, formatInteger } from "../../../src/lib/text/format.ts";
 import type { InvitationMail } from "../../../src/notices/security/invitation-mail.ts";
 import { ROLE_HINTS, ROLE_NAMES, TEAM_ROLES, type TeamRole } from "../../../src/roles.ts";
+import type { TeamBurst } from "../../../src/training/queue/model.ts";
 import { usePage } from "../../context.ts";
 import { Layout } from "../../layout.tsx";
 import { Allowed, PostForm, RoleLink } from "../../parts/allowed.tsx";
@@ -19,6 +20,8 @@ import { Pager, Table } from "../../parts/table.tsx";
 import { InvitationActions, MailState, SendInvitation, TeamSignIn } from "../../parts/team.tsx";
 import { CopyId, KeyValue, Time } from "../../parts/value.tsx";
 import { OneTimeLink, rolesOf, TeamRoleSelect } from "../admin/users.tsx";
+import type { BurstForm } from "../queue/form.ts";
+import { TeamBurstPanel } from "./burst.tsx";
 import { LIMIT_LABELS, type LimitForm } from "./limits-form.ts";
 import { TeamPrivacy } from "./privacy.tsx";
 import { ServiceAccounts } from "./service-accounts.tsx";
@@ -42,10 +45,12 @@ export interface TeamProps {
     graceDays: number;
     requiredByAll: boolean;
     privacy: Policy;
+    burst: TeamBurst;
+    burstForm: BurstForm;
   } | null;
   /** A link that was just created, shown only once. */
   invited?: { email: string; link: string };
-  /** Messages by field of the limits. */
+  /** Messages by field of the limits and of the burst policy. */
   problems: Record<string, string>;
   error?: string;
   /** The name as typed, when a service account was refused. */
@@ -346,6 +351,7 @@ export function TeamPage(props: TeamProps) {
               requiredByAll={manage.requiredByAll}
             />
             <TeamPrivacy {...manage.privacy} />
+            <TeamBurstPanel {...manage} problems={props.problems} />
             <Limits {...manage} problems={props.problems} />
           </Allowed>
         ) : null}

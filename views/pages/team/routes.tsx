@@ -27,6 +27,8 @@ import {
   revokeAndRecall,
 } from "../../../src/notices/security/invitation-mail.ts";
 import { can, TEAM_ROLES } from "../../../src/roles.ts";
+import { readTeamBurst, setTeamBurst } from "../../../src/training/queue/teams.ts";
+import { BurstBody, burstForm, burstRequest } from "../queue/form.ts";
 import { LimitBody, type LimitForm, readLimits, shownLimit } from "./limits-form.ts";
 import { MemberList, TeamPage, type TeamProps } from "./page.tsx";
 import { AccountForm, createFromForm, serviceAccountPages } from "./service-account-routes.tsx";
@@ -53,6 +55,7 @@ interface OnOne extends Visit {
 async function manageProps(ctx: Ctx, actor: Actor): Promise<TeamProps["manage"]> {
   if (!can(actor, "members.manage")) return null;
   const limits = await readTeamLimits(ctx, actor);
+  const burst = await readTeamBurst(ctx, actor);
   const invitations = await listInvitations(ctx, actor, { limit: MAX, org: actor.org });
   return {
     invitations,
@@ -65,6 +68,8 @@ async function manageProps(ctx: Ctx, actor: Actor): Promise<TeamProps["manage"]>
     graceDays: ctx.config.two_factor_grace_days,
     requiredByAll: ctx.config.require_two_factor,
     privacy: await policyOf(ctx, actor.org),
+    burst,
+    burstForm: burstForm(burst.burst),
   };
 }
 
@@ -197,6 +202,19 @@ async function saveLimits(ctx: Ctx, visit: Visit, form: LimitForm) {
   return redirect(visit.request, "/team", "The limits are saved.");
 }
 
+async function saveBurst(ctx: Ctx, visit: Visit, form: v.InferOutput<typeof BurstBody>) {
+  const read = burstRequest(form);
+  if ("problems" in read) {
+    const manage = await manageProps(ctx, visit.actor);
+    const more = { manage: manage && { ...manage, burstForm: form }, problems: read.problems };
+    return show(ctx, visit, EMPTY, more, 422);
+  }
+  return attempt(ctx, visit, async () => {
+    await setTeamBurst(ctx, visit.actor, read.change);
+    return redirect(visit.request, "/team", "Saved. Jobs that wait are decided again.");
+  });
+}
+
 export const ownTeamPages = (ctx: Ctx) =>
   new Elysia({ name: "team.pages", prefix: "/team", seed: ctx.installation, detail: { hide: true } })
     .use(session(ctx))
@@ -213,4 +231,5 @@ export const ownTeamPages = (ctx: Ctx) =>
     .post("/name", (visit) => rename(ctx, visit, visit.body), { body: NameForm })
     .post("/sign-in", (visit) => saveSignIn(ctx, visit, visit.body), { body: SignInForm })
     .post("/privacy", (visit) => savePrivacy(ctx, visit, visit.body), { body: SignInForm })
+    .post("/burst", (visit) => saveBurst(ctx, visit, visit.body), { body: BurstBody })
     .post("/limits", (visit) => saveLimits(ctx, visit, visit.body), { body: LimitBody });

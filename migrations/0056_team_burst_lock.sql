@@ -1,0 +1,1 @@
+ALTER TABLE `team_share` ADD `burst_locked` integer DEFAULT false NOT NULL;
