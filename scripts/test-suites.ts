@@ -131,8 +131,10 @@ interface Outcome {
 
 /** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
 const SLOTS = 4;
-/** The same by what they need: trainers take a core each, and there is one engine. Client libraries use trainers. */
-const SLOTS_OF = { nothing: SLOTS, trainer: 2, clients: 2, focus: SLOTS, clouds: 1, containers: 1 };
+/**
+ * The same by what they need: a trainer takes most of a core, and there is one engine. Client libraries use trainers.
+ */
+const SLOTS_OF = { nothing: SLOTS, trainer: 3, clients: 3, focus: SLOTS, clouds: 1, containers: 1 };
 /** Suites while the tests are prepared, which takes a core too. */
 const SLOTS_BEFORE = 2;
 
