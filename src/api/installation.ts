@@ -1,8 +1,8 @@
 /** JSON API of the installation, for administrators: providers with their settings, settings, backups. */
 import { Elysia } from "elysia";
-import type * as v from "valibot";
+import * as v from "valibot";
 import { describeProviders, testProvider } from "../compute/limits/administration.ts";
-import { LimitsChange, LimitsView, ProviderState } from "../compute/limits/model.ts";
+import { LimitsChange, LimitsView, ProviderState, StopProvider } from "../compute/limits/model.ts";
 import { readProvider } from "../compute/limits/overview.ts";
 import { changeLimits, resumeProvider, stopProvider } from "../compute/limits/service.ts";
 import { readProviderSettings, saveProviderSettings } from "../compute/limits/settings.ts";
@@ -95,13 +95,19 @@ export const installationApi = (ctx: Ctx) =>
       body: LimitsChange,
       detail: { tags, summary: "Change the limits of a provider", responses: answers(LimitsView) },
     })
-    .post("/providers/:id/stop", ({ actor, params }) => stopProvider(ctx, actor, params.id), {
-      detail: {
-        tags,
-        summary: "Stop everything at a provider: trainings save and return to the queue, nothing starts there",
-        responses: answers(LimitsView),
+    .post(
+      "/providers/:id/stop",
+      ({ actor, params, body }) => stopProvider(ctx, actor, params.id, body ?? { reason: "" }),
+      {
+        body: v.optional(v.nullable(StopProvider)),
+        detail: {
+          tags,
+          summary: "Stop everything at a provider: trainings save, endpoints stop, nothing starts there",
+          description: "People whose work it stops read the reason.",
+          responses: answers(LimitsView),
+        },
       },
-    })
+    )
     .post("/providers/:id/resume", ({ actor, params }) => resumeProvider(ctx, actor, params.id), {
       detail: { tags, summary: "Let work start at a provider again", responses: answers(LimitsView) },
     })

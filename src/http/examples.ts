@@ -30,6 +30,7 @@ export const BODIES: Record<string, unknown> = {
   "POST /v1/two_factor/confirm": { code: "123456" },
   "POST /v1/two_factor/recovery_codes": { password: "a phrase that only you know" },
   "POST /v1/two_factor/disable": { password: "a phrase that only you know" },
+  "POST /v1/admin/providers/{id}/stop": { reason: "The invoice of this month is under review" },
   "POST /v1/admin/providers/{id}/limits": { regions: ["us-east-1"], max_price_per_hour: 4, month_usd: 500 },
   "PUT /v1/admin/providers/{id}/settings": { enabled: true, settings: { api_key: "rpa_…", regions: "EU-RO-1, FR" } },
   "POST /v1/admin/settings/secrets": { name: "hub_token", value: "hf_…" },

@@ -35,6 +35,7 @@ test("no allowed launch exceeds a limit of the provider or of the job, over 20,0
       maxPricePerHour: maybe(4),
       maxMachines: random() < 0.5 ? null : Math.floor(random() * 5),
       monthUsd: maybe(100),
+      stopReason: null,
       stopped: random() < 0.1,
     };
     const use: ProviderUse = { machines: Math.floor(random() * 5), monthUsd: random() * 100, perHourUsd: random() * 9 };

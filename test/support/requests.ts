@@ -287,6 +287,8 @@ export const BODIES: Record<string, (e: Everything) => unknown> = {
     return form;
   },
   "POST /v1/admin/providers/:id/limits": () => ({ max_machines: 1 }),
+  "POST /v1/admin/providers/:id/stop": () => ({ reason: "matrix" }),
+  "POST /admin/providers/:id/stop": () => ({ reason: "matrix" }),
   "POST /admin/providers/:id/limits": () => ({ max_machines: "1" }),
   "PUT /v1/admin/providers/:id/settings": () => ({ enabled: false }),
   "POST /admin/providers/:id/settings": () => ({ enabled: "yes" }),

@@ -190,8 +190,8 @@ test("a plan shows why an offer is out", async () => {
 test("stopping a provider preempts its jobs, and nothing starts there until that is lifted", async () => {
   const id = await rent("slow.50", { max_steps: 60 });
   await atStep(id, 2);
-  await stopProvider(lab.ctx, lab.actor("admin"), "cloud");
-  await waits(id, "Cloud is stopped by an administrator");
+  await stopProvider(lab.ctx, lab.actor("admin"), "cloud", { reason: "the invoice is under review" });
+  await waits(id, "Cloud is stopped by an administrator: the invoice is under review");
   const launches = cloud.asked.launches.length;
   await Bun.sleep(300);
   expect(cloud.asked.launches.length).toBe(launches);

@@ -197,6 +197,8 @@ export function ConfirmForm(props: {
   buttonClass?: string;
   /** Who created what is deleted or stopped: only they and the managers of the team see the button. */
   owner?: string;
+  /** More fields. */
+  children?: ComponentChildren;
 }) {
   const id = `confirm-${props.id}`;
   return (
@@ -220,6 +222,7 @@ export function ConfirmForm(props: {
               <input id={`${id}-name`} name="confirm" required autocomplete="off" data-must-equal={props.typeName} />
             </div>
           ) : null}
+          {props.children}
           {props.password ? (
             <div class="field">
               <label for={`${id}-password`}>Your password</label>

@@ -8,6 +8,8 @@ export interface Limits {
   maxMachines: number | null;
   monthUsd: number | null;
   stopped: boolean;
+  /** Why it is stopped; null = not said. */
+  stopReason: string | null;
 }
 
 export const NO_LIMITS: Limits = {
@@ -17,6 +19,7 @@ export const NO_LIMITS: Limits = {
   maxMachines: null,
   monthUsd: null,
   stopped: false,
+  stopReason: null,
 };
 
 /** What a provider runs for this installation now. */
@@ -71,9 +74,13 @@ export function offerRefusal(title: string, offer: Offer, limits: Limits, job: P
   return null;
 }
 
+/** That an administrator stopped everything at a provider, and why. */
+export const stoppedText = (title: string, { stopReason }: Limits): string =>
+  `${title} is stopped by an administrator${stopReason ? `: ${stopReason}` : ""}`;
+
 /** Why a provider starts no work at all now: it is stopped, or its month is used up. Null = it may. */
 export function providerRefusal(title: string, limits: Limits, use: ProviderUse): string | null {
-  if (limits.stopped) return `${title} is stopped by an administrator`;
+  if (limits.stopped) return stoppedText(title, limits);
   if (limits.monthUsd !== null && use.monthUsd >= limits.monthUsd)
     return `${title} has charged ${usd(use.monthUsd)} of ${usd(limits.monthUsd)} this month`;
   if (limits.maxMachines !== null && use.machines >= limits.maxMachines)

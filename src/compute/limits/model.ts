@@ -29,6 +29,15 @@ export const LimitsChange = v.pipe(
 );
 export type LimitsChange = v.InferOutput<typeof LimitsChange>;
 
+/** Why everything at a provider is stopped; people whose work it stops read it. */
+export const StopProvider = v.strictObject({
+  reason: v.optional(
+    v.pipe(v.string("must be text"), v.trim(), v.maxLength(500, "must have at most 500 characters")),
+    "",
+  ),
+});
+export type StopProvider = v.InferOutput<typeof StopProvider>;
+
 export const LimitsView = v.strictObject({
   object: v.literal("provider_limits"),
   provider: v.string(),
@@ -42,6 +51,8 @@ export const LimitsView = v.strictObject({
   models_from_hub: v.nullable(v.boolean()),
   /** Nothing runs or starts there, since this time (milliseconds since 1970). */
   stopped_at: v.nullable(v.number()),
+  /** Why, as the administrator said; null = not said. */
+  stop_reason: v.nullable(v.string()),
 });
 export type LimitsView = v.InferOutput<typeof LimitsView>;
 

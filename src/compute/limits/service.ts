@@ -10,8 +10,8 @@ import { attempt } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
 import { openMachines, unrecorded } from "../machines/meter.ts";
-import { type Limits, NO_LIMITS, type ProviderUse, providerRefusal } from "./check.ts";
-import type { LimitsChange, LimitsView } from "./model.ts";
+import { type Limits, NO_LIMITS, type ProviderUse, providerRefusal, stoppedText } from "./check.ts";
+import type { LimitsChange, LimitsView, StopProvider } from "./model.ts";
 
 /** The start of the month (UTC) that a time is in, in milliseconds since 1970. */
 function monthStart(at: number): number {
@@ -28,6 +28,7 @@ const limitsFrom = (row: LimitRow): Limits => ({
   maxMachines: row.maxMachines,
   monthUsd: row.monthUsd,
   stopped: row.stoppedAt !== null,
+  stopReason: row.stopReason,
 });
 
 /** The limits of one provider. */
@@ -84,8 +85,11 @@ export async function stoppedProviders(ctx: Ctx): Promise<ReadonlyMap<string, st
   return found;
 }
 
-/** True while an administrator has stopped everything at a provider. */
-export const isStopped = async (db: Db, provider: string): Promise<boolean> => (await limitsOf(db, provider)).stopped;
+/** That an administrator has stopped everything at a provider, and why; null = it is not stopped. */
+export async function stoppedBecause(ctx: Ctx, provider: string): Promise<string | null> {
+  const limits = await limitsOf(ctx.db, provider);
+  return limits.stopped ? stoppedText(titleOf(ctx, provider), limits) : null;
+}
 
 /** The title of a provider for people; its id when it is not loaded. */
 export const titleOf = (ctx: Ctx, id: string): string => ctx.compute.get(id)?.plugin.title ?? id;
@@ -102,6 +106,7 @@ export const limitsViewOf = (provider: string, row: LimitRow | undefined): Limit
   cost_per_gpu_hour: row?.costPerGpuHour ?? null,
   models_from_hub: row?.modelsFromHub ?? null,
   stopped_at: row?.stoppedAt ?? null,
+  stop_reason: row?.stopReason ?? null,
 });
 
 function requireProvider(ctx: Ctx, id: string): ProviderPlugin {
@@ -169,16 +174,16 @@ export function changeLimits(ctx: Ctx, actor: Actor, provider: string, change: L
  * starts there until `resumeProvider`. Administrators only; audited.
  * @throws AppError `provider_not_found`
  */
-export function stopProvider(ctx: Ctx, actor: Actor, provider: string): Promise<LimitsView> {
+export function stopProvider(ctx: Ctx, actor: Actor, provider: string, { reason }: StopProvider): Promise<LimitsView> {
   requireAdmin(actor);
   requireProvider(ctx, provider);
-  const set = { stoppedAt: ctx.clock.now(), stoppedBy: actor.userId };
-  return store(ctx, actor, provider, set, "provider.stop", {});
+  const set = { stoppedAt: ctx.clock.now(), stoppedBy: actor.userId, stopReason: reason || null };
+  return store(ctx, actor, provider, set, "provider.stop", reason ? { reason } : {});
 }
 
 /** Lets work start at a provider again. Administrators only; audited. @throws AppError `provider_not_found` */
 export function resumeProvider(ctx: Ctx, actor: Actor, provider: string): Promise<LimitsView> {
   requireAdmin(actor);
   requireProvider(ctx, provider);
-  return store(ctx, actor, provider, { stoppedAt: null, stoppedBy: null }, "provider.resume", {});
+  return store(ctx, actor, provider, { stoppedAt: null, stoppedBy: null, stopReason: null }, "provider.resume", {});
 }

@@ -114,6 +114,8 @@ export const providerLimit = sqliteTable("provider_limit", {
   /** When an administrator stopped everything there; null = it may be used. */
   stoppedAt: integer("stopped_at"),
   stoppedBy: text("stopped_by"),
+  /** Why, for those whose work it stops; empty = not said. */
+  stopReason: text("stop_reason"),
   updatedAt: integer("updated_at").notNull(),
 });
 

@@ -4,7 +4,7 @@ import { heldMessage } from "../../accounts/holds/service.ts";
 import { budgetMarks } from "../../billing/budgets/limits.ts";
 import { sentence } from "../../billing/budgets/texts.ts";
 import { lateWork } from "../../billing/late/state.ts";
-import { isStopped } from "../../compute/limits/service.ts";
+import { stoppedBecause } from "../../compute/limits/service.ts";
 import { FINAL_STATES } from "../../contract/job.ts";
 import { type Ctx, type Hold, systemActor } from "../../ctx.ts";
 import { deployment } from "../../db/schema/deployments.ts";
@@ -61,7 +61,9 @@ export async function reconcileOne(
 ): Promise<void> {
   // A maintenance, or a provider that is stopped, puts endpoints to sleep; what is wanted stays, and they start again.
   const why = stopReason(stops);
-  const sleeps = (await stopsEndpoints(ctx)) || (await isAtStopped(ctx, row.jobId));
+  const provider = await stoppedAt(ctx, row.jobId);
+  const sleeps = provider !== null || (await stopsEndpoints(ctx));
+  const said = why ?? (provider && `${provider}. The endpoint starts again with the next request.`);
   const rests = why ? "stopped" : sleeps ? "asleep" : null;
   const wanted = row.wanted === "running" ? (rests ?? row.wanted) : row.wanted;
   const engine = await engineOf(ctx, { ...row, wanted });
@@ -81,7 +83,7 @@ export async function reconcileOne(
       return move(ctx, row, { wanted: "asleep" });
     case "stop":
       if (row.state !== "stopping")
-        await move(ctx, row, { state: "stopping", address: null, ...(why ? { error: why } : {}) });
+        await move(ctx, row, { state: "stopping", address: null, ...(said ? { error: said } : {}) });
       return endJob(ctx, row, engine.job?.state);
     case "rest":
       if (row.deletedAt) forget(runtimeOf(ctx), row.id);
@@ -97,15 +99,15 @@ export async function reconcileOne(
   }
 }
 
-/** Whether the engine of an endpoint runs at a provider where an administrator stopped everything. */
-async function isAtStopped(ctx: Ctx, jobId: string | null): Promise<boolean> {
-  if (jobId === null) return false;
+/** That the engine of an endpoint runs at a provider where an administrator stopped everything; null = it does not. */
+async function stoppedAt(ctx: Ctx, jobId: string | null): Promise<string | null> {
+  if (jobId === null) return null;
   const [on] = await ctx.db
     .select({ provider: attempt.provider })
     .from(attempt)
     .where(and(eq(attempt.jobId, jobId), isNull(attempt.goneAt)))
     .limit(1);
-  return on !== undefined && isStopped(ctx.db, on.provider);
+  return on ? stoppedBecause(ctx, on.provider) : null;
 }
 
 /** Why an endpoint is stopped although it is wanted, for its page; null = nothing stops it. */

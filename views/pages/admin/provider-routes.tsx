@@ -1,6 +1,7 @@
 /** Page routes of the settings of one provider: show and save. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { accountStateOf } from "../../../src/compute/limits/accounts.ts";
 import { changeProviderSettings, readProviderSettings } from "../../../src/compute/limits/settings.ts";
 import type { SettingProblem } from "../../../src/compute/limits/settings-model.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -19,7 +20,7 @@ interface Visit {
 
 async function show(ctx: Ctx, { request, actor }: Visit, id: string, more: Partial<ProviderSettingsProps> = {}) {
   const of = await readProviderSettings(ctx, actor, id);
-  const page = <ProviderSettingsPage of={of} {...more} />;
+  const page = <ProviderSettingsPage of={of} account={accountStateOf(ctx, id)} {...more} />;
   return html(pageOf(ctx, request, actor), page, more.problems ? { status: 422 } : {});
 }
 

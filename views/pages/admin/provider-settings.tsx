@@ -1,9 +1,11 @@
 /** The settings of one bundled provider: its switch, and a field for each setting of its plugin. */
+import type { AccountState } from "../../../src/compute/limits/model.ts";
 import { type ProviderForm, problemText, type SettingProblem } from "../../../src/compute/limits/settings-model.ts";
 import { PostForm, RoleLink } from "../../parts/allowed.tsx";
 import { Field, TextField } from "../../parts/form.tsx";
 import { Notice } from "../../parts/notice.tsx";
 import { KeyValue } from "../../parts/value.tsx";
+import { AccountFacts } from "../providers/account.tsx";
 import { AdminLayout } from "./frame.tsx";
 import { inputOf, isOpen, type SettingsBody, typedOf } from "./provider-form.ts";
 
@@ -12,6 +14,8 @@ export interface ProviderSettingsProps {
   /** A form that was refused, as it was typed; secrets are not in it. */
   typed?: SettingsBody;
   problems?: SettingProblem[];
+  /** What the vendor last said about the account; null before it was asked. */
+  account?: AccountState | null;
 }
 
 type OneField = ProviderForm["fields"][number];
@@ -117,7 +121,7 @@ function Switch({ of, typed }: { of: ProviderForm; typed: SettingsBody | undefin
   );
 }
 
-export function ProviderSettingsPage({ of, typed, problems = [] }: ProviderSettingsProps) {
+export function ProviderSettingsPage({ of, typed, problems = [], account = null }: ProviderSettingsProps) {
   const open = of.fields.filter((field) => isOpen(field.source));
   const fixed = of.fields.filter((field) => !isOpen(field.source));
   const errorOf = (name: string) =>
@@ -170,6 +174,12 @@ export function ProviderSettingsPage({ of, typed, problems = [] }: ProviderSetti
             shown.
           </p>
         </PostForm>
+        {account ? (
+          <div class="body divided">
+            <h3>Account</h3>
+            <AccountFacts account={account} balance />
+          </div>
+        ) : null}
         {fixed.length > 0 ? (
           <div class="body divided">
             <h3>Set elsewhere</h3>

@@ -8,6 +8,7 @@ import { Empty, Notice } from "../../parts/notice.tsx";
 import { StateBadge } from "../../parts/state.tsx";
 import { Table } from "../../parts/table.tsx";
 import { Stat, Stats, Time } from "../../parts/value.tsx";
+import { AccountFacts } from "./account.tsx";
 import { formOf, type LimitsForm } from "./form.ts";
 
 /** A form that was refused, as it was typed. */
@@ -158,33 +159,6 @@ function Trouble({ of }: { of: ProviderState }) {
   );
 }
 
-/** What the vendor last said about the account. It is asked every few minutes. */
-function Account({ of: { account } }: { of: ProviderState }) {
-  if (!account) return null;
-  return (
-    <div class="stack tight">
-      {account.error ? (
-        <Notice kind="warn" title="The account could not be checked">
-          {account.error}
-        </Notice>
-      ) : account.low ? (
-        <Notice kind="warn" title="The balance is low">
-          When it is used up, the vendor stops the machines that run there.
-        </Notice>
-      ) : null}
-      <p class="small muted">
-        {account.quotas.map(({ name, region, limit, used }) => (
-          <span>
-            Quota {name}
-            {region ? ` in ${region}` : ""}: {used ?? "?"} of {limit ?? "?"} used ·{" "}
-          </span>
-        ))}
-        Account checked <Time at={account.checked_at} />
-      </p>
-    </div>
-  );
-}
-
 function Provider({ of, refused }: { of: ProviderState; refused: Refused | null }) {
   const month = of.limits.month_usd;
   return (
@@ -208,9 +182,22 @@ function Provider({ of, refused }: { of: ProviderState; refused: Refused | null 
             title={`Stop everything at ${of.title}?`}
             lost={`${plural(of.machines.length, "machine")} will stop: trainings save a checkpoint and return to the queue, endpoints stop answering. Nothing starts here until you let it.`}
             verb={`Stop everything at ${of.title}`}
-          />
+          >
+            <Field
+              id={`stop-reason-${of.id}`}
+              label="Reason (optional)"
+              hint="People whose work it stops read it"
+              render={(ids) => <input name="reason" maxlength={500} {...ids} />}
+            />
+          </ConfirmForm>
         )}
       </header>
+      {of.limits.stopped_at === null ? null : (
+        <Notice kind="warn" title={`${of.title} is stopped`}>
+          Stopped <Time at={of.limits.stopped_at} />
+          {of.limits.stop_reason ? `: ${of.limits.stop_reason}` : ""}
+        </Notice>
+      )}
       {of.pause ? (
         <Notice kind="warn" title={`${of.title} is not asked for machines now`}>
           {of.pause.message} {code(of.pause.vendor_code)} It is asked again <Time at={of.pause.until} />, or when a test
@@ -236,7 +223,7 @@ function Provider({ of, refused }: { of: ProviderState; refused: Refused | null 
             </Stat>
           ) : null}
         </Stats>
-        <Account of={of} />
+        {of.account ? <AccountFacts account={of.account} /> : null}
         <Machines of={of} />
       </div>
       <Limits of={of} refused={refused} />

@@ -1,6 +1,7 @@
 /** Page routes of providers: the page, and the forms of limits and of the stop switch. */
 import { Elysia } from "elysia";
 import * as v from "valibot";
+import { StopProvider } from "../../../src/compute/limits/model.ts";
 import { readProviders } from "../../../src/compute/limits/overview.ts";
 import { changeLimits, resumeProvider, stopProvider } from "../../../src/compute/limits/service.ts";
 import type { Actor, Ctx } from "../../../src/ctx.ts";
@@ -28,8 +29,8 @@ async function limit(ctx: Ctx, visit: Visit, id: string, form: LimitsForm) {
   return redirect(visit.request, "/providers", "The limits are saved.");
 }
 
-async function stop(ctx: Ctx, { request, actor }: Visit, id: string) {
-  await stopProvider(ctx, actor, id);
+async function stop(ctx: Ctx, { request, actor }: Visit, id: string, form: StopProvider) {
+  await stopProvider(ctx, actor, id, form);
   return redirect(request, "/providers", "Everything there stops. Nothing starts until you let it.");
 }
 
@@ -46,5 +47,8 @@ export const providerPages = (ctx: Ctx) =>
       params: Id,
       body: LimitsBody,
     })
-    .post("/admin/providers/:id/stop", (visit) => stop(ctx, visit, visit.params.id), { params: Id })
+    .post("/admin/providers/:id/stop", (visit) => stop(ctx, visit, visit.params.id, visit.body), {
+      params: Id,
+      body: StopProvider,
+    })
     .post("/admin/providers/:id/resume", (visit) => resume(ctx, visit, visit.params.id), { params: Id });

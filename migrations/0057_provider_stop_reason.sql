@@ -1,0 +1,1 @@
+ALTER TABLE `provider_limit` ADD `stop_reason` text;
