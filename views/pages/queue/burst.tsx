@@ -14,11 +14,11 @@ interface BurstProps {
 export function BurstFields({ form, problems, inherits }: BurstProps) {
   return (
     <fieldset class="stack tight">
-      <legend>Burst to rented machines</legend>
+      <legend class="visually-hidden">Burst to rented machines</legend>
       <div class="fields">
         <Field
           id="field-burst"
-          label="Burst policy"
+          label="Burst to rented machines"
           error={problems.burst}
           render={(ids) => (
             <select {...ids} name="burst">
