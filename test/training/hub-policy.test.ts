@@ -76,6 +76,10 @@ describe("the policy", () => {
     expect((await given("own")).hub).toBeNull();
     expect((await given("on_demand", { local: true })).hub).toBeNull();
     expect((await given()).text).not.toContain("hf_secret");
+    const usesHub = async () => (await t.json("GET", "/v1/admin/providers/cloud")).uses_hub;
+    expect(await usesHub()).toBe(true);
+    Object.assign(t.ctx.compute.get("cloud")?.plugin.capabilities ?? {}, { priced: false });
+    expect(await usesHub()).toBe(false);
   });
 
   test("a provider's own choice takes precedence, both ways, is audited, and null takes it back", async () => {
@@ -104,9 +108,9 @@ describe("the policy", () => {
     const page = async () => (await t.request("GET", "/providers", { as: "admin" })).text();
     const post = (models_from_hub: string) =>
       t.request("POST", "/admin/providers/cloud/limits", { form: { models_from_hub }, as: "admin" });
-    expect(await page()).toContain("machines download nothing from there");
+    expect(await page()).toContain("machines elsewhere may not use the hub");
     expect((await post("yes")).status).toBe(303);
-    expect(await page()).toContain("machines download from there");
+    expect(await page()).toContain("machines elsewhere may use the hub");
     expect((await post("often")).status).toBe(400);
     expect((await t.request("POST", "/v1/admin/providers/cloud/limits", { body: { models_from_hub: 1 } })).status).toBe(
       400,

@@ -92,8 +92,8 @@ export const ProviderState = v.strictObject({
   ),
   limits: LimitsView,
   /**
-   * Its rented machines may download base models from the hub, by its own choice or by the setting; null where nothing
-   * runs on other machines.
+   * Its machines elsewhere may download base models from the hub, by its own choice or by the setting; null where
+   * nothing runs on other machines.
    */
   uses_hub: v.nullable(v.boolean()),
   /** What the vendor last said about the account; null for providers that cannot say, and before the first check. */

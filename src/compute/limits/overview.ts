@@ -103,7 +103,10 @@ async function stateOf(ctx: Ctx, id: string): Promise<ProviderState> {
         }
       : null,
     limits: limitsViewOf(id, limits),
-    uses_hub: entry.plugin.kind === "process" ? null : await mayUseHub(ctx, id, { market: "on_demand" }),
+    uses_hub:
+      entry.plugin.kind === "process"
+        ? null
+        : await mayUseHub(ctx, id, { market: entry.plugin.capabilities.priced ? "on_demand" : "own" }),
     account: accountStateOf(ctx, id),
     machines: await machinesOf(ctx, id),
     cost_today_usd: await chargedSince(ctx, id, Math.floor(now / DAY_MS) * DAY_MS),

@@ -55,7 +55,7 @@ function Machines({ of }: { of: ProviderState }) {
 }
 
 const HUB_CHOICES = [
-  ["", "As the setting models_from_hub says"],
+  ["", "Default"],
   ["yes", "Allowed"],
   ["no", "Never"],
 ] as const;
@@ -67,7 +67,7 @@ function HubChoice({ of, chosen }: { of: ProviderState; chosen: LimitsForm["mode
     <Field
       id={`hub-${of.id}`}
       label="Base models from the hub"
-      hint={`Now: ${of.uses_hub ? "machines download" : "machines download nothing"} from there. Files are checked by hash; they get no token`}
+      hint={`Default: the setting models_from_hub. Now machines elsewhere ${of.uses_hub ? "may" : "may not"} use the hub. They check hashes and get no token`}
       render={(ids) => (
         <select name="models_from_hub" {...ids}>
           {HUB_CHOICES.map(([value, label]) => (
