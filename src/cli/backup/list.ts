@@ -6,6 +6,7 @@ import { checkDatabase } from "../../insights/installation/backup.ts";
 import { readFolder } from "../../insights/installation/backups.ts";
 import {
   backupProblem,
+  FORMAT,
   findBackup,
   readBucketBackups,
   verifyBackup,
@@ -19,7 +20,7 @@ import { openBackups } from "./bucket.ts";
 interface Line {
   store: "disk" | "s3";
   name: string;
-  state: "complete" | "incomplete";
+  state: "complete" | "incomplete" | "unreadable";
   created_at: string;
   version: string | null;
   files: number | null;
@@ -30,7 +31,8 @@ export const backupList: Verb = {
   name: "backup list",
   summary: "Lists the backups in the data directory and in the bucket, the newest first.",
   options: { json: { help: "print one JSON object a line" }, data: CONFIG_OPTIONS.data },
-  notes: "Backups of the bucket are named INSTALLATION/NAME. One that is incomplete is being made, or was interrupted.",
+  notes:
+    "Backups of the bucket are named INSTALLATION/NAME. One that is incomplete is being made, or was interrupted; one that is unreadable is damaged, or of a newer version.",
   async run(args) {
     const config = loadConfig(configFlags(args));
     const lines: Line[] = readFolder(join(config.data_dir, "backups")).map((row) => ({
@@ -50,7 +52,7 @@ export const backupList: Verb = {
         lines.push({
           store: "s3",
           name: `${installation}/${name}`,
-          state: summary ? "complete" : "incomplete",
+          state: summary ? (summary.format === FORMAT ? "complete" : "unreadable") : "incomplete",
           created_at: summary?.made_at ?? new Date(begun?.at ?? 0).toISOString(),
           version: summary?.version ?? null,
           files: summary?.files ?? null,

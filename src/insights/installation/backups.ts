@@ -10,7 +10,14 @@ import { cleanEnvironment } from "../../lib/child-environment.ts";
 import { isSafeSegment } from "../../lib/disk/files.ts";
 import { objectStoreSettings } from "../../lib/objects/settings.ts";
 import { StoreProblem } from "../../lib/objects/store.ts";
-import { type BackupBucket, backupProblem, folderOf, readBucketBackups, removeBucketBackup } from "./bucket-backups.ts";
+import {
+  type BackupBucket,
+  backupProblem,
+  FORMAT,
+  folderOf,
+  readBucketBackups,
+  removeBucketBackup,
+} from "./bucket-backups.ts";
 
 /** Time until a page or an answer is made without the bucket. */
 const WAIT_MS = 8_000;
@@ -88,7 +95,7 @@ async function readBucket(ctx: Ctx): Promise<BackupRow[]> {
     throw backupProblem(error);
   });
   return found.flatMap(({ installation, name, summary }) =>
-    summary
+    summary?.format === FORMAT
       ? [
           {
             store: "s3" as const,

@@ -21,6 +21,7 @@ import {
   type BackupId,
   BEGUN,
   boundTo,
+  FORMAT,
   folderOf,
   LIST,
   pruneBackups,
@@ -146,7 +147,7 @@ async function intoBucket(
     await sendPieces(bucket, id, LIST, key, pieceOf(list), list.byteLength);
     options.failPoint?.("backup.listed");
     const summary: Summary = {
-      format: 1,
+      format: FORMAT,
       version: VERSION,
       made_at: new Date(now()).toISOString(),
       key_id: keyId(key),

@@ -13,6 +13,8 @@ import { hashed, type ObjectStore, StoreProblem } from "../../lib/objects/store.
 const ROOT = "backups/";
 export const SUMMARY = "backup.json";
 export const BEGUN = "begun.json";
+/** The format of the summary and the list; an older version refuses a newer one. */
+export const FORMAT = 1;
 /** The encrypted list of files. */
 export const LIST = "files";
 const AT_ONCE = 4;
@@ -157,7 +159,7 @@ export async function findBackup(place: BackupBucket, text: string): Promise<Buc
       `The backup ${text} is incomplete: it is being made, or was interrupted. Nothing was changed.`,
     );
   if (summary.format === 0) throw new AppError("invalid", "backup_damaged", `The backup is damaged: ${SUMMARY}.`);
-  if (summary.format !== 1)
+  if (summary.format !== FORMAT)
     throw new AppError(
       "invalid",
       "backup_newer",
@@ -253,10 +255,13 @@ export async function removeInterrupted(bucket: BackupBucket, installation: stri
   return over.length;
 }
 
-/** Removes the oldest complete backups of an installation until `keep` are left. @returns their names */
+/**
+ * Removes the oldest complete backups of an installation until `keep` are left. Those of another format are neither
+ * counted nor removed. @returns their names
+ */
 export async function pruneBackups(bucket: BackupBucket, installation: string, keep: number): Promise<string[]> {
   if (keep === 0) return [];
-  const whole = (await readBucketBackups(bucket, installation)).filter(({ summary }) => summary !== null);
+  const whole = (await readBucketBackups(bucket, installation)).filter(({ summary }) => summary?.format === FORMAT);
   const old = whole.slice(keep);
   for (const one of old) await removeBucketBackup(bucket, one);
   return old.map(({ name }) => name);

@@ -72,9 +72,9 @@ export function BackupList({ backups, state, problem, hasBucket }: BackupsProps)
             columns={[
               {
                 key: "path",
-                label: hasBucket ? "Place" : "Directory",
+                label: hasBucket ? "Directory or name" : "Directory",
                 name: true,
-                render: (row) => <CopyId id={row.path} full />,
+                render: (row) => <CopyId id={row.store === "s3" ? row.name : row.path} full />,
               },
               ...(hasBucket
                 ? [
@@ -82,7 +82,7 @@ export function BackupList({ backups, state, problem, hasBucket }: BackupsProps)
                       key: "store",
                       label: "Store",
                       wide: true,
-                      render: (row: BackupRow) => (row.store === "s3" ? "bucket, encrypted" : "disk"),
+                      render: (row: BackupRow) => (row.store === "s3" ? "Bucket" : "Disk"),
                     },
                   ]
                 : []),
