@@ -10,6 +10,8 @@ from pathlib import Path
 
 import json_schema
 import pytest
+from bucket import MailboxServer
+from home_server import TOKEN, HomeServer
 
 from finetune_trainer.protocol import hub as hub_module
 from finetune_trainer.protocol.home import Home
@@ -247,3 +249,25 @@ def test_a_source_that_this_trainer_does_not_know_means_the_server(site):
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert len(site.warnings()) == 1
     assert site.hub.seen == []
+
+
+def test_with_a_mailbox_the_object_store_sends_what_the_hub_does_not(site, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for path, content in FILES.items():
+        (folder / path).write_bytes(content)
+    reply = {"inputs": {"base": {"server_path": str(folder)}}, "resume": None}
+    server = HomeServer(tmp_path / "home.sock", tmp_path / "artifacts", reply, {}).start()
+    box = MailboxServer(server)
+    try:
+        scratch = tmp_path / "scratch"
+        site.home = Home(box.enter(scratch), TOKEN, scratch)
+        site.home.log = lambda level, message: site.lines.append((level, message))
+        site.hub.trick = lambda handler: "model" in handler.path and (handler.send_status(404) or True)
+        assert site.get() == FILES
+        assert site.warnings()[0].endswith("This file and the next ones come from the object store.")
+        assert site.lines[-1][1].split(" in ")[0].endswith("1 file (0.5 MB) from the object store")
+        assert box.asked.count("GET file") == 1
+    finally:
+        box.close()
+        server.stop()

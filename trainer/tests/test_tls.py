@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from finetune_trainer.protocol.connection import Connection
+from finetune_trainer.protocol.hub import HubFailure, hub_of
 from finetune_trainer.protocol.tls import FINGERPRINT
 
 EC = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
@@ -166,3 +167,19 @@ def test_requests_go_through_the_proxy_of_the_environment(home, certs, monkeypat
     finally:
         proxy.shutdown()
         proxy.server_close()
+
+
+@pytest.mark.parametrize("home", ["here-chain"], indirect=True)
+def test_the_hub_is_checked_by_authorities_of_the_machine_and_not_by_the_servers_fingerprint(
+    home, certs, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv(FINGERPRINT, "0" * 64)
+    hub = hub_of({"hub": {"url": f"https://127.0.0.1:{home.server_address[1]}/acme/small/resolve/{'0' * 40}/"}})
+    file = {"path": "config.json", "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
+    with pytest.raises(HubFailure, match="certificate verify failed"):
+        hub.download(file, tmp_path / "part")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certs / "ca.pem"))
+    hub.download(file, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == b"{}"
+    assert home.tokens == [None]
