@@ -22,7 +22,7 @@ const DOCS = join(ROOT, "docs/faults.md");
 const MARKS = ["<!-- table of the last run -->", "<!-- end of table -->"] as const;
 const REMOTE_MARKS = ["<!-- table of rented machines -->", "<!-- end of rented machines -->"] as const;
 /** Faults of rented machines: a table of their own. */
-const REMOTE = ["test/faults/remote.test.ts", "test/faults/mailbox.test.ts"];
+const REMOTE = ["test/faults/remote.test.ts", "test/faults/mailbox.test.ts", "test/faults/aws.test.ts"];
 
 interface Form {
   full: boolean;

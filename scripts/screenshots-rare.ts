@@ -100,6 +100,7 @@ export async function addRare(ctx: Ctx, actor: Actor): Promise<Record<string, st
 }
 
 export const RARE_SHOTS: Shot[] = [
+  { name: "providers", path: "/providers", seeds: ["full"] },
   { name: "admin-provider", path: "/admin/providers/runpod", seeds: ["full"] },
   { name: "sso-provider", path: ({ provider }) => provider, seeds: ["failing"] },
   { name: "queue-maintenance", path: "/queue", seeds: ["failing"] },

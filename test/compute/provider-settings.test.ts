@@ -129,6 +129,8 @@ test("the account is asked in the background: balance with its age, one notice w
   expect(new Set(sent.map(({ title }) => title))).toEqual(new Set(["RunPod has $4.50 left"]));
   const page = await (await t.request("GET", "/providers", { headers: { accept: "text/html" } })).text();
   for (const text of ["$4.50", "Account checked", "The balance is low"]) expect(page).toContain(text);
+  const form = await (await t.request("GET", "/admin/providers/runpod", { headers: { accept: "text/html" } })).text();
+  for (const text of ["Balance $4.50", "Account checked"]) expect(form).toContain(text);
   cloud.account.revoked = true;
   await checkAccounts(t.ctx);
   const { account } = await state();

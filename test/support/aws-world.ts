@@ -26,6 +26,10 @@ interface Fault {
   after?: boolean;
   /** Only for pages after the first. */
   later?: boolean;
+  /** Only for launches in this zone. */
+  zone?: string;
+  /** The request is answered with success, and nothing is done. */
+  ignored?: boolean;
 }
 
 const xml = (body: string, status = 200, headers: Record<string, string> = {}) =>
@@ -166,12 +170,16 @@ export function awsWorld(): AwsWorld {
         });
       };
       const fault = faults.find(
-        ({ action, region, later }) =>
-          action === call.action && [call.region, undefined].includes(region) && (!later || call.form.has("NextToken")),
+        ({ action, region, later, zone }) =>
+          action === call.action &&
+          [call.region, undefined].includes(region) &&
+          [call.form.get("Placement.AvailabilityZone"), undefined].includes(zone) &&
+          (!later || call.form.has("NextToken")),
       );
       if (!fault) return send();
       fault.times = (fault.times ?? 1) - 1;
       if (fault.times <= 0) faults = faults.filter((one) => one !== fault);
+      if (fault.ignored) return xml(`<?xml version="1.0"?><${call.action}Response></${call.action}Response>`);
       if (fault.after) await send();
       if (!fault.code) throw new TypeError("the connection broke");
       if (call.body.startsWith("{")) return jsonError(fault.code, fault.status ?? 400);
