@@ -5,12 +5,14 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../src/config.ts";
+import { storedObject } from "../../src/db/schema/datasets.ts";
 import type { AppError } from "../../src/errors.ts";
 import { backupsSince, startBackup } from "../../src/insights/installation/backups.ts";
 import { type BucketBackupOptions, makeBucketBackup } from "../../src/insights/installation/bucket-backup.ts";
 import {
   type BackupBucket,
   backupProblem,
+  filesOfBackup,
   findBackup,
   readBucketBackups,
   removeInterrupted,
@@ -35,8 +37,8 @@ let file: string;
 let place: string;
 const servers: Partial<Record<"moto" | "rclone", S3Server>> = {};
 
-function storeOf(server: S3Server): ObjectStore {
-  const settings = { endpoint: server.endpoint, region: "us-east-1", bucket: BUCKET, prefix: "lab/", pathStyle: true };
+function storeOf(server: S3Server, prefix = "lab/"): ObjectStore {
+  const settings = { endpoint: server.endpoint, region: "us-east-1", bucket: BUCKET, prefix, pathStyle: true };
   return s3Store({ ...settings, ca: null, credentials: () => ACCESS, quietMs: 20_000 }, Date.now);
 }
 
@@ -229,6 +231,8 @@ test.skipIf(cloudsMissing !== null)(
     writeFileSync(key, `${KEY}\n`, { mode: 0o600 });
     const app = await createTestApp({
       config: {
+        pii_scan: "off",
+        artifact_store: "s3",
         backup_store: "s3",
         backup_key_file: key,
         s3_endpoint: server.endpoint,
@@ -238,8 +242,19 @@ test.skipIf(cloudsMissing !== null)(
         s3_secret_key: ACCESS.secretKey,
       },
     });
+    const { version } = await validated(app, LINES);
     const { name, done } = await startBackup(app.ctx, app.actor("admin"));
     await done;
+    // What artifact_store has in the bucket is counted, and not sent again, although this machine has a copy.
+    expect(existsSync(app.ctx.files.path("files", version.file_id as string))).toBe(true);
+    const opened = { store: storeOf(server, "of-server/"), address: "", key: KEY, now: Date.now };
+    const found = await findBackup(opened, name);
+    const objects = await app.ctx.db.$count(storedObject);
+    expect(objects).toBeGreaterThanOrEqual(2);
+    expect(found.summary.not_copied.objects).toBe(objects);
+    const paths = (await filesOfBackup(opened, found)).map(({ path }) => path);
+    expect(paths).toContain("secret");
+    expect(paths.filter((path) => /^(files|datasets|artifacts|archives)\//.test(path))).toEqual([]);
     const list = () => app.json<{ data: { id: string; store: string; path: string }[] }>("GET", "/v1/admin/backups");
     expect((await list()).data).toMatchObject([
       { id: name, store: "s3", path: `s3://lab/of-server/backups/${app.ctx.installation}/${name}/` },
