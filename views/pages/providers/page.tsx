@@ -37,13 +37,15 @@ function Machines({ of }: { of: ProviderState }) {
           key: "where",
           label: "Where",
           extra: true,
-          render: (one) => [one.region ?? one.location, one.zone].filter(Boolean).join(", "),
+          render: (one) => (
+            <span class="nowrap">{[one.region ?? one.location, one.zone].filter(Boolean).join(", ")}</span>
+          ),
         },
         {
           key: "machine",
           label: "Machine",
           extra: true,
-          render: (one) => `${one.machine_type ?? "–"} (${MARKETS[one.market]})`,
+          render: (one) => (one.machine_type ? `${one.machine_type} (${MARKETS[one.market]})` : MARKETS[one.market]),
         },
         { key: "price", label: "Per hour", end: true, extra: true, render: (one) => money(one.price_per_hour) },
         { key: "since", label: "Since", extra: true, render: (one) => <Time at={one.since} /> },
