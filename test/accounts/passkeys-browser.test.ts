@@ -73,8 +73,9 @@ describe.skipIf(!hasBrowser)("in a browser", () => {
 
     await signOut();
     await shoot("login");
-    await present(true);
+    // Touched after the click: before it, the page would sign in by itself and take the button away.
     await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await present(true);
     await page.waitForURL(`${base}/`);
     expect(await page.locator(".rail").textContent()).toContain(t.emails.member);
 

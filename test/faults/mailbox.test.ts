@@ -25,8 +25,8 @@ import { WHOLE } from "./support/remote-row.ts";
 import { row } from "./support/row.ts";
 
 const STEPS = 100;
-/** Besides its steps it reports that it downloads, as a phase and as a log line. */
-const EVENTS = STEPS + 2;
+/** Besides its steps it reports that it downloads, as a phase and as a log line, and what it downloaded. */
+const EVENTS = STEPS + 3;
 const SIZE = 400_000;
 const compute: ComputeRegistry = {
   get: () => ({ plugin: { capabilities: { local: false } } as ProviderPlugin, provider: {} as Provider }),

@@ -16,9 +16,14 @@ from typing import Any
 
 from .tls import public_connection
 
-ADDRESS = re.compile(r"https?://[^\s?#@]+/resolve/[0-9a-f]{40}/")
-# The file hosts that the hub redirects large files to.
-STORAGE = re.compile(r"([a-z0-9-]+\.)*(hf\.co|huggingface\.co)")
+# The end of an address of a commit, by its length.
+COMMIT = re.compile(r"/resolve/[0-9a-f]{40}/")
+COMMIT_LENGTH = 50
+# What no address has.
+ODD = re.compile(r"[\s?#@]")
+# The file hosts that the hub redirects large files to, and their subdomains.
+STORAGE = ("hf.co", "huggingface.co")
+HOST = re.compile(r"[a-z0-9.-]+")
 TIMEOUT_S = 20
 """How long the hub may take to accept a connection, and to send anything."""
 MAX_REDIRECTS = 5
@@ -37,9 +42,21 @@ def hub_of(entry: dict[str, Any]) -> Hub | None:
         return None
     if not isinstance(source, dict) or source.keys() != {"url"} or not isinstance(source["url"], str):
         raise HubFailure("the server names the hub in a way that this trainer does not know")
-    if not ADDRESS.fullmatch(source["url"]):
+    if not is_address(source["url"]):
         raise HubFailure("the server names an address of the hub that is not one of a commit")
     return Hub(source["url"])
+
+
+def is_address(url: str) -> bool:
+    """Whether this is the address of a repository at a commit: `https?://HOST…/resolve/COMMIT/`."""
+    start, end = url[:-COMMIT_LENGTH], url[-COMMIT_LENGTH:]
+    scheme = next((scheme for scheme in ("https://", "http://") if start.startswith(scheme)), None)
+    return scheme is not None and start != scheme and not ODD.search(start) and COMMIT.fullmatch(end) is not None
+
+
+def is_storage(host: str) -> bool:
+    """Whether this is a file host of the hub."""
+    return HOST.fullmatch(host) is not None and any(host == one or host.endswith(f".{one}") for one in STORAGE)
 
 
 class Hub:
@@ -107,7 +124,7 @@ class Hub:
         own, to = urllib.parse.urlsplit(self._url), urllib.parse.urlsplit(found)
         if (to.scheme, to.netloc) == (own.scheme, own.netloc):
             return found
-        if to.scheme == "https" and STORAGE.fullmatch(to.netloc):
+        if to.scheme == "https" and is_storage(to.netloc):
             return found
         raise HubFailure(f"{self.name} redirected to an address that is not one of its own")
 
