@@ -17,6 +17,11 @@ export interface Parts {
 
 const KEY = /^[a-z0-9-]{1,64}$/;
 
+/** Names of what is made or deleted at this moment, or was when a server was killed. */
+const TEMPORARY = /^(?:\.(?:new|old|probe)-|launcher-[0-9a-f]{16}\.py\.)/;
+/** Younger ones may be in use. */
+const IN_USE_MS = 10_000;
+
 export const isKey = (key: string) => KEY.test(key);
 
 export const directoryOf = (host: ProviderHost, key: string) => join(host.dataDir, key);
@@ -56,4 +61,13 @@ export async function removeDirectory(host: ProviderHost, key: string): Promise<
   const old = join(host.dataDir, `.old-${crypto.randomUUID()}`);
   await rename(directoryOf(host, key), old).catch(() => {});
   await rm(old, { recursive: true, force: true });
+}
+
+/** Deletes what killed servers left half made or half deleted. What cannot be deleted now is tried the next time. */
+export async function removeLeftovers(host: ProviderHost, names: readonly string[]): Promise<void> {
+  for (const path of names.filter((name) => TEMPORARY.test(name)).map((name) => join(host.dataDir, name))) {
+    const { mtimeMs = null } = (await stat(path).catch(() => null)) ?? {};
+    if (mtimeMs !== null && host.clock.now() - mtimeMs > IN_USE_MS)
+      await rm(path, { recursive: true, force: true }).catch(() => {});
+  }
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import type { Offer, OwnedWork, Provider, ProviderHost } from "../../src/contract/provider.ts";
 import type { Need } from "../../src/contract/spec.ts";
 import { OWN_MACHINE } from "../shared/own-machine.ts";
-import { directoryOf, handleOf, isKey } from "./directory.ts";
+import { directoryOf, handleOf, isKey, removeLeftovers } from "./directory.ts";
 import { launch, launcherOnDisk } from "./launch.ts";
 import { lastLines } from "./logs.ts";
 import { thisMachine } from "./machine.ts";
@@ -77,6 +77,7 @@ function offersOf(need: Need): Offer[] {
 
 async function listOwned(host: ProviderHost, installation: string): Promise<OwnedWork[]> {
   const names = await readdir(host.dataDir).catch(() => []);
+  await removeLeftovers(host, names);
   const found: OwnedWork[] = [];
   for (const key of names.filter(isKey)) {
     const directory = directoryOf(host, key);

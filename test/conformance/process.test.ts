@@ -3,7 +3,7 @@
  * used again.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import plugin from "../../plugins/process/index.ts";
@@ -24,6 +24,19 @@ describe("the process provider conforms:", () => {
       const result = await runCase(one, make, tools);
       expect(result.detail || result.outcome, one.name).toBe(result.outcome === "skipped" ? result.detail : "passed");
     }, 30_000);
+});
+
+test("what a killed server left half made or half deleted is deleted, and what is in use is not", async () => {
+  const { make, tools } = conformanceSetup(plugin, {}, dataDir);
+  const paths = [".old-a", ".new-b", ".old-c"].map((name) => join(dataDir, name));
+  for (const path of paths) {
+    mkdirSync(join(path, "scratch"), { recursive: true });
+    writeFileSync(join(path, "scratch", "file"), "x");
+  }
+  const before = new Date(Date.now() - 60_000);
+  for (const path of paths.slice(0, 2)) utimesSync(path, before, before);
+  await make().listOwned(tools.installation);
+  expect(paths.map((path) => existsSync(path))).toEqual([false, false, true]);
 });
 
 describe("without its launcher", () => {
