@@ -1,15 +1,19 @@
-"""Makes a tiny random Llama with a real tokenizer: `python tiny_model.py TOKENIZER_DIR OUT_DIR`. Trains a hundred steps
-in seconds."""
+"""Makes the models of the tests: `python tiny_model.py SMOLLM2_DIR OUT_DIR` makes SMOLLM2_DIR if it is missing, and at
+OUT_DIR a tiny random Llama with its tokenizer, which trains a hundred steps in seconds."""
 
 import shutil
 import sys
 from pathlib import Path
 
 import torch
+from finetune_trainer.model.convert import convert_smollm2
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def main(tokenizer_dir: Path, out: Path) -> None:
+def main(smollm2: Path, out: Path) -> None:
+    if not (smollm2 / "model.safetensors").exists():
+        # In this process, because loading the libraries takes most of the time.
+        convert_smollm2(smollm2)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(7)
     config = LlamaConfig(
@@ -27,8 +31,8 @@ def main(tokenizer_dir: Path, out: Path) -> None:
     )
     LlamaForCausalLM(config).save_pretrained(out, safe_serialization=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"):
-        if (tokenizer_dir / name).exists():
-            shutil.copyfile(tokenizer_dir / name, out / name)
+        if (smollm2 / name).exists():
+            shutil.copyfile(smollm2 / name, out / name)
 
 
 if __name__ == "__main__":

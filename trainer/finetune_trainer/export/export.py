@@ -20,6 +20,7 @@ from ..data.rows import read_rows
 from ..data.tool_template import TEMPLATE_FILE, own_template
 from ..evaluation.evaluate import with_adapter
 from ..model.artifacts import check_adapter, is_full_model, is_reward_model
+from ..model.gguf_reading import read_once
 from ..model.load import load_model, prepare_torch
 from ..model.splitting import gguf_tokenizer
 from ..model.tokenizer import LOCAL_ONLY, load_tokenizer
@@ -191,5 +192,6 @@ def read_gguf(directory: Path, name: str, device: torch.device) -> tuple[Any, An
     """Model and tokenizer from a GGUF file: the weights by a reader that shares no code with the writer, the tokens as
     llama.cpp reads them.
     """
-    model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **LOCAL_ONLY)
-    return model.to(device).eval(), gguf_tokenizer(directory / name)
+    with read_once():
+        model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32, **LOCAL_ONLY)
+        return model.to(device).eval(), gguf_tokenizer(directory / name)

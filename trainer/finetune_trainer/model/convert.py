@@ -44,18 +44,21 @@ def convert_smollm2(out: Path, gguf: Path | None = None) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
+    from .gguf_reading import read_once
+
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         where = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
         _report("reading the tokenizer")
-        try:
-            tokenizer = gguf_tokenizer(gguf)
-        except UnknownSplitting as error:
-            raise ModelProblem(f"{gguf.name}: {error}") from error
-        _report("dequantizing the weights (about 25 s)")
-        # The model was published in bfloat16, whose rounding is far below that of the 4-bit file.
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **where)
+        with read_once():
+            try:
+                tokenizer = gguf_tokenizer(gguf)
+            except UnknownSplitting as error:
+                raise ModelProblem(f"{gguf.name}: {error}") from error
+            _report("dequantizing the weights (about 10 s)")
+            # The model was published in bfloat16, whose rounding is far below that of the 4-bit file.
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.bfloat16, **where)
         # transformers refuses to save a model that it still takes for a quantized one.
         for owner, name in ((model, "hf_quantizer"), (model, "quantization_method"), (model, "is_quantized")):
             if hasattr(owner, name):
