@@ -284,7 +284,7 @@ const PREPARE = "`bun run test --prepare` creates it";
 export const trainerEnvironmentPath = (): string => process.env.FTL_TRAINER_ENV ?? join(CACHE, "trainer-env");
 
 /** The test command's models. Its number changes with the files that are written there: no old ones are used. */
-export const MODELS = join(CACHE, "models/2");
+export const MODELS = join(CACHE, "models/3");
 
 /** The directory of a model that the test command creates; it may not exist. */
 export function modelPath(name: "tiny" | "smollm2"): string {

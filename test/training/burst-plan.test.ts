@@ -22,14 +22,14 @@ beforeAll(async () => {
   if (!shelf) throw new Error("no provider");
   const capabilities = { ...shelf.plugin.capabilities, priced: false, local: true };
   const plugin: ProviderPlugin = { ...shelf.plugin, id: "own", title: "Own machine", kind: "process", capabilities };
-  const machine = { ...MACHINE, id: "local", location: "this machine", local: true, available: false };
+  const machine = { ...MACHINE, cpus: 1, id: "local", location: "this machine", local: true, available: false };
   ownOffers = [machine];
   const own = { plugin, provider: { ...shelf.provider, offers: async () => ownOffers } };
   const entries = [own, shelf];
   ctx.compute = { list: () => entries, get: (id) => entries.find((one) => one.plugin.id === id) ?? null };
   p.offer([
-    { ...MACHINE, market: "on_demand", id: "demand", location: "demand", pricePerHour: 2 },
-    { ...MACHINE, market: "spot", id: "spot", location: "spot", pricePerHour: 1.5 },
+    { ...MACHINE, market: "on_demand", id: "demand", location: "demand", cpus: 1, pricePerHour: 2 },
+    { ...MACHINE, market: "spot", id: "spot", location: "spot", cpus: 1, pricePerHour: 1.5 },
     { ...MACHINE, market: "on_demand", id: "fast", location: "fast", cpus: 64, pricePerHour: 90 },
     { ...MACHINE, market: "on_demand", id: "gone", location: "gone", pricePerHour: 0.1, available: false },
   ]);

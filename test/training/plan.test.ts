@@ -48,7 +48,7 @@ describe("offers", () => {
       { ...spot, id: "cheap", location: "cheap spot", pricePerHour: 1.5 },
       { ...MACHINE, market: "on_demand", id: "fast", location: "fast", cpus: 64, pricePerHour: 1.6 },
     ]);
-    const { offers } = await p.plan();
+    const { offers } = await p.plan({ n_epochs: 50 });
     expect(offers.map((one) => one.location)).toEqual(["fast", "cheap spot", "demand", "dear spot"]);
     const [fast, cheap, demand, dear] = offers as [OfferView, OfferView, OfferView, OfferView];
     expect([fast, cheap, demand, dear].map((one) => one.preemptions_per_hour)).toEqual([0, 0.05, 0, 0.05]);
@@ -297,7 +297,7 @@ test("the throughput of finished runs narrows the time range", async () => {
 });
 
 test("a warning names the number of truncated rows and the longest one", async () => {
-  const made = await p.plan({ max_length: 36 });
+  const made = await p.plan({ max_length: 50 });
   expect(made.rows_cut).toBeGreaterThan(0);
-  expect(made.warnings.join(" ")).toMatch(/\d+ of \d+ rows \(\d+%\) are longer than 36 tokens, the longest has \d+/);
+  expect(made.warnings.join(" ")).toMatch(/\d+ of \d+ rows \(\d+%\) are longer than 50 tokens, the longest has \d+/);
 });

@@ -1,7 +1,7 @@
 /** Starts what a machine of the fake cloud runs: a real trainer, with nothing of the server's but what was sent. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { SERVER_ENV } from "../live.ts";
+import { FORKED_PYTHON } from "../far-machines.ts";
 import type { Machine } from "./core.ts";
 import { VENDORS } from "./vendors.ts";
 
@@ -13,12 +13,13 @@ export function bootOf(vendor: string, root: string) {
   const { program } = VENDORS[vendor] as (typeof VENDORS)[string];
   return (machine: Machine) => {
     const scratch = join(root, machine.id);
-    mkdirSync(scratch, { recursive: true });
+    mkdirSync(join(scratch, "bin"), { recursive: true });
+    writeFileSync(join(scratch, "bin/python"), `#!/bin/sh\nexec '${FORKED_PYTHON}' "$@"\n`, { mode: 0o755 });
     const started = program(machine);
     const script = vendor === "lambda";
     const env = {
       ...started.env,
-      PATH: `${script ? `${started.env.PATH?.split(":")[0]}:` : ""}${join(SERVER_ENV, "bin")}:/usr/bin:/bin`,
+      PATH: `${script ? `${started.env.PATH?.split(":")[0]}:` : ""}${join(scratch, "bin")}:/usr/bin:/bin`,
       PYTHONPATH: join(import.meta.dir, "../../../trainer"),
       HOME: scratch,
       FTL_SCRATCH: scratch,
