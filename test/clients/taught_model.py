@@ -9,7 +9,7 @@ import torch
 from conftest import make_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-STEPS = 140
+STEPS = 100
 BATCH = 12
 
 

@@ -67,7 +67,7 @@ describe.skipIf(trainerMissing !== null)("a validation file", () => {
       evaluate_after: false,
       batch_size: 40,
       max_steps: 6,
-      learning_rate: 0.02,
+      learning_rate: 0.05,
       eval_every: 2,
       save_every: 2,
       keep_best: true,
