@@ -43,8 +43,11 @@ def main(smollm2: Path, out: Path) -> None:
         initializer_range=0.1,
     )
     LlamaForCausalLM(config).save_pretrained(out, safe_serialization=True)
-"""Makes the models of the tests: `python tiny_model.py SMOLLM2_DIR OUT_DIR` makes SMOLLM2_DIR if it is missing, and at
-OUT_DIR a tiny random Llama with the first tokens of its tokenizer, which trains a hundred steps in seconds."""
+    tokenizer = json.loads((smollm2 / "tokenizer.json").read_text("utf-8"))
+    (out / "tokenizer.json").write_text(json.dumps(cut(tokenizer), ensure_ascii=False), "utf-8")
+    for name in ("tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"):
+        if (smollm2 / name).exists():
+            shutil.copyfile(smollm2 / name, out / name)
 
 
 if __name__ == "__main__":
