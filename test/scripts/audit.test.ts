@@ -1,7 +1,7 @@
 /** The audit reports what it found and never treats a missing answer as clean. */
 import { expect, test } from "bun:test";
 import { resolve } from "node:path";
-import { auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/audit.ts";
+import { auditFiles, auditNpm, readBunAudit, readPipAudit, verdict } from "../../scripts/audit.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
 const said = (out: string, code = 0, err = "") => ({ code, out, err });
@@ -63,6 +63,20 @@ test("pip-audit: skipped packages count as not checked even with exit code 0", (
     unchecked: ["ConnectionError: no route"],
   });
   expect(readPipAudit("requirements.txt", said('{"dependencies": []}')).unchecked).toHaveLength(1);
+});
+
+test("pip-audit: once the database cannot be reached, no file is checked and each says so", async () => {
+  const clean = JSON.stringify({ dependencies: [{ name: "a", version: "1", vulns: [] }] });
+  const gone =
+    "requests.exceptions.ConnectionError: HTTPSConnectionPool(host='api.osv.dev', port=443): Max retries exceeded with url";
+  const asked: string[] = [];
+  const audits = await auditFiles(["1.txt", "2.txt", "3.txt", "4.txt"], async (file) => {
+    asked.push(file);
+    return file === "1.txt" ? said("", 1, "a damaged file\n") : file === "2.txt" ? said(clean) : said("", 1, gone);
+  });
+  expect(asked).toEqual(["1.txt", "2.txt", "3.txt"]);
+  expect(audits.map(({ unchecked }) => unchecked)).toEqual([["a damaged file"], [], [gone], [gone]]);
+  expect(audits.map(({ source }) => source).at(-1)).toBe("trainer/4.txt (pip-audit)");
 });
 
 test("a missing answer is reported as not checked, and is a failure only with --strict", () => {
