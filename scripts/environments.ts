@@ -1,6 +1,6 @@
 /**
- * The Python environments beside the trainer's: tools of maintainers, other people's test suites and servers. It imports
- * only modules without packages, because it runs before packages are installed.
+ * The Python environments beside the trainer's: tools of maintainers, and other people's test suites and servers. It
+ * imports no packages, because it runs before they are installed.
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
