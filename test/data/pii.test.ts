@@ -149,7 +149,7 @@ describe("presidio", () => {
     },
   );
 
-  // Its environment has 400 MB: FTL_TEST_PRESIDIO is a Python that has it.
+  // FTL_TEST_PRESIDIO is a Python that has it: the test command makes one.
   const python = process.env.FTL_TEST_PRESIDIO ?? "";
   test.skipIf(!python)("that is installed finds more, and each value once", async () => {
     const { found } = await upload(python);
