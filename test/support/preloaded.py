@@ -1,9 +1,10 @@
 """A Python with the trainer's libraries loaded, from which tests fork others: loading them takes 5 s of CPU time.
 
 `preloaded.py serve DIRECTORY [PATH…]` loads them from this environment and from PATH…, and makes two programs:
-DIRECTORY/bin/python for servers, whose warm launchers and inspections are forks, and DIRECTORY/bin/python-forked, whose
-trainers and launchers of several processes are forks. Anything else runs in the environment's own Python. Inspections
-are forks of a process of their own, because they run without torch. Both end with their standard input.
+DIRECTORY/bin/python for servers, whose warm launchers, inspections and endpoints are forks, and
+DIRECTORY/bin/python-forked, whose trainers and launchers of several processes are forks. Anything else runs in the
+environment's own Python. Inspections are forks of a process of their own, because they run without torch. Both end with
+their standard input.
 
 A fork gets the directory, environment, standard streams and umask of the program that asked for it, and shows command
 line and environment as its own. Only libraries are shared: it imports the trainer's modules from where it is told to.
@@ -28,14 +29,17 @@ OUTSIDE: list = []
 # Arguments of what is forked.
 LAUNCHERS = r"""'-IuB '*' --warm '*"""
 INSPECTIONS = r"""'-m finetune_trainer.training.inspection'"""
+ENDPOINTS = "'-m finetune_trainer'"
 TRAINERS = r"""'-m finetune_trainer' | '-u -m finetune_trainer.launch.worker'* | '-m accelerate.commands.launch '*"""
 PROGRAM = """#!/bin/sh
 case "$*" in
 {cases}esac
 exec '{python}' "$@"
 """
-CASE = """  {arguments}) exec '{python}' -IS '{source}' run '{path}' "$0" "$@" ;;
+CASE = """  {arguments}){test} exec '{python}' -IS '{source}' run '{path}' "$0" "$@" ;;
 """
+# Only endpoints of the provider `process` have this priority.
+IS_ENDPOINT = """ grep -qs '"nice":0' ../launch.json &&"""
 
 
 def run(path: str, python: str, arguments: list) -> None:
@@ -273,11 +277,11 @@ def make_programs(directory: str, trainers: str, inspections: str) -> None:
     os.makedirs(os.path.join(directory, "bin"))
     given = {"python": sys.executable, "source": os.path.abspath(__file__)}
     programs = {
-        "python": [(LAUNCHERS, trainers), (INSPECTIONS, inspections)],
-        "python-forked": [(TRAINERS, trainers)],
+        "python": [(LAUNCHERS, "", trainers), (INSPECTIONS, "", inspections), (ENDPOINTS, IS_ENDPOINT, trainers)],
+        "python-forked": [(TRAINERS, "", trainers)],
     }
     for name, cases in programs.items():
-        text = "".join(CASE.format(arguments=arguments, path=path, **given) for arguments, path in cases)
+        text = "".join(CASE.format(arguments=arguments, test=test, path=path, **given) for arguments, test, path in cases)
         with open(os.open(os.path.join(directory, "bin", name), os.O_WRONLY | os.O_CREAT, 0o755), "w") as handle:
             handle.write(PROGRAM.format(cases=text, **given))
 

@@ -159,10 +159,10 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
           return states.includes(now.state) ? now : null;
         },
         options.trainer === "real" ? 600_000 : 240_000,
-        options.trainer === "real" ? 250 : 50,
+        options.trainer === "real" ? 400 : 150,
       ),
     async atStep(id, n) {
-      await until(`step ${n}`, async () => ((await job(id)).progress.step ?? 0) >= n, 120_000, 20);
+      await until(`step ${n}`, async () => ((await job(id)).progress.step ?? 0) >= n, 120_000, 60);
     },
     workOf: (id) =>
       until(
@@ -173,7 +173,7 @@ export async function startBench(options: BenchOptions): Promise<Bench> {
           return hands.working().some((work) => work.key === key) ? key : null;
         },
         60_000,
-        20,
+        60,
       ),
     async setLimits(id, limits) {
       const client = createClient({ url: `file:${database}`, timeout: 5000 });
