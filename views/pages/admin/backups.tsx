@@ -27,7 +27,7 @@ const bytesIn = (backups: BackupRow[], store: BackupRow["store"]) =>
   backups.filter((one) => one.store === store).reduce((sum, one) => sum + one.bytes, 0);
 
 /** The list, which fetches itself again while a backup runs. */
-export function BackupList({ backups, state, problem, hasBucket }: BackupsProps) {
+export function BackupList({ backups, state, problem, hasBucket, objectsInBucket }: BackupsProps) {
   const { url } = usePage();
   const running = state.startedAt !== null;
   const poll = running
@@ -61,7 +61,10 @@ export function BackupList({ backups, state, problem, hasBucket }: BackupsProps)
         </header>
         {backups.length === 0 ? (
           <Empty slim icon="save" title="No backups yet">
-            A backup has the database, files, datasets, models and secrets. Its copy is verified when it is made.
+            {objectsInBucket
+              ? "A backup has the database, secrets and what is in the data directory."
+              : "A backup has the database, files, datasets, models and secrets."}{" "}
+            Its copy is verified when it is made.
           </Empty>
         ) : (
           <Table
