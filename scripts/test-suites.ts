@@ -131,7 +131,7 @@ interface Outcome {
 }
 
 /** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
-const SLOTS = 4;
+const SLOTS = 3;
 /**
  * The same by what they need: a trainer takes most of a core, and there is one engine. Client libraries use trainers.
  */

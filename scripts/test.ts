@@ -207,13 +207,8 @@ async function main(args: string[]): Promise<number> {
   if (everything) suites.push(sqldSuite());
   if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
   // A suite that starts late ends late, so the longest come first.
-  const long = ["bun-training-trainer", "bun-e2e-trainer", "bun-faults-trainer"];
-  const rank = (suite: Suite) =>
-    suite.name === "pytest"
-      ? 1
-      : { containers: 0, trainer: long.includes(suite.name) ? 2 : 4, clients: 3, focus: 4, clouds: 4, nothing: 5 }[
-          suite.need
-        ];
+  const ranks = { containers: 0, trainer: 2, clients: 2, clouds: 3, focus: 4, nothing: 4 };
+  const rank = (suite: Suite) => (suite.name === "pytest" ? 1 : ranks[suite.need]);
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   // A few tests start sooner from the sources.
