@@ -72,19 +72,19 @@ export function freePort(): Promise<number> {
   });
 }
 
-/** Waits until `check` gives something truthy, looking every `everyMs`; throws after `timeoutMs` with `what`. */
+/** Waits until `check` gives something truthy, looking every `every` milliseconds, or whenever it resolves. */
 export async function until<T>(
   what: string,
   check: () => Promise<T | null | undefined | false>,
   timeoutMs = 30_000,
-  everyMs = 100,
+  every: number | (() => Promise<unknown>) = 100,
 ): Promise<T> {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const found = await check();
     if (found) return found;
     if (Date.now() > end) throw new Error(`timed out after ${timeoutMs} ms waiting for ${what}`);
-    await Bun.sleep(everyMs);
+    await (typeof every === "number" ? Bun.sleep(every) : every());
   }
 }
 
