@@ -7,6 +7,7 @@ import { releaseGpus } from "../../compute/hosts/allocations.ts";
 import { endMachines, followMachine } from "../../compute/machines/record.ts";
 import type { Handle, WorkStatus } from "../../contract/provider.ts";
 import type { Ctx } from "../../ctx.ts";
+import { builtOnce } from "../../db/built.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { emitAll } from "../../lib/bus.ts";
 import { exitMessage, preemptedMessage, reasonOfExit } from "../jobs/failures.ts";
@@ -59,14 +60,19 @@ export interface SupervisorState {
 
 const handleOf = (row: AttemptRow): Handle => row.handle ?? { provider: row.provider, key: keyOf(row.id) };
 
-/** Attempts whose work is not confirmed as terminated, with their jobs. */
-export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job: JobRow }[]> {
-  return ctx.db
+const allLive = builtOnce((db) =>
+  db
     .select()
     .from(attempt)
     .innerJoin(job, eq(job.id, attempt.jobId))
     .where(isNull(attempt.goneAt))
-    .limit(1000);
+    .limit(1000)
+    .prepare(),
+);
+
+/** Attempts whose work is not confirmed as terminated, with their jobs. */
+export async function liveAttempts(ctx: Ctx): Promise<{ attempt: AttemptRow; job: JobRow }[]> {
+  return allLive(ctx.db).execute();
 }
 
 /**

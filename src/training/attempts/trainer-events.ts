@@ -2,11 +2,12 @@
  * Applies a trainer's events to its job, in the transaction that stores them, so that state and history always agree.
  */
 
-import { and, desc, eq, inArray, isNull } from "drizzle-orm";
+import { and, desc, eq, inArray, isNull, sql } from "drizzle-orm";
 import { chargeHold } from "../../billing/budgets/reserve.ts";
 import type { Progress } from "../../contract/job.ts";
 import type { Command, TrainerEvent } from "../../contract/trainer.ts";
 import type { Ctx } from "../../ctx.ts";
+import { builtOnce } from "../../db/built.ts";
 import { attempt, command, job } from "../../db/schema/jobs.ts";
 import { checkpoint } from "../../db/schema/models.ts";
 import type { Db } from "../../db/types.ts";
@@ -269,13 +270,17 @@ export async function applyTrainerEvents(
   return messages;
 }
 
-/** Commands that the trainer has not reported as done yet, oldest first. */
-export async function pendingCommands(ctx: Ctx, jobId: string): Promise<Command[]> {
-  const rows = await ctx.db
+const openCommands = builtOnce((db) =>
+  db
     .select({ id: command.id, type: command.type })
     .from(command)
-    .where(and(eq(command.jobId, jobId), isNull(command.doneAt)))
+    .where(and(eq(command.jobId, sql.placeholder("jobId")), isNull(command.doneAt)))
     .orderBy(command.createdAt)
-    .limit(20);
-  return rows;
+    .limit(20)
+    .prepare(),
+);
+
+/** Commands that the trainer has not reported as done yet, oldest first. */
+export async function pendingCommands(ctx: Ctx, jobId: string): Promise<Command[]> {
+  return openCommands(ctx.db).execute({ jobId });
 }

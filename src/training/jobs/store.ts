@@ -1,10 +1,11 @@
 /** Stores new jobs, and recognizes repeated requests. */
-import { and, desc, eq, gt, isNull } from "drizzle-orm";
+import { and, desc, eq, gt, isNull, sql } from "drizzle-orm";
 import { audit } from "../../accounts/audit/service.ts";
 import { requireQuota } from "../../accounts/quotas/service.ts";
 import { freezePrices } from "../../billing/prices/lists.ts";
 import type { JobKind, JobSpec } from "../../contract/spec.ts";
 import type { Actor, Ctx } from "../../ctx.ts";
+import { builtOnce } from "../../db/built.ts";
 import { job } from "../../db/schema/jobs.ts";
 import type { Db } from "../../db/types.ts";
 import { AppError, notFound } from "../../errors.ts";
@@ -129,13 +130,18 @@ export async function createJob(ctx: Ctx, actor: Actor, given: NewJob): Promise<
   return row;
 }
 
-/** @throws AppError `job_not_found`, also for another organization's job */
-export async function getJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
-  const [row] = await ctx.db
+const jobOfOrg = builtOnce((db) =>
+  db
     .select()
     .from(job)
-    .where(and(eq(job.id, id), eq(job.org, actor.org), isNull(job.deletedAt)))
-    .limit(1);
+    .where(and(eq(job.id, sql.placeholder("id")), eq(job.org, sql.placeholder("org")), isNull(job.deletedAt)))
+    .limit(1)
+    .prepare(),
+);
+
+/** @throws AppError `job_not_found`, also for another organization's job */
+export async function getJob(ctx: Ctx, actor: Actor, id: string): Promise<JobRow> {
+  const [row] = await jobOfOrg(ctx.db).execute({ id, org: actor.org });
   if (!row) throw notFound("job", id.slice(0, 100));
   return row;
 }

@@ -4,6 +4,7 @@
  */
 import { desc, eq, isNotNull } from "drizzle-orm";
 import type { Ctx } from "../../ctx.ts";
+import { builtOnce } from "../../db/built.ts";
 import { job } from "../../db/schema/jobs.ts";
 import { clockJumps } from "../attempts/clock-jumps.ts";
 import { openProviders } from "../attempts/closed.ts";
@@ -104,6 +105,14 @@ async function superviseLive({ ctx, tasks, supervisor }: Pipeline): Promise<numb
   return live.length;
 }
 
+// Newest first: jobs that wait long for a large base model do not hold up those that only wait for their data.
+const validatingJobs = builtOnce((db) =>
+  db.select().from(job).where(eq(job.state, "validating")).orderBy(desc(job.createdAt)).limit(100).prepare(),
+);
+const anyQueued = builtOnce((db) =>
+  db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1).prepare(),
+);
+
 /** One pass over all jobs; true when any of them is active. */
 async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number): Promise<boolean> {
   const { ctx, tasks, supervisor } = pipeline;
@@ -114,13 +123,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
     openProviders(ctx);
     pipeline.queueDue = true; // the next round was planned by the old clock
   }
-  // Newest first: jobs that wait long for a large base model do not hold up those that only wait for their data.
-  const validating = await ctx.db
-    .select()
-    .from(job)
-    .where(eq(job.state, "validating"))
-    .orderBy(desc(job.createdAt))
-    .limit(100);
+  const validating = await validatingJobs(ctx.db).execute();
   for (const row of validating) tasks.start(row.id, "settling the data of a job", () => settleValidating(ctx, row));
   const live = await superviseLive(pipeline);
   // No event reports work that disappeared or time that passed. A round every two seconds finds both.
@@ -148,7 +151,7 @@ async function pass(pipeline: Pipeline, sweepMs: number, orphanGraceMs: number):
     tasks.start("sweep", "the orphan sweep", () => sweepOrphans(ctx, supervisor.orphanSince, orphanGraceMs));
     tasks.start("queue", "expiring the queue", () => expireQueued(ctx, supervisor));
   }
-  const [queued] = await ctx.db.select({ id: job.id }).from(job).where(eq(job.state, "queued")).limit(1);
+  const [queued] = await anyQueued(ctx.db).execute();
   return live > 0 || validating.length > 0 || queued !== undefined;
 }
 
