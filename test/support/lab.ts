@@ -43,7 +43,7 @@ export interface Lab extends TestApp {
 }
 
 /**
- * How often pipeline and tests look at jobs that nothing was told about, in milliseconds: a look takes 5 to 10 ms of
+ * How often pipeline and tests look at jobs without a report of a change, in milliseconds: a look takes 5 to 10 ms of
  * CPU time.
  */
 const LOOK_MS = 150;
@@ -101,7 +101,7 @@ export async function createLab(
   );
 
   const actor = app.actor("admin");
-  /** Waits for the next change of a job, or a moment: changes are told at once. */
+  /** Waits for the next change of a job, or a moment: the bus reports changes at once. */
   const nextChange = (id: string) =>
     new Promise<void>((resolve) => {
       const done = () => {
