@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from bucket import MailboxServer, until
-from conftest import losses, make_rows
+from conftest import FORKED, losses, make_rows
 from home_server import TOKEN, HomeServer
 from jobs import train_reply
 
@@ -179,7 +179,7 @@ def test_only_a_refusal_ends_the_attempt(server, tmp_path, status, code):
 
 def test_training_continues_without_the_server_and_everything_arrives(attempt, tiny):
     total = 150
-    job = attempt(train_reply(tiny, total=total, save_every=50)).start()
+    job = attempt(train_reply(tiny, total=total, save_every=50)).start(FORKED)
     job.until(lambda: len(losses(job.server)) > 5)
     seen = max(losses(job.server))
     job.server.stop()
