@@ -71,7 +71,7 @@ async function lab(config: TestAppOptions["config"] = {}): Promise<Lab> {
     // Without a slot nothing starts: jobs stay queued.
     config: { hub_url: `http://127.0.0.1:${hub.port}`, train_slots: 0, ...config },
   });
-  const stop = startPipeline(app.ctx, { activeMs: 20, idleMs: 20 });
+  const stop = startPipeline(app.ctx, { activeMs: 150, idleMs: 150 });
   labs.push(async () => {
     half.resolve();
     await stop();

@@ -31,7 +31,7 @@ const clock: Clock = {
 };
 
 const begin = () => {
-  stops = [startPipeline(t.ctx, { activeMs: 20, idleMs: 20 }), startDeployments(t.ctx)];
+  stops = [startPipeline(t.ctx, { activeMs: 150, idleMs: 150 }), startDeployments(t.ctx)];
 };
 const end = async () => {
   for (const stop of stops) await stop();
@@ -159,7 +159,7 @@ test("one on a rented machine that nobody asks is stopped although it never slee
     sql`select title || ': ' || body line from notice_event where type = 'deployment.idle' and user_id = ${t.users.admin}`,
   );
   expect(events).toEqual([{ line: `Endpoint tiny was stopped: ${why}. Start it on its page when it is needed.` }]);
-  stops.unshift(startPipeline(t.ctx, { activeMs: 20, idleMs: 20 }));
+  stops.unshift(startPipeline(t.ctx, { activeMs: 150, idleMs: 150 }));
   expect((await reach(id, "stopped")).error).toBe(`${why}. Start it when it is needed.`);
   expect(rented.engines.size).toBe(0);
   expect((await (await chat()).json()).error.code).toBe("endpoint_stopped");

@@ -42,10 +42,7 @@ export interface Lab extends TestApp {
   reached(id: string, ...states: JobRow["state"][]): Promise<JobRow>;
 }
 
-/**
- * How often pipeline and tests look at jobs without a report of a change, in milliseconds: a look takes 5 to 10 ms of
- * CPU time.
- */
+/** How often pipeline and tests look at jobs without a report of a change, in milliseconds; each takes CPU time. */
 const LOOK_MS = 150;
 
 /** Everything is on; close it at the end. */
