@@ -1,6 +1,5 @@
 /** The suites of the test command: which files run together, what they need, and how they are run. */
 import { existsSync, readFileSync, rmSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Report } from "./junit.ts";
 import { CACHE, ROOT, say } from "./setup.ts";
@@ -78,8 +77,6 @@ export function testGroups(files: readonly string[]): [name: string, need: Need,
 export interface Suite {
   name: string;
   need: Need;
-  /** How many suites it counts as while it runs. */
-  slots: number;
   files: readonly string[];
   cwd: string;
   argv: (files: readonly string[], report: string, env: Record<string, string>) => string[];
@@ -132,10 +129,8 @@ interface Outcome {
 
 /** How many suites run at once on two cores: most of them wait half of their time for a process or a browser. */
 const SLOTS = 3;
-/**
- * The same by what they need: a trainer takes most of a core, and there is one engine. Client libraries use trainers.
- */
-const SLOTS_OF = { nothing: SLOTS, trainer: 3, clients: 3, focus: SLOTS, clouds: 1, containers: 1 };
+/** Suites of these needs share a server or an engine: one of each runs at a time. */
+const ONE_AT_A_TIME: readonly Need[] = ["clouds", "containers"];
 /** Suites while the tests are prepared, which takes a core too. */
 const SLOTS_BEFORE = 2;
 
@@ -162,15 +157,10 @@ export async function runSuites(
     );
   const done: Outcome[] = [];
 
-  const kindOf = (need: Need): Need => (need === "clients" ? "trainer" : need);
-  const taken = (kind?: Need) =>
-    [...running.keys()]
-      .filter((suite) => !kind || kindOf(suite.need) === kind)
-      .reduce((sum, one) => sum + one.slots, 0);
-  const fits = ({ need, slots }: Suite) =>
+  const fits = ({ need }: Suite) =>
     met.has(need) &&
-    taken() + slots <= (met.has("trainer") ? SLOTS : SLOTS_BEFORE) &&
-    taken(kindOf(need)) + slots <= SLOTS_OF[need];
+    running.size < (met.has("trainer") ? SLOTS : SLOTS_BEFORE) &&
+    !(ONE_AT_A_TIME.includes(need) && [...running.keys()].some((other) => other.need === need));
 
   async function run(suite: Suite): Promise<void> {
     say(`Running ${suite.name}`);
@@ -219,7 +209,7 @@ export function bunSuite(name: string, need: Need, files: readonly string[]): Su
     `--reporter-outfile=${report}`,
     ...some,
   ];
-  return { name: `bun-${name}`, need, slots: 1, files, cwd: ROOT, argv };
+  return { name: `bun-${name}`, need, files, cwd: ROOT, argv };
 }
 
 /** A test of each area that runs once more with every database on a libSQL server (test/support/app.ts). */
@@ -245,8 +235,8 @@ export function sqldSuite(): Suite {
   return { ...suite, argv };
 }
 
-/** The trainer's test files that take longest: they start first, so that no core waits for them at the end. */
-const LONGEST = ["zero", "adapters", "train", "methods", "parallel", "options", "tool_training", "short_runs", "full"];
+/** The trainer's test files that take longest, the longest first. */
+const LONGEST = ["parallel", "train", "options", "methods", "adapters", "zero", "home", "serve_lifetime"];
 
 /** All test files of the trainer, the longest first. */
 function trainerTests(): string[] {
@@ -259,11 +249,19 @@ function trainerTests(): string[] {
 }
 
 /**
- * The trainer's tests, one single-threaded process per core. Tests of a file share what they trained: it is not split.
- * @param given the files to run; all without one
+ * The trainer's tests as two suites, each a single-threaded process, for two cores. Tests of a file share what they
+ * trained: it is not split.
+ * @param given the files to run, in one suite; all without one
  */
-export function pytestSuite(given: readonly string[]): Suite {
-  const files = given.length > 0 ? given : trainerTests();
+export function pytestSuites(given: readonly string[]): Suite[] {
+  if (given.length > 0) return [pytestSuite("pytest", given)];
+  const files = trainerTests();
+  // In turns, and the other way around in every second turn, so that both take as long.
+  const half = (one: number) => files.filter((_, n) => [0, 1, 1, 0][n % 4] === one);
+  return [0, 1].map((one) => pytestSuite(`pytest-${one + 1}`, half(one)));
+}
+
+function pytestSuite(name: string, files: readonly string[]): Suite {
   const argv = (some: readonly string[], report: string, env: Record<string, string>) => [
     join(env.FTL_TRAINER_ENV ?? "", "bin/python"),
     "-m",
@@ -272,17 +270,11 @@ export function pytestSuite(given: readonly string[]): Suite {
     "-p",
     "no:cacheprovider",
     `--junitxml=${report}`,
-    "-n",
-    String(Math.min(4, availableParallelism())),
-    "--dist",
-    "loadfile",
-    "--no-loadscope-reorder",
     ...some,
   ];
   return {
-    name: "pytest",
+    name,
     need: "trainer",
-    slots: 2,
     files: files.map((file) => join(ROOT, file)),
     cwd: join(ROOT, "trainer"),
     argv,

@@ -21,7 +21,7 @@ import {
 import {
   allTests,
   bunSuite,
-  pytestSuite,
+  pytestSuites,
   runFailedAgain,
   runSuites,
   type Suite,
@@ -205,10 +205,10 @@ async function main(args: string[]): Promise<number> {
   const everything = words.length === 0;
   const suites = testGroups(everything ? allTests() : chosen.bun).map((group) => bunSuite(...group));
   if (everything) suites.push(sqldSuite());
-  if (everything || chosen.python.length > 0) suites.push(pytestSuite(chosen.python));
+  if (everything || chosen.python.length > 0) suites.push(...pytestSuites(chosen.python));
   // A suite that starts late ends late, so the longest come first.
   const ranks = { containers: 0, trainer: 2, clients: 2, clouds: 3, focus: 4, nothing: 4 };
-  const rank = (suite: Suite) => (suite.name === "pytest" ? 1 : ranks[suite.need]);
+  const rank = (suite: Suite) => (suite.name.startsWith("pytest") ? 1 : ranks[suite.need]);
   suites.sort((a, b) => rank(a) - rank(b));
   const needs = new Set(suites.map((suite) => suite.need));
   // A few tests start sooner from the sources.
