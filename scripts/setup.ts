@@ -65,8 +65,6 @@ export async function trainerEnvironment(): Promise<{ python: string; directory:
   const { loadConfig } = await import("../src/config.ts");
   const { openFiles } = await import("../src/lib/disk/files.ts");
   const config = loadConfig({ data_dir: join(CACHE, "setup"), environments_dir: join(CACHE, "environments") });
-  // pip compiles 14,000 files, of which tests and quickstart load a quarter: Python compiles those when it loads them.
-  process.env.PIP_COMPILE ??= "0";
   let shown = "";
   const progress = (message: string, fraction: number | null) => {
     if (message === shown) return;

@@ -25,8 +25,8 @@ beforeAll(async () => {
   server = t.server as Sqld;
 });
 afterAll(async () => {
+  // The server is that of all tests of this process, and ends with it.
   await t?.close();
-  await server?.stop();
 });
 
 const usage = (id: string) => ({
