@@ -152,7 +152,7 @@ const SOURCES = {
 };
 
 /**
- * The archive of a source package, of which uv gives the address. pip would build it to read its name, with packages
+ * The archive of a source package, from the address that uv finds. pip would build it to read its name, with packages
  * that have no pinned hash. @throws Error when there is none, or its hash is not the pinned one
  */
 async function sourceArchive(name: keyof typeof SOURCES, scratch: string): Promise<Uint8Array> {
@@ -183,7 +183,7 @@ async function unpackSource(directory: string, name: keyof typeof SOURCES): Prom
   say(`Downloading the source of ${name}`);
   const archive = join(source, "source.tar.gz");
   const got = await sourceArchive(name, source).catch((error: Error) =>
-    giveUp(`The source of ${name} could not be had: ${error.message}. Check that uv reaches a package index.`),
+    giveUp(`The source of ${name} could not be downloaded: ${error.message}. Check that uv reaches a package index.`),
   );
   writeFileSync(archive, got);
   await runStep(
